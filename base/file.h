@@ -1,0 +1,49 @@
+/* Files: whole reads, read-only maps, and atomic publishing.
+ *
+ * Publishing means: written aside (same directory, so the same file system), fsynced, renamed into place, directory
+ * fsynced. A reader sees the old content or the new, never a part. After any failure the old content is intact and
+ * the aside file is removed. Errors name the path.
+ */
+#ifndef LSTMD_BASE_FILE_H
+#define LSTMD_BASE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/error.h"
+
+/* Reads a whole regular file. Ownership: *data is the caller's (free()); a NUL follows the content, not counted in
+ * *size. Errors: ERROR_NOT_FOUND, ERROR_TOO_LARGE beyond max_bytes (checked before memory is taken), ERROR_IO. */
+bool file_read(const char *path, size_t max_bytes, char **data, size_t *size, struct error *err);
+
+struct file_map {
+    const unsigned char *data; /* NULL where size is 0 */
+    size_t size;
+};
+
+/* Maps a regular file read-only. */
+bool file_map_open(struct file_map *map, const char *path, struct error *err);
+void file_map_close(struct file_map *map);
+
+/* Publishes one file. Mode 0644 less the umask. */
+bool file_publish(const char *path, const void *data, size_t size, struct error *err);
+
+/* Publishes a directory of flat files: begin makes an empty directory aside ("<path>.tmp-XXXXXX"), the caller writes
+ * files into it, commit makes it `path` (atomically exchanged with an older directory of that name, which is then
+ * removed), abort removes it. Exactly one of commit and abort follows a successful begin; a failed commit has aborted.
+ * Parent directories must exist. */
+struct directory_publish {
+    char *path;
+    char *aside;
+};
+bool directory_publish_begin(struct directory_publish *publish, const char *path, struct error *err);
+/* Writes and fsyncs publish->aside/name. */
+bool directory_publish_write(struct directory_publish *publish, const char *name, const void *data, size_t size,
+                             struct error *err);
+bool directory_publish_commit(struct directory_publish *publish, struct error *err);
+void directory_publish_abort(struct directory_publish *publish);
+
+/* "directory/name" in fresh memory (free()), or NULL with ERROR_NO_MEMORY. */
+char *path_join(const char *directory, const char *name, struct error *err);
+
+#endif

@@ -1,0 +1,33 @@
+/* Strict UTF-8 (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF. Pure functions, thread-safe. */
+#ifndef LSTMD_BASE_UTF8_H
+#define LSTMD_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UTF8_MAX_BYTES   4
+#define UTF8_REPLACEMENT 0xFFFDu
+
+/* Decodes the character at the start of text[0..n). Returns its length in bytes (1..4) and sets *code_point, or 0
+ * where the bytes are not valid UTF-8 or end inside a character. */
+size_t utf8_decode(const char *text, size_t n, uint32_t *code_point);
+
+/* Writes the character; returns 1..4, or 0 where the code point is not encodable. */
+size_t utf8_encode(uint32_t code_point, char out[UTF8_MAX_BYTES]);
+
+/* The number of leading bytes of text[0..n) that are valid; equal to n where all are. */
+size_t utf8_valid_prefix(const char *text, size_t n);
+
+/* n less the bytes of a character that is begun but not finished at the end (0..3 fewer). What may be sent of a stream
+ * now; invalid bytes count as finished. */
+size_t utf8_complete_prefix(const char *text, size_t n);
+
+/* The number of characters in valid text. */
+size_t utf8_count(const char *text, size_t n);
+
+/* Copies text with every maximal invalid sequence replaced by U+FFFD. `out` has room for 3 * n bytes; returns bytes
+ * written. */
+size_t utf8_sanitize(const char *text, size_t n, char *out);
+
+#endif

@@ -1,0 +1,40 @@
+/* The daemon's configuration: defaults, then the YAML file, then the environment, then --set; later ones win.
+ * The table in config.c is the reference: `lstmd config --help` prints it.
+ */
+#ifndef LSTMD_CONFIG_CONFIG_H
+#define LSTMD_CONFIG_CONFIG_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "config/option.h"
+
+struct config {
+    /* server */
+    const char *listen; /* server.listen: address, default 127.0.0.1 */
+    int64_t port;       /* server.port: 0 picks a free one, which the log names */
+    double drain_seconds;
+    /* model */
+    const char *model_path; /* model.path: a model directory */
+    /* engine */
+    const char *kernel; /* engine.kernel: auto, ref, portable, avx2, avx512, neon */
+    int64_t max_batch;  /* engine.max_batch: sequences stepped together */
+    /* limits */
+    uint64_t max_body;  /* limits.max_body bytes */
+    int64_t max_length; /* limits.max_length new tokens */
+    int64_t max_connections;
+    int64_t queue;       /* limits.queue: requests waiting for a slot; beyond: 503 */
+    double idle_timeout; /* limits.idle_timeout seconds of a silent connection */
+    /* log */
+    int log_level;  /* log.level: debug, info, warning, error (enum log_level) */
+    int log_format; /* log.format: logfmt, json (enum log_format) */
+    struct arena arena;
+};
+
+extern const struct option_table config_table;
+
+/* Reads everything. path: NULL for none. assignments: --set values. Close with config_close(), also after failure. */
+bool config_load(struct config *config, const char *path, char *const *environment, const char *const *assignments,
+                 size_t assignment_count, struct error *err);
+void config_close(struct config *config);
+
+#endif

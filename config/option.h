@@ -1,0 +1,76 @@
+/* Options: one table row per setting drives YAML, the environment, --set, command-line flags, --help and the reference
+ * page. A table describes the fields of one struct; nothing here knows which.
+ *
+ * Errors name where the value came from (file:line:key, the variable, the flag), what was wrong, and the nearest valid
+ * key or the allowed values. Not thread-safe: configuration is read before threads start.
+ */
+#ifndef LSTMD_CONFIG_OPTION_H
+#define LSTMD_CONFIG_OPTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+
+enum option_type {
+    OPTION_BOOL,   /* bool: true, false, yes, no, on, off */
+    OPTION_INT,    /* int64_t */
+    OPTION_SIZE,   /* uint64_t bytes: 1048576, 64KiB, 1MiB, 2GiB (k, M, G: powers of 1000) */
+    OPTION_REAL,   /* double */
+    OPTION_TEXT,   /* const char * (owned by the arena given to the setter) or NULL */
+    OPTION_CHOICE, /* int: index into choices */
+};
+
+struct option {
+    const char *key; /* "server.port" */
+    enum option_type type;
+    size_t offset;              /* of the field in the struct */
+    const char *fallback;       /* the default as text; NULL: NULL text */
+    double minimum, maximum;    /* INT, SIZE, REAL: inclusive; TEXT: length in bytes */
+    const char *const *choices; /* CHOICE: NULL-terminated names */
+    const char *unit;           /* "bytes", "s", "ms", "tokens" or NULL */
+    const char *help;           /* one sentence */
+};
+
+struct option_table {
+    const struct option *options;
+    size_t count;
+    const char *environment_prefix; /* "LSTMD": server.port is LSTMD_SERVER_PORT; NULL: no environment */
+};
+
+/* Sets every field to its default. */
+bool options_set_defaults(const struct option_table *table, void *target, struct arena *arena, struct error *err);
+
+/* Sets one key. `place` says where it stands ("lstmd.yaml:12", "--set", "LSTMD_SERVER_PORT"). */
+bool options_set(const struct option_table *table, void *target, const char *key, const char *value, const char *place,
+                 struct arena *arena, struct error *err);
+
+/* "key=value". */
+bool options_set_assignment(const struct option_table *table, void *target, const char *assignment, const char *place,
+                            struct arena *arena, struct error *err);
+
+/* Reads a YAML file of nested mappings: `server: {port: 8080}` is server.port. Unknown and duplicate keys, sequences
+ * where a scalar belongs, and syntax errors are refused with file:line:column. */
+bool options_read_yaml(const struct option_table *table, void *target, const char *path, struct arena *arena,
+                       struct error *err);
+
+/* Every LSTMD_* variable of the environment; an unknown one is an error that names the nearest. LSTMD_CONFIG is not an
+ * option and is skipped. */
+bool options_read_environment(const struct option_table *table, void *target, char *const *environment,
+                              struct arena *arena, struct error *err);
+
+/* The value of a field as text that options_set() would take. Returns what snprintf returns. */
+int options_format(const struct option *option, const void *target, char *out, size_t size);
+
+/* One line per option for --help, and the effective values as YAML. */
+void options_print_help(const struct option_table *table, FILE *out);
+void options_print_yaml(const struct option_table *table, const void *target, FILE *out);
+
+/* The row of a key, or NULL; the row whose key is nearest by edit distance (never NULL for a non-empty table). */
+const struct option *options_find(const struct option_table *table, const char *key);
+const struct option *options_nearest(const struct option_table *table, const char *key);
+
+#endif

@@ -1,0 +1,41 @@
+/* A model directory (checkpoint.md) <-> memory: config.json, vocabulary.json, model.safetensors.
+ *
+ * Loading is strict: every field of config.json is checked, tensors must be exactly those of the architecture, the
+ * vocabulary's SHA-256 and size must match, weights must be finite. Every refusal is one line that names the file and
+ * the tensor or field. Saving publishes the directory atomically (base/file.h): after any failure the previous one is
+ * intact. A loaded model is immutable and may be shared by threads.
+ */
+#ifndef LSTMD_MODEL_CHECKPOINT_H
+#define LSTMD_MODEL_CHECKPOINT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "model/network.h"
+#include "model/vocabulary.h"
+
+#define CHECKPOINT_FORMAT "lstmd/1"
+
+struct model {
+    char *name; /* the last component of the directory's path */
+    struct network network;
+    struct vocabulary *vocabulary;
+    json_t *config; /* all of config.json, unknown keys kept; "training" may be read from here */
+};
+
+/* Loads DIR. The model must be closed with model_close(), also after a failure. */
+bool model_load(struct model *model, const char *directory, struct error *err);
+void model_close(struct model *model);
+
+/* Publishes a model directory. `training` becomes config.json's "training" (NULL: none); `extra` (NULL: none) holds
+ * keys of config.json to keep that lstmd does not set itself. Both are borrowed. */
+bool checkpoint_save(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
+                     const json_t *training, const json_t *extra, struct error *err);
+
+/* What `lstmd inspect` shows, as JSON: {cell, layers, hidden_size, embedding_size, vocabulary_size, token_level,
+ * parameters, recurrent_parameters, embedding_parameters, output_parameters, tensors: [{name, shape, parameters}],
+ * training}. Caller owns the result; NULL on failure. */
+json_t *model_describe(const struct model *model, struct error *err);
+
+#endif

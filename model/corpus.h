@@ -1,0 +1,59 @@
+/* A corpus: a file's documents as text, before tokens.
+ *
+ * Formats: "text" (the whole file is one document), "lines" (one document per line, empty lines skipped, CR LF
+ * accepted), "csv" (RFC 4180: chosen columns joined by a newline, optional label column), "jsonl" (one JSON object per
+ * line, one string field, optional label field). Text must be strict UTF-8 unless `bytes`; errors say file:line and
+ * byte offset. A UTF-8 byte order mark at the start is skipped.
+ * Documents point into a read-only map of the file where they can (text, lines) and into the arena otherwise.
+ */
+#ifndef LSTMD_MODEL_CORPUS_H
+#define LSTMD_MODEL_CORPUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/file.h"
+
+enum corpus_format { CORPUS_AUTO, CORPUS_TEXT, CORPUS_LINES, CORPUS_CSV, CORPUS_JSONL };
+
+#define CORPUS_MAX_COLUMNS 16
+
+struct corpus_options {
+    enum corpus_format format; /* AUTO: by the name's ending: .csv, .jsonl/.ndjson; else lines if per_line, else text */
+    const char *columns;       /* csv: "title,description" (first row is a header) or "2,3" (1-based, no header) */
+    const char *label_column;  /* csv: name or 1-based number; jsonl: field; NULL: none */
+    const char *field;         /* jsonl: the text's field; NULL: "text" */
+    int csv_header;            /* -1: a header exactly if a column is given by name; 0: none; 1: first row skipped */
+    bool bytes;                /* byte mode: no UTF-8 check */
+};
+
+struct document {
+    const char *text;
+    size_t n;
+    const char *label; /* NULL: none */
+};
+
+struct corpus {
+    struct document *documents;
+    size_t count;
+    size_t bytes, characters; /* of all documents' text (characters = bytes in byte mode) */
+    bool one_stream;          /* format text: one document that is one running text */
+    struct file_map map;
+    struct arena arena;
+};
+
+/* Errors: ERROR_NOT_FOUND, ERROR_IO; ERROR_INVALID for an empty corpus, invalid UTF-8, malformed CSV or JSON, a column
+ * that is not there (with the names that are). */
+bool corpus_load(struct corpus *corpus, const char *path, const struct corpus_options *options, struct error *err);
+
+/* The same for text in memory (borrowed; it must outlive the corpus). `name` stands in messages. */
+bool corpus_load_memory(struct corpus *corpus, const char *name, const char *text, size_t n,
+                        const struct corpus_options *options, struct error *err);
+void corpus_close(struct corpus *corpus);
+
+bool corpus_format_parse(const char *name, enum corpus_format *format); /* "auto", "text", "lines", "csv", "jsonl" */
+
+#endif

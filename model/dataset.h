@@ -1,0 +1,70 @@
+/* A dataset: a corpus as token ids, its train/validation split, and the streams that training reads.
+ *
+ * Tokens of all documents lie in one array: <eos> d1 <eos> d2 <eos> ... <eos>; a document's label token, if any,
+ * follows its opening <eos>. Input at position i is tokens[i], target is tokens[i + 1]: the <eos> between two documents
+ * is the target that ends the first and the input that starts the second. The hidden state is reset exactly where the
+ * input is <eos>, so no flag is kept beside the tokens.
+ *
+ * Streams: an epoch's documents (in an order shuffled by seed and epoch; a one-stream corpus keeps its order) are cut
+ * into B contiguous streams of equal length; nothing is padded. The fewer than B positions left over differ from epoch
+ * to epoch. A window is T consecutive positions of all B streams, the last one of an epoch may be shorter.
+ */
+#ifndef LSTMD_MODEL_DATASET_H
+#define LSTMD_MODEL_DATASET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/corpus.h"
+#include "model/vocabulary.h"
+
+struct dataset {
+    uint32_t *tokens;   /* [token_count], starts and ends with <eos> */
+    size_t token_count; /* predictions (targets) = token_count - 1 */
+    size_t *starts;     /* [document_count + 1] index of each document's opening <eos>; the last one: the end */
+    size_t document_count;
+    size_t characters; /* code points (bytes in byte mode) of the text, for nats per character */
+    bool one_stream;
+    struct arena arena;
+};
+
+/* Splits off the validation part, deterministically: of a one-stream corpus the last `fraction` of its characters, of
+ * documents a choice by seed (at least one stays on each side where fraction > 0). The outputs are corpora that borrow
+ * from `corpus`, closed with corpus_close() before it. fraction 0 gives an empty validation corpus. */
+bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
+                  struct corpus *validation, struct error *err);
+
+/* Builds a vocabulary from the documents and labels of a corpus. Errors: ERROR_INVALID where fewer than 2 distinct
+ * tokens (besides <eos>) occur. */
+struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vocabulary_options *options,
+                                    struct error *err);
+
+/* Encodes a corpus. Text that the vocabulary lacks is skipped and counted in *skipped (NULL allowed). Every tenth
+ * labelled document (index % 10 == 9) goes without its label, so that the model can also continue unlabelled text. */
+bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,
+                    size_t *skipped, struct error *err);
+void dataset_close(struct dataset *dataset);
+
+/* The B streams of one epoch. */
+struct streams {
+    const struct dataset *dataset; /* borrowed */
+    uint32_t *tokens;              /* [B * length + 1]; stream b's inputs are tokens[b * length ..) */
+    size_t batch;                  /* B */
+    size_t length;                 /* positions per stream */
+    struct arena arena;
+};
+
+/* B shrinks to the number of targets where the dataset is smaller than that; the caller sees it in streams->batch. */
+bool streams_open(struct streams *streams, const struct dataset *dataset, size_t batch, uint64_t seed, uint64_t epoch,
+                  struct error *err);
+/* Rearranges the same streams for another epoch; the same (seed, epoch) always gives the same tokens. */
+void streams_start_epoch(struct streams *streams, uint64_t seed, uint64_t epoch);
+/* inputs, targets: [T][B] with T = min(window, length - position); returns T (0: the epoch is over). */
+size_t streams_window(const struct streams *streams, size_t position, size_t window, uint32_t *inputs,
+                      uint32_t *targets);
+void streams_close(struct streams *streams);
+
+#endif

@@ -1,0 +1,71 @@
+/* One continuation: prompt -> tokens -> text, independent of who steps it.
+ *
+ * A `struct generation` is what the command line and the server's engine share: it knows which token to feed next, what
+ * to do with the logits, when to end and what text came out; the caller does the stepping (alone or in a batch):
+ *
+ *   generation_open(); while (!generation_done(g)) {
+ *       step with generation_token(g) -> logits wanted if generation_wants_logits(g);
+ *       generation_advance(g, logits); }
+ *
+ * Every sequence begins with <eos> (where the vocabulary has one), then the label, then the prompt. Draws come from
+ * rng_seed(seed, 0), one per new token. A generation belongs to one thread at a time.
+ */
+#ifndef LSTMD_MODEL_GENERATE_H
+#define LSTMD_MODEL_GENERATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/rng.h"
+#include "model/sampler.h"
+#include "model/step.h"
+#include "model/vocabulary.h"
+
+enum finish_reason { FINISH_NONE, FINISH_LENGTH, FINISH_EOS };
+const char *finish_reason_name(enum finish_reason reason); /* "length", "eos" */
+
+struct generation_request {
+    const char *prompt; /* UTF-8, borrowed during generation_open() */
+    size_t prompt_bytes;
+    const char *label; /* NULL: none */
+    size_t length;     /* new tokens at most, >= 1 */
+    uint64_t seed;
+    struct sampler_options sampler;
+    bool unknown_is_error; /* a prompt character that the vocabulary lacks: ERROR_INVALID instead of a warning */
+};
+
+struct generation {
+    const struct vocabulary *vocabulary;
+    struct sampler_options sampler;
+    struct rng rng;
+    struct token_list prompt; /* tokens to feed: <eos>, label, prompt */
+    size_t fed;               /* tokens fed so far */
+    uint32_t next;            /* the token to feed next */
+    size_t length, produced;  /* new tokens: at most, so far */
+    enum finish_reason finish;
+    char *text; /* completion, raw bytes (byte-level models may end inside a character); NUL-terminated */
+    size_t text_bytes, text_capacity;
+    struct unknown_list unknown; /* prompt characters that were skipped */
+    double *scratch;             /* [V] */
+};
+
+/* Encodes the prompt and takes all memory the generation will need. Errors: ERROR_INVALID with `field` set to the
+ * request field that is wrong ("prompt", "label", "length", ...; NULL pointer allowed), ERROR_NO_MEMORY. */
+bool generation_open(struct generation *generation, const struct vocabulary *vocabulary,
+                     const struct generation_request *request, const char **field, struct error *err);
+void generation_close(struct generation *generation);
+
+bool generation_done(const struct generation *generation);
+uint32_t generation_token(const struct generation *generation);
+bool generation_wants_logits(const struct generation *generation); /* false while the prompt is read */
+/* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */
+void generation_advance(struct generation *generation, float *logits);
+
+/* Runs a generation to its end, alone. `emit` (NULL allowed) gets each new piece of text that is complete UTF-8. */
+typedef void generation_emit(void *context, const char *text, size_t n);
+bool generation_run(struct generation *generation, const struct stepper *stepper, generation_emit *emit, void *context,
+                    struct error *err);
+
+#endif

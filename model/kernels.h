@@ -1,0 +1,83 @@
+/* The arithmetic that must be fast: packed products, gate non-linearities, losses and updates.
+ *
+ * One table of functions per instruction set, chosen once by the CPU it runs on: ref (plain loops: the specification),
+ * portable (vectors of 4 that any compiler knows), avx2 (AVX2 + FMA), avx512 (AVX-512F), neon (arm64). Everything
+ * above this header reads like the equations. All functions are pure: thread-safe, no allocation, no errors.
+ *
+ * Layouts. A block is KERNEL_BLOCK = 16 floats, one cache line. H and E are padded to whole blocks (Hp, Ep); the
+ * padding is zero and stays zero.
+ *   packed matrix of N outputs and K inputs: N/16 blocks, each [K][16]: block j, row k holds W[16j .. 16j+15][k].
+ *   gates: the G gates of 16 units lie together: [Hp/16][G][16], so that a cell's elementwise part finds what it needs
+ *   in one place while it is still in the first-level cache.
+ *
+ * Summation order: every output of product() is one accumulator over k = 0 .. K-1, whatever M is and whichever other
+ * rows are there, so a sequence gets the same bits alone and beside others.
+ */
+#ifndef LSTMD_MODEL_KERNELS_H
+#define LSTMD_MODEL_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KERNEL_BLOCK 16
+
+struct kernels {
+    const char *name;
+
+    /* y[m][16j .. 16j+15] (+)= sum over k of x[m][k] * W, for m < M and j < blocks.
+     * Shapes: x [M][ldx], packed [blocks][K][16] with block_stride floats from block to block, y [M][ldy].
+     * accumulate: add to what y holds, else overwrite it. */
+    void (*product)(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
+                    size_t block_stride, float *y, size_t ldy, bool accumulate);
+
+    /* The elementwise part of a cell for M rows and `blocks` blocks of 16 units. Forward, in place:
+     * LSTM: gates [blocks][4][16] pre-activations i f g o -> activations; c_previous -> c, h, tanh_c (may be NULL). */
+    void (*lstm_forward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
+                         size_t ldh);
+    /* Backward: gates activations -> gradients of the pre-activations. dh [M]: gradient of h; dc: in: gradient that
+     * comes from the next step, out: gradient of c_previous. */
+    void (*lstm_backward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, const float *c,
+                          const float *dh, float *dc, size_t ldh);
+
+    /* GRU: gates_x [blocks][3][16] holds W_ih x + b in the order n r z -> activations n r z; gates_h [blocks][3][16]
+     * holds W_hh h + b_hh in the order r z q (q: the part inside n) and keeps q. */
+    void (*gru_forward)(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                        float *h, size_t ldh);
+    /* gates_x -> gradients dn dr dz, gates_h -> gradients dr dz dq. dh_previous: the part z * dh (overwritten). */
+    void (*gru_backward)(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                         const float *dh, float *dh_previous, size_t ldh);
+
+    /* RNN: gates [blocks][16] pre-activation -> h; and h, dh -> gradient of the pre-activation, written to gates. */
+    void (*rnn_forward)(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh);
+    void (*rnn_backward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh);
+
+    /* Softmax cross-entropy of one row of V logits against `target`: returns -log p(target) in nats and, unless
+     * gradient is NULL, writes gradient[v] = scale * (p[v] - [v == target]) (gradient may be logits). */
+    double (*cross_entropy)(size_t V, const float *logits, uint32_t target, float scale, float *gradient);
+
+    /* y += x; sum of squares (float lanes, double total). */
+    void (*add)(size_t n, const float *x, float *y);
+    double (*sum_of_squares)(size_t n, const float *x);
+
+    /* Optimizer updates of n parameters; gradients are multiplied by `scale` (the clipping) first.
+     * Source of each formula: optimizer.h. */
+    void (*update_sgd)(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum);
+    void (*update_rmsprop)(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
+                           float epsilon);
+    void (*update_adam)(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
+                        float beta1, float beta2, float correction1, float correction2, float epsilon,
+                        float weight_decay);
+
+    /* out[i] = f(in[i]); in and out may be the same. Maximum errors: kernels.c. For tests and benchmarks. */
+    void (*exp)(size_t n, const float *in, float *out);
+    void (*tanh)(size_t n, const float *in, float *out);
+    void (*sigmoid)(size_t n, const float *in, float *out);
+};
+
+/* The best table for this CPU, or the one named ("auto": the best). NULL where the name is unknown or the CPU lacks
+ * its instructions; kernels_names() lists what this machine can run, separated by commas. */
+const struct kernels *kernels_select(const char *name);
+const char *kernels_names(void);
+
+#endif

@@ -1,0 +1,53 @@
+/* The safetensors format (https://github.com/huggingface/safetensors, "Format"): 8-byte little-endian header length,
+ * JSON header, tensor data. The reader is strict: header length, JSON, duplicate names, dtypes, shapes, offsets without
+ * holes or overlaps, sizes against the file; every violation names the file and the tensor, and nothing is loaded.
+ * F32, F16 and BF16 are read (converted to float32), F32 is written.
+ */
+#ifndef LSTMD_MODEL_SAFETENSORS_H
+#define LSTMD_MODEL_SAFETENSORS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "base/file.h"
+
+#define SAFETENSORS_MAX_HEADER ((size_t)16 << 20)
+#define SAFETENSORS_MAX_RANK   8
+
+enum safetensors_type { SAFETENSORS_F32, SAFETENSORS_F16, SAFETENSORS_BF16, SAFETENSORS_I64, SAFETENSORS_U64 };
+
+struct safetensors_entry {
+    const char *name;
+    enum safetensors_type type;
+    size_t rank, shape[SAFETENSORS_MAX_RANK];
+    size_t count;              /* elements */
+    const unsigned char *data; /* reading: into the map; writing: the caller's */
+};
+
+struct safetensors {
+    struct safetensors_entry *entries; /* in file order */
+    size_t count;
+    const char *metadata; /* the "__metadata__" object as JSON text, or NULL */
+    struct file_map map;
+    struct arena arena;
+    const char *path; /* for messages */
+};
+
+bool safetensors_open(struct safetensors *file, const char *path, struct error *err);
+void safetensors_close(struct safetensors *file);
+const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name);
+
+/* Converts the entry's floating-point elements to float32 into out[count]. Errors: ERROR_CORRUPT (names the tensor)
+ * where its type is not a floating-point one. */
+bool safetensors_read_float(const struct safetensors *file, const struct safetensors_entry *entry, float *out,
+                            struct error *err);
+
+/* The bytes of a file with these entries (F32, I64, U64 alone); *data is the caller's (free()). `metadata` is a JSON
+ * object or NULL. The same entries give the same bytes. */
+bool safetensors_serialise(const struct safetensors_entry *entries, size_t count, const char *metadata,
+                           unsigned char **data, size_t *size, struct error *err);
+
+#endif

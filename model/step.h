@@ -1,0 +1,49 @@
+/* Incremental stepping: B independent sequences, one token each, hidden state carried (inference).
+ *
+ * Three structs: `struct stepper` holds the packed, immutable weights of one network and is shared by all threads;
+ * a sequence's hidden state is a plain float array of stepper->state_size that the caller owns (all zero: the start);
+ * `struct step_scratch` belongs to one thread and is allocated once, so a step never allocates. A step costs the same
+ * at every position and never sees the prefix. A sequence's result has the same bits whatever else is in the batch.
+ */
+#ifndef LSTMD_MODEL_STEP_H
+#define LSTMD_MODEL_STEP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/kernels.h"
+#include "model/network.h"
+#include "model/packed.h"
+
+struct stepper {
+    struct architecture architecture;
+    const struct kernels *kernels;
+    struct packed_network packed;
+    size_t state_size;  /* floats per sequence: (h, and c for LSTM) of every layer, padded */
+    size_t logits_size; /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
+};
+
+/* Packs the weights; the network is not referenced afterwards. Close with stepper_close(), also after a failure. */
+bool stepper_open(struct stepper *stepper, const struct network *network, const struct kernels *kernels,
+                  struct error *err);
+void stepper_close(struct stepper *stepper);
+
+struct step_scratch {
+    size_t max_batch;
+    float *gates, *gates_h, *input; /* see step.c */
+    float *state;                   /* [max_batch][...] gathered states */
+    struct arena arena;
+};
+bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepper, size_t max_batch,
+                       struct error *err);
+void step_scratch_close(struct step_scratch *scratch);
+
+/* Steps `batch` sequences: tokens[b] is fed to states[b] (updated in place; the pointers are distinct), and where
+ * logits[b] is not NULL, logits[b][V] are written (room for logits_size). logits may be NULL: nobody wants any.
+ * batch is 1 .. max_batch; tokens are below V. */
+void step(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, const uint32_t *tokens,
+          float *const *states, float *const *logits);
+
+#endif
