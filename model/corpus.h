@@ -1,10 +1,11 @@
 /* A corpus: a file's documents as text, before tokens.
  *
  * Formats: "text" (the whole file is one document), "lines" (one document per line, empty lines skipped, CR LF
- * accepted), "csv" (RFC 4180: chosen columns joined by a newline, optional label column), "jsonl" (one JSON object per
- * line, one string field, optional label field). Text must be strict UTF-8 unless `bytes`; errors say file:line and
- * byte offset. A UTF-8 byte order mark at the start is skipped.
- * Documents point into a read-only map of the file where they can (text, lines) and into the arena otherwise.
+ * accepted), "csv" (RFC 4180, LF accepted: chosen columns joined by a newline, optional label column), "jsonl" (one
+ * JSON object per line, one string field, optional label field). Documents without text are skipped; an empty label is
+ * none. Text must be strict UTF-8 unless `bytes`; errors say file:line and byte offset. A UTF-8 byte order mark at the
+ * start is skipped (kept in byte mode). U+0000 is a character like any other. Documents point into a read-only map of
+ * the file where they can (text, lines, csv fields without doubled quotes) and into the arena otherwise.
  */
 #ifndef LSTMD_MODEL_CORPUS_H
 #define LSTMD_MODEL_CORPUS_H
@@ -22,7 +23,7 @@ enum corpus_format { CORPUS_AUTO, CORPUS_TEXT, CORPUS_LINES, CORPUS_CSV, CORPUS_
 #define CORPUS_MAX_COLUMNS 16
 
 struct corpus_options {
-    enum corpus_format format; /* AUTO: by the name's ending: .csv, .jsonl/.ndjson; else lines if per_line, else text */
+    enum corpus_format format; /* AUTO: by the name's ending: .csv, .jsonl/.ndjson; else text */
     const char *columns;       /* csv: "title,description" (first row is a header) or "2,3" (1-based, no header) */
     const char *label_column;  /* csv: name or 1-based number; jsonl: field; NULL: none */
     const char *field;         /* jsonl: the text's field; NULL: "text" */
@@ -37,8 +38,8 @@ struct document {
 };
 
 struct corpus {
-    struct document *documents;
-    size_t count;
+    struct document *documents; /* the corpus's own, of `capacity` */
+    size_t count, capacity;
     size_t bytes, characters; /* of all documents' text (characters = bytes in byte mode) */
     bool one_stream;          /* format text: one document that is one running text */
     struct file_map map;
@@ -46,7 +47,7 @@ struct corpus {
 };
 
 /* Errors: ERROR_NOT_FOUND, ERROR_IO; ERROR_INVALID for an empty corpus, invalid UTF-8, malformed CSV or JSON, a column
- * that is not there (with the names that are). */
+ * that is not there (with the names that are). Close with corpus_close(), also after a failure. */
 bool corpus_load(struct corpus *corpus, const char *path, const struct corpus_options *options, struct error *err);
 
 /* The same for text in memory (borrowed; it must outlive the corpus). `name` stands in messages. */

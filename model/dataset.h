@@ -6,8 +6,9 @@
  * input is <eos>, so no flag is kept beside the tokens.
  *
  * Streams: an epoch's documents (in an order shuffled by seed and epoch; a one-stream corpus keeps its order) are cut
- * into B contiguous streams of equal length; nothing is padded. The fewer than B positions left over differ from epoch
- * to epoch. A window is T consecutive positions of all B streams, the last one of an epoch may be shorter.
+ * into B contiguous streams of equal length; nothing is padded. The fewer than B positions left over are taken from the
+ * two ends, in a proportion that differs from epoch to epoch. A window is T consecutive positions of all B streams, the
+ * last one of an epoch may be shorter.
  */
 #ifndef LSTMD_MODEL_DATASET_H
 #define LSTMD_MODEL_DATASET_H
@@ -22,18 +23,18 @@
 #include "model/vocabulary.h"
 
 struct dataset {
-    uint32_t *tokens;   /* [token_count], starts and ends with <eos> */
+    uint32_t *tokens;   /* [token_count], starts and ends with <eos>; the dataset's own, as is starts */
     size_t token_count; /* predictions (targets) = token_count - 1 */
-    size_t *starts;     /* [document_count + 1] index of each document's opening <eos>; the last one: the end */
+    size_t *starts;     /* [document_count + 1] index of each document's opening <eos>; then of the closing <eos> */
     size_t document_count;
-    size_t characters; /* code points (bytes in byte mode) of the text, for nats per character */
+    size_t characters; /* code points (bytes in byte mode) of the text less those skipped, for nats per character */
     bool one_stream;
-    struct arena arena;
 };
 
 /* Splits off the validation part, deterministically: of a one-stream corpus the last `fraction` of its characters, of
- * documents a choice by seed (at least one stays on each side where fraction > 0). The outputs are corpora that borrow
- * from `corpus`, closed with corpus_close() before it. fraction 0 gives an empty validation corpus. */
+ * documents a choice by seed, in their order (at least one stays on each side where fraction > 0; ERROR_INVALID where
+ * there is only one). The outputs are corpora that borrow from `corpus`, closed with corpus_close() before it, also
+ * after a failure. fraction 0 gives an empty validation corpus. */
 bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
                   struct corpus *validation, struct error *err);
 
@@ -42,8 +43,9 @@ bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, s
 struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vocabulary_options *options,
                                     struct error *err);
 
-/* Encodes a corpus. Text that the vocabulary lacks is skipped and counted in *skipped (NULL allowed). Every tenth
- * labelled document (index % 10 == 9) goes without its label, so that the model can also continue unlabelled text. */
+/* Encodes a corpus. Text (and labels) that the vocabulary lacks is skipped and counted in *skipped (NULL allowed).
+ * Every tenth document (index % 10 == 9) goes without its label, so that the model can also continue unlabelled text.
+ * Errors: ERROR_INVALID where the vocabulary has no <eos>. Close with dataset_close(), also after a failure. */
 bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,
                     size_t *skipped, struct error *err);
 void dataset_close(struct dataset *dataset);
@@ -51,13 +53,16 @@ void dataset_close(struct dataset *dataset);
 /* The B streams of one epoch. */
 struct streams {
     const struct dataset *dataset; /* borrowed */
-    uint32_t *tokens;              /* [B * length + 1]; stream b's inputs are tokens[b * length ..) */
+    const uint32_t *tokens;        /* [B * length + 1]; stream b's inputs are tokens[b * length ..) */
     size_t batch;                  /* B */
     size_t length;                 /* positions per stream */
+    uint32_t *shuffled;            /* what tokens points to, or NULL: it points into the dataset */
+    size_t *order;                 /* [document_count] scratch for the shuffle, or NULL */
     struct arena arena;
 };
 
-/* B shrinks to the number of targets where the dataset is smaller than that; the caller sees it in streams->batch. */
+/* B shrinks to the number of targets where the dataset is smaller than that; the caller sees it in streams->batch.
+ * Errors: ERROR_INVALID where there is no target at all. Close with streams_close(), also after a failure. */
 bool streams_open(struct streams *streams, const struct dataset *dataset, size_t batch, uint64_t seed, uint64_t epoch,
                   struct error *err);
 /* Rearranges the same streams for another epoch; the same (seed, epoch) always gives the same tokens. */

@@ -22,7 +22,7 @@ double rng_uniform(struct rng *rng);
 /* Uniform in [0, bound), without bias; bound > 0. */
 uint64_t rng_below(struct rng *rng, uint64_t bound);
 
-/* Standard normal (Box-Muller, one value per call). */
+/* Standard normal (Box-Muller, one value per call). The last bit is as good as the machine's log() and cos(). */
 double rng_normal(struct rng *rng);
 
 #endif

@@ -1,11 +1,12 @@
 /* A vocabulary: text <-> token ids.
  *
- * Levels: "char" (Unicode code points, case kept), "word" (split as the Keras Tokenizer does: filter characters become
- * spaces, optional lower-casing, split at spaces), "byte" (256 possible tokens, for corpora that are not UTF-8; a
- * token's JSON string is the code point with the byte's value).
+ * Levels: "char" (Unicode code points, case kept unless asked otherwise), "word" (split as the Keras Tokenizer does:
+ * optional lower-casing, then filter characters become spaces, then split at spaces), "byte" (256 possible tokens, for
+ * corpora that are not UTF-8; a token's JSON string is the code point with the byte's value).
  * Ids: 0 is <eos>, then <unk> where the vocabulary has one, then tokens by falling count (ties: first appearance), and
- * last the label tokens of a conditional corpus (names as in the corpus, one token each, never matched in text).
- * <eos> starts and ends every document.
+ * last the label tokens of a conditional corpus (names as in the corpus, one token each). <eos> starts and ends every
+ * document. Special tokens and labels are never matched in text: "<eos>" in a corpus is five characters, or, where the
+ * filters let it through, a word like any other with a token of its own.
  *
  * Immutable once made, so thread-safe. Files: vocabulary.json of checkpoint.md, read and written by checkpoint.c
  * through vocabulary_from_json()/vocabulary_to_json().
@@ -29,14 +30,16 @@ struct vocabulary; /* opaque */
 
 struct vocabulary_options {
     enum token_level level;
-    bool lower;          /* lower-case ASCII and Unicode letters with a simple mapping (towlower in C.UTF-8) */
+    bool lower;          /* char, word: lower-case letters with a simple mapping (towlower in C.UTF-8) */
     const char *filters; /* word level: characters that become spaces; NULL: the Keras default */
     uint64_t min_count;  /* tokens seen fewer times are left out; 0 or 1: keep all */
     uint32_t max_tokens; /* at most this many tokens in all, specials included; 0: no limit */
     bool unknown;        /* have <unk>; forced where min_count or max_tokens leave a token out */
 };
 
-/* Building: add every training document, then finish. The builder is freed by either function. */
+/* Building: add every training document, then finish. vocabulary_builder_finish() frees the builder, also when it
+ * fails; vocabulary_builder_free() (NULL allowed) gives up. Errors: ERROR_INVALID for options that contradict each
+ * other, invalid UTF-8 (with the byte offset) and fewer than 2 distinct tokens besides the special ones. */
 struct vocabulary_builder;
 struct vocabulary_builder *vocabulary_builder_new(const struct vocabulary_options *options, struct error *err);
 bool vocabulary_builder_add(struct vocabulary_builder *builder, const char *text, size_t n, struct error *err);
@@ -44,7 +47,9 @@ bool vocabulary_builder_add_label(struct vocabulary_builder *builder, const char
 struct vocabulary *vocabulary_builder_finish(struct vocabulary_builder *builder, struct error *err);
 void vocabulary_builder_free(struct vocabulary_builder *builder);
 
-/* JSON text as in checkpoint.md (plus "lower", "filters" for words, "labels": ids). `place` (a path) begins messages.
+/* JSON text as in checkpoint.md, plus "lower" and "filters" for words, "lower": true for lower-cased characters, and
+ * "labels" (ids) where there are any. `place` (a path) begins messages, which name the field and the index. Strict:
+ * unknown keys, repeated tokens (labels apart, which are unique among themselves), ids out of range are refused.
  * vocabulary_to_json() gives the same bytes for the same vocabulary; caller frees. */
 struct vocabulary *vocabulary_from_json(const char *json, size_t n, const char *place, struct error *err);
 char *vocabulary_to_json(const struct vocabulary *vocabulary, size_t *n, struct error *err);
@@ -72,6 +77,8 @@ struct token_list {
     uint32_t *ids;
     size_t count, capacity;
 };
+/* Makes room for `more` further ids. */
+bool token_list_reserve(struct token_list *list, size_t more, struct error *err);
 bool token_list_append(struct token_list *list, uint32_t id, struct error *err);
 void token_list_free(struct token_list *list);
 
@@ -82,12 +89,14 @@ struct unknown_text {
 struct unknown_list {
     struct unknown_text *items;
     size_t count, capacity;
+    size_t total; /* skipped characters or words, noted in items or not */
 };
 void unknown_list_free(struct unknown_list *list);
 
 /* Appends the ids of text[0..n) to `ids` (no <eos> is added). Text that has no token becomes <unk> where the
  * vocabulary has one; otherwise it is skipped and noted in `unknown` (NULL: not noted; at most `unknown_max` are
- * noted). Errors: ERROR_INVALID with the byte offset where a char or word vocabulary gets invalid UTF-8. */
+ * noted, all are counted). Errors: ERROR_INVALID with the byte offset where a char or word vocabulary gets invalid
+ * UTF-8. */
 bool vocabulary_encode(const struct vocabulary *vocabulary, const char *text, size_t n, struct token_list *ids,
                        struct unknown_list *unknown, size_t unknown_max, struct error *err);
 
