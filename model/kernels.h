@@ -31,8 +31,9 @@ struct kernels {
     void (*product)(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
                     size_t block_stride, float *y, size_t ldy, bool accumulate);
 
-    /* The elementwise part of a cell for M rows and `blocks` blocks of 16 units. Forward, in place:
-     * LSTM: gates [blocks][4][16] pre-activations i f g o -> activations; c_previous -> c, h, tanh_c (may be NULL). */
+    /* The elementwise part of a cell for M rows and `blocks` blocks of 16 units; rows of gates are ldg apart, rows of
+     * every state [M][16 * blocks] are ldh apart. Forward, in place:
+     * LSTM: gates [blocks][4][16] pre-activations i f g o -> activations; c_previous -> c, h. c may be c_previous. */
     void (*lstm_forward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
                          size_t ldh);
     /* Backward: gates activations -> gradients of the pre-activations. dh [M]: gradient of h; dc: in: gradient that
@@ -55,6 +56,9 @@ struct kernels {
     /* Softmax cross-entropy of one row of V logits against `target`: returns -log p(target) in nats and, unless
      * gradient is NULL, writes gradient[v] = scale * (p[v] - [v == target]) (gradient may be logits). */
     double (*cross_entropy)(size_t V, const float *logits, uint32_t target, float scale, float *gradient);
+
+    /* out[c][r] = in[r][c] for rows x columns; ldi, ldo: floats from row to row of in, out. */
+    void (*transpose)(size_t rows, size_t columns, const float *in, size_t ldi, float *out, size_t ldo);
 
     /* y += x; sum of squares (float lanes, double total). */
     void (*add)(size_t n, const float *x, float *y);

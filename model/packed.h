@@ -1,5 +1,9 @@
 /* A network's weights arranged for the kernels (kernels.h says the layouts); made from a struct network by
  * packed_update(), for inference and for training alike. Immutable between updates, so threads may share it.
+ *
+ * Letters: Hp, Ep, Vp are H, E, V rounded up to whole blocks of 16; Gx, Gh are the gates of the input and of the hidden
+ * product (LSTM 4 and 4: i f g o; GRU 3: n r z and 3: r z q; RNN 1 and 1). The packed matrix of N outputs and K inputs
+ * has its blocks K * 16 floats apart.
  */
 #ifndef LSTMD_MODEL_PACKED_H
 #define LSTMD_MODEL_PACKED_H
@@ -9,43 +13,52 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "model/kernels.h"
 #include "model/network.h"
 
 struct packed_layer {
     size_t input;       /* K of the input product: Ep or Hp of the layer below; 0 where the input is one-hot */
-    float *table;       /* [V][Gx*Hp] one-hot layer 0: row of W_ih for each token, bias added; else NULL */
-    float *bias;        /* [Gx*Hp] input bias in gate layout */
-    float *bias_hh;     /* [3*Hp] GRU: in the order r z q; else NULL */
-    float *weight_ih;   /* [Gx*Hp/16][input][16] packed, inference only; else NULL */
-    float *rows_ih;     /* [Gx*Hp][input] rows in gate order, for OpenBLAS, training only; else NULL */
-    float *weight_hh;   /* [Gh*Hp/16][Hp][16] packed */
-    float *weight_hh_t; /* [Hp/16][Gh*Hp][16] packed transpose, training only; else NULL */
+    float *table;       /* [V][Gx*Hp] one-hot layer 0: the input product and bias of each token; else NULL */
+    float *bias;        /* [Gx*Hp] input bias */
+    float *bias_hh;     /* [Gh*Hp] GRU; else NULL */
+    float *weight_ih;   /* [Gx*Hp/16][input][16]; NULL for one-hot */
+    float *weight_ih_t; /* [input/16][Gx*Hp][16] the transpose, training only; else NULL */
+    float *weight_hh;   /* [Gh*Hp/16][Hp][16] */
+    float *weight_hh_t; /* [Hp/16][Gh*Hp][16] the transpose, training only; else NULL */
 };
 
 struct packed_network {
     struct architecture architecture;
-    size_t hidden;     /* Hp */
-    size_t gates;      /* floats per row of gates: G*Hp */
-    size_t embedding_; /* Ep */
+    size_t hidden;          /* Hp */
+    size_t embedding_width; /* Ep */
+    size_t vocabulary;      /* Vp */
+    size_t gates;           /* Gx = Gh */
+    size_t gate_row;        /* floats of one row of gates: Gx*Hp */
     struct packed_layer layers[NETWORK_MAX_LAYERS];
     float *embedding;   /* [V][Ep]; NULL for one-hot */
-    float *output;      /* [Vp/16][Hp][16] packed, inference only */
-    float *output_rows; /* [V][Hp], training only */
-    float *output_bias; /* [Vp]; padding -inf is not needed: callers read V logits */
+    float *output;      /* [Vp/16][Hp][16] */
+    float *output_t;    /* [Hp/16][Vp][16] the transpose, training only; else NULL */
+    float *output_bias; /* [Vp] */
     struct arena arena;
 };
 
 enum packed_use { PACKED_INFERENCE, PACKED_TRAINING };
 
+/* Allocates; the weights are zero until packed_update(). Close with packed_close(), also after a failure. */
 bool packed_open(struct packed_network *packed, const struct architecture *architecture, enum packed_use use,
                  struct error *err);
 
-/* Copies the weights in. part of parts: training's workers each pack a share (0 of 1: all of it); the shares are
- * disjoint, so they may run at the same time. */
-void packed_update(struct packed_network *packed, const struct network *network, size_t part, size_t parts);
+/* Copies the weights in. Share `part` of `parts`: training's workers each pack a share; shares are disjoint, so they
+ * may run at the same time (0 of 1: everything). */
+void packed_update(struct packed_network *packed, const struct network *network, const struct kernels *kernels,
+                   size_t part, size_t parts);
 void packed_close(struct packed_network *packed);
 
-/* The place of gate g of unit u in a row of gates whose number of gates is G. */
-size_t packed_gate_index(size_t gates, size_t gate, size_t unit);
+/* Block j of a row of gates is the gates of 16 units: which unit is the first, and which gate of the file's order it
+ * is. `hidden_part`: the hidden product's order, else the input product's (they differ for GRU). */
+struct packed_place {
+    size_t gate, unit;
+};
+struct packed_place packed_place(const struct architecture *architecture, bool hidden_part, size_t block);
 
 #endif

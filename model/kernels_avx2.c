@@ -1,0 +1,18 @@
+/* AVX2 + FMA: 16 registers of 8 floats; a tile of 4 rows x 1 block uses 8 of them for sums; with 6 rows the compiler
+ * spills. */
+#include "model/kernels_tables.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define LANES            8
+#define TILE_ROWS        4
+#define TILE_BLOCKS      1
+#define TILE_1_BLOCKS    4
+#define vf_fma(a, b, c)  ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
+#define vf_min(bound, x) ((vf)_mm256_min_ps((__m256)(bound), (__m256)(x)))
+#define vf_max(bound, x) ((vf)_mm256_max_ps((__m256)(bound), (__m256)(x)))
+#define KERNELS_TABLE    kernels_avx2
+#define KERNELS_NAME     "avx2"
+#include "model/kernels_simd.h"
+#endif

@@ -1,0 +1,17 @@
+/* NEON of arm64: 32 registers of 4 floats; a tile of 6 rows x 1 block uses 24 of them for sums. */
+#include "model/kernels_tables.h"
+
+#if defined(__aarch64__)
+#include <arm_neon.h>
+
+#define LANES            4
+#define TILE_ROWS        6
+#define TILE_BLOCKS      1
+#define TILE_1_BLOCKS    4
+#define vf_fma(a, b, c)  ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
+#define vf_min(bound, x) ((vf)vminq_f32((float32x4_t)(bound), (float32x4_t)(x)))
+#define vf_max(bound, x) ((vf)vmaxq_f32((float32x4_t)(bound), (float32x4_t)(x)))
+#define KERNELS_TABLE    kernels_neon
+#define KERNELS_NAME     "neon"
+#include "model/kernels_simd.h"
+#endif

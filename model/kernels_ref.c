@@ -1,0 +1,217 @@
+/* The reference: every kernel as the plain loop that its comment in kernels.h describes. It is the specification that
+ * the vector kernels are tested against, and it can be forced (`kernel: ref`) where one of those is in doubt.
+ */
+#include <assert.h>
+#include <math.h>
+
+#include "model/kernels_tables.h"
+
+#define BLOCK KERNEL_BLOCK
+
+static float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* Gate g of unit u in a row whose units have `gates` gates each. */
+static float *gate_at(float *row, size_t gates, size_t g, size_t u)
+{
+    return row + u / BLOCK * (gates * BLOCK) + g * BLOCK + u % BLOCK;
+}
+
+static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
+                    size_t block_stride, float *y, size_t ldy, bool accumulate)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t n = 0; n < blocks * BLOCK; n++) {
+            float sum = accumulate ? y[m * ldy + n] : 0.0f;
+            for (size_t k = 0; k < K; k++)
+                sum += x[m * ldx + k] * packed[n / BLOCK * block_stride + k * BLOCK + n % BLOCK];
+            y[m * ldy + n] = sum;
+        }
+    }
+}
+
+static void lstm_forward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
+                         size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *i = gate_at(gates + m * ldg, 4, 0, u), *f = gate_at(gates + m * ldg, 4, 1, u);
+            float *g = gate_at(gates + m * ldg, 4, 2, u), *o = gate_at(gates + m * ldg, 4, 3, u);
+            *i = sigmoid(*i);
+            *f = sigmoid(*f);
+            *g = tanhf(*g);
+            *o = sigmoid(*o);
+            c[m * ldh + u] = *f * c_previous[m * ldh + u] + *i * *g;
+            h[m * ldh + u] = *o * tanhf(c[m * ldh + u]);
+        }
+    }
+}
+
+static void lstm_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, const float *c,
+                          const float *dh, float *dc, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *i = gate_at(gates + m * ldg, 4, 0, u), *f = gate_at(gates + m * ldg, 4, 1, u);
+            float *g = gate_at(gates + m * ldg, 4, 2, u), *o = gate_at(gates + m * ldg, 4, 3, u);
+            size_t at = m * ldh + u;
+            float t = tanhf(c[at]), input = *i, cell = *g;
+            float dcell = dc[at] + dh[at] * *o * (1.0f - t * t);
+            dc[at] = dcell * *f;
+            *i = dcell * cell * input * (1.0f - input);
+            *f = dcell * c_previous[at] * *f * (1.0f - *f);
+            *g = dcell * input * (1.0f - cell * cell);
+            *o = dh[at] * t * *o * (1.0f - *o);
+        }
+    }
+}
+
+static void gru_forward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                        float *h, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *n = gate_at(gates_x + m * ldg, 3, 0, u), *r = gate_at(gates_x + m * ldg, 3, 1, u);
+            float *z = gate_at(gates_x + m * ldg, 3, 2, u);
+            *r = sigmoid(*r + *gate_at(gates_h + m * ldg, 3, 0, u));
+            *z = sigmoid(*z + *gate_at(gates_h + m * ldg, 3, 1, u));
+            *n = tanhf(*n + *r * *gate_at(gates_h + m * ldg, 3, 2, u));
+            h[m * ldh + u] = (1.0f - *z) * *n + *z * h_previous[m * ldh + u];
+        }
+    }
+}
+
+static void gru_backward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                         const float *dh, float *dh_previous, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *x_n = gate_at(gates_x + m * ldg, 3, 0, u), *x_r = gate_at(gates_x + m * ldg, 3, 1, u);
+            float *x_z = gate_at(gates_x + m * ldg, 3, 2, u), *q = gate_at(gates_h + m * ldg, 3, 2, u);
+            float n = *x_n, r = *x_r, z = *x_z, d = dh[m * ldh + u];
+            *x_n = d * (1.0f - z) * (1.0f - n * n);
+            *x_r = *x_n * *q * r * (1.0f - r);
+            *x_z = d * (h_previous[m * ldh + u] - n) * z * (1.0f - z);
+            *gate_at(gates_h + m * ldg, 3, 0, u) = *x_r;
+            *gate_at(gates_h + m * ldg, 3, 1, u) = *x_z;
+            *q = *x_n * r;
+            dh_previous[m * ldh + u] = d * z;
+        }
+    }
+}
+
+static void rnn_forward(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) h[m * ldh + u] = gates[m * ldg + u] = tanhf(gates[m * ldg + u]);
+    }
+}
+
+static void rnn_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float t = gates[m * ldg + u];
+            gates[m * ldg + u] = dh[m * ldh + u] * (1.0f - t * t);
+        }
+    }
+}
+
+static double cross_entropy(size_t V, const float *logits, uint32_t target, float scale, float *gradient)
+{
+    assert(target < V);
+    double largest = -INFINITY, sum = 0;
+    const double target_logit = (double)logits[target];
+    for (size_t v = 0; v < V; v++) largest = fmax(largest, (double)logits[v]);
+    for (size_t v = 0; v < V; v++) sum += exp((double)logits[v] - largest);
+    for (size_t v = 0; gradient != NULL && v < V; v++)
+        gradient[v] = scale * ((float)(exp((double)logits[v] - largest) / sum) - (v == target ? 1.0f : 0.0f));
+    return log(sum) + largest - target_logit;
+}
+
+static void transpose(size_t rows, size_t columns, const float *in, size_t ldi, float *out, size_t ldo)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) out[c * ldo + r] = in[r * ldi + c];
+}
+
+static void add(size_t n, const float *x, float *y)
+{
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static double sum_of_squares(size_t n, const float *x)
+{
+    double total = 0;
+    for (size_t i = 0; i < n; i++) total += (double)x[i] * (double)x[i];
+    return total;
+}
+
+static void update_sgd(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum)
+{
+    for (size_t i = 0; i < n; i++) {
+        velocity[i] = momentum * velocity[i] + g[i] * scale;
+        w[i] -= rate * velocity[i];
+    }
+}
+
+static void update_rmsprop(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
+                           float epsilon)
+{
+    for (size_t i = 0; i < n; i++) {
+        float d = g[i] * scale;
+        square[i] = decay * square[i] + (1.0f - decay) * d * d;
+        w[i] -= rate * d / (sqrtf(square[i]) + epsilon);
+    }
+}
+
+static void update_adam(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
+                        float beta1, float beta2, float correction1, float correction2, float epsilon,
+                        float weight_decay)
+{
+    for (size_t i = 0; i < n; i++) {
+        float d = g[i] * scale;
+        mean[i] = beta1 * mean[i] + (1.0f - beta1) * d;
+        square[i] = beta2 * square[i] + (1.0f - beta2) * d * d;
+        float direction = mean[i] * correction1 / (sqrtf(square[i] * correction2) + epsilon);
+        w[i] -= rate * (direction + weight_decay * w[i]);
+    }
+}
+
+static void map_exp(size_t n, const float *in, float *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = expf(in[i]);
+}
+
+static void map_tanh(size_t n, const float *in, float *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = tanhf(in[i]);
+}
+
+static void map_sigmoid(size_t n, const float *in, float *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = sigmoid(in[i]);
+}
+
+const struct kernels kernels_ref = {
+    .name = "ref",
+    .product = product,
+    .lstm_forward = lstm_forward,
+    .lstm_backward = lstm_backward,
+    .gru_forward = gru_forward,
+    .gru_backward = gru_backward,
+    .rnn_forward = rnn_forward,
+    .rnn_backward = rnn_backward,
+    .cross_entropy = cross_entropy,
+    .transpose = transpose,
+    .add = add,
+    .sum_of_squares = sum_of_squares,
+    .update_sgd = update_sgd,
+    .update_rmsprop = update_rmsprop,
+    .update_adam = update_adam,
+    .exp = map_exp,
+    .tanh = map_tanh,
+    .sigmoid = map_sigmoid,
+};
