@@ -71,8 +71,10 @@ struct tensor {
     char name[32];
     enum initialiser initialiser;
     size_t rows, columns;
+    size_t blocks; /* gates stacked in its rows; 1 outside of the layers */
     bool vector;   /* one dimension in the file: [rows] */
     size_t offset; /* of its first element in the parameter block */
+    size_t field;  /* of its (first) pointer in struct network, in bytes */
     float *data;
 };
 
@@ -101,6 +103,9 @@ size_t architecture_input(const struct architecture *architecture, size_t layer)
 
 /* Checks every field and that the parameter count does not overflow; the message names the field. */
 bool architecture_validate(const struct architecture *architecture, struct error *err);
+
+/* Fills in the tensor list and the parameter count alone: no memory is taken, all data pointers are NULL. */
+bool network_layout(struct network *network, const struct architecture *architecture, struct error *err);
 
 /* Allocates zeroed parameters and fills in the tensor list. The network must be closed with network_close(), also
  * after a failure. */
