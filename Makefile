@@ -2,7 +2,7 @@
 BUILD ?= build
 CC ?= cc
 SANITIZE ?=
-PACKAGES = libmicrohttpd jansson openblas yaml-0.1
+PACKAGES = libmicrohttpd jansson openblas yaml-0.1 nettle
 
 CPPFLAGS += -I. -D_GNU_SOURCE -DLSTMD_VERSION='"0.1.0"' $(shell pkg-config --cflags $(PACKAGES))
 CFLAGS ?= -O2 -g
@@ -30,6 +30,8 @@ $(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(BUILD)/liblstmd.a
 $(BUILD)/model/kernels_avx2.o: CFLAGS += -mavx2 -mfma
 $(BUILD)/model/kernels_avx512.o: CFLAGS += -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
 $(BUILD)/model/kernels_%.o: CFLAGS += -O3 -ffp-contract=off
+# orthogonal initialisation of large layers
+$(BUILD)/model/network.o: CFLAGS += -O3
 unit: $(UNIT)
 	@for t in $(UNIT); do $$t || exit 1; done
 .PHONY: help all unit
