@@ -1,0 +1,269 @@
+/* The publishing half of base/file.h. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+
+#define SUFFIX_FORMAT ".tmp-%012" PRIx64
+#define SUFFIX_LENGTH (sizeof ".tmp-0123456789ab" - 1)
+#define ATTEMPTS      100
+
+/* A name that no other thread or process is likely to try at the same time; O_EXCL and mkdir() find out if one does. */
+static void make_aside_name(char *out, const char *path)
+{
+    static atomic_uint_fast64_t counter;
+    uint64_t mixed = clock_monotonic_ns() ^ (uint64_t)getpid() << 40;
+    mixed += atomic_fetch_add(&counter, 1);
+    mixed *= 0x9E3779B97F4A7C15u; /* 2^64 / golden ratio: spreads neighbours over the high bits */
+    sprintf(out, "%s" SUFFIX_FORMAT, path, mixed >> 16);
+}
+
+/* Makes `aside` (room for path and suffix) as a file or directory that was not there. Returns false with errno. */
+static bool make_aside(char *aside, const char *path, int *file)
+{
+    for (int i = 0; i < ATTEMPTS; i++) {
+        make_aside_name(aside, path);
+        if (file) {
+            *file = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+            if (*file >= 0) return true;
+        } else if (mkdir(aside, 0777) == 0) {
+            return true;
+        }
+        if (errno != EEXIST) return false;
+    }
+    return false;
+}
+
+static bool write_all(int fd, const char *data, size_t size)
+{
+    const size_t most = (size_t)1 << 30; /* one write() takes at most 2 GiB */
+    while (size > 0) {
+        ssize_t n = write(fd, data, size < most ? size : most);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return false;
+        data += n;
+        size -= (size_t)n;
+    }
+    return true;
+}
+
+/* Writes, syncs and closes. On failure errno tells why. */
+static bool fill_file(int fd, const void *data, size_t size)
+{
+    bool done = write_all(fd, data, size) && fsync(fd) == 0;
+    int saved = errno;
+    if (close(fd) != 0 && done) return false;
+    errno = saved;
+    return done;
+}
+
+static bool sync_directory(const char *path, struct error *err)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return error_set_errno(err, errno, "%s", path);
+    bool done = fsync(fd) == 0 || errno == EINVAL; /* EINVAL: a file system that has nothing to sync in a directory */
+    if (!done) error_set_errno(err, errno, "%s", path);
+    close(fd);
+    return done;
+}
+
+/* Syncs the directory in which the last component of the path stands. */
+static bool sync_parent(const char *path, struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return sync_directory(".", err);
+    char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    if (!parent) return error_set_no_memory(err, strlen(path), "a path");
+    bool done = sync_directory(parent, err);
+    free(parent);
+    return done;
+}
+
+/* The path that is renamed to: without trailing slashes, and where it is a symbolic link, what the link leads to, so
+ * that the link stays. `type` (S_IFREG, S_IFDIR) is what may be replaced. NULL and *err on failure; free() it. */
+static char *resolve_target(const char *path, mode_t type, struct error *err)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    char *target = strndup(path, n);
+    if (!target) {
+        error_set_no_memory(err, n, "a path");
+        return NULL;
+    }
+    const char *slash = strrchr(target, '/'), *last = slash ? slash + 1 : target;
+    struct stat info;
+    if (*last == '\0' || strcmp(last, ".") == 0 || strcmp(last, "..") == 0) {
+        error_set(err, ERROR_INVALID, "\"%s\" does not end with a name that could be written", path);
+    } else if (stat(target, &info) != 0) {
+        if (errno == ENOENT) return target;
+        error_set_errno(err, errno, "%s", path);
+    } else if ((info.st_mode & S_IFMT) != type) {
+        error_set(err, ERROR_CONFLICT, "%s: is there and is not a %s", path,
+                  type == S_IFDIR ? "directory" : "regular file");
+    } else if (lstat(target, &info) != 0 || !S_ISLNK(info.st_mode)) {
+        return target;
+    } else {
+        char *real = realpath(target, NULL);
+        if (!real) error_set_errno(err, errno, "%s", path);
+        free(target);
+        return real;
+    }
+    free(target);
+    return NULL;
+}
+
+bool file_publish(const char *path, const void *data, size_t size, struct error *err)
+{
+    bool done = false;
+    int fd = -1;
+    char *target = resolve_target(path, S_IFREG, err), *aside = NULL;
+    if (!target) return false;
+    aside = malloc(strlen(target) + SUFFIX_LENGTH + 1);
+    if (!aside) {
+        error_set_no_memory(err, strlen(target), "a path");
+        goto out;
+    }
+    if (!make_aside(aside, target, &fd)) {
+        error_set_errno(err, errno, "%s: cannot create", path);
+        goto out;
+    }
+    if (!fill_file(fd, data, size) || rename(aside, target) != 0) {
+        error_set_errno(err, errno, "%s: cannot write", path);
+        unlink(aside);
+        goto out;
+    }
+    done = sync_parent(target, err);
+out:
+    free(aside);
+    free(target);
+    return done;
+}
+
+/* Removes a directory of files. What is not a file stays, and the directory with it. */
+static void remove_flat_directory(const char *path)
+{
+    DIR *directory = opendir(path);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory));) unlinkat(dirfd(directory), entry->d_name, 0);
+    closedir(directory);
+    rmdir(path);
+}
+
+/* Replacing a directory deletes what is in it, so one that holds other directories is no output of ours. */
+static bool check_flat(const char *path, struct error *err)
+{
+    DIR *directory = opendir(path);
+    if (!directory) return errno == ENOENT ? true : error_set_errno(err, errno, "%s", path);
+    bool flat = true;
+    for (struct dirent *entry; flat && (entry = readdir(directory));) {
+        struct stat info;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) {
+            error_set(err, ERROR_CONFLICT, "%s: holds the directory \"%s\" and is not replaced", path, entry->d_name);
+            flat = false;
+        }
+    }
+    closedir(directory);
+    return flat;
+}
+
+static void free_names(struct directory_publish *publish)
+{
+    free(publish->path);
+    free(publish->aside);
+    *publish = (struct directory_publish){0};
+}
+
+bool directory_publish_begin(struct directory_publish *publish, const char *path, struct error *err)
+{
+    *publish = (struct directory_publish){0};
+    publish->path = resolve_target(path, S_IFDIR, err);
+    if (!publish->path || !check_flat(publish->path, err)) goto out;
+    publish->aside = malloc(strlen(publish->path) + SUFFIX_LENGTH + 1);
+    if (!publish->aside) {
+        error_set_no_memory(err, strlen(publish->path), "a path");
+        goto out;
+    }
+    if (make_aside(publish->aside, publish->path, NULL)) return true;
+    error_set_errno(err, errno, "%s: cannot create", path);
+out:
+    free_names(publish);
+    return false;
+}
+
+bool directory_publish_write(struct directory_publish *publish, const char *name, const void *data, size_t size,
+                             struct error *err)
+{
+    char *path = path_join(publish->aside, name, err);
+    if (!path) return false;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    bool done = fd >= 0 && fill_file(fd, data, size);
+    if (!done) error_set_errno(err, errno, "%s/%s: cannot write", publish->path, name);
+    free(path);
+    return done;
+}
+
+/* Where the file system cannot exchange two names (NFS, some FUSE): the old directory steps aside first. Between the
+ * two renames the path does not exist; a crash just there leaves the old content as "<path>.old-...". On success the
+ * old directory has the name that the new one had. Returns false with errno. */
+static bool exchange_in_two_steps(const char *path, const char *aside)
+{
+    char *old = strdup(aside);
+    if (!old) return false;
+    memcpy(old + strlen(path), ".old-", 5);
+    bool done = rename(path, old) == 0;
+    if (done && rename(aside, path) != 0) {
+        int saved = errno;
+        rename(old, path);
+        errno = saved;
+        done = false;
+    }
+    if (done) rename(old, aside);
+    int saved = errno;
+    free(old);
+    errno = saved;
+    return done;
+}
+
+/* Makes the new directory appear under the path; the old one, if any, then has the name aside. */
+static bool put_in_place(const char *path, const char *aside)
+{
+    if (renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_EXCHANGE) == 0) return true;
+    if (errno == ENOENT) return rename(aside, path) == 0;
+    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) return false;
+    return exchange_in_two_steps(path, aside);
+}
+
+bool directory_publish_commit(struct directory_publish *publish, struct error *err)
+{
+    if (!sync_directory(publish->aside, err)) {
+        directory_publish_abort(publish);
+        return false;
+    }
+    if (!put_in_place(publish->path, publish->aside)) {
+        error_set_errno(err, errno, "%s: cannot replace", publish->path);
+        directory_publish_abort(publish);
+        return false;
+    }
+    /* The old content goes only when the new is known to be on disk. */
+    bool durable = sync_parent(publish->path, err);
+    if (durable) remove_flat_directory(publish->aside);
+    free_names(publish);
+    return durable;
+}
+
+void directory_publish_abort(struct directory_publish *publish)
+{
+    if (publish->aside) remove_flat_directory(publish->aside);
+    free_names(publish);
+}
