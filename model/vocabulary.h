@@ -49,7 +49,7 @@ void vocabulary_builder_free(struct vocabulary_builder *builder);
 
 /* JSON text as in checkpoint.md, plus "lower" and "filters" for words, "lower": true for lower-cased characters, and
  * "labels" (ids) where there are any. `place` (a path) begins messages, which name the field and the index. Strict:
- * unknown keys, repeated tokens (labels apart, which are unique among themselves), ids out of range are refused.
+ * unknown keys, ids out of range, and a text token or a label that comes twice are refused.
  * vocabulary_to_json() gives the same bytes for the same vocabulary; caller frees. */
 struct vocabulary *vocabulary_from_json(const char *json, size_t n, const char *place, struct error *err);
 char *vocabulary_to_json(const struct vocabulary *vocabulary, size_t *n, struct error *err);
