@@ -1,39 +1,224 @@
-# lstmd: `make` lists the targets.
-BUILD ?= build
-CC ?= cc
-SANITIZE ?=
-PACKAGES = libmicrohttpd jansson openblas yaml-0.1 nettle
+# lstmd: `make` lists the targets. GNU make.
+#
+# Variables: CC, CFLAGS, LDFLAGS; SANITIZE=address,undefined or SANITIZE=thread; WERROR=1; V=1 shows the commands;
+# ARGS goes to the program that `make run` and `make bench` start; BUILD is where output goes (a directory per compiler
+# and sanitizer, so that objects never mix; changed flags rebuild what is in it).
 
-CPPFLAGS += -I. -D_GNU_SOURCE -DLSTMD_VERSION='"0.1.0"' $(shell pkg-config --cflags $(PACKAGES))
-CFLAGS ?= -O2 -g
-WARNINGS = -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-CFLAGS += -std=c11 $(WARNINGS) -fno-math-errno -fno-trapping-math -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer)
-LDLIBS += $(shell pkg-config --libs $(PACKAGES)) -lm -pthread
-
-SOURCES := $(wildcard base/*.c config/*.c model/*.c server/*.c)
-OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
-CLI := $(patsubst %.c,$(BUILD)/%.o,$(wildcard cli/*.c))
-UNIT := $(patsubst %.c,$(BUILD)/%,$(wildcard tests/unit/test_*.c))
-
-help:
-	@echo 'all  unit'
-all: $(BUILD)/lstmd
-$(BUILD)/lstmd: $(CLI) $(BUILD)/liblstmd.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
-$(BUILD)/liblstmd.a: $(OBJECTS)
-	rm -f $@ && ar rcs $@ $^
-$(BUILD)/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
-$(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(BUILD)/liblstmd.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS) -lcmocka
-$(BUILD)/model/kernels_avx2.o: CFLAGS += -mavx2 -mfma
-$(BUILD)/model/kernels_avx512.o: CFLAGS += -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
-$(BUILD)/model/kernels_%.o: CFLAGS += -O3 -ffp-contract=off
-# orthogonal initialisation of large layers
-$(BUILD)/model/network.o: CFLAGS += -O3
-unit: $(UNIT)
-	@for t in $(UNIT); do $$t || exit 1; done
-.PHONY: help all unit
+MAKEFLAGS += --no-builtin-rules
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .SECONDARY:
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+.SUFFIXES:
+
+ifeq ($(origin CC),default)
+CC := cc
+endif
+PYTHON ?= /usr/bin/python3
+SANITIZE ?=
+comma := ,
+variant := $(if $(filter-out cc gcc,$(CC)),-$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+BUILD ?= build$(variant)
+
+# ---- flags -----------------------------------------------------------------------------------------------------------
+
+PACKAGES := libmicrohttpd jansson openblas yaml-0.1 nettle
+PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
+# ffp-contract=off: a*b+c is fused where a kernel says so and nowhere else, so that results do not depend on the compiler.
+LANGUAGE := -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread
+SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+HARDENING := $(if $(SANITIZE)$(COVERAGE),,-fstack-protector-strong -D_FORTIFY_SOURCE=2)
+OPTIMISE := $(if $(COVERAGE),-O0 --coverage,$(if $(SANITIZE),-O1,-O2))
+# The numbers: everything under model/ and nothing else.
+OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE),$(OPTIMISE),-O3)
+
+CFLAGS ?= -g
+LDFLAGS ?= $(if $(SANITIZE),,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS) $(CPPFLAGS)
+ALL_CFLAGS := $(LANGUAGE) $(WARNINGS) $(SANITIZER) $(HARDENING)
+ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
+ALL_LDLIBS := $(PACKAGE_LIBS) -lm $(LDLIBS)
+
+# A SIMD file is compiled for its instruction set, and only that file: the program chooses at run time.
+TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
+ifneq ($(filter x86_64%,$(TARGET)),)
+KERNEL_FLAGS_avx2 := -mavx2 -mfma
+KERNEL_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
+endif
+
+# ---- what there is ---------------------------------------------------------------------------------------------------
+
+LIBRARY_SOURCES := $(wildcard base/*.c config/*.c model/*.c server/*.c)
+CLI_SOURCES := $(wildcard cli/*.c)
+UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
+UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*.c))
+FUZZ_SOURCES := $(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c))
+SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) $(UNIT_SOURCES) $(UNIT_HELPERS) $(wildcard tests/fuzz/*.c)
+HEADERS := $(wildcard base/*.h config/*.h model/*.h server/*.h cli/*.h tests/*/*.h)
+
+object = $(1:%.c=$(BUILD)/%.o)
+UNIT := $(UNIT_SOURCES:%.c=$(BUILD)/%)
+FUZZ := $(FUZZ_SOURCES:%.c=$(BUILD)/%)
+
+# ---- compile and link ------------------------------------------------------------------------------------------------
+
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
+.PHONY: all
+all: $(BUILD)/lstmd ## build the program: build/lstmd
+
+$(BUILD)/lstmd: $(call object,$(CLI_SOURCES)) $(BUILD)/liblstmd.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+$(BUILD)/liblstmd.a: $(call object,$(LIBRARY_SOURCES))
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	$(call say,CC,$<)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(OPTIMISE_FILE) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HELPERS)) $(BUILD)/liblstmd.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
+
+# A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer instead.
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/liblstmd.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+
+OPTIMISE_FILE = $(OPTIMISE)
+$(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
+$(BUILD)/model/kernels_avx2.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2)
+$(BUILD)/model/kernels_avx512.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx512)
+
+# The version is known to one object; a new commit compiles that object and links.
+$(BUILD)/base/version.o: ALL_CPPFLAGS += -DLSTMD_VERSION='"$(word 1,$(shell cat $(BUILD)/version))"' \
+    -DLSTMD_REVISION='"$(word 2,$(shell cat $(BUILD)/version))"'
+$(BUILD)/base/version.o: $(BUILD)/version
+
+# Stamps: rewritten only when their content changes.
+export FLAGS_TEXT := $(shell $(CC) --version 2>/dev/null | head -n 1) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(CFLAGS) \
+    $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2) $(KERNEL_FLAGS_avx512)
+stamp = @mkdir -p $(@D); $(1) >$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(BUILD)/flags: FORCE
+	$(call stamp,printf '%s\n' "$$FLAGS_TEXT")
+$(BUILD)/version: FORCE
+	$(call stamp,echo "$$(head -n 1 VERSION) $${LSTMD_REVISION:-$$(scripts/revision)}")
+.PHONY: FORCE
+
+-include $(patsubst %.o,%.d,$(call object,$(SOURCES)))
+
+# ---- the two commands of the README ----------------------------------------------------------------------------------
+
+# Targets that install packages start make again: what pkg-config answers is read when make starts.
+again = +@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
+.PHONY: run
+run: ## install what is missing, build, serve the bundled model on 127.0.0.1:8080 (ARGS='--set server.port=9000')
+	@scripts/deps build
+	$(again) all
+	@exec $(BUILD)/lstmd serve $(ARGS)
+
+.PHONY: test
+test: ## install what is missing, build, run all tests (SANITIZE=address,undefined or thread for instrumented ones)
+	@scripts/deps build test
+	$(again) test-programs
+	@$(RUN_TESTS) unit fuzz cli http
+
+.PHONY: test-programs
+test-programs: all $(UNIT) $(FUZZ)
+
+RUN_TESTS = BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' $(PYTHON) tests/run
+
+# ---- parts of the tests ----------------------------------------------------------------------------------------------
+
+.PHONY: unit
+unit: $(UNIT) ## unit tests alone (golden vectors and finite differences are among them)
+	@$(RUN_TESTS) unit
+
+.PHONY: test-cli
+test-cli: all ## command-line tests alone
+	@$(RUN_TESTS) cli
+
+.PHONY: test-http
+test-http: all ## tests of the running daemon alone
+	@$(RUN_TESTS) http
+
+.PHONY: fuzz-smoke
+fuzz-smoke: $(FUZZ) ## every fuzz target over its committed inputs and a few thousand mutations
+	@$(RUN_TESTS) fuzz
+
+# ---- checks ----------------------------------------------------------------------------------------------------------
+
+CHECKED := $(SOURCES) $(HEADERS)
+
+.PHONY: check
+check: ## format, gcc and clang warnings as errors, clang-tidy, layering (tests are `make test`)
+	@scripts/deps build test check
+	$(again) check-format check-layers check-gcc check-clang check-tidy check-isa check-scripts
+	@echo 'check: all good'
+
+.PHONY: check-format
+check-format:
+	$(Q)clang-format --dry-run -Werror $(CHECKED)
+
+.PHONY: check-layers
+check-layers:
+	$(Q)tests/check_layers
+
+.PHONY: check-gcc check-clang
+check-gcc check-clang: check-%:
+	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/check-$* CC=$* WERROR=1 SANITIZE= objects
+
+.PHONY: objects
+objects: $(call object,$(SOURCES))
+
+# clang-tidy takes seconds per file: a stamp per file, newer than the file and every header of ours.
+TIDY := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIBRARY_SOURCES) $(CLI_SOURCES))
+.PHONY: check-tidy
+check-tidy: $(TIDY)
+$(BUILD)/tidy/%.ok: %.c .clang-tidy $(HEADERS)
+	$(call say,TIDY,$<)
+	@mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $< -- $(ALL_CPPFLAGS) -std=c11 $(TIDY_FLAGS) -DLSTMD_VERSION='""' -DLSTMD_REVISION='""' 2>$@.log \
+	    || { grep -v 'warnings generated' $@.log >&2; exit 1; }
+	@touch $@
+$(BUILD)/tidy/model/kernels_avx2.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx2)
+$(BUILD)/tidy/model/kernels_avx512.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx512)
+
+.PHONY: check-isa
+check-isa: check-gcc
+	$(Q)tests/check_isa $(BUILD)/check-gcc
+
+.PHONY: check-scripts
+check-scripts:
+	$(Q)$(PYTHON) tests/check_scripts.py
+
+.PHONY: format
+format: ## clang-format every C file in place
+	clang-format -i $(CHECKED)
+
+# ---- more ------------------------------------------------------------------------------------------------------------
+
+.PHONY: deps
+deps: ## install the packages that building, testing and checking need (apt)
+	@scripts/deps build test check
+
+.PHONY: bench
+bench: all ## the benchmark table: this machine's limits, the peers that are installed, lstmd
+	@$(BUILD)/lstmd bench $(ARGS)
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf build build-*
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	    while IFS='	' read -r target text; do printf '  %-15s %s\n' "$$target" "$$text"; done
