@@ -23,11 +23,14 @@
 #include "model/step.h"
 #include "model/vocabulary.h"
 
+#define GENERATION_MAX_WARNINGS 16  /* skipped stretches of a prompt that are named one by one */
+#define GENERATION_WARNING_SIZE 200 /* bytes of one warning, NUL included */
+
 enum finish_reason { FINISH_NONE, FINISH_LENGTH, FINISH_EOS };
-const char *finish_reason_name(enum finish_reason reason); /* "length", "eos" */
+const char *finish_reason_name(enum finish_reason reason); /* "length", "eos"; "none" while it runs */
 
 struct generation_request {
-    const char *prompt; /* UTF-8, borrowed during generation_open() */
+    const char *prompt; /* UTF-8 (any bytes for a byte-level model), borrowed during generation_open() */
     size_t prompt_bytes;
     const char *label; /* NULL: none */
     size_t length;     /* new tokens at most, >= 1 */
@@ -43,16 +46,18 @@ struct generation {
     struct token_list prompt; /* tokens to feed: <eos>, label, prompt */
     size_t fed;               /* tokens fed so far */
     uint32_t next;            /* the token to feed next */
-    size_t length, produced;  /* new tokens: at most, so far */
+    size_t length, produced;  /* new tokens: at most, so far (<eos> is not counted) */
     enum finish_reason finish;
-    char *text; /* completion, raw bytes (byte-level models may end inside a character); NUL-terminated */
+    bool at_start; /* a word that comes next needs no space before it */
+    char *text;    /* completion, raw bytes (byte-level models may end inside a character); NUL-terminated */
     size_t text_bytes, text_capacity;
-    struct unknown_list unknown; /* prompt characters that were skipped */
+    struct unknown_list unknown; /* prompt characters that were skipped; GENERATION_MAX_WARNINGS + 1: and maybe more */
     double *scratch;             /* [V] */
 };
 
-/* Encodes the prompt and takes all memory the generation will need. Errors: ERROR_INVALID with `field` set to the
- * request field that is wrong ("prompt", "label", "length", ...; NULL pointer allowed), ERROR_NO_MEMORY. */
+/* Encodes the prompt and takes all memory the generation will need. Close with generation_close(), also after a
+ * failure. Errors: ERROR_INVALID with `field` set to the request field that is wrong ("prompt", "label", "length",
+ * "temperature"; NULL pointer allowed), ERROR_TOO_LARGE ("length"), ERROR_NO_MEMORY (field NULL). */
 bool generation_open(struct generation *generation, const struct vocabulary *vocabulary,
                      const struct generation_request *request, const char **field, struct error *err);
 void generation_close(struct generation *generation);
@@ -63,9 +68,16 @@ bool generation_wants_logits(const struct generation *generation); /* false whil
 /* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */
 void generation_advance(struct generation *generation, float *logits);
 
-/* Runs a generation to its end, alone. `emit` (NULL allowed) gets each new piece of text that is complete UTF-8. */
+/* Runs a generation to its end, alone. `emit` (NULL allowed) gets each new piece of text that is complete UTF-8, and at
+ * the very end the bytes of a character that was begun and not finished. Errors: ERROR_NO_MEMORY. */
 typedef void generation_emit(void *context, const char *text, size_t n);
 bool generation_run(struct generation *generation, const struct stepper *stepper, generation_emit *emit, void *context,
                     struct error *err);
+
+/* The warnings about skipped prompt text: how many, and the index-th as one sentence that names the character and its
+ * byte offset. prompt: the request's. */
+size_t generation_warning_count(const struct generation *generation);
+void generation_warning(const struct generation *generation, const char *prompt, size_t index,
+                        char out[GENERATION_WARNING_SIZE]);
 
 #endif

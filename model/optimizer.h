@@ -36,16 +36,20 @@ struct schedule_options {
     enum schedule_kind kind;
     uint64_t warmup;   /* steps of linear growth from rate / warmup; any schedule */
     double factor;     /* step, plateau: rate is multiplied by this */
-    uint64_t every;    /* step: epochs between multiplications */
-    uint64_t patience; /* plateau: validations without improvement */
-    double minimum;    /* the rate never goes below minimum (fraction of the base rate); cosine ends there */
+    uint64_t every;    /* step: epochs between multiplications, >= 1 */
+    uint64_t patience; /* plateau: validations without improvement before a multiplication, >= 1 */
+    double minimum; /* after the warm-up the rate never goes below this fraction of the base rate; cosine ends there */
 };
 
 struct schedule_state {
     double plateau_scale;    /* plateau: product of the factors so far; starts at 1 */
-    uint64_t plateau_waited; /* validations since the best one */
-    double plateau_best;
+    uint64_t plateau_waited; /* validations since the best one or the last multiplication */
+    double plateau_best;     /* starts at DBL_MAX: finite, so that it can be written as JSON */
 };
+
+/* The names in the order of the enumerations, ended by NULL. */
+extern const char *const optimizer_names[];
+extern const char *const schedule_names[];
 
 const char *optimizer_name(enum optimizer_kind kind);
 bool optimizer_parse(const char *name, enum optimizer_kind *kind);
@@ -54,6 +58,8 @@ bool schedule_parse(const char *name, enum schedule_kind *kind);
 
 /* Moments that the optimizer keeps per parameter: 1 or 2. */
 size_t optimizer_moments(enum optimizer_kind kind);
+
+void schedule_state_init(struct schedule_state *state);
 
 /* The learning rate of a step. `progress` in 0..1 is how much of the whole run is done (by steps, or by time where
  * the run is bounded by time; the caller decides and it drives the cosine); `epoch` counts from 0. */
