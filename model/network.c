@@ -91,6 +91,8 @@ bool network_layout(struct network *network, const struct architecture *architec
 #define ADD(member, file_name, per_layer, row_count, column_count, exists, how)                                        \
     for (size_t k = 0; k < ((per_layer) ? a->layers : 1u); k++) {                                                      \
         struct tensor row = {.name = file_name,                                                                        \
+                             .kind = TENSOR_##member,                                                                  \
+                             .layer = k,                                                                               \
                              .initialiser = how,                                                                       \
                              .rows = row_count,                                                                        \
                              .columns = column_count,                                                                  \

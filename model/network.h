@@ -67,8 +67,16 @@ enum initialiser {
 
 #define NETWORK_MAX_TENSORS (4 * NETWORK_MAX_LAYERS + 3)
 
+enum tensor_kind {
+#define KIND(member, ...) TENSOR_##member,
+    NETWORK_TENSORS(KIND)
+#undef KIND
+};
+
 struct tensor {
     char name[32];
+    enum tensor_kind kind;
+    size_t layer; /* 0 outside of the layers */
     enum initialiser initialiser;
     size_t rows, columns;
     size_t blocks; /* gates stacked in its rows; 1 outside of the layers */

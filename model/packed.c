@@ -15,6 +15,15 @@ struct packed_place packed_place(const struct architecture *architecture, bool h
     return (struct packed_place){.gate = rotated ? gru_input_order[gate] : gate, .unit = block / gates * BLOCK};
 }
 
+size_t packed_gate_index(const struct architecture *architecture, bool hidden_part, size_t row)
+{
+    static const size_t gru_input_place[3] = {1, 2, 0};
+    const size_t gates = architecture_gates(architecture), H = architecture->hidden_size;
+    const size_t unit = row % H, gate = row / H;
+    const bool rotated = architecture->cell == CELL_GRU && !hidden_part;
+    return (unit / BLOCK * gates + (rotated ? gru_input_place[gate] : gate)) * BLOCK + unit % BLOCK;
+}
+
 static bool open_layer(struct packed_network *packed, size_t k, enum packed_use use, struct error *err)
 {
     struct packed_layer *layer = &packed->layers[k];
@@ -40,18 +49,25 @@ static bool open_layer(struct packed_network *packed, size_t k, enum packed_use 
     return true;
 }
 
+void packed_layout(struct packed_network *packed, const struct architecture *architecture)
+{
+    /* The bounds of a valid architecture keep these far from overflowing 64 bits, and their products too. */
+    *packed = (struct packed_network){
+        .architecture = *architecture,
+        .hidden = size_round_up(architecture->hidden_size, BLOCK),
+        .embedding_width = size_round_up(architecture->embedding_size, BLOCK),
+        .vocabulary = size_round_up(architecture->vocabulary_size, BLOCK),
+        .gates = architecture_gates(architecture),
+    };
+    packed->gate_row = packed->gates * packed->hidden;
+}
+
 bool packed_open(struct packed_network *packed, const struct architecture *architecture, enum packed_use use,
                  struct error *err)
 {
-    memset(packed, 0, sizeof *packed);
-    /* Bounded sizes: none of the products below can overflow 64 bits. */
+    *packed = (struct packed_network){0};
     if (!architecture_validate(architecture, err)) return false;
-    packed->architecture = *architecture;
-    packed->hidden = size_round_up(architecture->hidden_size, BLOCK);
-    packed->embedding_width = size_round_up(architecture->embedding_size, BLOCK);
-    packed->vocabulary = size_round_up(architecture->vocabulary_size, BLOCK);
-    packed->gates = architecture_gates(architecture);
-    packed->gate_row = packed->gates * packed->hidden;
+    packed_layout(packed, architecture);
 
     struct arena *arena = &packed->arena;
     const size_t V = architecture->vocabulary_size, output = packed->vocabulary * packed->hidden;

@@ -44,6 +44,9 @@ struct packed_network {
 
 enum packed_use { PACKED_INFERENCE, PACKED_TRAINING };
 
+/* Fills in the sizes alone, of a valid architecture; takes no memory. */
+void packed_layout(struct packed_network *packed, const struct architecture *architecture);
+
 /* Allocates; the weights are zero until packed_update(). Close with packed_close(), also after a failure. */
 bool packed_open(struct packed_network *packed, const struct architecture *architecture, enum packed_use use,
                  struct error *err);
@@ -60,5 +63,8 @@ struct packed_place {
     size_t gate, unit;
 };
 struct packed_place packed_place(const struct architecture *architecture, bool hidden_part, size_t block);
+
+/* The inverse: where row `row` of the file's [G*H] rows lies in a row of gates. */
+size_t packed_gate_index(const struct architecture *architecture, bool hidden_part, size_t row);
 
 #endif
