@@ -2,6 +2,8 @@
  * JSON header, tensor data. The reader is strict: header length, JSON, duplicate names, dtypes, shapes, offsets without
  * holes or overlaps, sizes against the file; every violation names the file and the tensor, and nothing is loaded.
  * F32, F16 and BF16 are read (converted to float32), F32 is written.
+ * Entries may lie in the file in any order and at any alignment; their offsets alone count. A file that is open may be
+ * read by any number of threads.
  */
 #ifndef LSTMD_MODEL_SAFETENSORS_H
 #define LSTMD_MODEL_SAFETENSORS_H
@@ -36,8 +38,15 @@ struct safetensors {
     const char *path; /* for messages */
 };
 
+/* Maps and checks a file; after a failure there is nothing to close, but closing is harmless. Errors: ERROR_NOT_FOUND,
+ * ERROR_IO, ERROR_CORRUPT, ERROR_NO_MEMORY. */
 bool safetensors_open(struct safetensors *file, const char *path, struct error *err);
+
+/* The same for a file in memory (borrowed until safetensors_close()). `name` stands in messages. */
+bool safetensors_open_memory(struct safetensors *file, const char *name, const void *data, size_t size,
+                             struct error *err);
 void safetensors_close(struct safetensors *file);
+/* The entry of that name, or NULL. */
 const struct safetensors_entry *safetensors_find(const struct safetensors *file, const char *name);
 
 /* Converts the entry's floating-point elements to float32 into out[count]. Errors: ERROR_CORRUPT (names the tensor)
@@ -45,8 +54,10 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
 bool safetensors_read_float(const struct safetensors *file, const struct safetensors_entry *entry, float *out,
                             struct error *err);
 
-/* The bytes of a file with these entries (F32, I64, U64 alone); *data is the caller's (free()). `metadata` is a JSON
- * object or NULL. The same entries give the same bytes. */
+/* The bytes of a file with these entries (F32, I64, U64 alone; `count` must be what the shape says); *data is the
+ * caller's (free()). `metadata` is a JSON object of strings or NULL. The same entries give the same bytes: 8-byte types
+ * come first, so that every element is aligned, otherwise the order is kept. Errors: ERROR_INVALID where the entries
+ * or the metadata are not what is said here, ERROR_TOO_LARGE, ERROR_NO_MEMORY. */
 bool safetensors_serialise(const struct safetensors_entry *entries, size_t count, const char *metadata,
                            unsigned char **data, size_t *size, struct error *err);
 
