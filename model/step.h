@@ -21,7 +21,7 @@ struct stepper {
     struct architecture architecture;
     const struct kernels *kernels;
     struct packed_network packed;
-    size_t state_size;  /* floats per sequence: (h, and c for LSTM) of every layer, padded */
+    size_t state_size;  /* floats per sequence: for every layer h [Hp], then c [Hp] for LSTM */
     size_t logits_size; /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
 };
 
@@ -30,12 +30,20 @@ bool stepper_open(struct stepper *stepper, const struct network *network, const 
                   struct error *err);
 void stepper_close(struct stepper *stepper);
 
+#define STEP_LOGITS_TILE 512 /* logits of a batch that are computed together; whole blocks */
+
 struct step_scratch {
-    size_t max_batch;
-    float *gates, *gates_h, *input; /* see step.c */
-    float *state;                   /* [max_batch][...] gathered states */
+    size_t max_batch; /* B */
+    float *gates;     /* [B][Gx*Hp] input part of the gates, then their activations */
+    float *gates_h;   /* [B][Gh*Hp] GRU: hidden part of the gates; else NULL */
+    float *embedding; /* [B][Ep] embedded tokens; NULL for one-hot */
+    float *state;     /* [layers][h, c][B][Hp] gathered states */
+    float *top;       /* [B][Hp] the top h of the rows that want logits */
+    float *logits;    /* [B][STEP_LOGITS_TILE] */
+    float **wanted;   /* [B] where their logits go */
     struct arena arena;
 };
+
 bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepper, size_t max_batch,
                        struct error *err);
 void step_scratch_close(struct step_scratch *scratch);

@@ -1,0 +1,275 @@
+/* How: the dataset is cut into spans (documents, or the lanes of one stream). Each span's sums are kept apart and added
+ * up in the order of the dataset at the end, so neither the number of threads nor the batch nor who took which span
+ * shows in the result. Spans are dealt longest first by one atomic counter: `state->next` is the only thing that
+ * workers share and change; every span's sums are written by the one worker that took it, and read after the join.
+ */
+#include "model/evaluate.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "model/sampler.h"
+
+#define DEFAULT_BATCH 64
+
+/* Inputs begin .. end - 1 of the dataset, from a zero state; targets of inputs from `counted` on are counted. */
+struct span {
+    size_t begin, counted, end;
+    double nats;
+    size_t correct;
+};
+
+struct evaluation_state {
+    const struct stepper *stepper;
+    const struct dataset *dataset;
+    const atomic_bool *stop;
+    struct span *spans;  /* in the order of the dataset */
+    struct span **queue; /* longest first */
+    size_t span_count;
+    atomic_size_t next; /* place in the queue */
+};
+
+struct worker {
+    struct evaluation_state *state;
+    struct step_scratch scratch;
+    size_t batch;
+    /* Of each sequence of the batch: */
+    struct span **spans;
+    size_t *positions; /* of the next input */
+    uint32_t *tokens;
+    float **states, **logits, **wanted;
+    struct arena arena;
+    pthread_t thread;
+};
+
+static size_t span_length(const struct span *span)
+{
+    return span->end - span->begin;
+}
+
+/* Longest first; equal ones in the order of the dataset, so that the order is the same everywhere. */
+static int compare_spans(const void *a, const void *b)
+{
+    const struct span *x = *(struct span *const *)a, *y = *(struct span *const *)b;
+    const size_t nx = span_length(x), ny = span_length(y);
+    if (nx != ny) return nx > ny ? -1 : 1;
+    return x < y ? -1 : 1;
+}
+
+static void cut_documents(const struct dataset *dataset, struct span *spans)
+{
+    const size_t targets = dataset->token_count - 1;
+    for (size_t d = 0; d < dataset->document_count; d++) {
+        const size_t begin = dataset->starts[d], end = dataset->starts[d + 1];
+        spans[d] = (struct span){.begin = begin, .counted = begin, .end = end < targets ? end : targets};
+    }
+}
+
+static void cut_lanes(const struct dataset *dataset, size_t lanes, size_t warmup, struct span *spans)
+{
+    const size_t targets = dataset->token_count - 1, share = targets / lanes, rest = targets % lanes;
+    size_t at = 0;
+    for (size_t i = 0; i < lanes; i++) {
+        const size_t length = share + (i < rest ? 1 : 0);
+        spans[i] = (struct span){.begin = at < warmup ? 0 : at - warmup, .counted = at, .end = at + length};
+        at += length;
+    }
+}
+
+static bool cut(struct evaluation_state *state, const struct evaluate_options *options, struct arena *arena,
+                struct error *err)
+{
+    const struct dataset *dataset = state->dataset;
+    const size_t targets = dataset->token_count - 1;
+    const bool lanes = dataset->one_stream && options->lanes > 1;
+
+    state->span_count = !lanes ? dataset->document_count : options->lanes < targets ? options->lanes : targets;
+    state->spans = arena_alloc(arena, state->span_count, sizeof *state->spans, "evaluation", err);
+    state->queue = arena_alloc(arena, state->span_count, sizeof *state->queue, "evaluation", err);
+    if (state->spans == NULL || state->queue == NULL) return false;
+    if (lanes) {
+        cut_lanes(dataset, state->span_count, options->warmup, state->spans);
+    } else {
+        cut_documents(dataset, state->spans);
+    }
+    for (size_t i = 0; i < state->span_count; i++) state->queue[i] = &state->spans[i];
+    qsort(state->queue, state->span_count, sizeof *state->queue, compare_spans);
+    return true;
+}
+
+static bool worker_open(struct worker *worker, struct evaluation_state *state, size_t batch, struct error *err)
+{
+    const struct stepper *stepper = state->stepper;
+    struct arena *arena = &worker->arena;
+    size_t states, logits;
+
+    memset(worker, 0, sizeof *worker);
+    worker->state = state;
+    worker->batch = batch;
+    if (!step_scratch_open(&worker->scratch, stepper, batch, err)) return false;
+    if (!size_multiply(batch, stepper->state_size, &states) || !size_multiply(batch, stepper->logits_size, &logits))
+        return error_set(err, ERROR_TOO_LARGE, "a batch of %zu sequences is more than memory can hold", batch);
+
+#define TAKE(field, count)                                                                                             \
+    if ((worker->field = arena_alloc(arena, (count), sizeof *worker->field, "evaluation", err)) == NULL) return false
+    TAKE(spans, batch);
+    TAKE(positions, batch);
+    TAKE(tokens, batch);
+    TAKE(states, batch);
+    TAKE(logits, batch);
+    TAKE(wanted, batch);
+    TAKE(states[0], states);
+    TAKE(logits[0], logits);
+#undef TAKE
+    for (size_t b = 1; b < batch; b++) {
+        worker->states[b] = worker->states[0] + b * stepper->state_size;
+        worker->logits[b] = worker->logits[0] + b * stepper->logits_size;
+    }
+    return true;
+}
+
+static void worker_close(struct worker *worker)
+{
+    step_scratch_close(&worker->scratch);
+    arena_free(&worker->arena);
+}
+
+/* Gives place b the next span of the queue; false where the queue is empty. */
+static bool take_span(struct worker *worker, size_t b)
+{
+    struct evaluation_state *state = worker->state;
+    struct span *span;
+    do {
+        const size_t next = atomic_fetch_add_explicit(&state->next, 1, memory_order_relaxed);
+        if (next >= state->span_count) return false;
+        span = state->queue[next];
+    } while (span_length(span) == 0);
+    worker->spans[b] = span;
+    worker->positions[b] = span->begin;
+    memset(worker->states[b], 0, state->stepper->state_size * sizeof(float));
+    return true;
+}
+
+/* Moves sequence `from` to place `to`; the two swap their memory. */
+static void move(struct worker *worker, size_t from, size_t to)
+{
+    float *state = worker->states[to];
+    worker->states[to] = worker->states[from];
+    worker->states[from] = state;
+    worker->spans[to] = worker->spans[from];
+    worker->positions[to] = worker->positions[from];
+}
+
+static void step_all(struct worker *worker, size_t active)
+{
+    const struct evaluation_state *state = worker->state;
+    for (size_t b = 0; b < active; b++) {
+        worker->tokens[b] = state->dataset->tokens[worker->positions[b]];
+        worker->wanted[b] = worker->positions[b] < worker->spans[b]->counted ? NULL : worker->logits[b];
+    }
+    step(state->stepper, &worker->scratch, active, worker->tokens, worker->states, worker->wanted);
+}
+
+/* Adds the loss of the target at sequence b's position, and goes on to the next one. */
+static void count(struct worker *worker, size_t b)
+{
+    const struct evaluation_state *state = worker->state;
+    const size_t V = state->stepper->architecture.vocabulary_size;
+    const uint32_t target = state->dataset->tokens[++worker->positions[b]];
+    const float *logits = worker->wanted[b];
+    struct span *span = worker->spans[b];
+    if (logits == NULL) return;
+    span->nats += state->stepper->kernels->cross_entropy(V, logits, target, 1, NULL);
+    span->correct += sampler_argmax(logits, V) == target;
+}
+
+static bool stopped(const struct evaluation_state *state)
+{
+    return state->stop != NULL && atomic_load_explicit(state->stop, memory_order_relaxed);
+}
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    size_t active = 0;
+    while (active < worker->batch && take_span(worker, active)) active++;
+    while (active > 0 && !stopped(worker->state)) {
+        step_all(worker, active);
+        for (size_t b = 0; b < active; b++) count(worker, b);
+        for (size_t b = active; b-- > 0;) {
+            if (worker->positions[b] < worker->spans[b]->end || take_span(worker, b)) continue;
+            move(worker, --active, b);
+        }
+    }
+    return NULL;
+}
+
+/* The caller is worker 0. A thread that cannot be started is no harm: the others take its spans. */
+static void run_workers(struct worker *workers, size_t count_)
+{
+    size_t started = 1;
+    while (started < count_ && pthread_create(&workers[started].thread, NULL, work, &workers[started]) == 0) started++;
+    work(&workers[0]);
+    for (size_t i = 1; i < started; i++) pthread_join(workers[i].thread, NULL);
+}
+
+static void sum_up(const struct evaluation_state *state, struct evaluation *result)
+{
+    size_t correct = 0;
+    *result = (struct evaluation){.characters = state->dataset->characters};
+    for (size_t i = 0; i < state->span_count; i++) {
+        const struct span *span = &state->spans[i];
+        result->tokens += span->end - span->counted;
+        result->nats += span->nats;
+        correct += span->correct;
+    }
+    result->nats_per_token = result->nats / (double)result->tokens;
+    result->nats_per_character = result->nats / (double)result->characters;
+    result->bits_per_character = result->nats_per_character / log(2);
+    result->perplexity = exp(result->nats_per_token);
+    result->accuracy = (double)correct / (double)result->tokens;
+}
+
+/* Threads and batch that do not exceed the work there is. */
+static size_t worker_count(const struct evaluate_options *options, size_t spans)
+{
+    const size_t wanted = options->threads > 0 ? options->threads : 1;
+    return wanted < spans ? wanted : spans;
+}
+
+static size_t worker_batch(const struct evaluate_options *options, size_t spans, size_t workers)
+{
+    const size_t wanted = options->batch > 0 ? options->batch : DEFAULT_BATCH, share = (spans + workers - 1) / workers;
+    return wanted < share ? wanted : share;
+}
+
+bool evaluate(const struct stepper *stepper, const struct dataset *dataset, const struct evaluate_options *options,
+              struct evaluation *result, struct error *err)
+{
+    struct evaluation_state state = {.stepper = stepper, .dataset = dataset, .stop = options->stop};
+    struct arena arena = {0};
+    struct worker *workers = NULL;
+    size_t opened = 0, wanted = 0;
+    bool done = false;
+
+    if (dataset->token_count < 2 || dataset->characters == 0)
+        return error_set(err, ERROR_INVALID, "there is no text to evaluate");
+    if (!cut(&state, options, &arena, err)) goto out;
+    wanted = worker_count(options, state.span_count);
+    workers = arena_alloc(&arena, wanted, sizeof *workers, "evaluation", err);
+    if (workers == NULL) goto out;
+    const size_t batch = worker_batch(options, state.span_count, wanted);
+    while (opened < wanted)
+        if (!worker_open(&workers[opened++], &state, batch, err)) goto out;
+
+    run_workers(workers, wanted);
+    done = !stopped(&state) || error_set(err, ERROR_CANCELLED, "the evaluation was stopped");
+    if (done) sum_up(&state, result);
+out:
+    for (size_t i = 0; i < opened; i++) worker_close(&workers[i]);
+    arena_free(&arena);
+    return done;
+}
