@@ -97,7 +97,7 @@ static bool add_prompt(struct generation *generation, const struct generation_re
     const char *text = request->prompt_bytes > 0 ? request->prompt : "";
     struct error cause = {0};
     if (!vocabulary_encode(generation->vocabulary, text, request->prompt_bytes, &generation->prompt,
-                           &generation->unknown, GENERATION_MAX_WARNINGS + 1, &cause)) {
+                           &generation->unknown, GENERATION_MAX_WARNINGS, &cause)) {
         if (cause.code == ERROR_INVALID) return refuse(field, "prompt", err, cause.message);
         return error_set(err, cause.code, "%s", cause.message);
     }
@@ -257,15 +257,19 @@ out:
 
 size_t generation_warning_count(const struct generation *generation)
 {
-    return generation->unknown.count;
+    const struct unknown_list *unknown = &generation->unknown;
+    return unknown->count + (unknown->total > unknown->count ? 1 : 0);
 }
 
 void generation_warning(const struct generation *generation, const char *prompt, size_t index,
                         char out[GENERATION_WARNING_SIZE])
 {
-    if (index == GENERATION_MAX_WARNINGS) {
-        snprintf(out, GENERATION_WARNING_SIZE, "more of the prompt is not in the model's vocabulary and was skipped");
-        return;
+    const struct unknown_list *unknown = &generation->unknown;
+    if (index < unknown->count) {
+        describe_unknown(&unknown->items[index], prompt, " and was skipped", out);
+    } else {
+        snprintf(out, GENERATION_WARNING_SIZE,
+                 "%zu more of the prompt are not in the model's vocabulary and were skipped",
+                 unknown->total - unknown->count);
     }
-    describe_unknown(&generation->unknown.items[index], prompt, " and was skipped", out);
 }

@@ -23,7 +23,7 @@
 #include "model/step.h"
 #include "model/vocabulary.h"
 
-#define GENERATION_MAX_WARNINGS 16  /* skipped stretches of a prompt that are named one by one */
+#define GENERATION_MAX_WARNINGS 16  /* skipped characters (or words) of a prompt that are named one by one */
 #define GENERATION_WARNING_SIZE 200 /* bytes of one warning, NUL included */
 
 enum finish_reason { FINISH_NONE, FINISH_LENGTH, FINISH_EOS };
@@ -51,7 +51,7 @@ struct generation {
     bool at_start; /* a word that comes next needs no space before it */
     char *text;    /* completion, raw bytes (byte-level models may end inside a character); NUL-terminated */
     size_t text_bytes, text_capacity;
-    struct unknown_list unknown; /* prompt characters that were skipped; GENERATION_MAX_WARNINGS + 1: and maybe more */
+    struct unknown_list unknown; /* prompt characters or words that were skipped */
     double *scratch;             /* [V] */
 };
 
@@ -75,7 +75,7 @@ bool generation_run(struct generation *generation, const struct stepper *stepper
                     struct error *err);
 
 /* The warnings about skipped prompt text: how many, and the index-th as one sentence that names the character and its
- * byte offset. prompt: the request's. */
+ * byte offset (the last one may stand for all further ones). prompt: the request's. */
 size_t generation_warning_count(const struct generation *generation);
 void generation_warning(const struct generation *generation, const char *prompt, size_t index,
                         char out[GENERATION_WARNING_SIZE]);
