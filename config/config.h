@@ -32,7 +32,8 @@ struct config {
 
 extern const struct option_table config_table;
 
-/* Reads everything. path: NULL for none. assignments: --set values. Close with config_close(), also after failure. */
+/* Reads everything. path: the YAML file; NULL: the one that LSTMD_CONFIG names, if any. environment: as environ, or
+ * NULL. assignments: --set values. Close with config_close(), also after failure. */
 bool config_load(struct config *config, const char *path, char *const *environment, const char *const *assignments,
                  size_t assignment_count, struct error *err);
 void config_close(struct config *config);

@@ -22,6 +22,12 @@ enum option_type {
     OPTION_REAL,   /* double */
     OPTION_TEXT,   /* const char * (owned by the arena given to the setter) or NULL */
     OPTION_CHOICE, /* int: index into choices */
+    OPTION_LIST,   /* struct option_list: each setting appends a text; for flags that may be repeated */
+};
+
+struct option_list {
+    const char **items; /* owned by the arena given to the setter */
+    size_t count;
 };
 
 struct option {
@@ -29,9 +35,9 @@ struct option {
     enum option_type type;
     size_t offset;              /* of the field in the struct */
     const char *fallback;       /* the default as text; NULL: NULL text */
-    double minimum, maximum;    /* INT, SIZE, REAL: inclusive; TEXT: length in bytes */
-    const char *const *choices; /* CHOICE: NULL-terminated names */
-    const char *unit;           /* "bytes", "s", "ms", "tokens" or NULL */
+    double minimum, maximum;    /* INT, SIZE, REAL: inclusive; TEXT, LIST: length in bytes; both 0: no bounds */
+    const char *const *choices; /* CHOICE: NULL-terminated names; TEXT: the only values allowed, or NULL */
+    const char *unit;           /* "s", "ms", "tokens" or NULL; SIZE is in bytes anyway */
     const char *help;           /* one sentence */
 };
 
@@ -44,7 +50,12 @@ struct option_table {
 /* Sets every field to its default. */
 bool options_set_defaults(const struct option_table *table, void *target, struct arena *arena, struct error *err);
 
-/* Sets one key. `place` says where it stands ("lstmd.yaml:12", "--set", "LSTMD_SERVER_PORT"). */
+/* Sets one row's field; errors begin with `place` ("--port", "LSTMD_SERVER_PORT"). value NULL: no value, which only a
+ * TEXT whose default is NULL accepts. */
+bool option_set(const struct option *option, void *target, const char *value, const char *place, struct arena *arena,
+                struct error *err);
+
+/* Sets one key; errors begin with place and key. `place` says where it stands ("lstmd.yaml:12:3", "--set"). */
 bool options_set(const struct option_table *table, void *target, const char *key, const char *value, const char *place,
                  struct arena *arena, struct error *err);
 
@@ -57,19 +68,25 @@ bool options_set_assignment(const struct option_table *table, void *target, cons
 bool options_read_yaml(const struct option_table *table, void *target, const char *path, struct arena *arena,
                        struct error *err);
 
-/* Every LSTMD_* variable of the environment; an unknown one is an error that names the nearest. LSTMD_CONFIG is not an
- * option and is skipped. */
+/* Every LSTMD_* variable of the environment; an unknown one is an error that names the nearest. Skipped are
+ * LSTMD_CONFIG (names the file, config/config.h), LSTMD_SHARED (names the tests' data), and the links that Docker and
+ * Kubernetes give to every container beside a service called lstmd (LSTMD_SERVICE_HOST, LSTMD_PORT=tcp://..., ...). */
 bool options_read_environment(const struct option_table *table, void *target, char *const *environment,
                               struct arena *arena, struct error *err);
 
-/* The value of a field as text that options_set() would take. Returns what snprintf returns. */
+/* The value of a field as text that options_set() would take (a NULL text and a list: "", the items with ", "). Returns
+ * what snprintf returns. */
 int options_format(const struct option *option, const void *target, char *out, size_t size);
 
-/* One line per option for --help, and the effective values as YAML. */
+/* What may be given: "an integer from 0 to 65535". Returns what snprintf returns. */
+int options_describe(const struct option *option, char *out, size_t size);
+
+/* One entry per option for --help, and the effective values as YAML. */
 void options_print_help(const struct option_table *table, FILE *out);
 void options_print_yaml(const struct option_table *table, const void *target, FILE *out);
 
-/* The row of a key, or NULL; the row whose key is nearest by edit distance (never NULL for a non-empty table). */
+/* The row of a key, or NULL; the row whose key, with or without its section, is nearest by edit distance (never NULL
+ * for a non-empty table). */
 const struct option *options_find(const struct option_table *table, const char *key);
 const struct option *options_nearest(const struct option_table *table, const char *key);
 

@@ -1,0 +1,203 @@
+#include "cli/arguments.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FLAG_SIZE 128 /* the longest flag of a table, and its NUL */
+
+struct parse {
+    const struct command_line *line;
+    void *target;
+    struct arena *arena;
+    struct error *err;
+    const char *const *operand; /* the next one to fill */
+};
+
+static void flag_name(const struct option *option, char out[FLAG_SIZE])
+{
+    snprintf(out, FLAG_SIZE, "--%s", option->key);
+    for (char *c = out + 2; *c; c++)
+        if (*c == '_' || *c == '.') *c = '-';
+}
+
+/* The row of the flag name[0..n). `negated` is set for "--no-..." of a bool. */
+static const struct option *find_flag(const struct option_table *table, const char *name, size_t n, bool *negated)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        char flag[FLAG_SIZE];
+        flag_name(option, flag);
+        size_t m = strlen(flag);
+        *negated = false;
+        if (m == n && memcmp(flag, name, n) == 0) return option;
+        *negated = option->type == OPTION_BOOL;
+        if (*negated && m + 3 == n && memcmp(name, "--no-", 5) == 0 && memcmp(name + 5, flag + 2, n - 5) == 0)
+            return option;
+    }
+    *negated = false;
+    return NULL;
+}
+
+static bool unknown_flag(const struct parse *parse, const char *name, size_t n)
+{
+    const struct option_table *table = &parse->line->table;
+    char key[FLAG_SIZE], flag[FLAG_SIZE] = "--help";
+    snprintf(key, sizeof key, "%.*s", (int)(n < FLAG_SIZE ? n : FLAG_SIZE), name);
+    const char *bare = key + strspn(key, "-");
+    for (char *c = key; *c; c++)
+        if (*c == '-') *c = '_';
+    const struct option *nearest = options_nearest(table, bare);
+    if (nearest) flag_name(nearest, flag);
+    return error_set(parse->err, ERROR_USAGE, "unknown flag \"%.*s\", the nearest is %s", (int)(n < 80 ? n : 80), name,
+                     flag);
+}
+
+/* A wrong value is wrong usage, whatever it is to the table. */
+static bool set_value(struct parse *parse, const struct option *option, const char *value, const char *place)
+{
+    struct error cause = {0};
+    if (option_set(option, parse->target, value, place, parse->arena, &cause)) return true;
+    return error_set(parse->err, cause.code == ERROR_INVALID ? ERROR_USAGE : cause.code, "%s", cause.message);
+}
+
+/* The flag argv[*at], and its value where that is the argument after it. */
+static bool read_flag(struct parse *parse, int argc, char **argv, int *at)
+{
+    const char *argument = argv[*at], *equals = strchr(argument, '=');
+    size_t n = equals ? (size_t)(equals - argument) : strlen(argument);
+    bool negated;
+    const struct option *option = find_flag(&parse->line->table, argument, n, &negated);
+    if (!option) return unknown_flag(parse, argument, n);
+    char flag[FLAG_SIZE];
+    flag_name(option, flag);
+    if (negated && equals) return error_set(parse->err, ERROR_USAGE, "--no-%s: takes no value", flag + 2);
+    if (equals) return set_value(parse, option, equals + 1, flag);
+    if (option->type == OPTION_BOOL) return set_value(parse, option, negated ? "false" : "true", flag);
+    if (*at + 1 == argc) return set_value(parse, option, NULL, flag);
+    return set_value(parse, option, argv[++*at], flag);
+}
+
+static bool read_operand(struct parse *parse, const char *value)
+{
+    if (!parse->operand || !*parse->operand)
+        return error_set(parse->err, ERROR_USAGE, "unexpected argument \"%.80s\"; usage: %s", value,
+                         parse->line->usage);
+    const struct option *option = options_find(&parse->line->table, *parse->operand);
+    if (option->type != OPTION_LIST) parse->operand++;
+    return set_value(parse, option, value, option->key);
+}
+
+static bool read_all(struct parse *parse, int argc, char **argv)
+{
+    bool flags = true;
+    for (int at = 1; at < argc; at++) {
+        bool done;
+        if (flags && strcmp(argv[at], "--") == 0) {
+            flags = false;
+            continue;
+        }
+        if (flags && argv[at][0] == '-' && argv[at][1] != '\0')
+            done = read_flag(parse, argc, argv, &at);
+        else
+            done = read_operand(parse, argv[at]);
+        if (!done) return false;
+    }
+    return true;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    for (int at = 1; at < argc && strcmp(argv[at], "--") != 0; at++)
+        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) return true;
+    return false;
+}
+
+static bool is_given(const struct option *option, const void *target)
+{
+    const void *field = (const char *)target + option->offset;
+    if (option->type == OPTION_LIST) return ((const struct option_list *)field)->count > 0;
+    return *(const char *const *)field != NULL;
+}
+
+static bool check_required(const struct parse *parse)
+{
+    for (const char *const *key = parse->line->required; key && *key; key++) {
+        const struct option *option = options_find(&parse->line->table, *key);
+        char flag[FLAG_SIZE];
+        flag_name(option, flag);
+        if (!is_given(option, parse->target))
+            return error_set(parse->err, ERROR_USAGE, "%s is missing; usage: %s", flag, parse->line->usage);
+    }
+    return true;
+}
+
+/* The flags are read to learn the file's name, and again after it, because they win over what stands in the file. */
+static bool read_file_then_flags(struct parse *parse, int argc, char **argv)
+{
+    const struct command_line *line = parse->line;
+    const struct option *option = options_find(&line->table, line->file_key);
+    const char *path = *(const char *const *)((const char *)parse->target + option->offset);
+    if (!path) return true;
+    if (!options_set_defaults(&line->table, parse->target, parse->arena, parse->err)) return false;
+    if (!options_read_yaml(&line->table, parse->target, path, parse->arena, parse->err)) return false;
+    parse->operand = line->operands;
+    return read_all(parse, argc, argv);
+}
+
+static void print_flags(const struct option_table *table)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        char flag[FLAG_SIZE], expected[256];
+        flag_name(option, flag);
+        options_describe(option, expected, sizeof expected);
+        printf("  %-24s %s\n", flag, option->help);
+        if (option->type == OPTION_BOOL) continue;
+        printf("  %-24s (%s%s%s)\n", "", expected, option->fallback ? "; default " : "",
+               option->fallback ? option->fallback : "");
+    }
+}
+
+static void print_help(const struct command_line *line)
+{
+    printf("Usage: %s\n\n", line->usage);
+    if (line->description) printf("%s\n\n", line->description);
+    puts("Flags:");
+    print_flags(&line->table);
+    printf("  %-24s %s\n", "--help", "Prints this.");
+    if (!line->reference) return;
+    puts("\nKeys:");
+    options_print_help(line->reference, stdout);
+}
+
+bool arguments_read(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
+                    bool *help, struct error *err)
+{
+    struct parse parse = {line, target, arena, err, line->operands};
+    *help = wants_help(argc, argv);
+    if (*help) {
+        print_help(line);
+        return true;
+    }
+    if (!options_set_defaults(&line->table, target, arena, err)) return false;
+    if (!read_all(&parse, argc, argv)) return false;
+    if (line->file_key && !read_file_then_flags(&parse, argc, argv)) return false;
+    return check_required(&parse);
+}
+
+int command_fail(const struct error *err)
+{
+    fprintf(stderr, "lstmd: %s\n", err->message);
+    return err->code == ERROR_USAGE ? 2 : 1;
+}
+
+bool arguments_parse(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
+                     int *exit_code)
+{
+    struct error err = {0};
+    bool help;
+    *exit_code = 0;
+    if (arguments_read(line, argc, argv, target, arena, &help, &err)) return !help;
+    *exit_code = command_fail(&err);
+    return false;
+}

@@ -1,0 +1,87 @@
+/* lstmd <command> ...: finds the command in the table and runs it. */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/distance.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+
+#ifndef LSTMD_VERSION
+#define LSTMD_VERSION "unknown"
+#endif
+#ifndef LSTMD_REVISION
+#define LSTMD_REVISION "unknown"
+#endif
+
+static const struct command {
+    const char *name, *summary;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
+};
+
+#define COMMAND_COUNT (sizeof commands / sizeof commands[0])
+
+static void print_help(FILE *out)
+{
+    fputs("Usage: lstmd <command> [flags]\n\n"
+          "Trains and serves small recurrent text generators.\n\n"
+          "Commands:\n",
+          out);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) fprintf(out, "  %-12s %s\n", commands[i].name, commands[i].summary);
+    fputs("\nlstmd <command> --help describes a command; lstmd --version prints the version.\n", out);
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(commands[i].name, name) == 0) return &commands[i];
+    return NULL;
+}
+
+static const char *nearest_command(const char *name)
+{
+    size_t nearest = 0;
+    for (size_t i = 1; i < COMMAND_COUNT; i++)
+        if (text_distance(name, commands[i].name) < text_distance(name, commands[nearest].name)) nearest = i;
+    return commands[nearest].name;
+}
+
+static int run(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return 0;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("lstmd " LSTMD_VERSION " (" LSTMD_REVISION ")");
+        return 0;
+    }
+    const struct command *command = find_command(argv[1]);
+    if (command) return command->run(argc - 1, argv + 1);
+    struct error err = {0};
+    error_set(&err, ERROR_USAGE, "unknown command \"%.80s\", did you mean \"%s\"? lstmd --help lists all", argv[1],
+              nearest_command(argv[1]));
+    return command_fail(&err);
+}
+
+int main(int argc, char **argv)
+{
+    /* Writing to a reader that has gone, or beyond a limit of file size, is an error to report and not a death. */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    int exit_code = run(argc, argv);
+    bool written = fflush(stdout) == 0 && !ferror(stdout);
+    if (!written) {
+        if (errno != EPIPE) fprintf(stderr, "lstmd: cannot write to standard output: %s\n", strerror(errno));
+        if (exit_code == 0) exit_code = 1;
+    }
+    return exit_code;
+}

@@ -1,0 +1,69 @@
+#include "config/config.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#include "base/log.h"
+
+static const char *const kernels[] = {"auto", "ref", "portable", "avx2", "avx512", "neon", NULL};
+static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL}; /* in the order of log_level */
+static const char *const log_formats[] = {"logfmt", "json", NULL};                   /* in the order of log_format */
+
+#define FIELD(name) offsetof(struct config, name)
+
+static const struct option rows[] = {
+    {"server.listen", OPTION_TEXT, FIELD(listen), "127.0.0.1", 1, 255, NULL, NULL,
+     "Address to listen on; 0.0.0.0 or :: for every interface."},
+    {"server.port", OPTION_INT, FIELD(port), "8080", 0, 65535, NULL, NULL,
+     "TCP port; 0 takes a free one, which the log names."},
+    {"server.drain_seconds", OPTION_REAL, FIELD(drain_seconds), "10", 0, 3600, NULL, "s",
+     "How long a stopping daemon waits for requests that are running."},
+    {"model.path", OPTION_TEXT, FIELD(model_path), "model/pretrained/headlines", 1, 4095, NULL, NULL,
+     "Directory of the model to serve."},
+    {"engine.kernel", OPTION_TEXT, FIELD(kernel), "auto", 0, 0, kernels, NULL,
+     "Instruction set of the arithmetic; auto takes the best that this CPU has."},
+    {"engine.max_batch", OPTION_INT, FIELD(max_batch), "64", 1, 4096, NULL, "sequences",
+     "How many sequences are stepped together."},
+    {"limits.max_body", OPTION_SIZE, FIELD(max_body), "1MiB", 1024, 1 << 30, NULL, "bytes",
+     "Largest body of a request; a larger one gets 413."},
+    {"limits.max_length", OPTION_INT, FIELD(max_length), "10000", 1, 10000000, NULL, "tokens",
+     "Most new tokens that one request may ask for."},
+    {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",
+     "Open connections; further ones wait."},
+    {"limits.queue", OPTION_INT, FIELD(queue), "256", 0, 1000000, NULL, "requests",
+     "Requests waiting for a place in the batch; further ones get 503."},
+    {"limits.idle_timeout", OPTION_REAL, FIELD(idle_timeout), "60", 1, 86400, NULL, "s",
+     "After how much silence a connection is closed."},
+    {"log.level", OPTION_CHOICE, FIELD(log_level), "info", 0, 0, log_levels, NULL, "Least level that is logged."},
+    {"log.format", OPTION_CHOICE, FIELD(log_format), "logfmt", 0, 0, log_formats, NULL, "Form of a line of the log."},
+};
+
+const struct option_table config_table = {rows, sizeof rows / sizeof rows[0], "LSTMD"};
+
+static const char *find_in(char *const *environment, const char *name)
+{
+    size_t n = strlen(name);
+    for (; environment && *environment; environment++)
+        if (strncmp(*environment, name, n) == 0 && (*environment)[n] == '=') return *environment + n + 1;
+    return NULL;
+}
+
+bool config_load(struct config *config, const char *path, char *const *environment, const char *const *assignments,
+                 size_t assignment_count, struct error *err)
+{
+    *config = (struct config){0};
+    struct arena *arena = &config->arena;
+    if (!path) path = find_in(environment, "LSTMD_CONFIG");
+    if (!options_set_defaults(&config_table, config, arena, err)) return false;
+    if (path && !options_read_yaml(&config_table, config, path, arena, err)) return false;
+    if (!options_read_environment(&config_table, config, environment, arena, err)) return false;
+    for (size_t i = 0; i < assignment_count; i++)
+        if (!options_set_assignment(&config_table, config, assignments[i], "--set", arena, err)) return false;
+    return true;
+}
+
+void config_close(struct config *config)
+{
+    arena_free(&config->arena);
+    *config = (struct config){0};
+}

@@ -1,0 +1,246 @@
+/* The printing half of config/option.h. */
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "config/option.h"
+
+/* Text that grows at the end of a buffer; what does not fit is counted and not written, as snprintf does. */
+struct text {
+    char *out;
+    size_t size, length;
+};
+
+static void add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void add(struct text *text, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    bool room = text->length < text->size;
+    int n = vsnprintf(room ? text->out + text->length : NULL, room ? text->size - text->length : 0, format, arguments);
+    va_end(arguments);
+    if (n > 0) text->length += (size_t)n;
+}
+
+/* Six digits, or as many as it takes to read back as the same number. */
+static void add_real(struct text *text, double value)
+{
+    char digits[32];
+    for (int precision = 6; precision <= 17; precision++) {
+        double back;
+        snprintf(digits, sizeof digits, "%.*g", precision, value);
+        if (sscanf(digits, "%lf", &back) == 1 && !(back < value) && !(back > value)) break;
+    }
+    add(text, "%s", digits);
+}
+
+static void add_size(struct text *text, uint64_t value)
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB"};
+    size_t unit = 0;
+    for (; unit < 3 && value > 0 && value % 1024 == 0; unit++) value /= 1024;
+    add(text, "%llu%s", (unsigned long long)value, units[unit]);
+}
+
+static const void *field_of(const struct option *option, const void *target)
+{
+    return (const char *)target + option->offset;
+}
+
+static void add_list(struct text *text, const struct option_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) add(text, "%s%s", i > 0 ? ", " : "", list->items[i]);
+}
+
+static void add_value(struct text *text, const struct option *option, const void *field)
+{
+    const char *words;
+    switch (option->type) {
+    case OPTION_BOOL:
+        add(text, "%s", *(const bool *)field ? "true" : "false");
+        break;
+    case OPTION_INT:
+        add(text, "%lld", (long long)*(const int64_t *)field);
+        break;
+    case OPTION_SIZE:
+        add_size(text, *(const uint64_t *)field);
+        break;
+    case OPTION_REAL:
+        add_real(text, *(const double *)field);
+        break;
+    case OPTION_CHOICE:
+        add(text, "%s", option->choices[*(const int *)field]);
+        break;
+    case OPTION_LIST:
+        add_list(text, field);
+        break;
+    case OPTION_TEXT:
+        words = *(const char *const *)field;
+        add(text, "%s", words ? words : "");
+        break;
+    }
+}
+
+int options_format(const struct option *option, const void *target, char *out, size_t size)
+{
+    struct text text = {out, size, 0};
+    add_value(&text, option, field_of(option, target));
+    return (int)text.length;
+}
+
+static void add_choices(struct text *text, const char *const *choices)
+{
+    add(text, "one of ");
+    for (size_t i = 0; choices[i]; i++) add(text, "%s%s", i > 0 ? ", " : "", choices[i]);
+}
+
+static void add_bounds(struct text *text, const struct option *option)
+{
+    if (option->minimum >= 0 && option->maximum <= 0) return;
+    add(text, " from ");
+    if (option->type == OPTION_SIZE) {
+        add_size(text, (uint64_t)option->minimum);
+        add(text, " to ");
+        add_size(text, option->maximum < 0x1p64 ? (uint64_t)option->maximum : UINT64_MAX);
+    } else {
+        add(text, "%.15g to %.15g", option->minimum, option->maximum);
+    }
+}
+
+static void add_type(struct text *text, const struct option *option)
+{
+    switch (option->type) {
+    case OPTION_BOOL:
+        add(text, "true or false");
+        break;
+    case OPTION_INT:
+        add(text, "an integer");
+        break;
+    case OPTION_SIZE:
+        add(text, "a size (as 65536, 64KiB or 1MiB)");
+        break;
+    case OPTION_REAL:
+        add(text, "a number");
+        break;
+    case OPTION_CHOICE:
+        add_choices(text, option->choices);
+        return;
+    case OPTION_LIST:
+        add(text, "a text");
+        return;
+    case OPTION_TEXT:
+        if (option->choices) {
+            add_choices(text, option->choices);
+        } else {
+            add(text, "a text");
+            if (option->maximum > 0) add(text, " of %.15g to %.15g bytes", option->minimum, option->maximum);
+        }
+        return;
+    }
+    add_bounds(text, option);
+    if (option->unit && option->type != OPTION_SIZE) add(text, " %s", option->unit);
+}
+
+int options_describe(const struct option *option, char *out, size_t size)
+{
+    struct text text = {out, size, 0};
+    add_type(&text, option);
+    return (int)text.length;
+}
+
+void options_print_help(const struct option_table *table, FILE *out)
+{
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        char expected[256];
+        options_describe(option, expected, sizeof expected);
+        fprintf(out, "  %-24s %s\n  %-24s (%s", option->key, option->help, "", expected);
+        if (option->fallback) fprintf(out, "; default %s", option->fallback);
+        fputs(")\n", out);
+    }
+}
+
+/* Whether YAML reads the text back as a string without quotes: no mark of YAML in it, and not like a number or null. */
+static bool is_plain(const char *text)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char *const words[] = {"true", "false", "yes", "no", "on", "off", "null"};
+    if (strspn(text, letters) == 0 && *text != '/') return false;
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        if (strcasecmp(text, words[i]) == 0) return false;
+    return text[1 + strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-")] == '\0';
+}
+
+/* A byte that is not UTF-8 has no form in YAML: it becomes U+FFFD. */
+static void print_quoted(const char *text, FILE *out)
+{
+    size_t n = strlen(text);
+    fputc('"', out);
+    for (size_t at = 0; at < n;) {
+        uint32_t c = UTF8_REPLACEMENT;
+        char bytes[UTF8_MAX_BYTES];
+        size_t length = utf8_decode(text + at, n - at, &c);
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", (int)c);
+        else if (c < 0x20 || (c >= 0x7F && c < 0xA0))
+            fprintf(out, "\\x%02x", (unsigned)c);
+        else
+            fwrite(bytes, 1, utf8_encode(c, bytes), out);
+        at += length > 0 ? length : 1;
+    }
+    fputc('"', out);
+}
+
+static void print_text(const char *text, FILE *out)
+{
+    if (!text)
+        fputs("null", out);
+    else if (is_plain(text))
+        fputs(text, out);
+    else
+        print_quoted(text, out);
+}
+
+static void print_list(const struct option_list *list, FILE *out)
+{
+    fputc('[', out);
+    for (size_t i = 0; i < list->count; i++) {
+        if (i > 0) fputs(", ", out);
+        print_text(list->items[i], out);
+    }
+    fputc(']', out);
+}
+
+static void print_value(const struct option *option, const void *target, FILE *out)
+{
+    char number[64];
+    if (option->type == OPTION_TEXT) {
+        print_text(*(const char *const *)field_of(option, target), out);
+    } else if (option->type == OPTION_LIST) {
+        print_list(field_of(option, target), out);
+    } else {
+        options_format(option, target, number, sizeof number);
+        fputs(number, out);
+    }
+}
+
+/* Keys of one section stand together in a table, so a section is opened where the part before the dot changes. */
+void options_print_yaml(const struct option_table *table, const void *target, FILE *out)
+{
+    const char *section = "";
+    size_t section_length = 0;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct option *option = &table->options[i];
+        const char *dot = strchr(option->key, '.');
+        size_t n = dot ? (size_t)(dot - option->key) : 0;
+        if (n > 0 && (n != section_length || strncmp(section, option->key, n) != 0))
+            fprintf(out, "%.*s:\n", (int)n, option->key);
+        section = option->key;
+        section_length = n;
+        fprintf(out, "%s%s: ", n > 0 ? "  " : "", n > 0 ? dot + 1 : option->key);
+        print_value(option, target, out);
+        fputc('\n', out);
+    }
+}
