@@ -1,0 +1,284 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/step.h"
+#include "tests/unit/reference.h"
+
+#define STEPS     12
+#define MAX_BATCH 13
+
+/* Every kind of network that stepping distinguishes; sizes that are not whole blocks. */
+static const struct architecture architectures[] = {
+    {CELL_LSTM, 1, 16, 0, 17, false}, {CELL_LSTM, 2, 19, 0, 84, false},  {CELL_LSTM, 3, 33, 7, 5, false},
+    {CELL_LSTM, 1, 1, 1, 2, true},    {CELL_LSTM, 2, 24, 24, 31, true},  {CELL_LSTM, 1, 20, 0, 1037, false},
+    {CELL_GRU, 1, 16, 0, 16, false},  {CELL_GRU, 2, 21, 0, 33, false},   {CELL_GRU, 3, 35, 18, 65, false},
+    {CELL_GRU, 2, 17, 17, 40, true},  {CELL_GRU, 1, 40, 33, 600, false}, {CELL_RNN, 1, 5, 0, 3, false},
+    {CELL_RNN, 2, 48, 0, 50, false},  {CELL_RNN, 3, 31, 9, 29, false},   {CELL_RNN, 2, 30, 30, 70, true},
+};
+#define ARCHITECTURES (sizeof architectures / sizeof architectures[0])
+
+static const char *const kernel_names[] = {"ref", "portable", "auto"};
+#define KERNELS (sizeof kernel_names / sizeof kernel_names[0])
+
+struct machine {
+    struct network network;
+    struct stepper stepper;
+    struct step_scratch scratch;
+    float *states[MAX_BATCH], *logits[MAX_BATCH];
+};
+
+static void machine_open(struct machine *machine, const struct architecture *architecture, const char *kernels)
+{
+    reference_random_network(&machine->network, architecture, 5, 0.4);
+    assert_true(stepper_open(&machine->stepper, &machine->network, kernels_select(kernels), NULL));
+    assert_true(step_scratch_open(&machine->scratch, &machine->stepper, MAX_BATCH, NULL));
+    for (size_t b = 0; b < MAX_BATCH; b++) {
+        machine->states[b] = calloc(machine->stepper.state_size, sizeof(float));
+        machine->logits[b] = calloc(machine->stepper.logits_size, sizeof(float));
+        assert_non_null(machine->states[b]);
+        assert_non_null(machine->logits[b]);
+    }
+}
+
+static void machine_close(struct machine *machine)
+{
+    for (size_t b = 0; b < MAX_BATCH; b++) {
+        free(machine->states[b]);
+        free(machine->logits[b]);
+    }
+    step_scratch_close(&machine->scratch);
+    stepper_close(&machine->stepper);
+    network_close(&machine->network);
+}
+
+/* The token that sequence b reads at time t. */
+static uint32_t token_at(const struct architecture *architecture, size_t b, size_t t)
+{
+    struct rng rng;
+    rng_seed(&rng, b, t);
+    return (uint32_t)rng_below(&rng, architecture->vocabulary_size);
+}
+
+static void assert_near_reference(const struct reference *reference, const float *logits, const char *what)
+{
+    const size_t V = reference->network->architecture.vocabulary_size;
+    double error = 0, size = 0;
+    for (size_t v = 0; v < V; v++) {
+        error = fmax(error, fabs((double)logits[v] - reference->logits[v]));
+        size = fmax(size, fabs(reference->logits[v]));
+    }
+    if (!(error <= 2e-5 * fmax(1, size))) fail_msg("%s: error %g of %g", what, error, size);
+}
+
+static void compare_with_reference(const struct architecture *architecture, const char *kernels)
+{
+    struct machine machine;
+    struct reference reference;
+    char what[100];
+    machine_open(&machine, architecture, kernels);
+    reference_open(&reference, &machine.network);
+    for (size_t t = 0; t < STEPS; t++) {
+        const uint32_t token = token_at(architecture, 0, t);
+        step(&machine.stepper, &machine.scratch, 1, &token, machine.states, machine.logits);
+        reference_step(&reference, token);
+        snprintf(what, sizeof what, "%s %s x%u H=%u E=%u V=%u t=%zu", kernels, cell_name(architecture->cell),
+                 architecture->layers, architecture->hidden_size, architecture->embedding_size,
+                 architecture->vocabulary_size, t);
+        assert_near_reference(&reference, machine.logits[0], what);
+    }
+    reference_close(&reference);
+    machine_close(&machine);
+}
+
+static void test_step_matches_the_equations_in_double_precision(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++)
+        for (size_t k = 0; k < KERNELS; k++) compare_with_reference(&architectures[i], kernel_names[k]);
+}
+
+/* The bits of sequence b alone, after STEPS steps. */
+static void run_alone(struct machine *machine, size_t b)
+{
+    const struct architecture *architecture = &machine->stepper.architecture;
+    memset(machine->states[b], 0, machine->stepper.state_size * sizeof(float));
+    for (size_t t = 0; t < STEPS; t++) {
+        const uint32_t token = token_at(architecture, b, t);
+        step(&machine->stepper, &machine->scratch, 1, &token, &machine->states[b], &machine->logits[b]);
+    }
+}
+
+static void run_together(struct machine *machine, size_t batch)
+{
+    const struct architecture *architecture = &machine->stepper.architecture;
+    uint32_t tokens[MAX_BATCH];
+    for (size_t b = 0; b < batch; b++) memset(machine->states[b], 0, machine->stepper.state_size * sizeof(float));
+    for (size_t t = 0; t < STEPS; t++) {
+        for (size_t b = 0; b < batch; b++) tokens[b] = token_at(architecture, b, t);
+        step(&machine->stepper, &machine->scratch, batch, tokens, machine->states, machine->logits);
+    }
+}
+
+static void assert_same_bits(const struct machine *a, const struct machine *b, size_t sequence)
+{
+    const size_t V = a->stepper.architecture.vocabulary_size;
+    assert_memory_equal(a->states[sequence], b->states[sequence], a->stepper.state_size * sizeof(float));
+    assert_memory_equal(a->logits[sequence], b->logits[sequence], V * sizeof(float));
+}
+
+static void test_step_gives_a_sequence_the_same_bits_alone_and_in_any_batch(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
+        for (size_t k = 0; k < KERNELS; k++) {
+            struct machine alone, together;
+            machine_open(&alone, &architectures[i], kernel_names[k]);
+            machine_open(&together, &architectures[i], kernel_names[k]);
+            for (size_t b = 0; b < MAX_BATCH; b++) run_alone(&alone, b);
+            for (size_t batch = 2; batch <= MAX_BATCH; batch++) {
+                run_together(&together, batch);
+                for (size_t b = 0; b < batch; b++) assert_same_bits(&alone, &together, b);
+            }
+            machine_close(&alone);
+            machine_close(&together);
+        }
+    }
+}
+
+static void test_step_writes_logits_only_where_they_are_wanted(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
+        for (unsigned mask = 0; mask < 1u << 5; mask++) {
+            struct machine all, some;
+            float *wanted[5];
+            uint32_t tokens[5];
+            machine_open(&all, &architectures[i], "auto");
+            machine_open(&some, &architectures[i], "auto");
+            for (size_t b = 0; b < 5; b++) {
+                tokens[b] = token_at(&architectures[i], b, 0);
+                wanted[b] = mask >> b & 1 ? some.logits[b] : NULL;
+            }
+            step(&all.stepper, &all.scratch, 5, tokens, all.states, all.logits);
+            step(&some.stepper, &some.scratch, 5, tokens, some.states, wanted);
+            for (size_t b = 0; b < 5; b++) {
+                if (wanted[b] == NULL) memset(all.logits[b], 0, all.stepper.logits_size * sizeof(float));
+                assert_same_bits(&all, &some, b);
+            }
+            machine_close(&all);
+            machine_close(&some);
+        }
+    }
+}
+
+static void test_step_without_logits_moves_the_state_alone(void **state)
+{
+    (void)state;
+    struct machine with, without;
+    machine_open(&with, &architectures[1], "auto");
+    machine_open(&without, &architectures[1], "auto");
+    const uint32_t tokens[3] = {4, 0, 83};
+    step(&with.stepper, &with.scratch, 3, tokens, with.states, with.logits);
+    step(&without.stepper, &without.scratch, 3, tokens, without.states, NULL);
+    for (size_t b = 0; b < 3; b++) {
+        assert_memory_equal(with.states[b], without.states[b], with.stepper.state_size * sizeof(float));
+        for (size_t v = 0; v < without.stepper.logits_size; v++) assert_true(without.logits[b][v] == 0);
+    }
+    machine_close(&with);
+    machine_close(&without);
+}
+
+static void test_step_keeps_the_padding_of_states_zero(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
+        struct machine machine;
+        machine_open(&machine, &architectures[i], "auto");
+        run_together(&machine, 3);
+        const size_t width = machine.stepper.packed.hidden;
+        for (size_t at = 0; at < machine.stepper.state_size; at++)
+            if (at % width >= architectures[i].hidden_size) assert_true(machine.states[2][at] == 0);
+        machine_close(&machine);
+    }
+}
+
+static void test_step_states_hold_h_and_c_of_every_layer(void **state)
+{
+    (void)state;
+    struct machine machine;
+    machine_open(&machine, &(struct architecture){CELL_LSTM, 3, 33, 0, 9, false}, "auto");
+    assert_int_equal(machine.stepper.state_size, 3 * 2 * 48);
+    assert_int_equal(machine.stepper.logits_size, 16);
+    machine_close(&machine);
+    machine_open(&machine, &(struct architecture){CELL_GRU, 2, 16, 0, 17, false}, "auto");
+    assert_int_equal(machine.stepper.state_size, 2 * 16);
+    assert_int_equal(machine.stepper.logits_size, 32);
+    machine_close(&machine);
+}
+
+static void test_step_does_not_need_the_network_any_more(void **state)
+{
+    (void)state;
+    struct machine machine, other;
+    machine_open(&machine, &architectures[8], "auto");
+    machine_open(&other, &architectures[8], "auto");
+    memset(machine.network.parameters, 0xFF, machine.network.parameter_count * sizeof(float));
+    run_alone(&machine, 0);
+    run_alone(&other, 0);
+    assert_same_bits(&machine, &other, 0);
+    machine_close(&machine);
+    machine_close(&other);
+}
+
+static void test_step_scratch_refuses_a_batch_beyond_memory(void **state)
+{
+    (void)state;
+    struct machine machine;
+    struct step_scratch scratch;
+    struct error err = {0};
+    machine_open(&machine, &architectures[0], "auto");
+    assert_false(step_scratch_open(&scratch, &machine.stepper, SIZE_MAX / 8, &err));
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    step_scratch_close(&scratch);
+    machine_close(&machine);
+}
+
+static void test_step_survives_extreme_weights(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
+        struct machine machine;
+        machine_open(&machine, &architectures[i], "auto");
+        stepper_close(&machine.stepper);
+        for (size_t p = 0; p < machine.network.parameter_count; p++) machine.network.parameters[p] *= 1e4f;
+        assert_true(stepper_open(&machine.stepper, &machine.network, kernels_select("auto"), NULL));
+        run_together(&machine, 3);
+        for (size_t at = 0; at < machine.stepper.state_size; at++) assert_true(isfinite(machine.states[1][at]));
+        machine_close(&machine);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_step_matches_the_equations_in_double_precision),
+        cmocka_unit_test(test_step_gives_a_sequence_the_same_bits_alone_and_in_any_batch),
+        cmocka_unit_test(test_step_writes_logits_only_where_they_are_wanted),
+        cmocka_unit_test(test_step_without_logits_moves_the_state_alone),
+        cmocka_unit_test(test_step_keeps_the_padding_of_states_zero),
+        cmocka_unit_test(test_step_states_hold_h_and_c_of_every_layer),
+        cmocka_unit_test(test_step_does_not_need_the_network_any_more),
+        cmocka_unit_test(test_step_scratch_refuses_a_batch_beyond_memory),
+        cmocka_unit_test(test_step_survives_extreme_weights),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
