@@ -70,11 +70,14 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 .PHONY: all
 all: $(BUILD)/lstmd ## build the program: build/lstmd
 
-$(BUILD)/lstmd: $(call object,$(CLI_SOURCES)) $(BUILD)/liblstmd.a
+$(BUILD)/lstmd: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
 
+# The commands without main(), so that unit tests can call them.
+$(BUILD)/libcli.a: $(call object,$(filter-out cli/main.c,$(CLI_SOURCES)))
 $(BUILD)/liblstmd.a: $(call object,$(LIBRARY_SOURCES))
+$(BUILD)/libcli.a $(BUILD)/liblstmd.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
@@ -83,9 +86,12 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(OPTIMISE_FILE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-$(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HELPERS)) $(BUILD)/liblstmd.a
+# Unit tests can make an allocation or a system call of ours fail: tests/unit/support.c stands between.
+WRAPPED := malloc calloc realloc posix_memalign aligned_alloc strdup strndup fsync renameat2
+$(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HELPERS)) $(BUILD)/libcli.a \
+    $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS) -lcmocka
+	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
 # A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer instead.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/liblstmd.a

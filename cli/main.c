@@ -6,15 +6,9 @@
 #include <string.h>
 
 #include "base/distance.h"
+#include "base/version.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
-
-#ifndef LSTMD_VERSION
-#define LSTMD_VERSION "unknown"
-#endif
-#ifndef LSTMD_REVISION
-#define LSTMD_REVISION "unknown"
-#endif
 
 static const struct command {
     const char *name, *summary;
@@ -61,7 +55,7 @@ static int run(int argc, char **argv)
         return 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        puts("lstmd " LSTMD_VERSION " (" LSTMD_REVISION ")");
+        puts(version_full);
         return 0;
     }
     const struct command *command = find_command(argv[1]);
