@@ -15,8 +15,6 @@
 #include "model/network.h"
 #include "model/vocabulary.h"
 
-#define CHECKPOINT_FORMAT "lstmd/1"
-
 struct model {
     char *name; /* the last component of the directory's path */
     struct network network;
@@ -24,18 +22,21 @@ struct model {
     json_t *config; /* all of config.json, unknown keys kept; "training" may be read from here */
 };
 
-/* Loads DIR. The model must be closed with model_close(), also after a failure. */
+/* Loads DIR; after a failure there is nothing to close, but closing is harmless. Errors: ERROR_NOT_FOUND, ERROR_IO,
+ * ERROR_CORRUPT, ERROR_TOO_LARGE, ERROR_NO_MEMORY. */
 bool model_load(struct model *model, const char *directory, struct error *err);
 void model_close(struct model *model);
 
 /* Publishes a model directory. `training` becomes config.json's "training" (NULL: none); `extra` (NULL: none) holds
- * keys of config.json to keep that lstmd does not set itself. Both are borrowed. */
+ * keys of config.json to keep that lstmd does not set itself (a model's whole `config` will do: the rest is not taken
+ * from it). Both are borrowed. The same arguments give the same bytes. Errors: ERROR_INVALID where network and
+ * vocabulary differ in size, ERROR_NUMERIC for weights that are not finite, those of directory_publish_begin(). */
 bool checkpoint_save(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
                      const json_t *training, const json_t *extra, struct error *err);
 
-/* What `lstmd inspect` shows, as JSON: {cell, layers, hidden_size, embedding_size, vocabulary_size, token_level,
- * parameters, recurrent_parameters, embedding_parameters, output_parameters, tensors: [{name, shape, parameters}],
- * training}. Caller owns the result; NULL on failure. */
+/* What `lstmd inspect` shows, as JSON: {name, cell, layers, hidden_size, embedding_size, vocabulary_size, token_level,
+ * tie_weights, parameters, recurrent_parameters, embedding_parameters, output_parameters, tensors: [{name, shape,
+ * parameters}], training}. Caller owns the result; NULL on failure. */
 json_t *model_describe(const struct model *model, struct error *err);
 
 #endif

@@ -1,0 +1,309 @@
+#include "model/checkpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/sha256.h"
+#include "model/model_config.h"
+#include "model/safetensors.h"
+
+#define CONFIG_FILE     "config.json"
+#define VOCABULARY_FILE "vocabulary.json"
+#define WEIGHTS_FILE    "model.safetensors"
+
+#define MAX_CONFIG_BYTES     ((size_t)16 << 20)
+#define MAX_VOCABULARY_BYTES ((size_t)256 << 20)
+
+/* ---- loading ---- */
+
+/* The last component of the path; "." and ".." are followed to what they stand for. */
+static char *name_of(const char *directory, struct error *err)
+{
+    size_t end = strlen(directory);
+    while (end > 1 && directory[end - 1] == '/') end--;
+    size_t begin = end;
+    while (begin > 0 && directory[begin - 1] != '/') begin--;
+    bool dots = (end - begin == 1 && directory[begin] == '.') ||
+                (end - begin == 2 && directory[begin] == '.' && directory[begin + 1] == '.');
+    char *real = dots ? realpath(directory, NULL) : NULL;
+    const char *slash = real ? strrchr(real, '/') : NULL;
+    char *name = slash ? strdup(slash + 1) : strndup(directory + begin, end - begin);
+    free(real);
+    if (!name) error_set_no_memory(err, end - begin, "a model's name");
+    return name;
+}
+
+static bool load_config(struct model *model, struct model_config *config, const char *directory, struct error *err)
+{
+    char *text = NULL, *path = path_join(directory, CONFIG_FILE, err);
+    size_t n;
+    if (path && file_read(path, MAX_CONFIG_BYTES, &text, &n, err))
+        model->config = model_config_parse(config, text, n, path, err);
+    free(text);
+    free(path);
+    return model->config != NULL;
+}
+
+/* The vocabulary that was parsed must be the one that config.json describes. */
+static bool check_vocabulary(const struct model *model, const struct model_config *config, const char *path,
+                             struct error *err)
+{
+    uint32_t size = vocabulary_size(model->vocabulary);
+    enum token_level level = vocabulary_level(model->vocabulary);
+    if (size != config->architecture.vocabulary_size)
+        return error_set(err, ERROR_CORRUPT, "%s: %u tokens, but vocabulary_size in " CONFIG_FILE " is %u", path, size,
+                         config->architecture.vocabulary_size);
+    if (level != config->token_level)
+        return error_set(err, ERROR_CORRUPT, "%s: level is %s, but token_level in " CONFIG_FILE " is %s", path,
+                         token_level_name(level), token_level_name(config->token_level));
+    return true;
+}
+
+static bool load_vocabulary(struct model *model, const struct model_config *config, const char *directory,
+                            struct error *err)
+{
+    bool ok = false;
+    char *text = NULL, *path = path_join(directory, VOCABULARY_FILE, err), hash[SHA256_TEXT_SIZE];
+    size_t n;
+    if (!path || !file_read(path, MAX_VOCABULARY_BYTES, &text, &n, err)) goto out;
+    sha256_text(text, n, hash);
+    if (strcmp(hash, config->vocabulary_sha256) != 0) {
+        error_set(err, ERROR_CORRUPT,
+                  "%s: does not belong to these weights: its SHA-256 is %s, " CONFIG_FILE " says %s", path, hash,
+                  config->vocabulary_sha256);
+        goto out;
+    }
+    model->vocabulary = vocabulary_from_json(text, n, path, err);
+    ok = model->vocabulary && check_vocabulary(model, config, path, err) &&
+         model_config_check_labels(model->config, model->vocabulary, path, err);
+out:
+    free(text);
+    free(path);
+    return ok;
+}
+
+/* "[512, 84]" */
+static void print_shape(char *out, size_t size, const size_t *shape, size_t rank)
+{
+    size_t at = (size_t)snprintf(out, size, "[");
+    for (size_t i = 0; i < rank && at < size; i++)
+        at += (size_t)snprintf(out + at, size - at, i ? ", %zu" : "%zu", shape[i]);
+    if (at < size) snprintf(out + at, size - at, "]");
+}
+
+static bool check_shape(const struct safetensors *file, const struct tensor *tensor,
+                        const struct safetensors_entry *entry, struct error *err)
+{
+    const size_t shape[] = {tensor->rows, tensor->columns};
+    size_t rank = tensor->vector ? 1 : 2;
+    if (entry->rank == rank && memcmp(entry->shape, shape, rank * sizeof *shape) == 0) return true;
+    char found[SAFETENSORS_MAX_RANK * 24], expected[64];
+    print_shape(found, sizeof found, entry->shape, entry->rank);
+    print_shape(expected, sizeof expected, shape, rank);
+    return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\": shape is %s, but " CONFIG_FILE " asks for %s", file->path,
+                     tensor->name, found, expected);
+}
+
+static const struct tensor *find_tensor(const struct network *layout, const char *name)
+{
+    for (size_t i = 0; i < layout->tensor_count; i++)
+        if (strcmp(layout->tensors[i].name, name) == 0) return &layout->tensors[i];
+    return NULL;
+}
+
+/* The file's tensors are exactly the architecture's. Nothing was allocated for them yet: a configuration that claims
+ * absurd sizes fails here, against the size of the file. */
+static bool check_tensors(const struct safetensors *file, const struct network *layout, struct error *err)
+{
+    for (size_t i = 0; i < layout->tensor_count; i++) {
+        const struct tensor *tensor = &layout->tensors[i];
+        const struct safetensors_entry *entry = safetensors_find(file, tensor->name);
+        if (!entry) return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\" is missing", file->path, tensor->name);
+        if (!check_shape(file, tensor, entry, err)) return false;
+    }
+    for (size_t i = 0; i < file->count; i++)
+        if (!find_tensor(layout, file->entries[i].name))
+            return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\" does not belong to this network", file->path,
+                             file->entries[i].name);
+    return true;
+}
+
+static bool check_finite(const struct network *network, enum error_code code, const char *place, struct error *err)
+{
+    size_t index;
+    const struct tensor *tensor = network_find_not_finite(network, &index);
+    if (!tensor) return true;
+    return error_set(err, code, "%s: tensor \"%s\": element %zu is %s, but weights must be finite", place, tensor->name,
+                     index, tensor->data[index] != tensor->data[index] ? "NaN" : "infinite");
+}
+
+static bool read_weights(struct network *network, const struct safetensors *file,
+                         const struct architecture *architecture, struct error *err)
+{
+    struct network layout;
+    if (!network_layout(&layout, architecture, err) || !check_tensors(file, &layout, err)) return false;
+    if (!network_open(network, architecture, err)) return error_add_context(err, "%s", file->path);
+    for (size_t i = 0; i < network->tensor_count; i++) {
+        const struct tensor *tensor = &network->tensors[i];
+        if (!safetensors_read_float(file, safetensors_find(file, tensor->name), tensor->data, err)) return false;
+    }
+    return check_finite(network, ERROR_CORRUPT, file->path, err);
+}
+
+static bool load_weights(struct model *model, const struct model_config *config, const char *directory,
+                         struct error *err)
+{
+    struct safetensors file;
+    char *path = path_join(directory, WEIGHTS_FILE, err);
+    if (!path) return false;
+    bool ok = safetensors_open(&file, path, err);
+    free(path);
+    if (!ok) return false;
+    ok = read_weights(&model->network, &file, &config->architecture, err);
+    safetensors_close(&file);
+    return ok;
+}
+
+bool model_load(struct model *model, const char *directory, struct error *err)
+{
+    struct model_config config = {0};
+    *model = (struct model){0};
+    model->name = name_of(directory, err);
+    if (model->name && load_config(model, &config, directory, err) && load_vocabulary(model, &config, directory, err) &&
+        load_weights(model, &config, directory, err))
+        return true;
+    model_close(model);
+    return false;
+}
+
+void model_close(struct model *model)
+{
+    free(model->name);
+    network_close(&model->network);
+    vocabulary_free(model->vocabulary);
+    json_decref(model->config);
+    *model = (struct model){0};
+}
+
+/* ---- saving ---- */
+
+static bool serialise_network(const struct network *network, unsigned char **data, size_t *size, struct error *err)
+{
+    struct safetensors_entry entries[NETWORK_MAX_TENSORS];
+    for (size_t i = 0; i < network->tensor_count; i++) {
+        const struct tensor *tensor = &network->tensors[i];
+        entries[i] = (struct safetensors_entry){.name = tensor->name,
+                                                .type = SAFETENSORS_F32,
+                                                .rank = tensor->vector ? 1 : 2,
+                                                .shape = {tensor->rows, tensor->columns},
+                                                .count = tensor->rows * tensor->columns,
+                                                .data = (const unsigned char *)tensor->data};
+    }
+    return safetensors_serialise(entries, network->tensor_count, NULL, data, size, err);
+}
+
+/* The three files in memory. */
+struct contents {
+    char *config, *vocabulary;
+    unsigned char *weights;
+    size_t config_size, vocabulary_size, weights_size;
+};
+
+static bool make_contents(struct contents *contents, const struct network *network, const struct vocabulary *vocabulary,
+                          const json_t *training, const json_t *extra, struct error *err)
+{
+    struct model_config config = {.architecture = network->architecture, .token_level = vocabulary_level(vocabulary)};
+    contents->vocabulary = vocabulary_to_json(vocabulary, &contents->vocabulary_size, err);
+    if (!contents->vocabulary) return false;
+    sha256_text(contents->vocabulary, contents->vocabulary_size, config.vocabulary_sha256);
+    contents->config = model_config_print(&config, vocabulary, training, extra, &contents->config_size, err);
+    return contents->config && serialise_network(network, &contents->weights, &contents->weights_size, err);
+}
+
+static void free_contents(struct contents *contents)
+{
+    free(contents->config);
+    free(contents->vocabulary);
+    free(contents->weights);
+}
+
+static bool publish(const char *directory, const struct contents *contents, struct error *err)
+{
+    struct directory_publish publish;
+    if (!directory_publish_begin(&publish, directory, err)) return false;
+    if (directory_publish_write(&publish, CONFIG_FILE, contents->config, contents->config_size, err) &&
+        directory_publish_write(&publish, VOCABULARY_FILE, contents->vocabulary, contents->vocabulary_size, err) &&
+        directory_publish_write(&publish, WEIGHTS_FILE, contents->weights, contents->weights_size, err))
+        return directory_publish_commit(&publish, err);
+    directory_publish_abort(&publish);
+    return false;
+}
+
+bool checkpoint_save(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
+                     const json_t *training, const json_t *extra, struct error *err)
+{
+    struct contents contents = {0};
+    uint32_t tokens = vocabulary_size(vocabulary);
+    if (tokens != network->architecture.vocabulary_size)
+        return error_set(err, ERROR_INVALID, "%s: a vocabulary of %u tokens does not fit a network of %u", directory,
+                         tokens, network->architecture.vocabulary_size);
+    if (!check_finite(network, ERROR_NUMERIC, directory, err)) return false;
+    bool ok = make_contents(&contents, network, vocabulary, training, extra, err);
+    if (!ok) error_add_context(err, "%s", directory);
+    ok = ok && publish(directory, &contents, err);
+    free_contents(&contents);
+    return ok;
+}
+
+/* ---- describing ---- */
+
+static size_t count_parameters(const struct network *network, const char *prefix)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < network->tensor_count; i++)
+        if (strncmp(network->tensors[i].name, prefix, strlen(prefix)) == 0)
+            count += network->tensors[i].rows * network->tensors[i].columns;
+    return count;
+}
+
+static json_t *describe_tensor(const struct tensor *tensor)
+{
+    json_int_t rows = (json_int_t)tensor->rows, columns = (json_int_t)tensor->columns;
+    if (tensor->vector) return json_pack("{s:s, s:[I], s:I}", "name", tensor->name, "shape", rows, "parameters", rows);
+    return json_pack("{s:s, s:[I, I], s:I}", "name", tensor->name, "shape", rows, columns, "parameters",
+                     rows * columns);
+}
+
+static json_t *describe_tensors(const struct network *network)
+{
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < network->tensor_count; i++) {
+        if (json_array_append_new(tensors, describe_tensor(&network->tensors[i])) == 0) continue;
+        json_decref(tensors);
+        return NULL;
+    }
+    return tensors;
+}
+
+json_t *model_describe(const struct model *model, struct error *err)
+{
+    const struct network *network = &model->network;
+    const struct architecture *a = &network->architecture;
+    const json_t *training = json_object_get(model->config, "training");
+    json_t *json = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:I, s:I, s:I, s:I}", "name", model->name, "cell", cell_name(a->cell),
+        "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size, "embedding_size",
+        (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size, "token_level",
+        token_level_name(vocabulary_level(model->vocabulary)), "tie_weights", (int)a->tie_weights, "parameters",
+        (json_int_t)network->parameter_count, "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."),
+        "embedding_parameters", (json_int_t)count_parameters(network, "embedding."), "output_parameters",
+        (json_int_t)count_parameters(network, "output."));
+    if (json && json_object_set_new(json, "tensors", describe_tensors(network)) == 0 &&
+        json_object_set_new(json, "training", training ? json_deep_copy(training) : json_null()) == 0)
+        return json;
+    json_decref(json);
+    error_set(err, ERROR_NO_MEMORY, "out of memory for a model's description");
+    return NULL;
+}
