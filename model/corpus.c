@@ -1,0 +1,200 @@
+#include "model/corpus.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/size.h"
+#include "base/utf8.h"
+#include "model/corpus_internal.h"
+
+#define ROOM_BLOCK ((size_t)1 << 20) /* bytes of copied text per block of the arena */
+
+static const char *const format_names[] = {
+    [CORPUS_AUTO] = "auto", [CORPUS_TEXT] = "text",   [CORPUS_LINES] = "lines",
+    [CORPUS_CSV] = "csv",   [CORPUS_JSONL] = "jsonl",
+};
+
+bool corpus_format_parse(const char *name, enum corpus_format *format)
+{
+    for (size_t i = 0; i < sizeof format_names / sizeof *format_names; i++) {
+        if (strcmp(name, format_names[i]) != 0) continue;
+        *format = (enum corpus_format)i;
+        return true;
+    }
+    return false;
+}
+
+/* ---- what the formats share ---- */
+
+char *corpus_room(struct corpus_loader *loader, size_t n, struct error *err)
+{
+    if (!loader->room || n > loader->room_left) {
+        size_t size = n > ROOM_BLOCK ? n : ROOM_BLOCK;
+        loader->room_left = 0;
+        loader->room = arena_alloc(&loader->corpus->arena, size, 1, "the text of a corpus", err);
+        if (!loader->room) return NULL;
+        loader->room_left = size;
+    }
+    char *room = loader->room;
+    loader->room += n;
+    loader->room_left -= n;
+    return room;
+}
+
+static bool keep_label(struct corpus_loader *loader, uint32_t index, const char *text, size_t n, struct error *err)
+{
+    if (index >= loader->label_capacity) {
+        size_t capacity = 2 * loader->label_capacity + 16;
+        const char **labels = realloc(loader->labels, capacity * sizeof *labels);
+        if (!labels) return error_set_no_memory(err, capacity * sizeof *labels, "labels");
+        loader->labels = labels;
+        loader->label_capacity = capacity;
+    }
+    char *copy = corpus_room(loader, n + 1, err);
+    if (!copy) return false;
+    memcpy(copy, text, n);
+    copy[n] = '\0';
+    loader->labels[index] = copy;
+    return true;
+}
+
+bool corpus_label(struct corpus_loader *loader, const char *text, size_t n, const char **label, struct error *err)
+{
+    uint32_t index;
+    bool added;
+    *label = NULL;
+    if (n == 0) return true;
+    if (memchr(text, '\0', n)) return error_set(err, ERROR_INVALID, "a label contains U+0000");
+    if (!string_table_insert(&loader->label_names, text, n, &index, &added, err)) return false;
+    if (added && !keep_label(loader, index, text, n, err)) return false;
+    *label = loader->labels[index];
+    return true;
+}
+
+static bool grow_documents(struct corpus *corpus, struct error *err)
+{
+    size_t capacity, bytes;
+    if (!size_add(corpus->capacity, corpus->capacity / 2 + 16, &capacity) ||
+        !size_multiply(capacity, sizeof *corpus->documents, &bytes))
+        return error_set(err, ERROR_TOO_LARGE, "too many documents");
+    struct document *documents = realloc(corpus->documents, bytes);
+    if (!documents) return error_set_no_memory(err, bytes, "the documents of a corpus");
+    corpus->documents = documents;
+    corpus->capacity = capacity;
+    return true;
+}
+
+bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const char *label, struct error *err)
+{
+    struct corpus *corpus = loader->corpus;
+    if (n == 0) return true;
+    if (corpus->count == corpus->capacity && !grow_documents(corpus, err)) return false;
+    corpus->documents[corpus->count++] = (struct document){.text = text, .n = n, .label = label};
+    corpus->bytes += n;
+    corpus->characters += loader->options->bytes ? n : utf8_count(text, n);
+    return true;
+}
+
+/* ---- text and lines ---- */
+
+static bool read_lines(struct corpus_loader *loader, struct error *err)
+{
+    const char *at = loader->text, *end = at + loader->n;
+    while (at < end) {
+        const char *newline = memchr(at, '\n', (size_t)(end - at));
+        const char *stop = newline ? newline : end;
+        size_t n = (size_t)(stop - at);
+        if (n && at[n - 1] == '\r') n--;
+        if (!corpus_add(loader, at, n, NULL, err)) return false;
+        at = newline ? newline + 1 : end;
+    }
+    return true;
+}
+
+/* ---- loading ---- */
+
+static bool has_ending(const char *name, const char *ending)
+{
+    size_t n = strlen(name), m = strlen(ending);
+    return n >= m && strcasecmp(name + n - m, ending) == 0;
+}
+
+static enum corpus_format guess_format(const char *name)
+{
+    if (has_ending(name, ".csv")) return CORPUS_CSV;
+    if (has_ending(name, ".jsonl") || has_ending(name, ".ndjson")) return CORPUS_JSONL;
+    return CORPUS_TEXT;
+}
+
+static bool report_invalid_utf8(const char *name, const char *text, size_t n, size_t offset, struct error *err)
+{
+    size_t line = 1;
+    for (size_t i = 0; i < offset; i++) line += text[i] == '\n';
+    char bytes[4 * 3 + 1] = "";
+    for (size_t i = 0; i < 4 && offset + i < n; i++)
+        snprintf(bytes + 3 * i, 4, " %02x", (unsigned)(unsigned char)text[offset + i]);
+    return error_set(err, ERROR_INVALID,
+                     "%s:%zu: not UTF-8 at byte offset %zu (bytes%s): convert the file, or read it as bytes (--bytes)",
+                     name, line, offset, bytes);
+}
+
+static bool read_format(struct corpus_loader *loader, struct error *err)
+{
+    enum corpus_format format = loader->options->format;
+    if (format == CORPUS_AUTO) format = guess_format(loader->name);
+    switch (format) {
+    case CORPUS_LINES:
+        return read_lines(loader, err);
+    case CORPUS_CSV:
+        return corpus_read_csv(loader, err);
+    case CORPUS_JSONL:
+        return corpus_read_jsonl(loader, err);
+    default:
+        loader->corpus->one_stream = true;
+        return corpus_add(loader, loader->text, loader->n, NULL, err);
+    }
+}
+
+static bool load_text(struct corpus *corpus, const char *name, const char *text, size_t n,
+                      const struct corpus_options *options, struct error *err)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    struct corpus_loader loader = {.corpus = corpus, .options = options, .name = name, .text = text, .n = n};
+    if (!options->bytes) {
+        size_t valid = utf8_valid_prefix(text, n);
+        if (valid < n) return report_invalid_utf8(name, text, n, valid, err);
+        size_t skip = n >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
+        loader.text += skip;
+        loader.n -= skip;
+    }
+    bool ok = read_format(&loader, err);
+    if (ok && corpus->count == 0) ok = error_set(err, ERROR_INVALID, "%s: the corpus has no text", name);
+    string_table_free(&loader.label_names);
+    free(loader.labels);
+    return ok;
+}
+
+bool corpus_load_memory(struct corpus *corpus, const char *name, const char *text, size_t n,
+                        const struct corpus_options *options, struct error *err)
+{
+    *corpus = (struct corpus){0};
+    return load_text(corpus, name, n ? text : "", n, options, err);
+}
+
+bool corpus_load(struct corpus *corpus, const char *path, const struct corpus_options *options, struct error *err)
+{
+    *corpus = (struct corpus){0};
+    if (!file_map_open(&corpus->map, path, err)) return false;
+    const char *text = corpus->map.data ? (const char *)corpus->map.data : "";
+    return load_text(corpus, path, text, corpus->map.size, options, err);
+}
+
+void corpus_close(struct corpus *corpus)
+{
+    free(corpus->documents);
+    file_map_close(&corpus->map);
+    arena_free(&corpus->arena);
+    *corpus = (struct corpus){0};
+}

@@ -1,0 +1,33 @@
+/* What corpus*.c share: the corpus while it is being loaded. Nobody else includes this. */
+#ifndef LSTMD_MODEL_CORPUS_INTERNAL_H
+#define LSTMD_MODEL_CORPUS_INTERNAL_H
+
+#include "model/corpus.h"
+#include "model/string_table.h"
+
+struct corpus_loader {
+    struct corpus *corpus;
+    const struct corpus_options *options;
+    const char *name; /* of the file, for messages */
+    const char *text; /* after a byte order mark */
+    size_t n;
+    char *room; /* the free part of the newest block of copied text */
+    size_t room_left;
+    struct string_table label_names; /* each label is kept once, in the corpus's arena */
+    const char **labels;             /* [label_capacity] by index in label_names */
+    size_t label_capacity;
+};
+
+/* n bytes that live as long as the corpus. */
+char *corpus_room(struct corpus_loader *loader, size_t n, struct error *err);
+
+/* The corpus's own copy of a label; NULL for an empty one, which is none. */
+bool corpus_label(struct corpus_loader *loader, const char *text, size_t n, const char **label, struct error *err);
+
+/* Adds a document, unless it is empty; text is borrowed. */
+bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const char *label, struct error *err);
+
+bool corpus_read_csv(struct corpus_loader *loader, struct error *err);
+bool corpus_read_jsonl(struct corpus_loader *loader, struct error *err);
+
+#endif

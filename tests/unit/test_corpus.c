@@ -1,0 +1,487 @@
+#include "model/corpus.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* ---- helpers ---- */
+
+static const struct corpus_options automatic = {.csv_header = -1};
+
+static struct corpus load_bytes(const char *name, const char *text, size_t n, struct corpus_options options)
+{
+    struct corpus corpus;
+    struct error err = {0};
+    if (!corpus_load_memory(&corpus, name, text, n, &options, &err)) fail_msg("%s", err.message);
+    assert_string_equal(err.message, "");
+    return corpus;
+}
+
+static struct corpus load(const char *name, const char *text, struct corpus_options options)
+{
+    return load_bytes(name, text, strlen(text), options);
+}
+
+static void assert_document(const struct corpus *corpus, size_t i, const char *text, const char *label)
+{
+    assert_true(i < corpus->count);
+    const struct document *document = &corpus->documents[i];
+    assert_int_equal(document->n, strlen(text));
+    assert_memory_equal(document->text, text, document->n);
+    if (label)
+        assert_string_equal(document->label, label);
+    else
+        assert_null(document->label);
+}
+
+/* Loads and compares the documents joined by "|"; labels stand before "=". */
+static void assert_loads(const char *name, const char *text, struct corpus_options options, const char *expected)
+{
+    struct corpus corpus = load(name, text, options);
+    char all[1024] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < corpus.count; i++) {
+        const struct document *d = &corpus.documents[i];
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s%s%s%.*s", i ? "|" : "", d->label ? d->label : "",
+                                 d->label ? "=" : "", (int)d->n, d->text);
+    }
+    assert_string_equal(all, expected);
+    corpus_close(&corpus);
+}
+
+static void assert_refused(const char *name, const char *text, size_t n, struct corpus_options options,
+                           const char *expected)
+{
+    struct corpus corpus;
+    struct error err = {0};
+    assert_false(corpus_load_memory(&corpus, name, text, n, &options, &err));
+    assert_int_equal(err.code, ERROR_INVALID);
+    assert_string_equal(err.message, expected);
+    corpus_close(&corpus);
+}
+
+static struct corpus_options lines(void)
+{
+    struct corpus_options options = automatic;
+    options.format = CORPUS_LINES;
+    return options;
+}
+
+static struct corpus_options csv(const char *columns, const char *label)
+{
+    struct corpus_options options = automatic;
+    options.columns = columns;
+    options.label_column = label;
+    return options;
+}
+
+static struct corpus_options jsonl(const char *field, const char *label)
+{
+    struct corpus_options options = automatic;
+    options.field = field;
+    options.label_column = label;
+    return options;
+}
+
+/* ---- formats ---- */
+
+static void test_corpus_formats_have_names(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"auto", "text", "lines", "csv", "jsonl"};
+    enum corpus_format format;
+    for (size_t i = 0; i < 5; i++) {
+        assert_true(corpus_format_parse(names[i], &format));
+        assert_int_equal(format, i);
+    }
+    assert_false(corpus_format_parse("parquet", &format));
+}
+
+static void test_corpus_format_follows_the_ending(void **state)
+{
+    (void)state;
+    assert_loads("a.CSV", "x,y\n", csv("2", NULL), "y");
+    assert_loads("a.jsonl", "{\"text\": \"x\"}", automatic, "x");
+    assert_loads("a.ndjson", "{\"text\": \"x\"}", automatic, "x");
+    assert_loads("a.txt", "x\ny\n", automatic, "x\ny\n");
+    assert_loads("csv", "x\ny\n", automatic, "x\ny\n");
+}
+
+static void test_corpus_text_is_one_stream_kept_as_it_is(void **state)
+{
+    (void)state;
+    static const char text[] = "é one\r\n\ntwo\n";
+    struct corpus corpus = load("a.txt", text, automatic);
+    assert_true(corpus.one_stream);
+    assert_int_equal(corpus.count, 1);
+    assert_document(&corpus, 0, text, NULL);
+    assert_ptr_equal(corpus.documents[0].text, text); /* borrowed, not copied */
+    assert_int_equal(corpus.bytes, strlen(text));
+    assert_int_equal(corpus.characters, strlen(text) - 1);
+    corpus_close(&corpus);
+}
+
+static void test_corpus_lines_are_documents(void **state)
+{
+    (void)state;
+    assert_loads("a.txt", "one\r\n\n\r\n two \nthree", lines(), "one| two |three");
+    struct corpus corpus = load("a.txt", "é\nab\n", lines());
+    assert_false(corpus.one_stream);
+    assert_int_equal(corpus.bytes, 4);
+    assert_int_equal(corpus.characters, 3);
+    corpus_close(&corpus);
+}
+
+static void test_corpus_skips_a_byte_order_mark(void **state)
+{
+    (void)state;
+    assert_loads("a.txt", "\xEF\xBB\xBFone\ntwo", lines(), "one|two");
+    assert_loads("a.csv", "\xEF\xBB\xBFtitle\none", csv("title", NULL), "one");
+    struct corpus_options options = lines();
+    options.bytes = true;
+    assert_loads("a.txt", "\xEF\xBB\xBFone", options, "\xEF\xBB\xBFone");
+}
+
+static void test_corpus_keeps_nul_characters(void **state)
+{
+    (void)state;
+    static const char text[] = "a\0b\nc\0";
+    struct corpus corpus = load_bytes("a.txt", text, sizeof text - 1, lines());
+    assert_int_equal(corpus.count, 2);
+    assert_int_equal(corpus.documents[0].n, 3);
+    assert_memory_equal(corpus.documents[0].text, "a\0b", 3);
+    assert_int_equal(corpus.documents[1].n, 2);
+    corpus_close(&corpus);
+    corpus = load("a.jsonl", "{\"text\":\"a\\u0000b\"}", automatic);
+    assert_int_equal(corpus.documents[0].n, 3);
+    assert_memory_equal(corpus.documents[0].text, "a\0b", 3);
+    corpus_close(&corpus);
+}
+
+static void test_corpus_empty_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("a.txt", "", 0, automatic, "a.txt: the corpus has no text");
+    assert_refused("a.txt", "\xEF\xBB\xBF", 3, automatic, "a.txt: the corpus has no text");
+    assert_refused("a.txt", "\n\r\n", 3, lines(), "a.txt: the corpus has no text");
+    assert_refused("a.csv", "", 0, csv("1", NULL), "a.csv: the corpus has no text");
+    assert_refused("a.csv", "title\n", 6, csv("title", NULL), "a.csv: the corpus has no text");
+    assert_refused("a.jsonl", "\n \n", 3, jsonl(NULL, "label"), "a.jsonl: the corpus has no text");
+    struct corpus corpus;
+    struct error err = {0};
+    assert_false(corpus_load_memory(&corpus, "a.txt", NULL, 0, &automatic, &err));
+    corpus_close(&corpus);
+}
+
+static void test_corpus_invalid_utf8_names_line_offset_and_bytes(void **state)
+{
+    (void)state;
+    static const char latin[] = "caf\xc3\xa9\ncaf\xe9 x\n";
+    assert_refused("a.txt", latin, sizeof latin - 1, lines(),
+                   "a.txt:2: not UTF-8 at byte offset 9 (bytes e9 20 78 0a): convert the file, or read it as bytes "
+                   "(--bytes)");
+    static const char marked[] = "\xEF\xBB\xBF\n\xff";
+    assert_refused("a.csv", marked, sizeof marked - 1, csv("1", NULL),
+                   "a.csv:2: not UTF-8 at byte offset 4 (bytes ff): convert the file, or read it as bytes (--bytes)");
+    assert_refused("a.txt", "ab\xe4\xb8", 4, automatic,
+                   "a.txt:1: not UTF-8 at byte offset 2 (bytes e4 b8): convert the file, or read it as bytes "
+                   "(--bytes)");
+}
+
+static void test_corpus_byte_mode_takes_anything(void **state)
+{
+    (void)state;
+    struct corpus_options options = lines();
+    options.bytes = true;
+    struct corpus corpus = load("a.txt", "\xff\xe9\nb", options);
+    assert_int_equal(corpus.count, 2);
+    assert_int_equal(corpus.characters, 3);
+    assert_document(&corpus, 0, "\xff\xe9", NULL);
+    corpus_close(&corpus);
+}
+
+static char *long_text(const char *before, size_t n, const char *after, size_t *total)
+{
+    size_t a = strlen(before), b = strlen(after);
+    char *text = malloc(a + n + b + 1);
+    memcpy(text, before, a);
+    for (size_t i = 0; i < n; i++) text[a + i] = (char)('a' + i % 26);
+    memcpy(text + a + n, after, b + 1);
+    *total = a + n + b;
+    return text;
+}
+
+static void test_corpus_takes_a_line_of_ten_megabytes(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *before, *after;
+        enum corpus_format format;
+    } cases[] = {
+        {"a.txt", "", "\nend\n", CORPUS_LINES},
+        {"a.csv", "\"", "\"\nend\n", CORPUS_CSV},
+        {"a.csv", "", "\nend\n", CORPUS_CSV},
+        {"a.jsonl", "{\"text\": \"", "\"}\n{\"text\":\"end\"}\n", CORPUS_JSONL},
+    };
+    size_t n = 10u << 20;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        size_t total;
+        char *text = long_text(cases[i].before, n, cases[i].after, &total);
+        struct corpus_options options = csv("1", NULL);
+        options.format = cases[i].format;
+        struct corpus corpus = load_bytes(cases[i].name, text, total, options);
+        assert_int_equal(corpus.count, 2);
+        assert_int_equal(corpus.documents[0].n, n);
+        assert_int_equal(corpus.documents[0].text[n - 1], 'a' + (n - 1) % 26);
+        assert_document(&corpus, 1, "end", NULL);
+        corpus_close(&corpus);
+        free(text);
+    }
+}
+
+/* ---- csv ---- */
+
+static const char table[] = "label,title,description\n"
+                            "1,Cats,\"They say \"\"meow\"\"\"\n"
+                            "2,\"Dogs, big\",\"Woof\nwoof\"\n"
+                            ",Birds,\n"
+                            "2,,\n";
+
+static void test_corpus_csv_chooses_columns_by_name(void **state)
+{
+    (void)state;
+    assert_loads("a.csv", table, csv("title", NULL), "Cats|Dogs, big|Birds");
+    assert_loads("a.csv", table, csv("description", "label"), "1=They say \"meow\"|2=Woof\nwoof");
+    assert_loads("a.csv", table, csv("title,description", "label"),
+                 "1=Cats\nThey say \"meow\"|2=Dogs, big\nWoof\nwoof|Birds\n");
+    assert_loads("a.csv", table, csv(" description , title", NULL),
+                 "They say \"meow\"\nCats|Woof\nwoof\nDogs, big|\nBirds");
+}
+
+static void test_corpus_csv_chooses_columns_by_number(void **state)
+{
+    (void)state;
+    assert_loads("a.csv", "1,Cats,Meow\n2,Dogs,Woof\n", csv("2", "1"), "1=Cats|2=Dogs");
+    assert_loads("a.csv", "1,Cats,Meow\n2,Dogs,Woof\n", csv("3,2", NULL), "Meow\nCats|Woof\nDogs");
+}
+
+static void test_corpus_csv_header_can_be_forced(void **state)
+{
+    (void)state;
+    struct corpus_options options = csv("2", NULL);
+    options.csv_header = 1;
+    assert_loads("a.csv", "a,b\nc,d\n", options, "d");
+    options = csv("title", NULL);
+    options.csv_header = 0;
+    assert_refused("a.csv", "title\nx\n", 8, options, "a.csv: without a header, columns are chosen by number");
+}
+
+static void test_corpus_csv_mixes_names_and_numbers(void **state)
+{
+    (void)state;
+    assert_loads("a.csv", table, csv("title", "1"), "1=Cats|2=Dogs, big|Birds");
+}
+
+static void test_corpus_csv_keeps_each_label_once(void **state)
+{
+    (void)state;
+    struct corpus corpus = load("a.csv", "x,\"l\"\ny,l\nz,\"m\"\"\"\n", csv("1", "2"));
+    assert_ptr_equal(corpus.documents[0].label, corpus.documents[1].label);
+    assert_string_equal(corpus.documents[2].label, "m\"");
+    corpus_close(&corpus);
+}
+
+static void test_corpus_csv_lists_the_columns_there_are(void **state)
+{
+    (void)state;
+    assert_refused("a.csv", table, sizeof table - 1, csv("headline", NULL),
+                   "a.csv:1: no column is named \"headline\"; the columns are \"label\", \"title\", \"description\"");
+    assert_refused("a.csv", table, sizeof table - 1, csv("title", "class"),
+                   "a.csv:1: no column is named \"class\"; the columns are \"label\", \"title\", \"description\"");
+    assert_refused("a.csv", table, sizeof table - 1, automatic,
+                   "a.csv: choose the columns of the text by name or number; the first row is \"label\", \"title\", "
+                   "\"description\"");
+}
+
+static void test_corpus_csv_short_row_names_line_and_columns(void **state)
+{
+    (void)state;
+    assert_refused("a.csv", "a,b,c\n\"x\ny\",z,1\nd,e\n", 20, csv("3", NULL),
+                   "a.csv:4: the row has 2 columns, and column 3 is wanted");
+    assert_refused("a.csv", "a\n", 2, csv("1", "2"), "a.csv:1: the row has 1 column, and column 2 is wanted");
+}
+
+static void test_corpus_csv_refuses_senseless_columns(void **state)
+{
+    (void)state;
+    assert_refused("a.csv", "a,b\n", 4, csv("1,1", NULL), "a.csv: column \"1\" is chosen twice");
+    assert_refused("a.csv", "a,b\nc,d", 7, csv("a", "1"), "a.csv: column \"1\" is chosen twice");
+    assert_refused("a.csv", "a,b\n", 4, csv("1,,2", NULL), "a column has no name");
+    assert_refused("a.csv", "a,b\n", 4, csv("", NULL), "a column has no name");
+    assert_refused("a.csv", "a,b\n", 4, csv("0", NULL),
+                   "a.csv:1: no column is named \"0\"; the columns are \"a\", \"b\"");
+    const char *many = "1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17";
+    assert_refused("a.csv", "a,b\n", 4, csv(many, NULL),
+                   "more than 16 columns: 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17");
+}
+
+static void test_corpus_csv_unclosed_quote_names_its_line(void **state)
+{
+    (void)state;
+    static const char text[] = "1,\"fine\"\n2,\"not closed\n3,x\n";
+    assert_refused("a.csv", text, sizeof text - 1, csv("2", NULL),
+                   "a.csv:2: the quote that opens field 2 is never closed");
+}
+
+static void test_corpus_labels_have_no_nul(void **state)
+{
+    (void)state;
+    assert_refused("a.csv", "x,y\nx,a\0b\n", 10, csv("1", "2"), "a.csv:2: a label contains U+0000");
+    const char *text = "{\"text\":\"x\",\"l\":\"a\\u0000\"}";
+    assert_refused("a.jsonl", text, strlen(text), jsonl(NULL, "l"), "a.jsonl:1: a label contains U+0000");
+}
+
+/* ---- jsonl ---- */
+
+static void test_corpus_jsonl_reads_a_field_and_a_label(void **state)
+{
+    (void)state;
+    assert_loads("a.jsonl", "{\"text\": \"a\\nb\", \"n\": [1]}\r\n\n  \n{\"text\": \"\"}\n{\"text\": \"\\u00e9\"}",
+                 automatic, "a\nb|é");
+    assert_loads("a.jsonl",
+                 "{\"t\":\"x\",\"l\":\"one\"}\n{\"t\":\"y\",\"l\":-7}\n{\"t\":\"z\"}\n{\"t\":\"w\",\"l\":null}",
+                 jsonl("t", "l"), "one=x|-7=y|z|w");
+}
+
+static void test_corpus_jsonl_errors_name_the_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *says;
+    } cases[] = {
+        {"{\"text\":\"x\"}\n{\"text\":}", "a.jsonl:2: not JSON: unexpected token near '}' (column 9)"},
+        {"{\"text\":\"x\"} x", "a.jsonl:1: not JSON: end of file expected near 'x' (column 14)"},
+        {"{\"text\":\"x\"", "a.jsonl:1: not JSON: '}' expected near end of file (column 11)"},
+        {"\n[]", "a.jsonl:2: not a JSON object"},
+        {"7", "a.jsonl:1: not a JSON object"},
+        {"{\"body\":\"x\",\"id\":1}", "a.jsonl:1: no field \"text\"; the fields are \"body\", \"id\""},
+        {"{}", "a.jsonl:1: no field \"text\"; the fields are none"},
+        {"{\"text\":5}", "a.jsonl:1: field \"text\" is not a string"},
+        {"{\"text\":null}", "a.jsonl:1: field \"text\" is not a string"},
+        {"{\"text\":\"x\",\"l\":1.5}", "a.jsonl:1: field \"l\" is not a label: a string or an integer"},
+        {"{\"text\":\"x\"}", "a.jsonl: no line has a label in a field \"l\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_refused("a.jsonl", cases[i].text, strlen(cases[i].text), jsonl(NULL, "l"), cases[i].says);
+}
+
+/* ---- files ---- */
+
+static void test_corpus_loads_a_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/lstmd-corpus-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "one\ntwo\n", 8), 8);
+    close(fd);
+    struct corpus corpus;
+    struct corpus_options options = lines();
+    assert_true(corpus_load(&corpus, path, &options, NULL));
+    unlink(path);
+    assert_document(&corpus, 1, "two", NULL);
+    corpus_close(&corpus);
+    struct error err = {0};
+    assert_false(corpus_load(&corpus, path, &options, &err));
+    assert_int_equal(err.code, ERROR_NOT_FOUND);
+    assert_non_null(strstr(err.message, path));
+    corpus_close(&corpus);
+}
+
+static void test_corpus_refuses_an_empty_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/lstmd-corpus-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    struct corpus corpus;
+    struct error err = {0};
+    assert_false(corpus_load(&corpus, path, &automatic, &err));
+    assert_int_equal(err.code, ERROR_INVALID);
+    corpus_close(&corpus);
+    unlink(path);
+}
+
+/* The path of a shared data file, or NULL (said aloud) where it is not there. */
+static const char *shared_file(const char *name, char *path, size_t size)
+{
+    const char *shared = getenv("LSTMD_SHARED");
+    snprintf(path, size, "%s/data/%s", shared ? shared : "../shared", name);
+    if (access(path, R_OK) == 0) return path;
+    fprintf(stderr, "SKIPPED: %s is not there (set LSTMD_SHARED)\n", path);
+    return NULL;
+}
+
+static void test_corpus_reads_ag_news(void **state)
+{
+    (void)state;
+    char path[512];
+    if (!shared_file("ag_news/ag_news.csv", path, sizeof path)) skip();
+    struct corpus corpus;
+    struct error err = {0};
+    struct corpus_options options = csv("2", "1");
+    if (!corpus_load(&corpus, path, &options, &err)) fail_msg("%s", err.message);
+    assert_int_equal(corpus.count, 7600);
+    assert_document(&corpus, 0, "Fears for T N pension after talks", "3");
+    size_t titles = corpus.bytes, labels[5] = {0};
+    for (size_t i = 0; i < corpus.count; i++) labels[corpus.documents[i].label[0] - '0']++;
+    for (size_t i = 1; i <= 4; i++) assert_int_equal(labels[i], 1900);
+    corpus_close(&corpus);
+    options = csv("2,3", NULL);
+    if (!corpus_load(&corpus, path, &options, &err)) fail_msg("%s", err.message);
+    assert_int_equal(corpus.count, 7600);
+    assert_true(corpus.bytes > 3 * titles);
+    assert_memory_equal(corpus.documents[0].text, "Fears for T N pension after talks\nUnions representing", 53);
+    assert_null(corpus.documents[0].label);
+    corpus_close(&corpus);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_corpus_formats_have_names),
+        cmocka_unit_test(test_corpus_format_follows_the_ending),
+        cmocka_unit_test(test_corpus_text_is_one_stream_kept_as_it_is),
+        cmocka_unit_test(test_corpus_lines_are_documents),
+        cmocka_unit_test(test_corpus_skips_a_byte_order_mark),
+        cmocka_unit_test(test_corpus_keeps_nul_characters),
+        cmocka_unit_test(test_corpus_empty_is_refused),
+        cmocka_unit_test(test_corpus_invalid_utf8_names_line_offset_and_bytes),
+        cmocka_unit_test(test_corpus_byte_mode_takes_anything),
+        cmocka_unit_test(test_corpus_takes_a_line_of_ten_megabytes),
+        cmocka_unit_test(test_corpus_csv_chooses_columns_by_name),
+        cmocka_unit_test(test_corpus_csv_chooses_columns_by_number),
+        cmocka_unit_test(test_corpus_csv_header_can_be_forced),
+        cmocka_unit_test(test_corpus_csv_mixes_names_and_numbers),
+        cmocka_unit_test(test_corpus_csv_keeps_each_label_once),
+        cmocka_unit_test(test_corpus_csv_lists_the_columns_there_are),
+        cmocka_unit_test(test_corpus_csv_short_row_names_line_and_columns),
+        cmocka_unit_test(test_corpus_csv_refuses_senseless_columns),
+        cmocka_unit_test(test_corpus_csv_unclosed_quote_names_its_line),
+        cmocka_unit_test(test_corpus_labels_have_no_nul),
+        cmocka_unit_test(test_corpus_jsonl_reads_a_field_and_a_label),
+        cmocka_unit_test(test_corpus_jsonl_errors_name_the_line),
+        cmocka_unit_test(test_corpus_loads_a_file),
+        cmocka_unit_test(test_corpus_refuses_an_empty_file),
+        cmocka_unit_test(test_corpus_reads_ag_news),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
