@@ -230,7 +230,7 @@ static bool add_tokens(struct vocabulary *vocabulary, const struct vocabulary_bu
 static struct vocabulary *assemble(const struct vocabulary_builder *builder, const struct candidate *ranked,
                                    struct error *err)
 {
-    struct choice choice;
+    struct choice choice = {0};
     if (!choose(builder, ranked, &choice, err)) return NULL;
     const struct vocabulary_options *options = &builder->options;
     uint32_t size = 1 + choice.unknown + choice.kept + builder->labels.count;
