@@ -47,7 +47,8 @@ static void format_text(char *text, size_t capacity, const char *format, va_list
 /* What stands before ": reason" or ": cause" is cut first, so that a long path never hides the cause. */
 #define PART_SIZE (ERROR_MESSAGE_SIZE * 3 / 4)
 
-bool error_set(struct error *err, enum error_code code, const char *format, ...)
+/* The names stand in parentheses because error.h has macros of the same names. */
+bool(error_set)(struct error *err, enum error_code code, const char *format, ...)
 {
     if (!err || err->code != ERROR_NONE) return false;
     va_list arguments;
@@ -79,7 +80,7 @@ static enum error_code code_of_errno(int errno_value)
     }
 }
 
-bool error_set_errno(struct error *err, int errno_value, const char *format, ...)
+bool(error_set_errno)(struct error *err, int errno_value, const char *format, ...)
 {
     if (!err || err->code != ERROR_NONE) return false;
     char what[PART_SIZE];
@@ -91,7 +92,7 @@ bool error_set_errno(struct error *err, int errno_value, const char *format, ...
     return error_set(err, code_of_errno(errno_value), "%s: %s", what, strerror_r(errno_value, reason, sizeof reason));
 }
 
-bool error_add_context(struct error *err, const char *format, ...)
+bool(error_add_context)(struct error *err, const char *format, ...)
 {
     if (!err || err->code == ERROR_NONE) return false;
     char context[ERROR_MESSAGE_SIZE / 2], cause[ERROR_MESSAGE_SIZE];
@@ -105,7 +106,7 @@ bool error_add_context(struct error *err, const char *format, ...)
     return false;
 }
 
-bool error_set_no_memory(struct error *err, unsigned long long bytes, const char *what)
+bool(error_set_no_memory)(struct error *err, unsigned long long bytes, const char *what)
 {
     return error_set(err, ERROR_NO_MEMORY, "out of memory (%llu bytes for %s)", bytes, what);
 }

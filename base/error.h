@@ -48,4 +48,16 @@ bool error_set_no_memory(struct error *err, unsigned long long bytes, const char
 
 void error_clear(struct error *err);
 
+/* "Always returns false", said so that compilers and analysers know it: they would otherwise follow a path on which
+ * a function that failed has succeeded. */
+static inline bool error_false(bool always_false)
+{
+    (void)always_false;
+    return false;
+}
+#define error_set(...)           error_false(error_set(__VA_ARGS__))
+#define error_set_errno(...)     error_false(error_set_errno(__VA_ARGS__))
+#define error_add_context(...)   error_false(error_add_context(__VA_ARGS__))
+#define error_set_no_memory(...) error_false(error_set_no_memory(__VA_ARGS__))
+
 #endif

@@ -1,6 +1,7 @@
 /* The printing half of config/option.h. */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/utf8.h"
@@ -29,9 +30,9 @@ static void add_real(struct text *text, double value)
 {
     char digits[32];
     for (int precision = 6; precision <= 17; precision++) {
-        double back;
         snprintf(digits, sizeof digits, "%.*g", precision, value);
-        if (sscanf(digits, "%lf", &back) == 1 && !(back < value) && !(back > value)) break;
+        double back = strtod(digits, NULL);
+        if (!(back < value) && !(back > value)) break;
     }
     add(text, "%s", digits);
 }

@@ -5,6 +5,7 @@
  */
 #include "model/evaluate.h"
 
+#include <assert.h>
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -233,10 +234,11 @@ static void sum_up(const struct evaluation_state *state, struct evaluation *resu
     result->accuracy = (double)correct / (double)result->tokens;
 }
 
-/* Threads and batch that do not exceed the work there is. */
+/* Threads and batch that do not exceed the work there is; cut() has made a span at least. */
 static size_t worker_count(const struct evaluate_options *options, size_t spans)
 {
     const size_t wanted = options->threads > 0 ? options->threads : 1;
+    assert(spans > 0);
     return wanted < spans ? wanted : spans;
 }
 

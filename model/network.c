@@ -176,7 +176,8 @@ static void initialise_normal(const struct tensor *tensor, struct rng *rng)
 
 static void initialise_uniform(const struct tensor *tensor, struct rng *rng)
 {
-    double fans = (double)tensor->columns + (double)(tensor->rows / tensor->blocks);
+    size_t rows = tensor->rows / tensor->blocks;
+    double fans = (double)tensor->columns + (double)rows;
     double limit = sqrt(6 / fans);
     for (size_t i = 0; i < tensor->rows * tensor->columns; i++)
         tensor->data[i] = (float)(limit * (2 * rng_uniform(rng) - 1));

@@ -198,7 +198,7 @@ static bool choose(const struct vocabulary_builder *builder, const struct candid
         return error_set(
             err, ERROR_TOO_LARGE,
             "%llu distinct tokens, more than the %u a vocabulary may have: set a maximum or a minimum count",
-            (unsigned long long)(choice->kept + specials), VOCABULARY_MAX_TOKENS);
+            choice->kept + (unsigned long long)specials, VOCABULARY_MAX_TOKENS);
     return true;
 }
 

@@ -1,0 +1,38 @@
+"""Compiles every Python file (syntax) and parses every shell script (sh -n, bash -n) of the repository."""
+
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FOLDERS = ["scripts", "tests", "docker", ".ci", "model"]
+
+
+def check(path):
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return None
+    first = text.split("\n", 1)[0]
+    if path.suffix == ".py" or (first.startswith("#!") and "python" in first):
+        try:
+            compile(text, str(path), "exec")
+        except SyntaxError as error:
+            return f"{path}:{error.lineno}: {error.msg}"
+    elif first.startswith("#!") and first.rstrip().endswith("sh"):
+        shell = "bash" if first.rstrip().endswith("bash") else "sh"
+        result = subprocess.run([shell, "-n", str(path)], capture_output=True, text=True)
+        return result.stderr.strip() or None
+    return None
+
+
+def main():
+    paths = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*")) if p.is_file() and p.stat().st_size < 1 << 20]
+    problems = [message for message in map(check, paths) if message]
+    for message in problems:
+        print(message, file=sys.stderr)
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
