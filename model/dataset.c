@@ -1,0 +1,216 @@
+#include "model/dataset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "base/utf8.h"
+#include "model/rng.h"
+
+#define RNG_STREAM_SPLIT UINT64_C(0x73706c6974000000) /* of the run's seed: nobody else draws these numbers */
+
+/* ---- splitting ---- */
+
+static void borrow_document(const struct corpus *from, struct corpus *to, const struct document *document)
+{
+    to->documents[to->count++] = *document;
+    to->bytes += document->n;
+    /* Where all of a corpus's characters are bytes, so are those of each document. */
+    to->characters += from->bytes == from->characters ? document->n : utf8_count(document->text, document->n);
+}
+
+static bool reserve_documents(struct corpus *corpus, size_t count, struct error *err)
+{
+    *corpus = (struct corpus){0};
+    corpus->documents = calloc(count ? count : 1, sizeof *corpus->documents);
+    if (!corpus->documents) return error_set_no_memory(err, count * sizeof *corpus->documents, "a split corpus");
+    corpus->capacity = count;
+    return true;
+}
+
+/* How many of `total` go to the validation side: what the fraction leaves of the training side, rounded so that the
+ * first int(total * (1 - fraction)) train, but at least one on each side. */
+static size_t validation_share(size_t total, double fraction)
+{
+    size_t train = (size_t)((double)total * (1.0 - fraction));
+    if (train < 1) train = 1;
+    if (train > total - 1) train = total - 1;
+    return total - train;
+}
+
+/* The byte offset of character `index` of valid UTF-8 (of a byte where all characters are bytes). */
+static size_t character_offset(const struct corpus *corpus, size_t index)
+{
+    const char *text = corpus->documents[0].text;
+    size_t n = corpus->documents[0].n, at = 0;
+    if (corpus->bytes == corpus->characters) return index;
+    for (; at < n; at++) {
+        bool starts = ((unsigned char)text[at] & 0xC0) != 0x80;
+        if (starts && index-- == 0) break;
+    }
+    return at;
+}
+
+static void split_stream(const struct corpus *corpus, double fraction, struct corpus *train, struct corpus *validation)
+{
+    struct document first = corpus->documents[0], last = first;
+    size_t cut = character_offset(corpus, corpus->characters - validation_share(corpus->characters, fraction));
+    first.n = cut;
+    last.text += cut;
+    last.n -= cut;
+    borrow_document(corpus, train, &first);
+    borrow_document(corpus, validation, &last);
+}
+
+/* Selection sampling (Knuth, The Art of Computer Programming, 3.4.2, algorithm S): every choice of the wanted size is
+ * as likely, in one pass and in order. */
+static void split_documents(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
+                            struct corpus *validation)
+{
+    struct rng rng;
+    rng_seed(&rng, seed, RNG_STREAM_SPLIT);
+    size_t wanted = validation_share(corpus->count, fraction);
+    for (size_t i = 0; i < corpus->count; i++) {
+        bool chosen = rng_below(&rng, corpus->count - i) < wanted;
+        wanted -= chosen;
+        borrow_document(corpus, chosen ? validation : train, &corpus->documents[i]);
+    }
+}
+
+bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
+                  struct corpus *validation, struct error *err)
+{
+    *train = *validation = (struct corpus){0};
+    if (!(fraction >= 0.0 && fraction < 1.0))
+        return error_set(err, ERROR_INVALID, "the validation fraction must be at least 0 and below 1, not %g",
+                         fraction);
+    size_t parts = corpus->one_stream ? corpus->characters : corpus->count;
+    if (fraction > 0.0 && parts < 2)
+        return error_set(err, ERROR_INVALID,
+                         "a corpus of one %s cannot be split: give validation data, or a validation fraction of 0",
+                         corpus->one_stream ? "character" : "document");
+    size_t kept = fraction > 0.0 && !corpus->one_stream ? validation_share(corpus->count, fraction) : 1;
+    if (!reserve_documents(train, corpus->count, err) || !reserve_documents(validation, kept, err)) return false;
+    train->one_stream = validation->one_stream = corpus->one_stream;
+    if (fraction == 0.0) {
+        for (size_t i = 0; i < corpus->count; i++) borrow_document(corpus, train, &corpus->documents[i]);
+    } else if (corpus->one_stream) {
+        split_stream(corpus, fraction, train, validation);
+    } else {
+        split_documents(corpus, fraction, seed, train, validation);
+    }
+    return true;
+}
+
+/* ---- vocabulary ---- */
+
+static bool add_documents(struct vocabulary_builder *builder, const struct corpus *corpus, struct error *err)
+{
+    const char *last = NULL; /* equal labels of a loaded corpus are one string, and often come in a row */
+    for (size_t i = 0; i < corpus->count; i++) {
+        const struct document *document = &corpus->documents[i];
+        if (!vocabulary_builder_add(builder, document->text, document->n, err)) return false;
+        if (!document->label || document->label == last) continue;
+        last = document->label;
+        if (!vocabulary_builder_add_label(builder, last, err)) return false;
+    }
+    return true;
+}
+
+struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vocabulary_options *options,
+                                    struct error *err)
+{
+    struct vocabulary_builder *builder = vocabulary_builder_new(options, err);
+    if (!builder) return NULL;
+    if (add_documents(builder, corpus, err)) return vocabulary_builder_finish(builder, err);
+    vocabulary_builder_free(builder);
+    return NULL;
+}
+
+/* ---- encoding ---- */
+
+#define LABEL_SKIP_PERIOD 10 /* every tenth document goes without its label */
+
+struct encoder {
+    const struct corpus *corpus;
+    const struct vocabulary *vocabulary;
+    struct token_list ids;
+    struct unknown_list unknown; /* text that was skipped: counted, not listed */
+    size_t unknown_labels;
+};
+
+static bool encode_label(struct encoder *encoder, const char *name, struct error *err)
+{
+    uint32_t label = vocabulary_find_label(encoder->vocabulary, name);
+    if (label != TOKEN_NONE) return token_list_append(&encoder->ids, label, err);
+    encoder->unknown_labels++;
+    return true;
+}
+
+static bool encode_document(struct encoder *encoder, size_t index, struct error *err)
+{
+    const struct document *document = &encoder->corpus->documents[index];
+    bool labelled = document->label && index % LABEL_SKIP_PERIOD != LABEL_SKIP_PERIOD - 1;
+    if (!token_list_append(&encoder->ids, vocabulary_eos(encoder->vocabulary), err)) return false;
+    if (labelled && !encode_label(encoder, document->label, err)) return false;
+    return vocabulary_encode(encoder->vocabulary, document->text, document->n, &encoder->ids, &encoder->unknown, 0,
+                             err) ||
+           error_add_context(err, "document %zu", index + 1);
+}
+
+/* Room for all tokens at once where their number is known; words are fewer than characters, and their list grows. */
+static bool reserve_tokens(struct encoder *encoder, struct error *err)
+{
+    const struct corpus *corpus = encoder->corpus;
+    enum token_level level = vocabulary_level(encoder->vocabulary);
+    size_t text = level == TOKEN_LEVEL_CHAR ? corpus->characters : level == TOKEN_LEVEL_BYTE ? corpus->bytes : 0;
+    size_t marks, total; /* <eos> and label of each document, and the last <eos> */
+    if (!size_multiply(corpus->count, 2, &marks) || !size_add(marks, text + 1, &total))
+        return error_set(err, ERROR_TOO_LARGE, "the corpus is too large");
+    return token_list_reserve(&encoder->ids, total, err);
+}
+
+static bool encode_documents(struct encoder *encoder, size_t *starts, struct error *err)
+{
+    if (!reserve_tokens(encoder, err)) return false;
+    for (size_t i = 0; i < encoder->corpus->count; i++) {
+        starts[i] = encoder->ids.count;
+        if (!encode_document(encoder, i, err)) return false;
+    }
+    starts[encoder->corpus->count] = encoder->ids.count;
+    return token_list_append(&encoder->ids, vocabulary_eos(encoder->vocabulary), err);
+}
+
+/* The characters that the tokens stand for. Skipped words, and bytes of a text counted in characters, are not taken
+ * off: how many characters they were is not known. */
+static size_t encoded_characters(const struct encoder *encoder)
+{
+    const struct corpus *corpus = encoder->corpus;
+    enum token_level level = vocabulary_level(encoder->vocabulary);
+    bool one_each = level == TOKEN_LEVEL_CHAR || (level == TOKEN_LEVEL_BYTE && corpus->characters == corpus->bytes);
+    return corpus->characters - (one_each ? encoder->unknown.total : 0);
+}
+
+bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,
+                    size_t *skipped, struct error *err)
+{
+    struct encoder encoder = {.corpus = corpus, .vocabulary = vocabulary};
+    *dataset = (struct dataset){.document_count = corpus->count, .one_stream = corpus->one_stream};
+    if (vocabulary_eos(vocabulary) == TOKEN_NONE)
+        return error_set(err, ERROR_INVALID, "the vocabulary has no token that ends a document");
+    dataset->starts = calloc(corpus->count + 1, sizeof *dataset->starts);
+    if (!dataset->starts) return error_set_no_memory(err, (corpus->count + 1) * sizeof *dataset->starts, "a dataset");
+    bool ok = encode_documents(&encoder, dataset->starts, err);
+    dataset->tokens = encoder.ids.ids;
+    dataset->token_count = encoder.ids.count;
+    dataset->characters = encoded_characters(&encoder);
+    if (ok && skipped) *skipped = encoder.unknown.total + encoder.unknown_labels;
+    return ok;
+}
+
+void dataset_close(struct dataset *dataset)
+{
+    free(dataset->tokens);
+    free(dataset->starts);
+    *dataset = (struct dataset){0};
+}
