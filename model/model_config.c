@@ -209,7 +209,7 @@ char *model_config_print(const struct model_config *config, const struct vocabul
     json_t *json = json_object();
     if (json && put_fields(json, config, vocabulary) &&
         (!training || put(json, "training", json_deep_copy(training))) && (!extra || put_extra(json, extra)))
-        text = json_dumps(json, JSON_INDENT(2));
+        text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
     json_decref(json);
     if (!text) {
         out_of_memory(err);

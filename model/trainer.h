@@ -2,10 +2,15 @@
  * the server's jobs are this code with other callbacks. It never logs, never reads a clock (the caller passes one in)
  * and never touches the terminal.
  *
- * A run lives in a work directory (`<out>.train` for the command line): snapshot.safetensors holds weights, best
- * weights, moments and carried state, snapshot.json everything else (options, step, epoch, position, schedule, best
- * loss, corpus hash); both are one atomically published directory. The model directory is published at each best
- * validation. Resuming from a snapshot continues bit for bit (same threads).
+ * A run lives in a work directory, `<out>.train`, that holds its last snapshot (snapshot.h). The model directory `out`
+ * is published at each best validation, and once more at the end with the final figures of the run; then the work
+ * directory is removed. A run that was interrupted or diverged leaves it; resuming continues bit for bit (same options,
+ * same threads; a cosine or anything else that is bounded by time follows the time, and is not repeatable).
+ *
+ * Validation packs the weights it finds into a stepper of its own, so it disturbs neither the carried state nor any
+ * random numbers of training; samples likewise. One running text that is long is validated in lanes (evaluate.h) while
+ * training goes on; at the end the best model's loss is measured exactly where that costs less than about a minute.
+ * Without validation data the training loss of each epoch stands in for it.
  */
 #ifndef LSTMD_MODEL_TRAINER_H
 #define LSTMD_MODEL_TRAINER_H
@@ -15,40 +20,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/arena.h"
 #include "base/error.h"
-#include "model/corpus.h"
 #include "model/evaluate.h"
-#include "model/network.h"
-#include "model/optimizer.h"
-#include "model/vocabulary.h"
-
-struct trainer_options {
-    /* data */
-    struct corpus_options corpus;
-    struct vocabulary_options vocabulary;
-    double validation_fraction; /* 0 .. 0.5; ignored where validation data is given */
-    /* network (vocabulary_size is filled in by the trainer) */
-    struct architecture architecture;
-    double dropout;
-    /* optimisation */
-    struct optimizer_options optimizer;
-    struct schedule_options schedule;
-    size_t batch, window;
-    uint64_t epochs;    /* at most */
-    double max_minutes; /* 0: no limit; the cosine then ends with the time */
-    size_t threads;     /* 0: all cores */
-    uint64_t seed;
-    /* validation */
-    uint64_t validate_every; /* steps; 0: each epoch */
-    uint64_t patience;       /* validations without improvement before stopping; 0: never stop early */
-    /* samples */
-    size_t sample_length; /* 0: none */
-    /* snapshots */
-    double snapshot_seconds; /* 0: only at validations */
-};
-
-/* Sensible defaults: LSTM 1x128, one-hot, Adam 2e-3, batch 64, window 64, 10 epochs, clip 5, 10 % validation. */
-void trainer_options_default(struct trainer_options *options);
+#include "model/trainer_options.h"
 
 struct trainer_progress {
     uint64_t epoch, epochs; /* epoch counts from 1 */
@@ -61,33 +36,57 @@ struct trainer_progress {
     double rate, gradient_norm;
 };
 
-enum trainer_end { TRAINER_DONE, TRAINER_STOPPED_EARLY, TRAINER_TIME_OVER, TRAINER_INTERRUPTED, TRAINER_DIVERGED };
+struct trainer_validation {
+    uint64_t epoch, step;                /* finished epochs and steps */
+    const struct evaluation *evaluation; /* of the training loss where there is no validation data */
+    double train_nats_per_character;     /* of the last epoch that ended; 0 before that */
+    bool held_out;                       /* there is validation data */
+    bool best;
+};
 
-/* All callbacks are optional and run on the trainer's thread. Pointers are valid during the call alone. */
+struct trainer_sample {
+    uint64_t epoch;
+    double temperature;
+    const char *prompt, *text; /* text continues the prompt; raw bytes where the model is of byte level */
+};
+
+enum trainer_end { TRAINER_DONE, TRAINER_STOPPED_EARLY, TRAINER_TIME_OVER, TRAINER_INTERRUPTED, TRAINER_DIVERGED };
+const char *trainer_end_name(enum trainer_end end); /* "done", "stopped early", ... */
+
+/* All callbacks but now_ns are optional and run on the trainer's thread. Pointers are valid during the call alone. */
 struct trainer_callbacks {
     void *context;
     uint64_t (*now_ns)(void *context);             /* monotonic; required */
     void (*note)(void *context, const char *text); /* one line worth telling: batch shrunk, characters skipped, ... */
     void (*progress)(void *context, const struct trainer_progress *progress); /* several times a second at most */
-    void (*validation)(void *context, uint64_t epoch, uint64_t step, const struct evaluation *evaluation, bool best);
-    void (*sample)(void *context, uint64_t epoch, double temperature, const char *text);
-    const atomic_bool *stop; /* becomes true: snapshot and return TRAINER_INTERRUPTED */
+    void (*validation)(void *context, const struct trainer_validation *validation);
+    void (*sample)(void *context, const struct trainer_sample *sample);
+    const atomic_bool *stop; /* NULL, or becomes true: snapshot and return TRAINER_INTERRUPTED */
+    size_t memory_limit;     /* bytes; a run that would need more is refused at the start; 0: not checked */
 };
 
 struct trainer_result {
     enum trainer_end end;
-    struct evaluation best; /* of the published model (train loss in place of it where there is no validation data) */
+    bool has_best;          /* a model was published */
+    struct evaluation best; /* of the published model (of its training loss where there is no validation data) */
+    bool exact;             /* best was not estimated in lanes */
     uint64_t best_epoch, best_step, epochs, steps;
     double train_loss; /* nats per token, last epoch */
+    double last_loss;  /* nats per token, last step: why it diverged */
     double seconds;    /* of training, resumed parts added up */
     size_t parameters;
 };
 
-/* Trains. data_path: corpus; validation_path: NULL for a split of it; out: model directory; resume: continue from
- * `<out>.train` (ERROR_NOT_FOUND where there is none, ERROR_INVALID where options or corpus differ, naming what).
- * Errors leave an older model directory intact. Divergence is not an error: end says so and the best model stays. */
-bool trainer_run(const struct trainer_options *options, const char *data_path, const char *validation_path,
-                 const char *out, bool resume, const struct trainer_callbacks *callbacks, struct trainer_result *result,
-                 struct error *err);
+/* Trains on options->data into the model directory `out`. resume: continue from the work directory. Errors:
+ * ERROR_CONFLICT where a work directory is left of an earlier run and resume is false, or where `out` holds something
+ * that is no model; ERROR_NOT_FOUND where there is nothing to resume; ERROR_INVALID where options or corpora differ,
+ * naming what; ERROR_TOO_LARGE beyond the memory limit; those of reading and writing. They leave an older model
+ * directory intact. Divergence is not an error: `end` says so, and the best model stays. */
+bool trainer_run(const struct trainer_options *options, const char *out, bool resume,
+                 const struct trainer_callbacks *callbacks, struct trainer_result *result, struct error *err);
+
+/* The options that the run left in `<out>.train` began with; text is the arena's. For callers that let the user change
+ * some of them before trainer_run() resumes. Errors: ERROR_NOT_FOUND, ERROR_CORRUPT. */
+bool trainer_saved_options(const char *out, struct trainer_options *options, struct arena *arena, struct error *err);
 
 #endif

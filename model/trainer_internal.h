@@ -1,0 +1,71 @@
+/* What the files of the trainer share: trainer.c (the loop), trainer_setup.c (opening and resuming),
+ * trainer_report.c (validation, publishing, samples, progress). */
+#ifndef LSTMD_MODEL_TRAINER_INTERNAL_H
+#define LSTMD_MODEL_TRAINER_INTERNAL_H
+
+#include "model/dataset.h"
+#include "model/learner.h"
+#include "model/snapshot.h"
+#include "model/trainer.h"
+#include "model/training_data.h"
+
+/* The mean of what happened since the last progress report. */
+struct report_window {
+    uint64_t since_ns;
+    double nats;
+    uint64_t tokens, steps;
+    double rate, gradient_norm; /* of the last step */
+    double tokens_per_second;   /* smoothed over reports; 0: not known yet */
+};
+
+struct trainer {
+    struct trainer_options options; /* validated */
+    const struct trainer_callbacks *callbacks;
+    char *out, *work; /* directories */
+    struct training_data data;
+    struct network network;
+    const struct kernels *kernels;
+    struct learner *learner;
+    struct streams streams;
+    uint32_t *inputs, *targets; /* [window][batch] */
+    struct arena arena;
+    uint64_t steps_per_epoch;
+    struct schedule_options schedule;
+    struct run_state state;
+    uint64_t started_ns;       /* when this part of the run began to train */
+    double earlier_seconds;    /* of the parts before it */
+    uint64_t snapshot_ns;      /* of the last snapshot */
+    double validation_seconds; /* what the last validation took; 0: none yet */
+    double last_loss;
+    struct report_window window;
+};
+
+/* trainer_setup.c */
+
+/* Opens everything up to the first step, a snapshot restored where `resume`. Close with trainer_close(), also after a
+ * failure. */
+bool trainer_open(struct trainer *trainer, const struct trainer_options *options, const char *out, bool resume,
+                  const struct trainer_callbacks *callbacks, struct error *err);
+void trainer_close(struct trainer *trainer);
+void trainer_note(const struct trainer *trainer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+bool trainer_stopped(const struct trainer *trainer);
+double trainer_seconds(const struct trainer *trainer); /* of training, earlier parts included */
+bool trainer_snapshot(struct trainer *trainer, struct error *err);
+
+/* trainer_report.c */
+
+/* How much of the run is done, 0 .. 1: by steps or by time, whichever is further. */
+double trainer_fraction(const struct trainer *trainer);
+/* What must be left of the time limit for the last validation. */
+double trainer_reserve_seconds(const struct trainer *trainer);
+/* Adds a step to the report window; reports when it is time. */
+void trainer_report_step(struct trainer *trainer, double loss, size_t tokens, double rate, double gradient_norm);
+
+/* Validates, publishes the best, tells. *finite is false where the loss is not a number. ERROR_CANCELLED where the
+ * run was stopped meanwhile: nothing has changed then. */
+bool trainer_validate(struct trainer *trainer, bool *finite, struct error *err);
+bool trainer_samples(struct trainer *trainer, struct error *err);
+/* The end of a run: measures the best model exactly where that is affordable and publishes it with final figures. */
+bool trainer_finish(struct trainer *trainer, bool *exact, struct error *err);
+
+#endif

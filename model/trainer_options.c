@@ -1,0 +1,384 @@
+#include "model/trainer_options.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The largest seed that a JSON reader with double numbers keeps exact. */
+#define MAX_SEED 9007199254740991.0
+
+_Static_assert(sizeof(size_t) == sizeof(uint64_t), "integers of the table are 64 bits wide");
+
+static const char *const format_names[] = {"auto", "text", "lines", "csv", "jsonl", NULL};
+static const char *const header_names[] = {"auto", "yes", "no", NULL};
+static const char *const level_names[] = {"char", "word", "byte", NULL};
+static const char *const cell_names[] = {"lstm", "gru", "rnn", NULL};
+
+/* One row: key, kind, field, default, bounds, choices, unit, flags, help. */
+#define ROW(key, kind, field, fallback, minimum, maximum, choices, unit, flags, help)                                  \
+    {                                                                                                                  \
+        key, TRAINER_##kind, offsetof(struct trainer_options, field), fallback, minimum, maximum, choices, unit,       \
+            flags, help                                                                                                \
+    }
+#define R TRAINER_RECIPE
+#define A TRAINER_ADJUSTABLE
+
+const struct trainer_option trainer_option_table[] = {
+    ROW("data", TEXT, data, NULL, 1, 4095, NULL, NULL, A, "the corpus: a text, csv or jsonl file"),
+    ROW("validation_data", TEXT, validation_data, NULL, 1, 4095, NULL, NULL, A,
+        "a second file for validation, instead of a part of the corpus"),
+    ROW("validation", REAL, validation, "0.1", 0, 0.5, NULL, NULL, R,
+        "part of the corpus held out for validation; 0: none, the training loss decides"),
+    ROW("format", CHOICE, format, "auto", 0, 0, format_names, NULL, R,
+        "what the file holds: auto goes by the name's ending, else one running text"),
+    ROW("columns", TEXT, columns, NULL, 1, 1023, NULL, NULL, R, "csv: columns to read, by name or 1-based number"),
+    ROW("label_column", TEXT, label_column, NULL, 1, 255, NULL, NULL, R,
+        "csv, jsonl: the column or field with a label; the model learns to write by label"),
+    ROW("field", TEXT, field, NULL, 1, 255, NULL, NULL, R, "jsonl: the field that holds the text"),
+    ROW("csv_header", CHOICE, csv_header, "auto", 0, 0, header_names, NULL, R,
+        "csv: whether the first row is a header; auto: exactly if a column is given by name"),
+    ROW("bytes", BOOL, bytes, "false", 0, 0, NULL, NULL, R, "the corpus need not be UTF-8; implies level byte"),
+
+    ROW("level", CHOICE, level, "char", 0, 0, level_names, NULL, R, "what a token is"),
+    ROW("lower", BOOL, lower, "false", 0, 0, NULL, NULL, R, "lower-case the text"),
+    ROW("filters", TEXT, filters, NULL, 0, 1023, NULL, NULL, R,
+        "word level: characters that become spaces (default: punctuation, as the Keras Tokenizer has it)"),
+    ROW("min_count", INT, min_count, "1", 0, 1e9, NULL, "tokens", R, "leave out tokens seen fewer times"),
+    ROW("max_vocabulary", INT, max_vocabulary, "0", 0, VOCABULARY_MAX_TOKENS, NULL, "tokens", R,
+        "keep the most frequent tokens, at most this many; 0: all"),
+    ROW("unknown", BOOL, unknown, "false", 0, 0, NULL, NULL, R, "have a token for everything that was left out"),
+
+    ROW("cell", CHOICE, cell, "lstm", 0, 0, cell_names, NULL, R, "the recurrent cell"),
+    ROW("layers", INT, layers, "1", 1, NETWORK_MAX_LAYERS, NULL, NULL, R, "recurrent layers"),
+    ROW("hidden", INT, hidden, "128", 1, NETWORK_MAX_HIDDEN, NULL, "units", R, "units of each layer"),
+    ROW("embedding", INT, embedding, "0", 0, NETWORK_MAX_EMBEDDING, NULL, "units", R,
+        "size of the input embedding; 0: one-hot input"),
+    ROW("tie_weights", BOOL, tie_weights, "false", 0, 0, NULL, NULL, R,
+        "output weights are the embedding; needs embedding = hidden"),
+    ROW("dropout", REAL, dropout, "0", 0, 0.95, NULL, NULL, R, "dropout on every non-recurrent connection"),
+
+    ROW("optimizer", CHOICE, optimizer, "adam", 0, 0, optimizer_names, NULL, R, "the optimizer"),
+    ROW("lr", REAL, rate, "0.002", 1e-9, 1000, NULL, NULL, R | A, "base learning rate"),
+    ROW("momentum", REAL, momentum, "0.9", 0, 0.9999, NULL, NULL, R, "sgd: momentum"),
+    ROW("rms_decay", REAL, rms_decay, "0.9", 0, 0.99999, NULL, NULL, R, "rmsprop: decay of the mean square"),
+    ROW("beta1", REAL, beta1, "0.9", 0, 0.99999, NULL, NULL, R, "adam, adamw: decay of the mean"),
+    ROW("beta2", REAL, beta2, "0.999", 0, 0.9999999, NULL, NULL, R, "adam, adamw: decay of the mean square"),
+    ROW("epsilon", REAL, epsilon, "1e-8", 1e-16, 1, NULL, NULL, R, "rmsprop, adam, adamw: added to the divisor"),
+    ROW("weight_decay", REAL, weight_decay, "0.01", 0, 10, NULL, NULL, R, "adamw: decoupled weight decay"),
+    ROW("clip", REAL, clip, "5", 0, 1e6, NULL, NULL, R | A, "largest global norm of the gradient; 0: no clipping"),
+    ROW("schedule", CHOICE, schedule, "constant", 0, 0, schedule_names, NULL, R, "how the learning rate changes"),
+    ROW("warmup", INT, warmup, "0", 0, 1e9, NULL, "steps", R, "linear growth of the learning rate at the start"),
+    ROW("decay_factor", REAL, decay_factor, "0.5", 1e-6, 1, NULL, NULL, R,
+        "schedules step and plateau: what the rate is multiplied by"),
+    ROW("decay_every", INT, decay_every, "1", 1, 1e9, NULL, "epochs", R, "schedule step: when it is multiplied"),
+    ROW("plateau_patience", INT, plateau_patience, "2", 1, 1e6, NULL, "validations", R,
+        "schedule plateau: validations without improvement before it is multiplied"),
+    ROW("minimum_rate", REAL, minimum_rate, "0", 0, 1, NULL, NULL, R,
+        "the rate never falls below this fraction of lr; the cosine ends there"),
+    ROW("batch", INT, batch, "64", 1, 65536, NULL, "streams", R, "streams trained side by side"),
+    ROW("bptt", INT, window, "64", 1, 65536, NULL, "tokens", R, "window of truncated back-propagation through time"),
+    ROW("epochs", INT, epochs, "10", 1, 1e9, NULL, NULL, R | A, "passes over the corpus, at most"),
+    ROW("max_minutes", REAL, max_minutes, "0", 0, 1e6, NULL, "minutes", R | A,
+        "time limit, validation included; the cosine then ends with the time; 0: none"),
+    ROW("threads", INT, threads, "0", 0, 1024, NULL, NULL, R, "worker threads; 0: one per core"),
+    ROW("seed", INT, seed, "1", 0, MAX_SEED, NULL, NULL, R, "seed of all random numbers"),
+
+    ROW("validate_every", INT, validate_every, "0", 0, 1e12, NULL, "steps", R,
+        "validate that often as well; 0: after each epoch alone"),
+    ROW("patience", INT, patience, "0", 0, 1e9, NULL, "validations", R | A,
+        "stop after so many validations without improvement; 0: never"),
+    ROW("sample_length", INT, sample_length, "120", 0, 1e6, NULL, "tokens", A,
+        "length of the samples shown after each epoch; 0: none"),
+    ROW("snapshot_seconds", REAL, snapshot_seconds, "60", 0, 1e6, NULL, "s", A,
+        "time between snapshots that --resume can go on from; 0: at validations alone"),
+};
+
+#undef R
+#undef A
+#undef ROW
+
+const size_t trainer_option_count = sizeof trainer_option_table / sizeof *trainer_option_table;
+
+/* The field of a row, as the type that the row's kind says. */
+static void *field_of(const struct trainer_option *row, struct trainer_options *options)
+{
+    return (char *)options + row->offset;
+}
+
+static const void *field_of_const(const struct trainer_option *row, const struct trainer_options *options)
+{
+    return (const char *)options + row->offset;
+}
+
+static bool choice_find(const struct trainer_option *row, const char *name, int *index)
+{
+    for (int i = 0; row->choices[i]; i++) {
+        if (strcmp(row->choices[i], name) == 0) {
+            *index = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void trainer_options_default(struct trainer_options *options)
+{
+    for (size_t i = 0; i < trainer_option_count; i++) {
+        const struct trainer_option *row = &trainer_option_table[i];
+        void *field = field_of(row, options);
+        switch (row->kind) {
+        case TRAINER_BOOL:
+            *(bool *)field = strcmp(row->fallback, "true") == 0;
+            break;
+        case TRAINER_INT:
+            *(uint64_t *)field = strtoull(row->fallback, NULL, 10);
+            break;
+        case TRAINER_REAL:
+            *(double *)field = strtod(row->fallback, NULL);
+            break;
+        case TRAINER_TEXT:
+            *(const char **)field = row->fallback;
+            break;
+        case TRAINER_CHOICE:
+            choice_find(row, row->fallback, field);
+            break;
+        }
+    }
+}
+
+static bool check_number(const struct trainer_option *row, double value, struct error *err)
+{
+    if (value >= row->minimum && value <= row->maximum) return true;
+    return error_set(err, ERROR_INVALID, "%s is %.15g: it must be from %.15g to %.15g", row->key, value, row->minimum,
+                     row->maximum);
+}
+
+static bool check_row(const struct trainer_option *row, const struct trainer_options *options, struct error *err)
+{
+    const void *field = field_of_const(row, options);
+    if (row->kind == TRAINER_INT) return check_number(row, (double)*(const uint64_t *)field, err);
+    if (row->kind == TRAINER_REAL) return check_number(row, *(const double *)field, err);
+    if (row->kind != TRAINER_TEXT) return true;
+    const char *text = *(const char *const *)field;
+    size_t n = text ? strlen(text) : 0;
+    if (!text || ((double)n >= row->minimum && (double)n <= row->maximum)) return true;
+    return error_set(err, ERROR_INVALID, "%s is %zu bytes long: it must be %.0f to %.0f", row->key, n, row->minimum,
+                     row->maximum);
+}
+
+/* Options that only mean something with a certain format would be ignored in silence otherwise. */
+static bool check_corpus(const struct trainer_options *options, struct error *err)
+{
+    if (options->columns && options->format != CORPUS_CSV && options->format != CORPUS_AUTO)
+        return error_set(err, ERROR_INVALID, "columns needs format csv, not %s", format_names[options->format]);
+    if (options->field && options->format != CORPUS_JSONL && options->format != CORPUS_AUTO)
+        return error_set(err, ERROR_INVALID, "field needs format jsonl, not %s", format_names[options->format]);
+    if (options->label_column && (options->format == CORPUS_TEXT || options->format == CORPUS_LINES))
+        return error_set(err, ERROR_INVALID, "label_column needs format csv or jsonl, not %s",
+                         format_names[options->format]);
+    if (options->filters && options->level != TOKEN_LEVEL_WORD)
+        return error_set(err, ERROR_INVALID, "filters needs level word, not %s", level_names[options->level]);
+    return true;
+}
+
+bool trainer_options_validate(struct trainer_options *options, struct error *err)
+{
+    for (size_t i = 0; i < trainer_option_count; i++) {
+        if (!check_row(&trainer_option_table[i], options, err)) return false;
+    }
+    if (options->bytes && options->level == TOKEN_LEVEL_WORD)
+        return error_set(err, ERROR_INVALID, "bytes and level word exclude each other: words need UTF-8");
+    if (options->bytes) options->level = TOKEN_LEVEL_BYTE;
+    if (options->level == TOKEN_LEVEL_BYTE) options->bytes = true;
+    struct architecture architecture = trainer_architecture(options, 2);
+    return check_corpus(options, err) && architecture_validate(&architecture, err);
+}
+
+static json_t *row_to_json(const struct trainer_option *row, const struct trainer_options *options)
+{
+    const void *field = field_of_const(row, options);
+    switch (row->kind) {
+    case TRAINER_BOOL:
+        return json_boolean(*(const bool *)field);
+    case TRAINER_INT:
+        return json_integer((json_int_t) * (const uint64_t *)field);
+    case TRAINER_REAL:
+        return json_real(*(const double *)field);
+    case TRAINER_TEXT:
+        return json_string(*(const char *const *)field);
+    case TRAINER_CHOICE:
+        return json_string(row->choices[*(const int *)field]);
+    }
+    return NULL;
+}
+
+json_t *trainer_options_to_json(const struct trainer_options *options, unsigned flags, struct error *err)
+{
+    json_t *json = json_object();
+    bool ok = json != NULL;
+    for (size_t i = 0; ok && i < trainer_option_count; i++) {
+        const struct trainer_option *row = &trainer_option_table[i];
+        const void *field = field_of_const(row, options);
+        if (!(row->flags & flags)) continue;
+        if (row->kind == TRAINER_TEXT && !*(const char *const *)field) continue;
+        ok = json_object_set_new(json, row->key, row_to_json(row, options)) == 0;
+    }
+    if (ok) return json;
+    json_decref(json);
+    error_set(err, ERROR_NO_MEMORY,
+              "the training options do not fit into JSON: out of memory or text that is not UTF-8");
+    return NULL;
+}
+
+static const struct trainer_option *find_row(const char *key)
+{
+    for (size_t i = 0; i < trainer_option_count; i++) {
+        if (strcmp(trainer_option_table[i].key, key) == 0) return &trainer_option_table[i];
+    }
+    return NULL;
+}
+
+/* false: the value has the wrong type or is no choice of the row. Bounds are checked by check_row(). */
+static bool row_from_json(const struct trainer_option *row, struct trainer_options *options, const json_t *value)
+{
+    void *field = field_of(row, options);
+    switch (row->kind) {
+    case TRAINER_BOOL:
+        *(bool *)field = json_is_true(value);
+        return json_is_boolean(value);
+    case TRAINER_INT:
+        if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
+        *(uint64_t *)field = (uint64_t)json_integer_value(value);
+        return true;
+    case TRAINER_REAL:
+        *(double *)field = json_number_value(value);
+        return json_is_number(value);
+    case TRAINER_TEXT:
+        *(const char **)field = json_string_value(value);
+        return json_is_string(value);
+    case TRAINER_CHOICE:
+        return json_is_string(value) && choice_find(row, json_string_value(value), field);
+    }
+    return false;
+}
+
+bool trainer_options_from_json(struct trainer_options *options, const json_t *json, const char *place,
+                               struct error *err)
+{
+    static const char *const kinds[] = {"true or false", "a non-negative integer", "a number", "a string",
+                                        "one of the choices"};
+    const char *key;
+    json_t *value;
+    if (!json_is_object(json)) return error_set(err, ERROR_INVALID, "%s: the options must be an object", place);
+    json_object_foreach((json_t *)json, key, value)
+    {
+        const struct trainer_option *row = find_row(key);
+        if (!row) return error_set(err, ERROR_INVALID, "%s: unknown training option \"%s\"", place, key);
+        if (!row_from_json(row, options, value))
+            return error_set(err, ERROR_INVALID, "%s: %s must be %s", place, key, kinds[row->kind]);
+        if (!check_row(row, options, err)) return error_add_context(err, "%s", place);
+    }
+    return true;
+}
+
+static bool row_equal(const struct trainer_option *row, const struct trainer_options *a,
+                      const struct trainer_options *b)
+{
+    const void *x = field_of_const(row, a), *y = field_of_const(row, b);
+    switch (row->kind) {
+    case TRAINER_BOOL:
+        return *(const bool *)x == *(const bool *)y;
+    case TRAINER_INT:
+        return *(const uint64_t *)x == *(const uint64_t *)y;
+    case TRAINER_REAL:
+        return !(*(const double *)x < *(const double *)y) && !(*(const double *)x > *(const double *)y);
+    case TRAINER_CHOICE:
+        return *(const int *)x == *(const int *)y;
+    case TRAINER_TEXT: {
+        const char *s = *(const char *const *)x, *t = *(const char *const *)y;
+        return s && t ? strcmp(s, t) == 0 : s == t;
+    }
+    }
+    return false;
+}
+
+static void row_print(const struct trainer_option *row, const struct trainer_options *options, char *out, size_t size)
+{
+    json_t *json = row_to_json(row, options);
+    char *text = json ? json_dumps(json, JSON_ENCODE_ANY) : NULL;
+    size_t n = text ? strlen(text) : 0;
+    if (n >= size) n = size - 1;
+    memcpy(out, text ? text : "", n);
+    out[n] = 0;
+    free(text);
+    json_decref(json);
+}
+
+bool trainer_options_may_resume(const struct trainer_options *saved, const struct trainer_options *wanted,
+                                struct error *err)
+{
+    for (size_t i = 0; i < trainer_option_count; i++) {
+        const struct trainer_option *row = &trainer_option_table[i];
+        if (row->flags & TRAINER_ADJUSTABLE || row_equal(row, saved, wanted)) continue;
+        char old[80], new[80];
+        row_print(row, saved, old, sizeof old);
+        row_print(row, wanted, new, sizeof new);
+        return error_set(err, ERROR_INVALID, "%s was %s when the run began and is %s now: a resumed run must keep it",
+                         row->key, *old ? old : "not set", *new ? new : "not set");
+    }
+    return true;
+}
+
+struct corpus_options trainer_corpus_options(const struct trainer_options *options)
+{
+    static const int header[] = {-1, 1, 0};
+    return (struct corpus_options){.format = (enum corpus_format)options->format,
+                                   .columns = options->columns,
+                                   .label_column = options->label_column,
+                                   .field = options->field,
+                                   .csv_header = header[options->csv_header],
+                                   .bytes = options->bytes};
+}
+
+struct vocabulary_options trainer_vocabulary_options(const struct trainer_options *options)
+{
+    return (struct vocabulary_options){.level = (enum token_level)options->level,
+                                       .lower = options->lower,
+                                       .filters = options->filters,
+                                       .min_count = options->min_count,
+                                       .max_tokens = (uint32_t)options->max_vocabulary,
+                                       .unknown = options->unknown};
+}
+
+struct architecture trainer_architecture(const struct trainer_options *options, uint32_t vocabulary_size)
+{
+    return (struct architecture){.cell = (enum cell_kind)options->cell,
+                                 .layers = (uint32_t)options->layers,
+                                 .hidden_size = (uint32_t)options->hidden,
+                                 .embedding_size = (uint32_t)options->embedding,
+                                 .vocabulary_size = vocabulary_size,
+                                 .tie_weights = options->tie_weights};
+}
+
+struct optimizer_options trainer_optimizer_options(const struct trainer_options *options)
+{
+    return (struct optimizer_options){.kind = (enum optimizer_kind)options->optimizer,
+                                      .rate = options->rate,
+                                      .momentum = options->momentum,
+                                      .decay = options->rms_decay,
+                                      .beta1 = options->beta1,
+                                      .beta2 = options->beta2,
+                                      .epsilon = options->epsilon,
+                                      .weight_decay = options->weight_decay,
+                                      .clip = options->clip};
+}
+
+struct schedule_options trainer_schedule_options(const struct trainer_options *options)
+{
+    return (struct schedule_options){.kind = (enum schedule_kind)options->schedule,
+                                     .warmup = options->warmup,
+                                     .factor = options->decay_factor,
+                                     .every = options->decay_every,
+                                     .patience = options->plateau_patience,
+                                     .minimum = options->minimum_rate};
+}

@@ -1,0 +1,112 @@
+/* The settings of a training run: one plain struct and one table that says everything about its fields.
+ *
+ * The table drives the defaults, the bounds, config.json's "training.options" (the recipe), the snapshot of a run and
+ * the command line's flags and YAML keys (cli/train_options.c adds its own rows), so a key means the same everywhere.
+ * Integers are 64 bits wide and choices are ints, whatever the module they end up in uses; the functions below build
+ * those modules' structs. Text is borrowed.
+ */
+#ifndef LSTMD_MODEL_TRAINER_OPTIONS_H
+#define LSTMD_MODEL_TRAINER_OPTIONS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/corpus.h"
+#include "model/network.h"
+#include "model/optimizer.h"
+#include "model/vocabulary.h"
+
+struct trainer_options {
+    /* data */
+    const char *data;            /* path of the corpus */
+    const char *validation_data; /* path; NULL: a part of the corpus */
+    double validation;           /* 0 .. 0.5: that part; ignored where validation_data is given */
+    int format;                  /* enum corpus_format */
+    const char *columns, *label_column, *field;
+    int csv_header; /* 0: decided by the columns, 1: yes, 2: no */
+    bool bytes;
+    /* vocabulary */
+    int level; /* enum token_level */
+    bool lower;
+    const char *filters;
+    uint64_t min_count, max_vocabulary;
+    bool unknown;
+    /* network */
+    int cell; /* enum cell_kind */
+    uint64_t layers, hidden, embedding;
+    bool tie_weights;
+    double dropout;
+    /* optimisation */
+    int optimizer; /* enum optimizer_kind */
+    double rate, momentum, rms_decay, beta1, beta2, epsilon, weight_decay, clip;
+    int schedule; /* enum schedule_kind */
+    uint64_t warmup;
+    double decay_factor;
+    uint64_t decay_every, plateau_patience;
+    double minimum_rate;    /* fraction of the base rate */
+    uint64_t batch, window; /* streams; steps of truncated back-propagation */
+    uint64_t epochs;        /* at most */
+    double max_minutes;     /* 0: no limit */
+    uint64_t threads;       /* 0: left to the caller of the trainer, who counts cores; the trainer takes it as 1 */
+    uint64_t seed;
+    /* validation */
+    uint64_t validate_every; /* steps; 0: each epoch */
+    uint64_t patience;       /* validations without improvement before stopping; 0: never stop early */
+    /* samples */
+    uint64_t sample_length; /* tokens; 0: none */
+    /* snapshots */
+    double snapshot_seconds; /* 0: only at validations and when interrupted */
+};
+
+enum trainer_option_kind { TRAINER_BOOL, TRAINER_INT, TRAINER_REAL, TRAINER_TEXT, TRAINER_CHOICE };
+
+enum trainer_option_flags {
+    TRAINER_RECIPE = 1,    /* decides the weights: kept in config.json, must not change when resuming */
+    TRAINER_ADJUSTABLE = 2 /* may be changed when resuming (the rest of the run follows the new value) */
+};
+
+struct trainer_option {
+    const char *key;
+    enum trainer_option_kind kind;
+    size_t offset;              /* of a bool, uint64_t, double, const char * or int in struct trainer_options */
+    const char *fallback;       /* the default, as text */
+    double minimum, maximum;    /* INT, REAL: inclusive; TEXT: length in bytes */
+    const char *const *choices; /* CHOICE: NULL-terminated names, in the order of the enumeration */
+    const char *unit;
+    unsigned flags; /* enum trainer_option_flags */
+    const char *help;
+};
+
+extern const struct trainer_option trainer_option_table[];
+extern const size_t trainer_option_count;
+
+/* Sensible defaults: LSTM 1x128, one-hot, Adam 2e-3, batch 64, window 64, 10 epochs, clip 5, 10 % validation. */
+void trainer_options_default(struct trainer_options *options);
+
+/* Checks every bound and what options demand of each other; the message names the key. Byte level and byte mode imply
+ * each other, so this may set `bytes` or `level`. */
+bool trainer_options_validate(struct trainer_options *options, struct error *err);
+
+/* The options whose flags have a bit of `flags`, by key; TEXT that is NULL is left out. Caller owns the result. */
+json_t *trainer_options_to_json(const struct trainer_options *options, unsigned flags, struct error *err);
+
+/* Sets the options that the object names, checked as the table says; an unknown key is an error. Text points into
+ * `json`, which must outlive the options. `place` begins messages. */
+bool trainer_options_from_json(struct trainer_options *options, const json_t *json, const char *place,
+                               struct error *err);
+
+/* Whether a run with `saved` options can go on with `wanted` ones: ERROR_INVALID names the first that differs and must
+ * not. */
+bool trainer_options_may_resume(const struct trainer_options *saved, const struct trainer_options *wanted,
+                                struct error *err);
+
+struct corpus_options trainer_corpus_options(const struct trainer_options *options);
+struct vocabulary_options trainer_vocabulary_options(const struct trainer_options *options);
+struct architecture trainer_architecture(const struct trainer_options *options, uint32_t vocabulary_size);
+struct optimizer_options trainer_optimizer_options(const struct trainer_options *options);
+struct schedule_options trainer_schedule_options(const struct trainer_options *options);
+
+#endif

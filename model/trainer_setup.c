@@ -1,0 +1,279 @@
+/* Opening a run: where it writes, what it reads, the network and its learner; and taking up a snapshot. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/size.h"
+#include "model/trainer_internal.h"
+
+#define NOTE_SIZE 256
+
+void trainer_note(const struct trainer *trainer, const char *format, ...)
+{
+    if (!trainer->callbacks->note) return;
+    char text[NOTE_SIZE];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    trainer->callbacks->note(trainer->callbacks->context, text);
+}
+
+bool trainer_stopped(const struct trainer *trainer)
+{
+    return trainer->callbacks->stop && atomic_load(trainer->callbacks->stop);
+}
+
+double trainer_seconds(const struct trainer *trainer)
+{
+    uint64_t now = trainer->callbacks->now_ns(trainer->callbacks->context);
+    return trainer->earlier_seconds + (double)(now - trainer->started_ns) / 1e9;
+}
+
+bool trainer_snapshot(struct trainer *trainer, struct error *err)
+{
+    trainer->state.seconds = trainer_seconds(trainer);
+    if (!snapshot_save(trainer->work, &trainer->options, training_data_describe(&trainer->data), &trainer->state,
+                       &trainer->network, trainer->learner, err))
+        return false;
+    trainer->snapshot_ns = trainer->callbacks->now_ns(trainer->callbacks->context);
+    return true;
+}
+
+/* ---------------------------------------------------------------- directories */
+
+/* `out` without trailing slashes, and `<out>.train`. */
+static bool set_directories(const char *out, char **model, char **work, struct error *err)
+{
+    size_t n = strlen(out);
+    while (n > 0 && out[n - 1] == '/') n--;
+    const char *slash = memrchr(out, '/', n);
+    const char *last = slash ? slash + 1 : out;
+    size_t length = n - (size_t)(last - out);
+    if (n == 0 || (length == 1 && last[0] == '.') || (length == 2 && memcmp(last, "..", 2) == 0))
+        return error_set(err, ERROR_INVALID, "out is \"%s\": it must name a directory for the model", out);
+    if (asprintf(model, "%.*s", (int)n, out) < 0) *model = NULL;
+    if (asprintf(work, "%.*s.train", (int)n, out) < 0) *work = NULL;
+    return (*model && *work) || error_set_no_memory(err, n, "a path");
+}
+
+static bool is_model_file(const char *name)
+{
+    static const char *const names[] = {".", "..", "config.json", "vocabulary.json", "model.safetensors"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(name, names[i]) == 0) return true;
+    }
+    return false;
+}
+
+/* Publishing replaces the whole directory, so it must hold a model or nothing. */
+static bool check_replaceable(const char *out, struct error *err)
+{
+    DIR *directory = opendir(out);
+    if (!directory) return errno == ENOENT || error_set_errno(err, errno, "%s", out);
+    bool ok = true;
+    for (struct dirent *entry; ok && (entry = readdir(directory));) {
+        if (!is_model_file(entry->d_name))
+            ok =
+                error_set(err, ERROR_CONFLICT, "%s holds \"%s\", which is no part of a model: choose another directory",
+                          out, entry->d_name);
+    }
+    closedir(directory);
+    return ok;
+}
+
+/* Finds out before the training, not after it, that a model cannot be written. */
+static bool check_writable(const char *out, struct error *err)
+{
+    struct directory_publish publish;
+    if (!directory_publish_begin(&publish, out, err)) return false;
+    directory_publish_abort(&publish);
+    return true;
+}
+
+static bool check_directories(const struct trainer *trainer, bool resume, struct error *err)
+{
+    if (!resume && snapshot_exists(trainer->work))
+        return error_set(err, ERROR_CONFLICT, "%s holds an unfinished run: resume it, or remove the directory",
+                         trainer->work);
+    if (resume && !snapshot_exists(trainer->work))
+        return error_set(err, ERROR_NOT_FOUND, "there is nothing to resume: %s holds no snapshot", trainer->work);
+    return check_replaceable(trainer->out, err) && check_writable(trainer->out, err);
+}
+
+/* ---------------------------------------------------------------- network and learner */
+
+/* Streams shorter than a window would make an epoch of one short step, so a small corpus gets fewer streams. */
+static void fit_batch(struct trainer *trainer)
+{
+    uint64_t targets = trainer->data.dataset.token_count - 1, wanted = trainer->options.batch;
+    uint64_t fitting = targets / trainer->options.window;
+    uint64_t batch = fitting < 1 ? 1 : fitting < wanted ? fitting : wanted;
+    if (batch == wanted) return;
+    trainer->options.batch = batch;
+    trainer_note(trainer, "the corpus has only %llu tokens: batch reduced from %llu to %llu",
+                 (unsigned long long)targets, (unsigned long long)wanted, (unsigned long long)batch);
+}
+
+static struct learner_options learner_options(const struct trainer *trainer)
+{
+    return (struct learner_options){.batch = trainer->options.batch,
+                                    .window = trainer->options.window,
+                                    .threads = trainer->options.threads,
+                                    .dropout = trainer->options.dropout,
+                                    .seed = trainer->options.seed,
+                                    .reset_token = vocabulary_eos(trainer->data.vocabulary),
+                                    .optimizer = trainer_optimizer_options(&trainer->options),
+                                    .kernels = trainer->kernels};
+}
+
+static bool check_memory(const struct trainer *trainer, const struct architecture *architecture, struct error *err)
+{
+    const struct learner_options options = learner_options(trainer);
+    size_t bytes, limit = trainer->callbacks->memory_limit;
+    if (!learner_bytes(architecture, &options, &bytes))
+        return error_set(err, ERROR_TOO_LARGE, "a network of this size does not fit into any memory");
+    if (limit == 0 || bytes <= limit) return true;
+    return error_set(err, ERROR_TOO_LARGE,
+                     "training needs about %.1f GB of memory and there are %.1f GB: use a smaller hidden, layers, "
+                     "vocabulary, batch or bptt",
+                     (double)bytes / 1e9, (double)limit / 1e9);
+}
+
+static bool open_learner(struct trainer *trainer, struct error *err)
+{
+    const struct trainer_options *options = &trainer->options;
+    const struct architecture architecture = trainer_architecture(options, vocabulary_size(trainer->data.vocabulary));
+    trainer->kernels = kernels_select("auto");
+    if (!check_memory(trainer, &architecture, err)) return false;
+    if (!network_open(&trainer->network, &architecture, err) ||
+        !network_initialise(&trainer->network, options->seed, err))
+        return false;
+    const struct learner_options learner = learner_options(trainer);
+    trainer->learner = learner_new(&trainer->network, &learner, err);
+    return trainer->learner != NULL;
+}
+
+static bool open_streams(struct trainer *trainer, struct error *err)
+{
+    const struct trainer_options *options = &trainer->options;
+    if (!streams_open(&trainer->streams, &trainer->data.dataset, options->batch, options->seed, trainer->state.epoch,
+                      err))
+        return false;
+    size_t window = trainer->streams.batch * options->window; /* bounded by learner_bytes() */
+    trainer->inputs = arena_alloc(&trainer->arena, window, sizeof *trainer->inputs, "a window", err);
+    trainer->targets = arena_alloc(&trainer->arena, window, sizeof *trainer->targets, "a window", err);
+    trainer->steps_per_epoch = (trainer->streams.length + options->window - 1) / options->window;
+    return trainer->inputs && trainer->targets;
+}
+
+/* ---------------------------------------------------------------- resuming */
+
+static bool check_identity(const struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
+{
+    const json_t *saved = snapshot_identity(snapshot), *now = training_data_describe(&trainer->data);
+    if (json_equal(json_object_get(saved, "corpus"), json_object_get(now, "corpus"))) {
+        if (json_equal(json_object_get(saved, "validation"), json_object_get(now, "validation"))) return true;
+        return error_set(err, ERROR_INVALID, "the validation data is not what it was when the run began");
+    }
+    return error_set(err, ERROR_INVALID, "%s is not the corpus that the run began with", trainer->options.data);
+}
+
+static bool restore(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
+{
+    if (!snapshot_restore(snapshot, &trainer->network, trainer->learner, err)) return false;
+    if (trainer->state.position >= trainer->streams.length || trainer->state.step != snapshot->learner_steps)
+        return error_set(err, ERROR_CORRUPT, "%s: the snapshot's position is not one of this corpus", trainer->work);
+    trainer->earlier_seconds = trainer->state.seconds;
+    trainer_note(trainer, "resumed in epoch %llu after step %llu", (unsigned long long)trainer->state.epoch + 1,
+                 (unsigned long long)trainer->state.step);
+    return true;
+}
+
+static bool open_snapshot(struct trainer *trainer, struct snapshot *snapshot, struct error *err)
+{
+    if (!snapshot_open(snapshot, trainer->work, err)) return false;
+    trainer->state = snapshot->state;
+    return true;
+}
+
+static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
+{
+    if (!training_data_open(&trainer->data, &trainer->options, err)) return false;
+    fit_batch(trainer);
+    if (snapshot && !(trainer_options_may_resume(&snapshot->options, &trainer->options, err) &&
+                      check_identity(trainer, snapshot, err)))
+        return false;
+    if (trainer->data.skipped)
+        trainer_note(trainer, "validation: %zu characters or words that the vocabulary lacks are skipped",
+                     trainer->data.skipped);
+    if (!trainer->data.has_validation)
+        trainer_note(trainer, "no validation data: the training loss decides which model is the best");
+    if (!open_learner(trainer, err) || !open_streams(trainer, err)) return false;
+    return !snapshot || restore(trainer, snapshot, err);
+}
+
+bool trainer_open(struct trainer *trainer, const struct trainer_options *options, const char *out, bool resume,
+                  const struct trainer_callbacks *callbacks, struct error *err)
+{
+    struct snapshot snapshot = {0};
+    *trainer = (struct trainer){.options = *options, .callbacks = callbacks};
+    if (trainer->options.threads == 0) trainer->options.threads = 1;
+    trainer->schedule = trainer_schedule_options(&trainer->options);
+    run_state_init(&trainer->state);
+    bool ok = trainer_options_validate(&trainer->options, err) &&
+              set_directories(out, &trainer->out, &trainer->work, err) && check_directories(trainer, resume, err) &&
+              (!resume || open_snapshot(trainer, &snapshot, err)) && open_run(trainer, resume ? &snapshot : NULL, err);
+    snapshot_close(&snapshot);
+    trainer->started_ns = callbacks->now_ns(callbacks->context);
+    trainer->snapshot_ns = trainer->window.since_ns = trainer->started_ns;
+    return ok;
+}
+
+void trainer_close(struct trainer *trainer)
+{
+    streams_close(&trainer->streams);
+    learner_free(trainer->learner);
+    network_close(&trainer->network);
+    training_data_close(&trainer->data);
+    arena_free(&trainer->arena);
+    free(trainer->out);
+    free(trainer->work);
+}
+
+/* ---------------------------------------------------------------- saved options */
+
+/* Texts of the options point into the snapshot's JSON; copies outlive it. */
+static bool copy_texts(struct trainer_options *options, struct arena *arena, struct error *err)
+{
+    for (size_t i = 0; i < trainer_option_count; i++) {
+        const struct trainer_option *row = &trainer_option_table[i];
+        const char **text = (const char **)((char *)options + row->offset);
+        if (row->kind != TRAINER_TEXT || !*text) continue;
+        *text = arena_copy_text(arena, *text, strlen(*text), err);
+        if (!*text) return false;
+    }
+    return true;
+}
+
+bool trainer_saved_options(const char *out, struct trainer_options *options, struct arena *arena, struct error *err)
+{
+    struct snapshot snapshot = {0};
+    char *model = NULL, *work = NULL;
+    bool ok = set_directories(out, &model, &work, err);
+    if (ok && !snapshot_exists(work))
+        ok = error_set(err, ERROR_NOT_FOUND, "there is nothing to resume: %s holds no snapshot", work);
+    ok = ok && snapshot_open(&snapshot, work, err);
+    if (ok) {
+        *options = snapshot.options;
+        ok = copy_texts(options, arena, err);
+    }
+    snapshot_close(&snapshot);
+    free(model);
+    free(work);
+    return ok;
+}

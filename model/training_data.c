@@ -1,0 +1,88 @@
+#include "model/training_data.h"
+
+#include <string.h>
+
+#include "base/sha256.h"
+
+/* Below this many characters of one running text a validation part would hold next to nothing. */
+#define MINIMUM_SPLIT_CHARACTERS 20
+
+static bool load_parts(struct training_data *data, const struct trainer_options *options, const struct corpus **train,
+                       const struct corpus **validation, struct error *err)
+{
+    const struct corpus_options format = trainer_corpus_options(options);
+    if (!corpus_load(&data->corpus, options->data, &format, err)) return false;
+    *train = &data->corpus;
+    *validation = NULL;
+    if (options->validation_data) {
+        *validation = &data->second;
+        return corpus_load(&data->second, options->validation_data, &format, err);
+    }
+    bool divisible =
+        data->corpus.one_stream ? data->corpus.characters >= MINIMUM_SPLIT_CHARACTERS : data->corpus.count > 1;
+    if (options->validation <= 0 || !divisible) return true;
+    *train = &data->train;
+    *validation = &data->held_out;
+    return corpus_split(&data->corpus, options->validation, options->seed, &data->train, &data->held_out, err);
+}
+
+static json_t *describe(const char *path, const struct corpus *file, const struct corpus *part,
+                        const struct dataset *dataset)
+{
+    const char *slash = strrchr(path, '/');
+    char sha256[SHA256_TEXT_SIZE];
+    sha256_text(file->map.data, file->map.size, sha256);
+    return json_pack("{s:s%, s:I, s:s, s:I, s:I, s:I}", "name", slash ? slash + 1 : path,
+                     strlen(slash ? slash + 1 : path), "bytes", (json_int_t)file->map.size, "sha256", sha256,
+                     "documents", (json_int_t)part->count, "characters", (json_int_t)part->characters, "tokens",
+                     (json_int_t)dataset->token_count);
+}
+
+static bool describe_all(struct training_data *data, const struct trainer_options *options, const struct corpus *train,
+                         const struct corpus *validation, struct error *err)
+{
+    const char *path = options->validation_data ? options->validation_data : options->data;
+    const struct corpus *file = options->validation_data ? &data->second : &data->corpus;
+    data->description = json_object();
+    if (json_object_set_new(data->description, "corpus",
+                            describe(options->data, &data->corpus, train, &data->dataset)) == 0 &&
+        json_object_set_new(data->description, "validation",
+                            validation ? describe(path, file, validation, &data->validation) : json_null()) == 0)
+        return true;
+    return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", options->data);
+}
+
+bool training_data_open(struct training_data *data, const struct trainer_options *options, struct error *err)
+{
+    *data = (struct training_data){0};
+    if (!options->data) return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
+    const struct corpus *train, *validation;
+    if (!load_parts(data, options, &train, &validation, err)) return false;
+    const struct vocabulary_options vocabulary = trainer_vocabulary_options(options);
+    data->vocabulary = vocabulary_build(train, &vocabulary, err);
+    if (!data->vocabulary) return error_add_context(err, "%s", options->data);
+    if (!dataset_encode(&data->dataset, train, data->vocabulary, NULL, err))
+        return error_add_context(err, "%s", options->data);
+    data->has_validation = validation != NULL;
+    if (validation && !dataset_encode(&data->validation, validation, data->vocabulary, &data->skipped, err))
+        return error_add_context(err, "%s", options->validation_data ? options->validation_data : options->data);
+    return describe_all(data, options, train, validation, err);
+}
+
+void training_data_close(struct training_data *data)
+{
+    json_decref(data->description);
+    vocabulary_free(data->vocabulary);
+    dataset_close(&data->validation);
+    dataset_close(&data->dataset);
+    corpus_close(&data->held_out);
+    corpus_close(&data->train);
+    corpus_close(&data->second);
+    corpus_close(&data->corpus);
+    *data = (struct training_data){0};
+}
+
+const json_t *training_data_describe(const struct training_data *data)
+{
+    return data->description;
+}
