@@ -7,5 +7,6 @@
 #define LSTMD_CLI_COMMANDS_H
 
 int cmd_config(int argc, char **argv);
+int cmd_train(int argc, char **argv);
 
 #endif

@@ -15,6 +15,7 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
+    {"train", "trains a model on a text", cmd_train},
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

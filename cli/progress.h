@@ -1,0 +1,32 @@
+/* How a training run looks: on a terminal one line that is redrawn, elsewhere a plain line every few seconds;
+ * validations, samples and notes are lines of their own. Everything goes to one stream, standard error.
+ */
+#ifndef LSTMD_CLI_PROGRESS_H
+#define LSTMD_CLI_PROGRESS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "model/trainer.h"
+
+struct progress {
+    FILE *out;
+    bool terminal;
+    bool drawn;             /* the last line is the bar */
+    double told_seconds;    /* of the run, when the last plain line was written */
+    uint64_t samples_epoch; /* whose samples have their heading */
+};
+
+void progress_open(struct progress *progress, FILE *out);
+void progress_note(struct progress *progress, const char *text);
+void progress_show(struct progress *progress, const struct trainer_progress *now);
+void progress_validation(struct progress *progress, const struct trainer_validation *validation);
+void progress_sample(struct progress *progress, const struct trainer_sample *sample);
+/* Leaves the cursor at the start of an empty line. */
+void progress_close(struct progress *progress);
+
+/* The line with the bar, at most `width` columns: what is least important is left out first. Returns its length. */
+size_t progress_bar(const struct trainer_progress *now, size_t width, char *line, size_t size);
+
+#endif

@@ -1,0 +1,124 @@
+#include "cli/train_options.h"
+
+#include <stddef.h>
+
+#include "cli/arguments.h"
+#include "model/trainer.h"
+
+static const struct option own_rows[] = {
+    {"out", OPTION_TEXT, offsetof(struct train_arguments, out), NULL, 1, 4000, NULL, NULL,
+     "the model directory to write; an older model there is replaced at the first validation"},
+    {"config", OPTION_TEXT, offsetof(struct train_arguments, config), NULL, 1, 4095, NULL, NULL,
+     "YAML file with the same keys (max_minutes: 5); flags win over it"},
+    {"resume", OPTION_BOOL, offsetof(struct train_arguments, resume), "false", 0, 0, NULL, NULL,
+     "go on with the run that was interrupted, with the options it began with"},
+};
+
+#define OWN_ROWS (sizeof own_rows / sizeof own_rows[0])
+
+static const char *const required[] = {"out", "data", NULL};
+
+static const struct command_line command = {
+    .usage = "lstmd train --data FILE --out DIR [--config FILE] [flags]",
+    .description =
+        "Trains a model on a text and writes it to a directory: at each best validation, so that it always holds the\n"
+        "best model so far. Ctrl-C saves the run in DIR.train; lstmd train --out DIR --resume goes on with it, bit "
+        "for\n"
+        "bit. Progress goes to standard error; the result is one line on standard output: the directory, nats and "
+        "bits\n"
+        "per character of its model, and the epoch it is from. The exit code is 0 when the training ended, 1 when it\n"
+        "failed, diverged or was interrupted.\n\n"
+        "    lstmd train --data titles.txt --format lines --out models/titles --epochs 20 --patience 3",
+    .required = required,
+    .file_key = "config",
+};
+
+static enum option_type option_type(enum trainer_option_kind kind)
+{
+    static const enum option_type types[] = {
+        [TRAINER_BOOL] = OPTION_BOOL, [TRAINER_INT] = OPTION_INT,       [TRAINER_REAL] = OPTION_REAL,
+        [TRAINER_TEXT] = OPTION_TEXT, [TRAINER_CHOICE] = OPTION_CHOICE,
+    };
+    return types[kind];
+}
+
+static struct option trainer_row(const struct trainer_option *row)
+{
+    return (struct option){.key = row->key,
+                           .type = option_type(row->kind),
+                           .offset = offsetof(struct train_arguments, trainer) + row->offset,
+                           .fallback = row->fallback,
+                           .minimum = row->minimum,
+                           .maximum = row->maximum,
+                           .choices = row->choices,
+                           .unit = row->unit,
+                           .help = row->help};
+}
+
+/* The command's rows and the trainer's, in one table. */
+static struct option *make_rows(size_t *count, struct arena *arena, struct error *err)
+{
+    *count = OWN_ROWS + trainer_option_count;
+    struct option *rows = arena_alloc(arena, *count, sizeof *rows, "the option table", err);
+    if (!rows) return NULL;
+    for (size_t i = 0; i < OWN_ROWS; i++) rows[i] = own_rows[i];
+    for (size_t i = 0; i < trainer_option_count; i++) rows[OWN_ROWS + i] = trainer_row(&trainer_option_table[i]);
+    return rows;
+}
+
+/* Makes the options of a saved run the defaults of the table. */
+static bool set_fallbacks(struct option *rows, size_t count, const struct train_arguments *saved, struct arena *arena,
+                          struct error *err)
+{
+    char text[4096];
+    for (size_t i = OWN_ROWS; i < count; i++) {
+        const void *field = (const char *)saved + rows[i].offset;
+        if (rows[i].type == OPTION_TEXT) {
+            rows[i].fallback = *(const char *const *)field;
+            continue;
+        }
+        int n = options_format(&rows[i], saved, text, sizeof text);
+        rows[i].fallback = arena_copy_text(arena, text, n > 0 ? (size_t)n : 0, err);
+        if (!rows[i].fallback) return false;
+    }
+    return true;
+}
+
+static bool apply_saved(struct option *rows, size_t count, const char *out, struct arena *arena, int *exit_code)
+{
+    struct error err = {0};
+    struct train_arguments saved = {0};
+    if (trainer_saved_options(out, &saved.trainer, arena, &err) && set_fallbacks(rows, count, &saved, arena, &err))
+        return true;
+    *exit_code = command_fail(&err);
+    return false;
+}
+
+static bool check(struct train_arguments *arguments, int *exit_code)
+{
+    struct error err = {0};
+    if (trainer_options_validate(&arguments->trainer, &err)) return true;
+    err.code = ERROR_USAGE;
+    *exit_code = command_fail(&err);
+    return false;
+}
+
+bool train_arguments_parse(int argc, char **argv, struct train_arguments *arguments, struct arena *arena,
+                           int *exit_code)
+{
+    struct error err = {0};
+    size_t count;
+    struct option *rows = make_rows(&count, arena, &err);
+    if (!rows) {
+        *exit_code = command_fail(&err);
+        return false;
+    }
+    struct command_line line = command;
+    line.table = (struct option_table){rows, count, NULL};
+    line.required = NULL; /* a resumed run knows its data; read once more below */
+    if (!arguments_parse(&line, argc, argv, arguments, arena, exit_code)) return false;
+    if (arguments->resume && arguments->out && !apply_saved(rows, count, arguments->out, arena, exit_code))
+        return false;
+    line.required = command.required;
+    return arguments_parse(&line, argc, argv, arguments, arena, exit_code) && check(arguments, exit_code);
+}

@@ -1,0 +1,21 @@
+/* The flags of lstmd train: the trainer's options (model/trainer_options.h) and a few of the command. */
+#ifndef LSTMD_CLI_TRAIN_OPTIONS_H
+#define LSTMD_CLI_TRAIN_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "model/trainer_options.h"
+
+struct train_arguments {
+    struct trainer_options trainer;
+    const char *out, *config;
+    bool resume;
+};
+
+/* Defaults (those of the saved run where --resume is given), then the file of --config, then flags. false where there
+ * is nothing more to do: help or error is printed and *exit_code is what to return. Texts are the arena's. */
+bool train_arguments_parse(int argc, char **argv, struct train_arguments *arguments, struct arena *arena,
+                           int *exit_code);
+
+#endif
