@@ -217,42 +217,84 @@ void generation_advance(struct generation *generation, float *logits)
     }
 }
 
+/* What one sequence needs to be stepped alone. */
+struct solo {
+    const struct stepper *stepper;
+    struct step_scratch scratch;
+    struct arena arena;
+    float *state, *logits;
+};
+
+static void solo_close(struct solo *solo)
+{
+    arena_free(&solo->arena);
+    step_scratch_close(&solo->scratch);
+}
+
+static bool solo_open(struct solo *solo, const struct stepper *stepper, struct error *err)
+{
+    *solo = (struct solo){.stepper = stepper};
+    solo->state = arena_alloc(&solo->arena, stepper->state_size, sizeof(float), "a hidden state", err);
+    solo->logits = arena_alloc(&solo->arena, stepper->logits_size, sizeof(float), "logits", err);
+    if (solo->state != NULL && solo->logits != NULL && step_scratch_open(&solo->scratch, stepper, 1, err)) return true;
+    solo_close(solo);
+    return false;
+}
+
+/* Feeds the next token; logits (NULL: not wanted) are those after it. */
+static void solo_step(struct solo *solo, const struct generation *generation, float *logits)
+{
+    const uint32_t token = generation_token(generation);
+    step(solo->stepper, &solo->scratch, 1, &token, &solo->state, &logits);
+}
+
+/* Feeds the prompt but for its last token. */
+static void solo_read_prompt(struct solo *solo, struct generation *generation)
+{
+    while (!generation_wants_logits(generation)) {
+        solo_step(solo, generation, NULL);
+        generation_advance(generation, NULL);
+    }
+}
+
 /* Emits what lies between *sent and the last complete character; all of it at the end. */
-static void emit_ready(const struct generation *generation, size_t *sent, generation_emit *emit, void *context)
+static bool emit_ready(const struct generation *generation, size_t *sent, generation_emit *emit, void *context)
 {
     const char *text = generation->text + *sent;
     size_t n = generation->text_bytes - *sent;
     if (!generation_done(generation)) n = utf8_complete_prefix(text, n);
-    if (emit == NULL || n == 0) return;
-    emit(context, text, n);
+    if (emit == NULL || n == 0) return true;
     *sent += n;
+    return emit(context, text, n);
 }
 
 bool generation_run(struct generation *generation, const struct stepper *stepper, generation_emit *emit, void *context,
                     struct error *err)
 {
-    struct step_scratch scratch;
-    struct arena arena = {0};
+    struct solo solo;
     size_t sent = 0;
-    bool done = false;
-
-    if (!step_scratch_open(&scratch, stepper, 1, err)) goto out;
-    float *state = arena_alloc(&arena, stepper->state_size, sizeof(float), "a hidden state", err);
-    float *logits = arena_alloc(&arena, stepper->logits_size, sizeof(float), "logits", err);
-    if (state == NULL || logits == NULL) goto out;
-
-    while (!generation_done(generation)) {
-        const uint32_t token = generation_token(generation);
-        float *wanted = generation_wants_logits(generation) ? logits : NULL;
-        step(stepper, &scratch, 1, &token, &state, &wanted);
-        generation_advance(generation, wanted);
-        emit_ready(generation, &sent, emit, context);
+    bool wanted;
+    if (!solo_open(&solo, stepper, err)) return false;
+    solo_read_prompt(&solo, generation);
+    wanted = emit == NULL || emit(context, "", 0);
+    while (wanted && !generation_done(generation)) {
+        solo_step(&solo, generation, solo.logits);
+        generation_advance(generation, solo.logits);
+        wanted = emit_ready(generation, &sent, emit, context);
     }
-    done = true;
-out:
-    arena_free(&arena);
-    step_scratch_close(&scratch);
-    return done;
+    solo_close(&solo);
+    return wanted || error_set(err, ERROR_CANCELLED, "the generation was stopped");
+}
+
+bool generation_read_prompt(struct generation *generation, const struct stepper *stepper, float *logits,
+                            struct error *err)
+{
+    struct solo solo;
+    if (!solo_open(&solo, stepper, err)) return false;
+    solo_read_prompt(&solo, generation);
+    solo_step(&solo, generation, logits);
+    solo_close(&solo);
+    return true;
 }
 
 size_t generation_warning_count(const struct generation *generation)

@@ -68,11 +68,18 @@ bool generation_wants_logits(const struct generation *generation); /* false whil
 /* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */
 void generation_advance(struct generation *generation, float *logits);
 
-/* Runs a generation to its end, alone. `emit` (NULL allowed) gets each new piece of text that is complete UTF-8, and at
- * the very end the bytes of a character that was begun and not finished. Errors: ERROR_NO_MEMORY. */
-typedef void generation_emit(void *context, const char *text, size_t n);
+/* Runs a generation to its end, alone. `emit` (NULL allowed) is called once without text when the prompt has been read,
+ * then with each new piece of text that is complete UTF-8, and at the very end with the bytes of a character that was
+ * begun and not finished; where it answers false the generation stops there. Errors: ERROR_NO_MEMORY, ERROR_CANCELLED.
+ */
+typedef bool generation_emit(void *context, const char *text, size_t n);
 bool generation_run(struct generation *generation, const struct stepper *stepper, generation_emit *emit, void *context,
                     struct error *err);
+
+/* Reads the prompt alone, instead of running: logits[stepper->logits_size] after its last token, nothing forbidden.
+ * Errors: ERROR_NO_MEMORY. */
+bool generation_read_prompt(struct generation *generation, const struct stepper *stepper, float *logits,
+                            struct error *err);
 
 /* The warnings about skipped prompt text: how many, and the index-th as one sentence that names the character and its
  * byte offset (the last one may stand for all further ones). prompt: the request's. */

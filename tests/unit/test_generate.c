@@ -283,7 +283,7 @@ struct rig {
     struct network network;
     struct stepper stepper;
     char emitted[4096];
-    size_t emitted_bytes;
+    size_t emitted_bytes, stop_at;
     char clean[3 * 4096]; /* what was emitted, each piece cleaned on its own */
     size_t clean_bytes;
 };
@@ -292,6 +292,7 @@ static void rig_open(struct rig *rig, const char *json)
 {
     memset(rig, 0, sizeof *rig);
     rig->vocabulary = vocabulary_of(json);
+    rig->stop_at = SIZE_MAX;
     const struct architecture architecture = {CELL_LSTM, 2, 24, 0, vocabulary_size(rig->vocabulary), false};
     reference_random_network(&rig->network, &architecture, 3, 0.5);
     rig->network.output_bias[0] = -1e30f; /* <eos> all but never comes */
@@ -305,7 +306,7 @@ static void rig_close(struct rig *rig)
     vocabulary_free(rig->vocabulary);
 }
 
-static void collect(void *context, const char *text, size_t n)
+static bool collect(void *context, const char *text, size_t n)
 {
     struct rig *rig = context;
     assert_true(rig->emitted_bytes + n < sizeof rig->emitted);
@@ -313,6 +314,7 @@ static void collect(void *context, const char *text, size_t n)
     rig->emitted_bytes += n;
     rig->emitted[rig->emitted_bytes] = '\0';
     rig->clean_bytes += utf8_sanitize(text, n, rig->clean + rig->clean_bytes);
+    return rig->emitted_bytes < rig->stop_at;
 }
 
 /* Runs to the end; out has room for the text. */
@@ -378,6 +380,45 @@ static void test_generation_emits_whole_characters_of_a_byte_level_model(void **
         assert_memory_equal(whole, rig.clean, rig.clean_bytes);
         assert_non_null(memmem(whole, rig.clean_bytes, "\xC3\xA9", 2));
     }
+    rig_close(&rig);
+}
+
+static void test_generation_stops_when_the_receiver_has_enough(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct generation generation;
+    struct error err = {0};
+    struct generation_request request = request_of("a");
+    request.length = 1000;
+    rig_open(&rig, labelled);
+    rig.stop_at = 10;
+    open(&generation, rig.vocabulary, &request);
+    assert_false(generation_run(&generation, &rig.stepper, collect, &rig, &err));
+    assert_int_equal(err.code, ERROR_CANCELLED);
+    assert_true(generation.produced <= 10);
+    generation_close(&generation);
+    rig_close(&rig);
+}
+
+static void test_generation_reads_a_prompt_for_its_logits(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct generation generation;
+    struct reference reference;
+    struct generation_request request = request_of("ab \xC3\xA9");
+    float logits[16];
+    rig_open(&rig, labelled);
+    request.label = "News";
+    open(&generation, rig.vocabulary, &request);
+    assert_true(generation_read_prompt(&generation, &rig.stepper, logits, NULL));
+    reference_open(&reference, &rig.network);
+    for (size_t i = 0; i < generation.prompt.count; i++) reference_step(&reference, generation.prompt.ids[i]);
+    for (size_t v = 1; v < vocabulary_size(rig.vocabulary); v++)
+        assert_true(fabs((double)logits[v] - reference.logits[v]) < 1e-5);
+    reference_close(&reference);
+    generation_close(&generation);
     rig_close(&rig);
 }
 
@@ -451,6 +492,8 @@ int main(void)
         cmocka_unit_test(test_generation_same_seed_gives_the_same_text),
         cmocka_unit_test(test_generation_runs_at_any_temperature),
         cmocka_unit_test(test_generation_emits_whole_characters_of_a_byte_level_model),
+        cmocka_unit_test(test_generation_stops_when_the_receiver_has_enough),
+        cmocka_unit_test(test_generation_reads_a_prompt_for_its_logits),
         cmocka_unit_test(test_generation_gives_the_same_text_alone_and_in_a_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
