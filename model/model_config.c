@@ -1,7 +1,10 @@
 #include "model/model_config.h"
 
+#include <float.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "model/json_text.h"
 
 /* Not to be taken from elsewhere when a configuration is written: we set these, or leave them out for a reason. */
 static const char *const our_keys[] = {
@@ -114,7 +117,7 @@ json_t *model_config_parse(struct model_config *config, const char *text, size_t
 {
     json_error_t problem;
     json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES, &problem);
-    if (!json && json_error_code(&problem) == json_error_out_of_memory) {
+    if (!json && problem.text[0] == '\0') {
         out_of_memory(err);
     } else if (!json) {
         error_set(err, ERROR_CORRUPT, "%s:%d:%d: not JSON: %s", place, problem.line, problem.column, problem.text);
@@ -209,13 +212,12 @@ char *model_config_print(const struct model_config *config, const struct vocabul
     json_t *json = json_object();
     if (json && put_fields(json, config, vocabulary) &&
         (!training || put(json, "training", json_deep_copy(training))) && (!extra || put_extra(json, extra)))
-        text = json_dumps(json, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+        text = json_text_print(json, JSON_INDENT(2) | JSON_REAL_PRECISION(DBL_DIG), n, err);
     json_decref(json);
     if (!text) {
         out_of_memory(err);
         return NULL;
     }
-    *n = strlen(text);
     text[(*n)++] = '\n'; /* in the place of the NUL: a text file ends its last line */
     return text;
 }

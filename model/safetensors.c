@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "model/json_text.h"
 
 #define LENGTH_SIZE  8
 #define METADATA_KEY "__metadata__"
@@ -124,9 +125,10 @@ static bool read_entry(struct safetensors_entry *entry, const json_t *value, con
 static bool read_metadata(struct safetensors *file, const json_t *value, struct error *err)
 {
     if (!is_object_of_strings(value)) return error_set(err, ERROR_CORRUPT, METADATA_KEY " is not an object of strings");
-    char *text = json_dumps(value, JSON_COMPACT);
-    if (!text) return out_of_memory(err);
-    file->metadata = arena_copy_text(&file->arena, text, strlen(text), err);
+    size_t n;
+    char *text = json_text_print(value, JSON_COMPACT, &n, err);
+    if (!text) return false;
+    file->metadata = arena_copy_text(&file->arena, text, n, err);
     free(text);
     return file->metadata != NULL;
 }
@@ -364,9 +366,9 @@ struct header {
 
 static bool print_header(struct header *header, const json_t *json, struct arena *arena, struct error *err)
 {
-    char *text = json_dumps(json, JSON_COMPACT);
-    if (!text) return out_of_memory(err);
-    size_t n = strlen(text);
+    size_t n;
+    char *text = json_text_print(json, JSON_COMPACT, &n, err);
+    if (!text) return false;
     header->length = size_round_up(n, LENGTH_SIZE);
     if (header->length > SAFETENSORS_MAX_HEADER)
         error_set(err, ERROR_TOO_LARGE, "a header of %zu bytes is more than the limit of %zu", n,

@@ -1,15 +1,9 @@
 /* model/network: the tensors of every architecture, their places and pointers, and how they start. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "model/network.h"
+#include "tests/unit/support.h"
 
 static struct architecture make_architecture(enum cell_kind cell, uint32_t layers, uint32_t H, uint32_t E, uint32_t V)
 {
@@ -282,6 +276,21 @@ static void test_network_finds_the_first_value_that_is_not_finite(void **state)
     network_close(&n);
 }
 
+static bool open_and_initialise(void *context, struct error *err)
+{
+    struct network n;
+    bool ok = network_open(&n, context, err) && network_initialise(&n, 1, err);
+    network_close(&n);
+    return ok;
+}
+
+static void test_network_survives_each_failing_allocation(void **state)
+{
+    (void)state;
+    struct architecture a = make_architecture(CELL_LSTM, 2, 4, 0, 3);
+    assert_survives_failing_allocations(open_and_initialise, &a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +307,7 @@ int main(void)
         cmocka_unit_test(test_initialise_scales_follow_their_formulas),
         cmocka_unit_test(test_initialise_opens_the_forget_gate_alone),
         cmocka_unit_test(test_network_finds_the_first_value_that_is_not_finite),
+        cmocka_unit_test(test_network_survives_each_failing_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

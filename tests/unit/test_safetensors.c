@@ -1,17 +1,13 @@
 /* model/safetensors: what is written is read back bit for bit, and every malformed file is refused with its reason. */
+#include <jansson.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "model/rng.h"
 #include "model/safetensors.h"
+#include "tests/unit/support.h"
 
 /* A file of this header and data_size bytes 0, 1, 2, ... in a block of exactly its size, so that a sanitizer sees
  * any read beyond it. */
@@ -366,29 +362,68 @@ static void test_safetensors_does_not_write_what_it_would_refuse(void **state)
 static void test_safetensors_maps_a_file_and_names_it_in_errors(void **state)
 {
     (void)state;
-    char path[] = "/tmp/lstmd-safetensors-XXXXXX";
-    int descriptor = mkstemp(path);
-    assert_true(descriptor >= 0);
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "file.safetensors");
     size_t size;
     unsigned char *bytes = file_of(VALID, 8, &size);
-    assert_int_equal(write(descriptor, bytes, size), size);
+    write_file(path, bytes, size);
     struct safetensors file;
     struct error err = {0};
     assert_true(safetensors_open(&file, path, &err));
     assert_int_equal(file.count, 1);
     safetensors_close(&file);
     safetensors_close(&file);
-    assert_int_equal(ftruncate(descriptor, (off_t)size - 1), 0);
+    assert_int_equal(truncate(path, (off_t)size - 1), 0);
     assert_false(safetensors_open(&file, path, &err));
     assert_ptr_equal(strstr(err.message, path), err.message);
     assert_non_null(strstr(err.message, "go beyond the file"));
-    close(descriptor);
-    unlink(path);
     error_clear(&err);
-    assert_false(safetensors_open(&file, path, &err));
+    assert_false(safetensors_open(&file, in_dir(directory, "none"), &err));
     assert_int_equal(err.code, ERROR_NOT_FOUND);
     safetensors_close(&file);
     free(bytes);
+    temp_dir_remove(directory);
+}
+
+static bool serialise_sample(void *context, struct error *err)
+{
+    const struct sample *sample = context;
+    unsigned char *bytes;
+    size_t size;
+    bool ok = safetensors_serialise(sample->entries, 4, NULL, &bytes, &size, err);
+    free(bytes);
+    return ok;
+}
+
+static bool open_sample(void *context, struct error *err)
+{
+    struct safetensors file;
+    const char *path = context;
+    if (!safetensors_open(&file, path, err)) return false;
+    safetensors_close(&file);
+    return true;
+}
+
+static void test_safetensors_survives_each_failing_allocation(void **state)
+{
+    (void)state;
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "sample.safetensors");
+    struct sample sample;
+    fill_sample(&sample);
+    unsigned char *bytes;
+    size_t size;
+    assert_true(safetensors_serialise(sample.entries, 4, "{\"a\":\"b\"}", &bytes, &size, NULL));
+    write_file(path, bytes, size);
+    free(bytes);
+    assert_survives_failing_allocations(open_sample, (void *)path);
+    json_malloc_t allocate;
+    json_free_t release;
+    json_get_alloc_funcs(&allocate, &release);
+    json_set_alloc_funcs(malloc, free); /* those of this program: jansson's allocations fail, too */
+    assert_survives_failing_allocations(serialise_sample, &sample);
+    json_set_alloc_funcs(allocate, release);
+    temp_dir_remove(directory);
 }
 
 int main(void)
@@ -405,6 +440,7 @@ int main(void)
         cmocka_unit_test(test_safetensors_writes_a_file_without_tensors),
         cmocka_unit_test(test_safetensors_does_not_write_what_it_would_refuse),
         cmocka_unit_test(test_safetensors_maps_a_file_and_names_it_in_errors),
+        cmocka_unit_test(test_safetensors_survives_each_failing_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
