@@ -26,7 +26,7 @@ static bool parse_json(struct reading *reading, const char *json, size_t n, stru
     json_error_t cause;
     reading->root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &cause);
     if (!reading->root) {
-        if (json_error_code(&cause) == json_error_out_of_memory) return error_set_no_memory(err, n, "a vocabulary");
+        if (cause.text[0] == '\0') return error_set_no_memory(err, n, "a vocabulary"); /* what jansson says then */
         return error_set(err, ERROR_CORRUPT, "%s:%d:%d: not JSON: %s", reading->place, cause.line, cause.column,
                          cause.text);
     }

@@ -1,15 +1,11 @@
 #include "model/corpus.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include <cmocka.h>
+#include "tests/unit/support.h"
 
 /* ---- helpers ---- */
 
@@ -387,37 +383,64 @@ static void test_corpus_jsonl_errors_name_the_line(void **state)
 static void test_corpus_loads_a_file(void **state)
 {
     (void)state;
-    char path[] = "/tmp/lstmd-corpus-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, "one\ntwo\n", 8), 8);
-    close(fd);
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "corpus.txt");
     struct corpus corpus;
     struct corpus_options options = lines();
+    write_text(path, "one\ntwo\n");
     assert_true(corpus_load(&corpus, path, &options, NULL));
-    unlink(path);
     assert_document(&corpus, 1, "two", NULL);
     corpus_close(&corpus);
-    struct error err = {0};
-    assert_false(corpus_load(&corpus, path, &options, &err));
-    assert_int_equal(err.code, ERROR_NOT_FOUND);
-    assert_non_null(strstr(err.message, path));
-    corpus_close(&corpus);
+    temp_dir_remove(directory);
 }
 
-static void test_corpus_refuses_an_empty_file(void **state)
+static void assert_file_refused(const char *path, enum error_code code)
 {
-    (void)state;
-    char path[] = "/tmp/lstmd-corpus-XXXXXX";
-    int fd = mkstemp(path);
-    assert_true(fd >= 0);
-    close(fd);
     struct corpus corpus;
     struct error err = {0};
     assert_false(corpus_load(&corpus, path, &automatic, &err));
-    assert_int_equal(err.code, ERROR_INVALID);
+    assert_int_equal(err.code, code);
+    assert_memory_equal(err.message, path, strlen(path));
     corpus_close(&corpus);
-    unlink(path);
+}
+
+static void test_corpus_refuses_a_missing_and_an_empty_file(void **state)
+{
+    (void)state;
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "corpus.txt");
+    assert_file_refused(path, ERROR_NOT_FOUND);
+    write_text(path, "");
+    assert_file_refused(path, ERROR_INVALID);
+    assert_file_refused(directory, ERROR_INVALID);
+    temp_dir_remove(directory);
+}
+
+struct source {
+    const char *name, *text;
+    struct corpus_options options;
+};
+
+static bool load_source(void *context, struct error *err)
+{
+    const struct source *source = context;
+    struct corpus corpus;
+    bool ok = corpus_load_memory(&corpus, source->name, source->text, strlen(source->text), &source->options, err);
+    corpus_close(&corpus);
+    return ok;
+}
+
+static void test_corpus_survives_every_failing_allocation(void **state)
+{
+    (void)state;
+    struct source sources[] = {
+        {"a.txt", "one\ntwo\n", automatic},
+        {"a.txt", "1\n2\n3\n4\n5\n6\n7\n8\n9\na\nb\nc\nd\ne\nf\ng\nh\ni\nj\n", lines()},
+        {"a.csv", table, csv("title,description", "label")},
+        {"a.jsonl", "{\"text\":\"x\",\"l\":\"a\"}\n{\"text\":\"y\",\"l\":1}\n", jsonl(NULL, "l")},
+    };
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+        assert_survives_failing_allocations(load_source, &sources[i]);
 }
 
 /* The path of a shared data file, or NULL (said aloud) where it is not there. */
@@ -480,7 +503,8 @@ int main(void)
         cmocka_unit_test(test_corpus_jsonl_reads_a_field_and_a_label),
         cmocka_unit_test(test_corpus_jsonl_errors_name_the_line),
         cmocka_unit_test(test_corpus_loads_a_file),
-        cmocka_unit_test(test_corpus_refuses_an_empty_file),
+        cmocka_unit_test(test_corpus_refuses_a_missing_and_an_empty_file),
+        cmocka_unit_test(test_corpus_survives_every_failing_allocation),
         cmocka_unit_test(test_corpus_reads_ag_news),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

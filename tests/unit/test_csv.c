@@ -1,14 +1,10 @@
 #include "model/csv.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/support.h"
 
 static struct csv_reader reader_of(const char *text, size_t n)
 {

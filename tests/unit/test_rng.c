@@ -1,13 +1,8 @@
 #include "model/rng.h"
 
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/support.h"
 
 /* The first outputs of the authors' xoshiro256plusplus.c from state {1, 2, 3, 4}. */
 static void test_rng_matches_published_generator(void **state)

@@ -1,14 +1,11 @@
 #include "model/vocabulary.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
+#include "tests/unit/support.h"
 
 /* ---- helpers ---- */
 
@@ -665,6 +662,85 @@ static void test_vocabulary_json_refuses_what_is_wrong_and_names_it(void **state
     }
 }
 
+/* ---- memory ---- */
+
+static bool build_write_read_encode(void *context, struct error *err)
+{
+    const struct vocabulary_options *options = context;
+    static const char text[] =
+        "One two Three four é 中 😀 1 2 3 4 5 6 7 8 9 a b c d e f g h i j k l m n o p q r s t u v w x y z "
+        "0a 1b 2c 3d 4e 5f 6g 7h 8i 9j Aa Bb Cc Dd Ee Ff Gg Hh Ii Jj Kk Ll Mm Nn Oo Pp Qq Rr Ss Tt Uu";
+    struct token_list ids = {0};
+    struct unknown_list unknown = {0};
+    struct vocabulary *first = NULL, *second = NULL;
+    char *json = NULL;
+    size_t n;
+    struct vocabulary_builder *builder = vocabulary_builder_new(options, err);
+    bool ok = builder && vocabulary_builder_add(builder, text, sizeof text - 1, err) &&
+              vocabulary_builder_add_label(builder, "label", err);
+    if (ok)
+        ok = (first = vocabulary_builder_finish(builder, err)) && (json = vocabulary_to_json(first, &n, err)) &&
+             (second = vocabulary_from_json(json, n, "v", err)) &&
+             vocabulary_encode(second, text, sizeof text - 1, &ids, NULL, 0, err) &&
+             vocabulary_encode(second, "ß ?", 4, &ids, &unknown, 9, err);
+    else
+        vocabulary_builder_free(builder);
+    token_list_free(&ids);
+    unknown_list_free(&unknown);
+    free(json);
+    vocabulary_free(first);
+    vocabulary_free(second);
+    return ok;
+}
+
+static void test_vocabulary_survives_every_failing_allocation(void **state)
+{
+    (void)state;
+    for (int level = 0; level < 3; level++) {
+        struct vocabulary_options options = {.level = (enum token_level)level, .lower = level == TOKEN_LEVEL_WORD};
+        assert_survives_failing_allocations(build_write_read_encode, &options);
+    }
+}
+
+static size_t json_countdown; /* of jansson's allocations, until the one that fails; 0: none */
+
+static void *json_malloc(size_t size)
+{
+    return json_countdown > 0 && --json_countdown == 0 ? NULL : malloc(size);
+}
+
+/* jansson does not always say that memory ran out, so any error will do for reading. */
+static void test_vocabulary_survives_failures_inside_jansson(void **state)
+{
+    (void)state;
+    struct vocabulary *v = build_labelled(), *copy = NULL;
+    char *json = to_json(v);
+    json_set_alloc_funcs(json_malloc, free);
+    for (size_t n = 1;; n++) {
+        struct error err = {0};
+        json_countdown = n;
+        size_t size;
+        char *again = vocabulary_to_json(v, &size, &err);
+        if (again) {
+            assert_string_equal(again, json);
+            free(again);
+            break;
+        }
+        assert_int_equal(err.code, ERROR_NO_MEMORY);
+    }
+    for (size_t n = 1; !copy; n++) {
+        struct error err = {0};
+        json_countdown = n;
+        copy = vocabulary_from_json(json, strlen(json), "v", &err);
+        assert_int_equal(err.code == ERROR_NONE, copy != NULL);
+    }
+    json_countdown = 0;
+    json_set_alloc_funcs(malloc, free);
+    vocabulary_free(copy);
+    vocabulary_free(v);
+    free(json);
+}
+
 static void test_token_list_grows_and_refuses_the_impossible(void **state)
 {
     (void)state;
@@ -720,6 +796,8 @@ int main(void)
         cmocka_unit_test(test_vocabulary_json_round_trip_keeps_labels_and_lower),
         cmocka_unit_test(test_vocabulary_json_takes_imported_vocabularies),
         cmocka_unit_test(test_vocabulary_json_refuses_what_is_wrong_and_names_it),
+        cmocka_unit_test(test_vocabulary_survives_every_failing_allocation),
+        cmocka_unit_test(test_vocabulary_survives_failures_inside_jansson),
         cmocka_unit_test(test_token_list_grows_and_refuses_the_impossible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
