@@ -103,6 +103,9 @@ $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
 $(BUILD)/model/kernels_avx2.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2)
 $(BUILD)/model/kernels_avx512.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx512)
 
+# What the program serves as it is in the repository is part of that object (.incbin).
+$(BUILD)/server/embedded.o: openapi.yaml $(wildcard server/web/*)
+
 # The version is known to one object; a new commit compiles that object and links.
 $(BUILD)/base/version.o: ALL_CPPFLAGS += -DLSTMD_VERSION='"$(word 1,$(shell cat $(BUILD)/version))"' \
     -DLSTMD_REVISION='"$(word 2,$(shell cat $(BUILD)/version))"'

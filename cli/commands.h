@@ -7,6 +7,8 @@
 #define LSTMD_CLI_COMMANDS_H
 
 int cmd_config(int argc, char **argv);
+int cmd_healthcheck(int argc, char **argv);
+int cmd_serve(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 
 #endif

@@ -15,6 +15,8 @@ static const struct command {
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
+    {"healthcheck", "asks a running daemon whether it is ready", cmd_healthcheck},
+    {"serve", "serves a model over HTTP", cmd_serve},
     {"train", "trains a model on a text", cmd_train},
 };
 

@@ -1,0 +1,115 @@
+/* lstmd serve: the daemon. Reads as its life: configuration, signals, serving, draining, the end. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "config/config.h"
+#include "server/daemon.h"
+
+struct flags {
+    const char *config, *model;
+    struct option_list set;
+};
+
+static const struct option rows[] = {
+    {"config", OPTION_TEXT, offsetof(struct flags, config), NULL, 1, 4095, NULL, NULL,
+     "YAML file; without it, the one that LSTMD_CONFIG names."},
+    {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL,
+     "Model directory, the same as --set model.path=DIR."},
+    {"set", OPTION_LIST, offsetof(struct flags, set), NULL, 0, 0, NULL, NULL,
+     "key=value, wins over the file and the environment; may be repeated."},
+};
+
+static const struct command_line line = {
+    .usage = "lstmd serve [--config FILE] [--model DIR] [--set KEY=VALUE]...",
+    .description =
+        "Serves a model over HTTP. SIGTERM and Ctrl-C let running requests finish; a second one ends at once.",
+    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .reference = &config_table,
+};
+
+/* Signals are blocked before any thread starts, so that only the descriptor gets them. */
+static int open_signals(struct error *err)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    int fd = signalfd(-1, &set, SFD_CLOEXEC);
+    if (fd < 0) error_set_errno(err, errno, "cannot wait for signals");
+    return fd;
+}
+
+/* Waits for a signal, or until `deadline_ns` (0: none), or until `idle_fd` (-1: none) is readable. True: a signal. */
+static bool wait_for_signal(int signals, int idle_fd, uint64_t deadline_ns)
+{
+    int timeout = -1;
+    if (deadline_ns) {
+        const uint64_t now = clock_monotonic_ns();
+        timeout = now < deadline_ns ? (int)((deadline_ns - now) / 1000000) + 1 : 0;
+    }
+    struct pollfd wait[2] = {{.fd = signals, .events = POLLIN}, {.fd = idle_fd, .events = POLLIN}};
+    if (poll(wait, 2, timeout) <= 0) return false;
+    eventfd_t count;
+    if (wait[1].revents) eventfd_read(idle_fd, &count);
+    struct signalfd_siginfo info;
+    return wait[0].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info;
+}
+
+/* Lets running requests finish. False where a second signal ended that. */
+static bool drain(struct daemon *daemon, int signals)
+{
+    const double seconds = daemon->config->drain_seconds;
+    const uint64_t deadline = clock_monotonic_ns() + (uint64_t)(seconds * 1e9);
+    daemon_drain(daemon);
+    log_event(LOG_INFO, "draining", LOG_INTEGER("requests", http_server_open_requests(daemon->http)),
+              LOG_REAL("seconds", seconds));
+    while (http_server_open_requests(daemon->http) > 0 && clock_monotonic_ns() < deadline)
+        if (wait_for_signal(signals, http_server_idle_fd(daemon->http), deadline)) return false;
+    return true;
+}
+
+static int serve(const struct config *config, struct error *err)
+{
+    int exit_code = 1;
+    int signals = open_signals(err);
+    struct daemon daemon = {0};
+    if (signals >= 0 && daemon_open(&daemon, config, err)) {
+        while (!wait_for_signal(signals, -1, 0)) continue;
+        exit_code = drain(&daemon, signals) ? 0 : 1;
+    }
+    daemon_close(&daemon);
+    if (signals >= 0) close(signals);
+    return exit_code;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    struct arena arena = {0};
+    struct flags flags;
+    struct config config = {0};
+    struct error err = {0};
+    int exit_code;
+    if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
+        bool good = config_load(&config, flags.config, environ, flags.set.items, flags.set.count, &err);
+        if (good && flags.model) config.model_path = flags.model;
+        if (good) {
+            log_configure((enum log_level)config.log_level, (enum log_format)config.log_format);
+            exit_code = serve(&config, &err);
+            if (!err.code) log_event(LOG_INFO, "stopped", LOG_INTEGER("code", exit_code));
+        }
+        if (err.code) exit_code = command_fail(&err);
+    }
+    config_close(&config);
+    arena_free(&arena);
+    return exit_code;
+}

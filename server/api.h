@@ -1,0 +1,19 @@
+/* The resources of the HTTP API: each handler is a thin translation between requests and calls of model/ and server/.
+ * openapi.yaml describes them in full. The context of every handler is the struct daemon.
+ */
+#ifndef LSTMD_SERVER_API_H
+#define LSTMD_SERVER_API_H
+
+#include <stddef.h>
+
+#include "server/http.h"
+
+extern const struct http_route api_routes[];
+extern const size_t api_route_count;
+
+http_handler api_generate_post, api_generate_get; /* api_generate.c */
+http_handler api_models, api_model;               /* api_models.c */
+http_handler api_healthz, api_readyz;             /* api_health.c */
+http_handler api_file;                            /* api_files.c: the page and openapi.yaml, embedded */
+
+#endif

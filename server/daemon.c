@@ -1,0 +1,74 @@
+#include "server/daemon.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/version.h"
+#include "server/api.h"
+
+#define LAST_ANSWERS_NS (UINT64_C(1000) * 1000 * 1000) /* how long the last answers may take to be sent */
+
+static bool load_model(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->config;
+    const struct kernels *kernels = kernels_select(config->kernel);
+    if (!kernels)
+        return error_set(err, ERROR_INVALID, "engine.kernel: this machine cannot run \"%s\"; it can run %s",
+                         config->kernel, kernels_names());
+    return registry_open(&daemon->registry, config->model_path, kernels, err);
+}
+
+bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
+{
+    const uint64_t begun = clock_monotonic_ns();
+    *daemon = (struct daemon){.config = config};
+    if (!load_model(daemon, err)) return false;
+    daemon->engine = engine_new(&daemon->registry.stepper, (size_t)config->max_batch, (size_t)config->queue, err);
+    if (!daemon->engine) return false;
+    const struct http_options options = {
+        .listen = config->listen,
+        .port = (uint16_t)config->port,
+        .max_body = (size_t)config->max_body,
+        .max_connections = (size_t)config->max_connections,
+        .idle_timeout = config->idle_timeout,
+        .routes = api_routes,
+        .route_count = api_route_count,
+        .context = daemon,
+    };
+    daemon->http = http_server_new(&options, err);
+    if (!daemon->http) return false;
+    log_event(LOG_INFO, "listening", LOG_TEXT("address", http_server_address(daemon->http)),
+              LOG_INTEGER("port", http_server_port(daemon->http)), LOG_TEXT("model", daemon->registry.model.name),
+              LOG_TEXT("kernel", daemon->registry.stepper.kernels->name), LOG_TEXT("version", version_full),
+              LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
+    return true;
+}
+
+void daemon_drain(struct daemon *daemon)
+{
+    atomic_store(&daemon->draining, true);
+    http_server_drain(daemon->http);
+}
+
+/* Gives answers that are ready the time to be sent. */
+static void wait_for_answers(struct http_server *http)
+{
+    const uint64_t end = clock_monotonic_ns() + LAST_ANSWERS_NS;
+    for (uint64_t now; http_server_open_requests(http) > 0 && (now = clock_monotonic_ns()) < end;) {
+        struct pollfd idle = {.fd = http_server_idle_fd(http), .events = POLLIN};
+        eventfd_t count;
+        if (poll(&idle, 1, (int)((end - now) / 1000000) + 1) > 0) eventfd_read(idle.fd, &count);
+    }
+}
+
+void daemon_close(struct daemon *daemon)
+{
+    if (daemon->http) daemon_drain(daemon);
+    if (daemon->engine) engine_stop(daemon->engine);
+    if (daemon->http) wait_for_answers(daemon->http);
+    http_server_free(daemon->http);
+    engine_free(daemon->engine);
+    registry_close(&daemon->registry);
+}

@@ -1,0 +1,35 @@
+/* The daemon: one served model, its engine, the HTTP server in front, and the order in which they start and stop.
+ *
+ * Life cycle: daemon_open() serves; daemon_drain() refuses new generations while running ones go on; daemon_close()
+ * ends what is left. Lock order: none of the parts calls another one while it holds a lock.
+ */
+#ifndef LSTMD_SERVER_DAEMON_H
+#define LSTMD_SERVER_DAEMON_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "config/config.h"
+#include "server/engine.h"
+#include "server/http.h"
+#include "server/registry.h"
+
+struct daemon {
+    const struct config *config;
+    struct registry registry;
+    struct engine *engine;
+    struct http_server *http;
+    atomic_bool draining;
+};
+
+/* Loads the model, starts the engine, listens. config: borrowed. Close with daemon_close(), also after a failure. */
+bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err);
+
+/* /readyz answers 503 and new generations are refused from now on. Any thread. */
+void daemon_drain(struct daemon *daemon);
+
+/* Ends running generations (their clients get 503), then everything else. */
+void daemon_close(struct daemon *daemon);
+
+#endif

@@ -1,0 +1,56 @@
+/* The fields of a request: one table row per field drives the JSON body, the query parameters, the bounds and the error
+ * messages. A table describes the members of one struct, which holds the defaults before it is read.
+ *
+ * Every field that is wrong is added to the problem; the member of a wrong field keeps its default, so that the caller
+ * can go on looking for further errors. Pure functions, thread-safe.
+ */
+#ifndef LSTMD_SERVER_FIELDS_H
+#define LSTMD_SERVER_FIELDS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/problem.h"
+#include "server/query.h"
+
+#define FIELDS_MAX_INTEGER 9007199254740991.0 /* 2^53 - 1: what every JSON implementation keeps exactly */
+
+enum field_type {
+    FIELD_TEXT,    /* struct field_text; valid UTF-8, may hold NUL bytes */
+    FIELD_INTEGER, /* uint64_t, at most 2^53 - 1 */
+    FIELD_REAL,    /* double, finite */
+    FIELD_CHOICE,  /* int: index into choices */
+};
+
+struct field_text {
+    const char *data; /* borrowed from the JSON document or the query; NULL: not given */
+    size_t size;
+};
+
+struct field {
+    const char *name;
+    enum field_type type;
+    size_t offset;              /* of the member */
+    double minimum, maximum;    /* INTEGER, REAL: inclusive */
+    const char *const *choices; /* CHOICE: NULL-terminated */
+};
+
+struct field_table {
+    const struct field *fields;
+    size_t count; /* at most 64 */
+};
+
+/* Parses a body that must be a JSON object. A key that is there twice is added to the problem as a wrong field. Returns
+ * NULL with 400 and the byte position where it is not JSON, 422 where it is not an object. Caller owns the result. */
+json_t *fields_parse_body(const char *body, size_t size, struct problem *problem);
+
+/* Reads members of an object, or parameters of a query. *given (NULL allowed) gets bit i for the row i that was there,
+ * right or wrong. Returns whether all was well. */
+bool fields_read_json(const struct field_table *table, void *target, const json_t *object, uint64_t *given,
+                      struct problem *problem);
+bool fields_read_query(const struct field_table *table, void *target, const struct query *query, uint64_t *given,
+                       struct problem *problem);
+
+#endif

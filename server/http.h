@@ -1,0 +1,118 @@
+/* HTTP/1.1 over libmicrohttpd: listening, routing, bodies and their limits, request ids, problem+json, the access log.
+ * The only file that knows the library is http.c; handlers see requests and replies.
+ *
+ * One thread of the library serves all connections by epoll. It never waits and never computes: a handler that needs
+ * the engine suspends its request and returns HTTP_LATER; whoever has the result calls http_request_resume(), and the
+ * HTTP thread makes the reply from it. Requests with a large body are handled by a worker thread from the start, since
+ * merely parsing them would keep the others waiting.
+ *
+ * Life cycle of a request: handler -> (suspended -> resumed) -> reply -> access log -> release. Between a suspend and
+ * the resume the request belongs to whoever will resume it; else to the thread that runs its handler.
+ */
+#ifndef LSTMD_SERVER_HTTP_H
+#define LSTMD_SERVER_HTTP_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "server/problem.h"
+#include "server/query.h"
+
+struct http_server;
+struct http_request;
+
+enum http_outcome {
+    HTTP_REPLIED, /* a reply was set */
+    HTTP_LATER,   /* the request was suspended; it may be gone by now */
+};
+
+/* Runs in the HTTP thread, or in the worker where the body is large; several may run at the same time. */
+typedef enum http_outcome http_handler(struct http_request *request, void *context);
+
+struct http_route {
+    const char *method;  /* GET also serves HEAD */
+    const char *pattern; /* "/models/{name}" (server/query.h) */
+    http_handler *handler;
+};
+
+struct http_options {
+    const char *listen; /* IPv4 or IPv6 address */
+    uint16_t port;      /* 0: a free one */
+    size_t max_body, max_connections;
+    double idle_timeout; /* seconds; 0: none */
+    const struct http_route *routes;
+    size_t route_count;
+    void *context; /* for handlers */
+};
+
+/* Binds, listens and starts serving. What `options` points to is borrowed for the server's life. */
+struct http_server *http_server_new(const struct http_options *options, struct error *err);
+
+/* Where it listens, as text ("127.0.0.1", "::1") and number. */
+const char *http_server_address(const struct http_server *server);
+uint16_t http_server_port(const struct http_server *server);
+
+/* Requests whose handler has begun and whose reply is not sent. Any thread. */
+size_t http_server_open_requests(struct http_server *server);
+
+/* A descriptor that becomes readable (8 bytes, eventfd) each time the number of open requests falls to zero. */
+int http_server_idle_fd(const struct http_server *server);
+
+/* Every reply from now on closes its connection. Any thread. */
+void http_server_drain(struct http_server *server);
+
+/* Closes all connections and ends the threads; no request may be suspended. NULL allowed. */
+void http_server_free(struct http_server *server);
+
+/* --- The request --- */
+
+const char *http_request_id(const struct http_request *request);
+const char *http_request_path(const struct http_request *request); /* as it came, percent signs and all */
+const char *http_request_body(const struct http_request *request, size_t *size);
+const struct query *http_request_query(const struct http_request *request);
+const char *http_request_parameter(const struct http_request *request); /* the text of {name}; "" for none */
+
+/* `release(context)` is called when the request is over, in the HTTP thread. One per request. */
+void http_request_on_release(struct http_request *request, void (*release)(void *context), void *context);
+
+/* Adds a field to the request's line in the access log (8 at most; names and texts are borrowed until release). */
+void http_request_log(struct http_request *request, struct log_field field);
+
+/* --- Replies: exactly one per request --- */
+
+enum http_ownership {
+    HTTP_BORROWED /* lives as long as the server */,
+    HTTP_TAKEN /* malloc'ed; freed by the server */
+};
+
+void http_reply(struct http_request *request, int status, const char *content_type, const char *body, size_t size,
+                enum http_ownership ownership);
+/* Consumes the reference; NULL means that memory is out. */
+void http_reply_json(struct http_request *request, int status, json_t *json);
+void http_reply_problem(struct http_request *request, const struct problem *problem);
+/* Closes the connection without an answer: the client has left. */
+void http_reply_nothing(struct http_request *request);
+/* Adds a header to the reply (8 at most; both texts are borrowed until release). */
+void http_reply_header(struct http_request *request, const char *name, const char *value);
+
+/* --- Waiting --- */
+
+struct http_waiter {
+    /* The HTTP thread, after http_request_resume() where no reply was set before: must set one. */
+    void (*resumed)(struct http_request *request, void *context);
+    /* Another thread, before http_request_resume() was called: the client closed its connection (or its sending half;
+     * the two look the same). May only set flags. */
+    void (*gone)(void *context);
+    void *context;
+};
+
+/* Stops all work on the connection. Call it before the request is given to whoever resumes it. */
+void http_request_suspend(struct http_request *request, const struct http_waiter *waiter);
+/* Any thread, exactly once for each suspend. The request must not be touched afterwards. */
+void http_request_resume(struct http_request *request);
+
+#endif
