@@ -87,7 +87,8 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(OPTIMISE_FILE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Unit tests can make an allocation or a system call of ours fail: tests/unit/support.c stands between.
-WRAPPED := malloc calloc realloc posix_memalign aligned_alloc strdup strndup fsync renameat2
+WRAPPED := malloc calloc realloc posix_memalign aligned_alloc strdup strndup \
+    open write fsync mkdir rename renameat2 unlink unlinkat rmdir
 $(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HELPERS)) $(BUILD)/libcli.a \
     $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)

@@ -2,7 +2,11 @@
  *
  * Publishing means: written aside (same directory, so the same file system), fsynced, renamed into place, directory
  * fsynced. A reader sees the old content or the new, never a part. After any failure the old content is intact and
- * the aside file is removed. Errors name the path.
+ * the aside file is removed; after one of the very last fsync, of the directory, the new content is in place and it is
+ * unknown whether it would survive a loss of power. What a killed process leaves aside is harmless, and the next that
+ * publishes to the same path removes it. Where the path is a symbolic link, what it leads to is replaced.
+ * Errors name the path; ERROR_NO_SPACE: disk full, quota, or limit of file size (a process that wants this instead of a
+ * signal ignores SIGXFSZ, as main() does); ERROR_CONFLICT: something of another kind stands there.
  */
 #ifndef LSTMD_BASE_FILE_H
 #define LSTMD_BASE_FILE_H
@@ -21,20 +25,25 @@ struct file_map {
     size_t size;
 };
 
-/* Maps a regular file read-only. */
+/* Maps a regular file read-only. Somebody who truncates the file while it is mapped ends the process (SIGBUS);
+ * published files are replaced and never truncated. */
 bool file_map_open(struct file_map *map, const char *path, struct error *err);
 void file_map_close(struct file_map *map);
 
 /* Publishes one file. Mode 0644 less the umask. */
 bool file_publish(const char *path, const void *data, size_t size, struct error *err);
 
-/* Publishes a directory of flat files: begin makes an empty directory aside ("<path>.tmp-XXXXXX"), the caller writes
- * files into it, commit makes it `path` (atomically exchanged with an older directory of that name, which is then
- * removed), abort removes it. Exactly one of commit and abort follows a successful begin; a failed commit has aborted.
+/* Publishes a directory of flat files: begin makes an empty directory aside ("<path>.tmp-" and 12 digits), the caller
+ * writes files into it, commit makes it `path` (atomically exchanged with an older directory of that name, which is
+ * then removed), abort removes it. A directory that holds other directories is not replaced (ERROR_CONFLICT). Where the
+ * file system cannot exchange two names, the path is absent for a moment, and a crash just then leaves the old content
+ * as
+ * "<path>.old-...". Exactly one of commit and abort follows a successful begin; a failed commit has aborted.
  * Parent directories must exist. */
 struct directory_publish {
     char *path;
     char *aside;
+    int lock; /* tells other processes that aside is in use */
 };
 bool directory_publish_begin(struct directory_publish *publish, const char *path, struct error *err);
 /* Writes and fsyncs publish->aside/name. */

@@ -1,4 +1,9 @@
-/* The publishing half of base/file.h. */
+/* The publishing half of base/file.h.
+ *
+ * What a killed process leaves aside is removed by the next that publishes to the same path. An aside is in use while
+ * its maker holds a lock on it, which the kernel drops when the process ends; a maker whose new aside was taken for a
+ * leftover in the moment before it was locked sees that and makes another.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,20 +34,39 @@ static void make_aside_name(char *out, const char *path)
     sprintf(out, "%s" SUFFIX_FORMAT, path, mixed >> 16);
 }
 
-/* Makes `aside` (room for path and suffix) as a file or directory that was not there. Returns false with errno. */
-static bool make_aside(char *aside, const char *path, int *file)
+/* Locks what has just been made as `aside`. False where somebody took it for a leftover. A file system without locks
+ * is one on which nobody finds leftovers. */
+static bool lock_aside(int fd, const char *aside)
+{
+    struct stat held, named;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
+    return fstat(fd, &held) == 0 && stat(aside, &named) == 0 && held.st_ino == named.st_ino;
+}
+
+static int make_aside_directory(const char *aside)
+{
+    if (mkdir(aside, 0777) != 0) return -1;
+    int fd = open(aside, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int saved = errno == ENOENT ? EEXIST : errno; /* removed already: as good as a name that is taken */
+    if (fd < 0) rmdir(aside);
+    errno = saved;
+    return fd;
+}
+
+/* Makes `aside` (room for path and suffix) as an empty file or directory that was not there, and locks it. Returns the
+ * descriptor (of a file: for writing), or -1 with errno. */
+static int make_aside(char *aside, const char *path, mode_t type)
 {
     for (int i = 0; i < ATTEMPTS; i++) {
         make_aside_name(aside, path);
-        if (file) {
-            *file = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-            if (*file >= 0) return true;
-        } else if (mkdir(aside, 0777) == 0) {
-            return true;
-        }
-        if (errno != EEXIST) return false;
+        int fd =
+            type == S_IFDIR ? make_aside_directory(aside) : open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (fd >= 0 && lock_aside(fd, aside)) return fd;
+        if (fd < 0 && errno != EEXIST) return -1;
+        if (fd >= 0) close(fd);
     }
-    return false;
+    errno = EEXIST;
+    return -1;
 }
 
 static bool write_all(int fd, const char *data, size_t size)
@@ -57,16 +82,6 @@ static bool write_all(int fd, const char *data, size_t size)
     return true;
 }
 
-/* Writes, syncs and closes. On failure errno tells why. */
-static bool fill_file(int fd, const void *data, size_t size)
-{
-    bool done = write_all(fd, data, size) && fsync(fd) == 0;
-    int saved = errno;
-    if (close(fd) != 0 && done) return false;
-    errno = saved;
-    return done;
-}
-
 static bool sync_directory(const char *path, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -77,16 +92,79 @@ static bool sync_directory(const char *path, struct error *err)
     return done;
 }
 
-/* Syncs the directory in which the last component of the path stands. */
-static bool sync_parent(const char *path, struct error *err)
+/* The directory in which the last component of the path stands; free() it. NULL: out of memory. */
+static char *parent_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    if (!slash) return sync_directory(".", err);
-    char *parent = strndup(path, slash == path ? 1 : (size_t)(slash - path));
+    if (!slash) return strdup(".");
+    return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static bool sync_parent(const char *path, struct error *err)
+{
+    char *parent = parent_of(path);
     if (!parent) return error_set_no_memory(err, strlen(path), "a path");
     bool done = sync_directory(parent, err);
+    if (!done) error_add_context(err, "%s: is in place, but may not survive a loss of power", path);
     free(parent);
     return done;
+}
+
+/* Removes the files of a directory, and the directory if that was all. */
+static void remove_flat_directory(const char *path)
+{
+    DIR *directory = opendir(path);
+    if (!directory) return;
+    for (struct dirent *entry; (entry = readdir(directory));)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    closedir(directory);
+    rmdir(path);
+}
+
+static void remove_aside(const char *aside, mode_t type)
+{
+    if (type == S_IFDIR)
+        remove_flat_directory(aside);
+    else
+        unlink(aside);
+}
+
+static bool is_aside_name(const char *name, const char *target_name)
+{
+    size_t n = strlen(target_name);
+    if (strncmp(name, target_name, n) != 0 || strlen(name + n) != SUFFIX_LENGTH) return false;
+    return memcmp(name + n, ".tmp-", 5) == 0 && strspn(name + n + 5, "0123456789abcdef") == SUFFIX_LENGTH - 5;
+}
+
+static void remove_if_left_over(int parent, const char *parent_path, const char *name, mode_t type)
+{
+    struct stat info;
+    int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) return;
+    if (fstat(fd, &info) == 0 && (info.st_mode & S_IFMT) == type && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+        char *path = path_join(parent_path, name, NULL);
+        if (path) remove_aside(path, type);
+        free(path);
+    }
+    close(fd);
+}
+
+/* What cannot be removed is harmless. */
+static bool remove_leftovers(const char *target, mode_t type, struct error *err)
+{
+    const char *slash = strrchr(target, '/');
+    char *parent = parent_of(target);
+    if (!parent) return error_set_no_memory(err, strlen(target), "a path");
+    DIR *directory = opendir(parent);
+    if (directory) {
+        for (struct dirent *entry; (entry = readdir(directory));)
+            if (is_aside_name(entry->d_name, slash ? slash + 1 : target))
+                remove_if_left_over(dirfd(directory), parent, entry->d_name, type);
+        closedir(directory);
+    }
+    free(parent);
+    return true;
 }
 
 /* The path that is renamed to: without trailing slashes, and where it is a symbolic link, what the link leads to, so
@@ -122,10 +200,20 @@ static char *resolve_target(const char *path, mode_t type, struct error *err)
     return NULL;
 }
 
+/* Fills the file and gives it the name. The lock is held until then. On failure errno tells why. */
+static bool fill_and_rename(int fd, const char *aside, const char *target, const void *data, size_t size)
+{
+    bool done = write_all(fd, data, size) && fsync(fd) == 0 && rename(aside, target) == 0;
+    int saved = errno;
+    if (!done) unlink(aside);
+    close(fd);
+    errno = saved;
+    return done;
+}
+
 bool file_publish(const char *path, const void *data, size_t size, struct error *err)
 {
     bool done = false;
-    int fd = -1;
     char *target = resolve_target(path, S_IFREG, err), *aside = NULL;
     if (!target) return false;
     aside = malloc(strlen(target) + SUFFIX_LENGTH + 1);
@@ -133,30 +221,18 @@ bool file_publish(const char *path, const void *data, size_t size, struct error 
         error_set_no_memory(err, strlen(target), "a path");
         goto out;
     }
-    if (!make_aside(aside, target, &fd)) {
+    if (!remove_leftovers(target, S_IFREG, err)) goto out;
+    int fd = make_aside(aside, target, S_IFREG);
+    if (fd < 0)
         error_set_errno(err, errno, "%s: cannot create", path);
-        goto out;
-    }
-    if (!fill_file(fd, data, size) || rename(aside, target) != 0) {
+    else if (!fill_and_rename(fd, aside, target, data, size))
         error_set_errno(err, errno, "%s: cannot write", path);
-        unlink(aside);
-        goto out;
-    }
-    done = sync_parent(target, err);
+    else
+        done = sync_parent(target, err);
 out:
     free(aside);
     free(target);
     return done;
-}
-
-/* Removes a directory of files. What is not a file stays, and the directory with it. */
-static void remove_flat_directory(const char *path)
-{
-    DIR *directory = opendir(path);
-    if (!directory) return;
-    for (struct dirent *entry; (entry = readdir(directory));) unlinkat(dirfd(directory), entry->d_name, 0);
-    closedir(directory);
-    rmdir(path);
 }
 
 /* Replacing a directory deletes what is in it, so one that holds other directories is no output of ours. */
@@ -177,16 +253,18 @@ static bool check_flat(const char *path, struct error *err)
     return flat;
 }
 
-static void free_names(struct directory_publish *publish)
+/* Ends the publishing: nothing of it is held any more. */
+static void release(struct directory_publish *publish)
 {
+    if (publish->lock >= 0) close(publish->lock);
     free(publish->path);
     free(publish->aside);
-    *publish = (struct directory_publish){0};
+    *publish = (struct directory_publish){.lock = -1};
 }
 
 bool directory_publish_begin(struct directory_publish *publish, const char *path, struct error *err)
 {
-    *publish = (struct directory_publish){0};
+    *publish = (struct directory_publish){.lock = -1};
     publish->path = resolve_target(path, S_IFDIR, err);
     if (!publish->path || !check_flat(publish->path, err)) goto out;
     publish->aside = malloc(strlen(publish->path) + SUFFIX_LENGTH + 1);
@@ -194,10 +272,12 @@ bool directory_publish_begin(struct directory_publish *publish, const char *path
         error_set_no_memory(err, strlen(publish->path), "a path");
         goto out;
     }
-    if (make_aside(publish->aside, publish->path, NULL)) return true;
+    if (!remove_leftovers(publish->path, S_IFDIR, err)) goto out;
+    publish->lock = make_aside(publish->aside, publish->path, S_IFDIR);
+    if (publish->lock >= 0) return true;
     error_set_errno(err, errno, "%s: cannot create", path);
 out:
-    free_names(publish);
+    release(publish);
     return false;
 }
 
@@ -207,8 +287,9 @@ bool directory_publish_write(struct directory_publish *publish, const char *name
     char *path = path_join(publish->aside, name, err);
     if (!path) return false;
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    bool done = fd >= 0 && fill_file(fd, data, size);
+    bool done = fd >= 0 && write_all(fd, data, size) && fsync(fd) == 0;
     if (!done) error_set_errno(err, errno, "%s/%s: cannot write", publish->path, name);
+    if (fd >= 0) close(fd);
     free(path);
     return done;
 }
@@ -221,15 +302,10 @@ static bool exchange_in_two_steps(const char *path, const char *aside)
     char *old = strdup(aside);
     if (!old) return false;
     memcpy(old + strlen(path), ".old-", 5);
-    bool done = rename(path, old) == 0;
-    if (done && rename(aside, path) != 0) {
-        int saved = errno;
-        rename(old, path);
-        errno = saved;
-        done = false;
-    }
-    if (done) rename(old, aside);
+    bool stepped = rename(path, old) == 0;
+    bool done = (stepped || errno == ENOENT) && rename(aside, path) == 0;
     int saved = errno;
+    if (stepped && rename(old, done ? aside : path) != 0 && done) remove_flat_directory(old);
     free(old);
     errno = saved;
     return done;
@@ -246,24 +322,23 @@ static bool put_in_place(const char *path, const char *aside)
 
 bool directory_publish_commit(struct directory_publish *publish, struct error *err)
 {
-    if (!sync_directory(publish->aside, err)) {
-        directory_publish_abort(publish);
-        return false;
-    }
-    if (!put_in_place(publish->path, publish->aside)) {
-        error_set_errno(err, errno, "%s: cannot replace", publish->path);
+    bool placed = sync_directory(publish->aside, err);
+    if (placed && !put_in_place(publish->path, publish->aside))
+        placed = error_set_errno(err, errno, "%s: cannot replace", publish->path);
+    if (!placed) {
         directory_publish_abort(publish);
         return false;
     }
     /* The old content goes only when the new is known to be on disk. */
     bool durable = sync_parent(publish->path, err);
     if (durable) remove_flat_directory(publish->aside);
-    free_names(publish);
+    release(publish);
     return durable;
 }
 
 void directory_publish_abort(struct directory_publish *publish)
 {
-    if (publish->aside) remove_flat_directory(publish->aside);
-    free_names(publish);
+    if (!publish->aside) return;
+    remove_flat_directory(publish->aside);
+    release(publish);
 }

@@ -2,105 +2,123 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- failing calls ----------------------------------------------------------------------------------------------- */
 
-static atomic_size_t countdown; /* allocations until the one that fails; 0: none will */
-static atomic_bool failed;
+struct trap {
+    atomic_size_t countdown; /* calls until the one that fails; 0: none will */
+    atomic_bool sprung;
+    int errno_value;
+};
+
+static struct trap allocations = {.errno_value = ENOMEM}, calls;
 
 int fail_fsync_with, fail_renameat2_with;
 
+static void set_trap(struct trap *trap, size_t n, int errno_value)
+{
+    atomic_store(&trap->sprung, false);
+    trap->errno_value = errno_value;
+    atomic_store(&trap->countdown, n);
+}
+
+static bool remove_trap(struct trap *trap)
+{
+    atomic_store(&trap->countdown, 0);
+    return atomic_load(&trap->sprung);
+}
+
+/* Whether this call is the one that fails; errno is then set. */
+static bool fails_now(struct trap *trap)
+{
+    size_t left = atomic_load(&trap->countdown);
+    while (left > 0 && !atomic_compare_exchange_weak(&trap->countdown, &left, left - 1)) continue;
+    if (left != 1) return false;
+    if (trap->errno_value == KILLED) raise(SIGKILL);
+    atomic_store(&trap->sprung, true);
+    errno = trap->errno_value;
+    return true;
+}
+
 void fail_allocation(size_t n)
 {
-    atomic_store(&failed, false);
-    atomic_store(&countdown, n);
+    set_trap(&allocations, n, ENOMEM);
 }
 
 bool fail_allocation_done(void)
 {
-    atomic_store(&countdown, 0);
-    return atomic_load(&failed);
+    return remove_trap(&allocations);
 }
 
-static bool fails_now(void)
+void fail_call(size_t n, int errno_value)
 {
-    size_t left = atomic_load(&countdown);
-    while (left > 0 && !atomic_compare_exchange_weak(&countdown, &left, left - 1)) continue;
-    if (left != 1) return false;
-    atomic_store(&failed, true);
-    errno = ENOMEM;
-    return true;
+    set_trap(&calls, n, errno_value);
 }
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *memory, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-int __real_posix_memalign(void **memory, size_t alignment, size_t size);
-char *__real_strdup(const char *text);
-char *__real_strndup(const char *text, size_t n);
+bool fail_call_done(void)
+{
+    return remove_trap(&calls);
+}
+
+/* WRAP(type, name, parameters, arguments, trap, failure): the linker sends calls of name() here. */
+#define WRAP(type, name, parameters, arguments, trap, failure)                                                         \
+    type __real_##name parameters;                                                                                     \
+    type __wrap_##name parameters;                                                                                     \
+    type __wrap_##name parameters                                                                                      \
+    {                                                                                                                  \
+        return fails_now(&trap) ? (failure) : __real_##name arguments;                                                 \
+    }
+
+WRAP(void *, malloc, (size_t size), (size), allocations, NULL)
+WRAP(void *, calloc, (size_t count, size_t size), (count, size), allocations, NULL)
+WRAP(void *, realloc, (void *memory, size_t size), (memory, size), allocations, NULL)
+WRAP(void *, aligned_alloc, (size_t alignment, size_t size), (alignment, size), allocations, NULL)
+WRAP(int, posix_memalign, (void **memory, size_t alignment, size_t size), (memory, alignment, size), allocations,
+     ENOMEM)
+WRAP(char *, strdup, (const char *text), (text), allocations, NULL)
+WRAP(char *, strndup, (const char *text, size_t n), (text, n), allocations, NULL)
+WRAP(ssize_t, write, (int fd, const void *data, size_t size), (fd, data, size), calls, -1)
+WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), calls, -1)
+WRAP(int, rename, (const char *from, const char *to), (from, to), calls, -1)
+WRAP(int, unlink, (const char *path), (path), calls, -1)
+WRAP(int, unlinkat, (int fd, const char *path, int flags), (fd, path, flags), calls, -1)
+WRAP(int, rmdir, (const char *path), (path), calls, -1)
+
 int __real_fsync(int fd);
-int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *memory, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-int __wrap_posix_memalign(void **memory, size_t alignment, size_t size);
-char *__wrap_strdup(const char *text);
-char *__wrap_strndup(const char *text, size_t n);
 int __wrap_fsync(int fd);
-int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
-
-void *__wrap_malloc(size_t size)
-{
-    return fails_now() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t count, size_t size)
-{
-    return fails_now() ? NULL : __real_calloc(count, size);
-}
-
-void *__wrap_realloc(void *memory, size_t size)
-{
-    return fails_now() ? NULL : __real_realloc(memory, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return fails_now() ? NULL : __real_aligned_alloc(alignment, size);
-}
-
-int __wrap_posix_memalign(void **memory, size_t alignment, size_t size)
-{
-    return fails_now() ? ENOMEM : __real_posix_memalign(memory, alignment, size);
-}
-
-char *__wrap_strdup(const char *text)
-{
-    return fails_now() ? NULL : __real_strdup(text);
-}
-
-char *__wrap_strndup(const char *text, size_t n)
-{
-    return fails_now() ? NULL : __real_strndup(text, n);
-}
-
 int __wrap_fsync(int fd)
 {
+    if (fails_now(&calls)) return -1;
     if (fail_fsync_with == 0) return __real_fsync(fd);
     errno = fail_fsync_with;
     return -1;
 }
 
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...)
+{
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    return fails_now(&calls) ? -1 : __real_open(path, flags, mode);
+}
+
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
 int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
 {
+    if (fails_now(&calls)) return -1;
     if (fail_renameat2_with == 0) return __real_renameat2(from_fd, from, to_fd, to, flags);
     errno = fail_renameat2_with;
     return -1;
@@ -147,11 +165,17 @@ void temp_dir_remove(char *path)
 
 const char *in_dir(const char *directory, const char *name)
 {
-    static char paths[16][4096]; /* enough for those that one test holds at a time */
-    static size_t next;
-    char *path = paths[next++ % 16];
-    snprintf(path, sizeof paths[0], "%s/%s", directory, name);
-    return path;
+    static struct path {
+        struct path *next; /* keeps all reachable, so that none counts as leaked */
+        char text[];
+    } * paths;
+    size_t size = strlen(directory) + strlen(name) + 2;
+    struct path *path = __real_malloc(sizeof *path + size);
+    assert_non_null(path);
+    snprintf(path->text, size, "%s/%s", directory, name);
+    path->next = paths;
+    paths = path;
+    return path->text;
 }
 
 void write_file(const char *path, const void *data, size_t size)

@@ -22,7 +22,7 @@
 char *temp_dir_new(void);
 void temp_dir_remove(char *path);
 
-/* "directory/name"; the last 16 results are valid. */
+/* "directory/name", valid as long as the program runs. For one thread. */
 const char *in_dir(const char *directory, const char *name);
 
 void write_file(const char *path, const void *data, size_t size);
@@ -41,7 +41,15 @@ bool fail_allocation_done(void);
  * Each failure must return false with ERROR_NO_MEMORY, and the last call true. Leaks are the sanitizer's to find. */
 void assert_survives_failing_allocations(bool (*attempt)(void *context, struct error *err), void *context);
 
-/* errno values with which every call fails until they are set to 0 again. */
+/* Makes the n-th system call from now fail once with errno_value, or end the process as kill -9 does. The calls are
+ * open, write, fsync, mkdir, rename, renameat2, unlink, unlinkat and rmdir. 0: none does. */
+#define KILLED (-1)
+void fail_call(size_t n, int errno_value);
+/* Ends that, and tells whether a call has failed. */
+bool fail_call_done(void);
+
+/* errno values with which every such call fails until they are set to 0 again: a broken disk (EIO), a file system that
+ * cannot exchange names (EINVAL). */
 extern int fail_fsync_with, fail_renameat2_with;
 
 /* Runs function(context) with what it writes to the descriptor (1 or 2) going to a file; returns that text, free() it.

@@ -1,0 +1,537 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/unit/support.h"
+
+static char *dir;
+
+static int setup(void **state)
+{
+    (void)state;
+    dir = temp_dir_new();
+    fail_renameat2_with = 0;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    temp_dir_remove(dir);
+    return 0;
+}
+
+static void assert_content(const char *path, const char *expected)
+{
+    char *text = read_text(path);
+    assert_non_null(text);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+static void test_file_read_gives_content_and_a_nul(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "a");
+    char *data;
+    size_t size;
+    write_file(path, "ab\0cd", 5);
+    assert_true(file_read(path, 5, &data, &size, NULL));
+    assert_int_equal(size, 5);
+    assert_memory_equal(data, "ab\0cd", 6);
+    free(data);
+    write_text(path, "");
+    assert_true(file_read(path, 0, &data, &size, NULL));
+    assert_int_equal(size, 0);
+    assert_int_equal(*data, 0);
+    free(data);
+}
+
+static void test_file_read_errors_name_the_path(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "a"), *fifo = in_dir(dir, "fifo");
+    write_text(path, "123456");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const struct {
+        const char *path;
+        enum error_code code;
+        const char *part;
+    } cases[] = {{in_dir(dir, "none"), ERROR_NOT_FOUND, "No such file"},
+                 {in_dir(path, "below"), ERROR_NOT_FOUND, "Not a directory"},
+                 {dir, ERROR_INVALID, "a directory, not a regular file"},
+                 {fifo, ERROR_INVALID, "not a regular file"},
+                 {path, ERROR_TOO_LARGE, "has 6 bytes, at most 5 are allowed"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = {0};
+        char *data;
+        size_t size;
+        assert_false(file_read(cases[i].path, 5, &data, &size, &err));
+        assert_int_equal(err.code, cases[i].code);
+        assert_non_null(strstr(err.message, cases[i].path));
+        assert_non_null(strstr(err.message, cases[i].part));
+    }
+}
+
+/* A sparse file of a terabyte: its size is refused before memory is taken. */
+static void test_file_read_refuses_before_taking_memory(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "huge");
+    struct error err = {0};
+    char *data;
+    size_t size;
+    write_text(path, "x");
+    if (truncate(path, (off_t)1 << 40) != 0) skip();
+    fail_allocation(1);
+    assert_false(file_read(path, 1 << 20, &data, &size, &err));
+    assert_false(fail_allocation_done());
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+}
+
+static void test_file_map_shows_the_content(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "a");
+    struct file_map map;
+    struct error err = {0};
+    write_text(path, "mapped");
+    assert_true(file_map_open(&map, path, &err));
+    assert_int_equal(map.size, 6);
+    assert_memory_equal(map.data, "mapped", 6);
+    file_map_close(&map);
+    file_map_close(&map);
+    write_text(path, "");
+    assert_true(file_map_open(&map, path, &err));
+    assert_null(map.data);
+    assert_int_equal(map.size, 0);
+    file_map_close(&map);
+    assert_false(file_map_open(&map, dir, &err));
+    assert_int_equal(err.code, ERROR_INVALID);
+}
+
+static void test_path_join_puts_one_slash_between(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"/", "b", "/b"}, {"", "b", "b"}};
+    for (size_t i = 0; i < 4; i++) {
+        char *path = path_join(cases[i][0], cases[i][1], NULL);
+        assert_string_equal(path, cases[i][2]);
+        free(path);
+    }
+}
+
+/* ---- publishing a file ------------------------------------------------------------------------------------------- */
+
+static void test_file_publish_replaces_and_leaves_nothing_aside(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "a");
+    struct stat info;
+    mode_t mask = umask(027);
+    assert_true(file_publish(path, "old", 3, NULL));
+    umask(mask);
+    assert_content(path, "old");
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0640);
+    assert_true(file_publish(path, "new content", 11, NULL));
+    assert_content(path, "new content");
+    assert_true(file_publish(path, "", 0, NULL));
+    assert_content(path, "");
+    assert_int_equal(count_entries(dir), 1);
+}
+
+static void test_file_publish_keeps_a_symbolic_link(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "a"), *link = in_dir(dir, "link");
+    struct stat info;
+    write_text(path, "old");
+    assert_int_equal(symlink("a", link), 0);
+    assert_true(file_publish(link, "new", 3, NULL));
+    assert_content(path, "new");
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
+static void test_file_publish_refuses_what_is_no_file(void **state)
+{
+    (void)state;
+    const char *file = in_dir(dir, "file"), *fifo = in_dir(dir, "fifo");
+    write_text(file, "x");
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    const struct {
+        const char *path;
+        enum error_code code;
+    } cases[] = {{dir, ERROR_CONFLICT},
+                 {fifo, ERROR_CONFLICT},
+                 {"", ERROR_INVALID},
+                 {"/", ERROR_INVALID},
+                 {in_dir(dir, "."), ERROR_INVALID},
+                 {in_dir(dir, "no/file"), ERROR_NOT_FOUND},
+                 {in_dir(file, "below"), ERROR_NOT_FOUND}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = {0};
+        assert_false(file_publish(cases[i].path, "new", 3, &err));
+        assert_int_equal(err.code, cases[i].code);
+        assert_non_null(strstr(err.message, cases[i].path));
+    }
+    assert_int_equal(count_entries(dir), 2);
+}
+
+/* A limit of file size fails a write in the middle, as a full disk does. */
+static void test_file_publish_on_a_full_disk_keeps_the_old(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "a");
+    static char data[100000];
+    struct error err = {0};
+    struct rlimit before, limit;
+    write_text(path, "old");
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limit = before;
+    limit.rlim_cur = 50000;
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    bool done = file_publish(path, data, sizeof data, &err);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_false(done);
+    assert_int_equal(err.code, ERROR_NO_SPACE);
+    assert_non_null(strstr(err.message, path));
+    assert_content(path, "old");
+    assert_int_equal(count_entries(dir), 1);
+}
+
+static bool publish_file(void *path, struct error *err)
+{
+    return file_publish(path, "new", 3, err);
+}
+
+/* ---- publishing a directory -------------------------------------------------------------------------------------- */
+
+/* A model of two files whose contents agree. */
+static bool publish_model(const char *path, const char *content, struct error *err)
+{
+    struct directory_publish publish;
+    size_t n = strlen(content);
+    if (!directory_publish_begin(&publish, path, err)) return false;
+    if (directory_publish_write(&publish, "one", content, n, err) &&
+        directory_publish_write(&publish, "two", content, n, err))
+        return directory_publish_commit(&publish, err);
+    directory_publish_abort(&publish);
+    return false;
+}
+
+static bool publish_new_model(void *path, struct error *err)
+{
+    return publish_model(path, "new", err);
+}
+
+static bool has_text(const char *directory, const char *name, const char *expected)
+{
+    char *path = path_join(directory, name, NULL), *text = read_text(path);
+    bool has = text && strcmp(text, expected) == 0;
+    free(text);
+    free(path);
+    return has;
+}
+
+static bool has_model(const char *path, const char *content)
+{
+    return has_text(path, "one", content) && has_text(path, "two", content) && count_entries(path) == 2;
+}
+
+static void test_directory_publish_makes_and_replaces(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model");
+    struct stat info;
+    mode_t mask = umask(022);
+    assert_true(publish_model(path, "old", NULL));
+    umask(mask);
+    assert_true(has_model(path, "old"));
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0755);
+    write_text(in_dir(path, "three"), "only in the old one");
+    assert_true(publish_model(in_dir(dir, "model//"), "new", NULL));
+    assert_true(has_model(path, "new"));
+    assert_int_equal(count_entries(dir), 1);
+}
+
+static void test_directory_publish_is_invisible_until_commit(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model");
+    struct directory_publish publish;
+    assert_true(publish_model(path, "old", NULL));
+    assert_true(directory_publish_begin(&publish, path, NULL));
+    assert_true(directory_publish_write(&publish, "one", "new", 3, NULL));
+    assert_true(has_model(path, "old"));
+    directory_publish_abort(&publish);
+    assert_true(has_model(path, "old"));
+    assert_int_equal(count_entries(dir), 1);
+    directory_publish_abort(&publish); /* again: nothing */
+}
+
+static void test_directory_publish_in_the_working_directory(void **state)
+{
+    (void)state;
+    int before = open(".", O_RDONLY);
+    assert_int_equal(chdir(dir), 0);
+    bool done = publish_model("model", "old", NULL) && publish_model("model/", "new", NULL);
+    assert_int_equal(fchdir(before), 0);
+    close(before);
+    assert_true(done);
+    assert_true(has_model(in_dir(dir, "model"), "new"));
+}
+
+static void test_directory_publish_keeps_a_symbolic_link(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model"), *link = in_dir(dir, "link");
+    struct stat info;
+    assert_true(publish_model(path, "old", NULL));
+    assert_int_equal(symlink("model", link), 0);
+    assert_true(publish_model(link, "new", NULL));
+    assert_true(has_model(path, "new"));
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
+static void test_directory_publish_refuses_what_is_no_model(void **state)
+{
+    (void)state;
+    const char *file = in_dir(dir, "file"), *full = in_dir(dir, "full");
+    write_text(file, "x");
+    assert_int_equal(mkdir(full, 0777), 0);
+    assert_int_equal(mkdir(in_dir(full, "inner"), 0777), 0);
+    write_text(in_dir(full, "precious"), "text");
+    const struct {
+        const char *path;
+        enum error_code code;
+    } cases[] = {{file, ERROR_CONFLICT},
+                 {full, ERROR_CONFLICT},
+                 {in_dir(dir, ".."), ERROR_INVALID},
+                 {in_dir(dir, "no/model"), ERROR_NOT_FOUND},
+                 {in_dir(file, "below"), ERROR_NOT_FOUND}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct error err = {0};
+        assert_false(publish_model(cases[i].path, "new", &err));
+        assert_int_equal(err.code, cases[i].code);
+        assert_non_null(strstr(err.message, cases[i].path));
+    }
+    assert_content(in_dir(full, "precious"), "text");
+    assert_int_equal(count_entries(dir), 2);
+}
+
+/* A file system that cannot exchange two names. */
+static void test_directory_publish_without_exchange(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model");
+    fail_renameat2_with = EINVAL;
+    bool made = publish_model(path, "old", NULL), replaced = publish_model(path, "new", NULL);
+    fail_renameat2_with = 0;
+    assert_true(made);
+    assert_true(replaced);
+    assert_true(has_model(path, "new"));
+    assert_int_equal(count_entries(dir), 1);
+}
+
+static void test_publish_survives_failing_allocations(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model"), *file = in_dir(dir, "file");
+    assert_survives_failing_allocations(publish_file, (void *)(uintptr_t)file);
+    assert_true(publish_model(path, "old", NULL));
+    assert_survives_failing_allocations(publish_new_model, (void *)(uintptr_t)path);
+    assert_true(has_model(path, "new"));
+    assert_int_equal(count_entries(dir), 2);
+}
+
+/* ---- every system call fails, or is the last ----------------------------------------------------------------------
+ */
+
+/* Success means the new content. Failure means the old with nothing left aside; or, after the last fsync, the new. */
+static void check_after_failure(size_t n, bool done, const struct error *err, const char *path)
+{
+    bool has_old = has_model(path, "old"), has_new = has_model(path, "new");
+    if (done ? !has_new : !has_old && !has_new)
+        fail_msg("call %zu: done %d, old %d, new %d", n, done, has_old, has_new);
+    if (!done && (err->code != ERROR_NO_SPACE || !strstr(err->message, path)))
+        fail_msg("call %zu: code %d, \"%s\"", n, (int)err->code, err->message);
+}
+
+static void fail_each_call(const char *path)
+{
+    for (size_t n = 1;; n++) {
+        struct error err = {0};
+        assert_true(publish_model(path, "old", NULL));
+        assert_int_equal(count_entries(dir), 1); /* what the failure before has left is gone */
+        fail_call(n, ENOSPC);
+        bool done = publish_model(path, "new", &err);
+        if (!fail_call_done()) {
+            assert_true(n > 10);
+            return;
+        }
+        check_after_failure(n, done, &err, path);
+        if (!done && has_model(path, "old")) assert_int_equal(count_entries(dir), 1);
+    }
+}
+
+static void test_directory_publish_any_call_failing_leaves_old_or_new(void **state)
+{
+    (void)state;
+    fail_each_call(in_dir(dir, "model"));
+    fail_renameat2_with = EINVAL;
+    fail_each_call(in_dir(dir, "model"));
+    fail_renameat2_with = 0;
+}
+
+/* Runs the publishing in a process that is killed before its n-th system call; false where it comes to its end. */
+static bool killed_at(size_t n, bool (*publish)(void *, struct error *), const char *path)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        fail_call(n, KILLED);
+        _exit(publish((void *)(uintptr_t)path, NULL) ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFSIGNALED(status)) return true;
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return false;
+}
+
+static void test_directory_publish_killed_at_any_call_leaves_old_or_new(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model");
+    size_t old = 0, new = 0;
+    for (size_t n = 1;; n++) {
+        assert_true(publish_model(path, "old", NULL));
+        assert_int_equal(count_entries(dir), 1); /* the leftover of the killed one is gone */
+        if (!killed_at(n, publish_new_model, path)) break;
+        old += has_model(path, "old");
+        new += has_model(path, "new");
+        assert_int_equal(old + new, n);
+    }
+    assert_true(old > 3 && new > 1);
+}
+
+static void test_file_publish_killed_at_any_call_leaves_old_or_new(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "file");
+    size_t old = 0, new = 0;
+    for (size_t n = 1;; n++) {
+        assert_true(file_publish(path, "old", 3, NULL));
+        assert_int_equal(count_entries(dir), 1);
+        if (!killed_at(n, publish_file, path)) break;
+        char *text = read_text(path);
+        old += strcmp(text, "old") == 0;
+        new += strcmp(text, "new") == 0;
+        free(text);
+        assert_int_equal(old + new, n);
+    }
+    assert_true(old > 2 && new > 0);
+}
+
+static void test_publish_leaves_names_of_others_alone(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model");
+    write_text(in_dir(dir, "model.tmp-backup"), "x");
+    write_text(in_dir(dir, "model.tmp-0123456789ab"), "a file, not a directory");
+    write_text(in_dir(dir, "other.tmp-0123456789ab"), "x");
+    assert_int_equal(mkdir(in_dir(dir, "model.tmp-ba9876543210"), 0777), 0);
+    assert_true(publish_model(path, "new", NULL));
+    assert_int_equal(count_entries(dir), 4);
+    assert_int_equal(access(in_dir(dir, "model.tmp-ba9876543210"), F_OK), -1);
+}
+
+static void test_directory_publish_in_progress_is_no_leftover(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model");
+    struct directory_publish publish;
+    assert_true(directory_publish_begin(&publish, path, NULL));
+    assert_true(directory_publish_write(&publish, "one", "new", 3, NULL));
+    assert_true(publish_model(path, "old", NULL));
+    assert_true(directory_publish_write(&publish, "two", "new", 3, NULL));
+    assert_true(directory_publish_commit(&publish, NULL));
+    assert_true(has_model(path, "new"));
+    assert_int_equal(count_entries(dir), 1);
+}
+
+/* Publishers of the same path do not take what another has just begun for a leftover. */
+static void *publish_often(void *path)
+{
+    size_t failures = 0;
+    for (int i = 0; i < 40; i++) {
+        struct error err = {0};
+        failures += !publish_model(path, i % 2 ? "old" : "new", &err);
+        failures += access(path, F_OK) != 0;
+    }
+    return (void *)failures;
+}
+
+static void test_directory_publish_by_several_at_once(void **state)
+{
+    (void)state;
+    char *path = path_join(dir, "model", NULL);
+    pthread_t threads[3];
+    for (size_t i = 0; i < 3; i++) assert_int_equal(pthread_create(&threads[i], NULL, publish_often, path), 0);
+    for (size_t i = 0; i < 3; i++) {
+        void *failures;
+        pthread_join(threads[i], &failures);
+        assert_null(failures);
+    }
+    assert_true(has_model(path, "old"));
+    assert_true(publish_model(path, "new", NULL));
+    assert_int_equal(count_entries(dir), 1);
+    free(path);
+}
+
+#define FILE_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FILE_TEST(test_file_read_gives_content_and_a_nul),
+        FILE_TEST(test_file_read_errors_name_the_path),
+        FILE_TEST(test_file_read_refuses_before_taking_memory),
+        FILE_TEST(test_file_map_shows_the_content),
+        FILE_TEST(test_path_join_puts_one_slash_between),
+        FILE_TEST(test_file_publish_replaces_and_leaves_nothing_aside),
+        FILE_TEST(test_file_publish_keeps_a_symbolic_link),
+        FILE_TEST(test_file_publish_refuses_what_is_no_file),
+        FILE_TEST(test_file_publish_on_a_full_disk_keeps_the_old),
+        FILE_TEST(test_directory_publish_makes_and_replaces),
+        FILE_TEST(test_directory_publish_is_invisible_until_commit),
+        FILE_TEST(test_directory_publish_in_the_working_directory),
+        FILE_TEST(test_directory_publish_keeps_a_symbolic_link),
+        FILE_TEST(test_directory_publish_refuses_what_is_no_model),
+        FILE_TEST(test_directory_publish_without_exchange),
+        FILE_TEST(test_publish_survives_failing_allocations),
+        FILE_TEST(test_directory_publish_any_call_failing_leaves_old_or_new),
+        FILE_TEST(test_directory_publish_killed_at_any_call_leaves_old_or_new),
+        FILE_TEST(test_file_publish_killed_at_any_call_leaves_old_or_new),
+        FILE_TEST(test_publish_leaves_names_of_others_alone),
+        FILE_TEST(test_directory_publish_in_progress_is_no_leftover),
+        FILE_TEST(test_directory_publish_by_several_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
