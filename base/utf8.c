@@ -68,12 +68,34 @@ size_t utf8_encode(uint32_t code_point, char out[UTF8_MAX_BYTES])
     return length;
 }
 
+/* Eight bytes at a time: corpora are gigabytes, and mostly ASCII. */
+#define WORD       8
+#define EVERY_BYTE UINT64_C(0x0101010101010101)
+
+static uint64_t load_word(const char *text)
+{
+    uint64_t word;
+    memcpy(&word, text, sizeof word);
+    return word;
+}
+
+static size_t ascii_prefix(const char *text, size_t n)
+{
+    size_t at = 0;
+    while (n - at >= WORD && (load_word(text + at) & (EVERY_BYTE << 7)) == 0) at += WORD;
+    while (at < n && (unsigned char)text[at] < 0x80) at++;
+    return at;
+}
+
 size_t utf8_valid_prefix(const char *text, size_t n)
 {
     size_t at = 0, length;
     uint32_t code_point;
-    while (at < n && scan(text + at, n - at, &length, &code_point) == SCAN_VALID) at += length;
-    return at;
+    for (;;) {
+        at += ascii_prefix(text + at, n - at);
+        if (at == n || scan(text + at, n - at, &length, &code_point) != SCAN_VALID) return at;
+        at += length;
+    }
 }
 
 size_t utf8_complete_prefix(const char *text, size_t n)
@@ -88,9 +110,13 @@ size_t utf8_complete_prefix(const char *text, size_t n)
 
 size_t utf8_count(const char *text, size_t n)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < n; i++) count += ((unsigned char)text[i] & 0xC0) != 0x80;
-    return count;
+    size_t at = 0, followers = 0; /* bytes 10xxxxxx, which begin no character */
+    for (; n - at >= WORD; at += WORD) {
+        uint64_t word = load_word(text + at);
+        followers += (size_t)(((word >> 7 & ~(word >> 6) & EVERY_BYTE) * EVERY_BYTE) >> 56);
+    }
+    for (; at < n; at++) followers += ((unsigned char)text[at] & 0xC0) == 0x80;
+    return n - followers;
 }
 
 size_t utf8_sanitize(const char *text, size_t n, char *out)
