@@ -8,6 +8,7 @@
 
 int cmd_config(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
+int cmd_inspect(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 

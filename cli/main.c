@@ -16,6 +16,7 @@ static const struct command {
 } commands[] = {
     {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
     {"healthcheck", "asks a running daemon whether it is ready", cmd_healthcheck},
+    {"inspect", "prints a model's layers, shapes and parameter counts", cmd_inspect},
     {"serve", "serves a model over HTTP", cmd_serve},
     {"train", "trains a model on a text", cmd_train},
 };
