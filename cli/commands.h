@@ -7,8 +7,11 @@
 #define LSTMD_CLI_COMMANDS_H
 
 int cmd_config(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_generate(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
+int cmd_next(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 

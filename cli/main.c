@@ -14,11 +14,14 @@ static const struct command {
     const char *name, *summary;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
-    {"healthcheck", "asks a running daemon whether it is ready", cmd_healthcheck},
-    {"inspect", "prints a model's layers, shapes and parameter counts", cmd_inspect},
     {"serve", "serves a model over HTTP", cmd_serve},
     {"train", "trains a model on a text", cmd_train},
+    {"generate", "continues a prompt", cmd_generate},
+    {"next", "shows the distribution of the token after a prompt", cmd_next},
+    {"eval", "measures how well a model predicts a text", cmd_eval},
+    {"inspect", "prints a model's layers, shapes and parameter counts", cmd_inspect},
+    {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
+    {"healthcheck", "asks a running daemon whether it is ready", cmd_healthcheck},
 };
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])

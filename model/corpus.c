@@ -121,7 +121,7 @@ static bool has_ending(const char *name, const char *ending)
     return n >= m && strcasecmp(name + n - m, ending) == 0;
 }
 
-static enum corpus_format guess_format(const char *name)
+enum corpus_format corpus_format_guess(const char *name)
 {
     if (has_ending(name, ".csv")) return CORPUS_CSV;
     if (has_ending(name, ".jsonl") || has_ending(name, ".ndjson")) return CORPUS_JSONL;
@@ -143,7 +143,7 @@ static bool report_invalid_utf8(const char *name, const char *text, size_t n, si
 static bool read_format(struct corpus_loader *loader, struct error *err)
 {
     enum corpus_format format = loader->options->format;
-    if (format == CORPUS_AUTO) format = guess_format(loader->name);
+    if (format == CORPUS_AUTO) format = corpus_format_guess(loader->name);
     switch (format) {
     case CORPUS_LINES:
         return read_lines(loader, err);

@@ -55,6 +55,9 @@ bool corpus_load_memory(struct corpus *corpus, const char *name, const char *tex
                         const struct corpus_options *options, struct error *err);
 void corpus_close(struct corpus *corpus);
 
+/* What AUTO takes a file of this name for: by its ending, else CORPUS_TEXT. */
+enum corpus_format corpus_format_guess(const char *name);
+
 bool corpus_format_parse(const char *name, enum corpus_format *format); /* "auto", "text", "lines", "csv", "jsonl" */
 
 #endif

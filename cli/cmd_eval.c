@@ -1,0 +1,170 @@
+/* lstmd eval: the loss of a model on a text. */
+#include <math.h>
+#include <sched.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/loaded.h"
+#include "model/evaluate.h"
+#include "model/trainer_options.h"
+
+struct flags {
+    const char *model, *data, *columns, *label_column, *field;
+    int format, csv_header;
+    int64_t threads;
+    bool bytes, json;
+};
+
+/* FORMAT_TRAINED and HEADER_TRAINED: as the model was trained. The others follow enum corpus_format and the trainer's
+ * csv_header, one later. */
+enum { FORMAT_TRAINED, HEADER_TRAINED = 0 };
+static const char *const format_choices[] = {"trained", "auto", "text", "lines", "csv", "jsonl", NULL};
+static const char *const header_choices[] = {"trained", "auto", "yes", "no", NULL};
+
+static const struct option rows[] = {
+    {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "Model directory."},
+    {"data", OPTION_TEXT, offsetof(struct flags, data), NULL, 1, 4095, NULL, NULL,
+     "Text, csv or jsonl file to evaluate on."},
+    {"format", OPTION_CHOICE, offsetof(struct flags, format), "trained", 0, 0, format_choices, NULL,
+     "What the file holds; trained: as in training, columns too, unless the ending says csv or jsonl; auto: by the "
+     "ending."},
+    {"columns", OPTION_TEXT, offsetof(struct flags, columns), NULL, 1, 1023, NULL, NULL,
+     "csv: columns to read, by name or 1-based number."},
+    {"label_column", OPTION_TEXT, offsetof(struct flags, label_column), NULL, 1, 255, NULL, NULL,
+     "csv, jsonl: the column or field with a label."},
+    {"field", OPTION_TEXT, offsetof(struct flags, field), NULL, 1, 255, NULL, NULL,
+     "jsonl: the field that holds the text."},
+    {"csv_header", OPTION_CHOICE, offsetof(struct flags, csv_header), "trained", 0, 0, header_choices, NULL,
+     "csv: whether the first row is a header; auto: exactly if a column is given by name."},
+    {"bytes", OPTION_BOOL, offsetof(struct flags, bytes), "false", 0, 0, NULL, NULL,
+     "The file need not be UTF-8 (always so for byte-level models)."},
+    {"threads", OPTION_INT, offsetof(struct flags, threads), "0", 0, 1024, NULL, NULL,
+     "Worker threads, which do not change the result; 0: one per core."},
+    {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Prints JSON."},
+};
+
+static const char *const required[] = {"model", "data", NULL};
+
+static const struct command_line line = {
+    .usage = "lstmd eval --model DIR --data FILE [--format FORMAT] [--threads N] [--json]",
+    .description =
+        "Prints how well a model predicts a text: nats and bits per character, perplexity, and how often the\n"
+        "likeliest token was right. Every token counts once, <eos> included; each document starts from a\n"
+        "zero state, and a running text carries its state from beginning to end.",
+    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .required = required,
+};
+
+/* The options that config.json's "training" says the model was trained with; the defaults where it does not. */
+static void trained_options(const struct model *model, struct trainer_options *options)
+{
+    const json_t *saved = json_object_get(json_object_get(model->config, "training"), "options");
+    trainer_options_default(options);
+    if (!json_is_object(saved)) return;
+    if (!trainer_options_from_json(options, saved, "config.json", NULL)) trainer_options_default(options);
+}
+
+/* The format where no flag says one: as in training, but for a file whose ending says something else. */
+static int default_format(const char *data, const struct trainer_options *trained)
+{
+    const enum corpus_format ending = corpus_format_guess(data);
+    return ending == CORPUS_TEXT || (int)ending == trained->format ? trained->format : CORPUS_AUTO;
+}
+
+/* Flags win; what they leave open is as in training, unless it is another format. Texts are borrowed. */
+static struct corpus_options corpus_options(const struct flags *flags, const struct model *model)
+{
+    struct trainer_options options;
+    trained_options(model, &options);
+    const int format = flags->format == FORMAT_TRAINED ? default_format(flags->data, &options) : flags->format - 1;
+    if (format != options.format) trainer_options_default(&options);
+    options.format = format;
+    options.bytes = flags->bytes || vocabulary_level(model->vocabulary) == TOKEN_LEVEL_BYTE;
+    if (flags->columns != NULL) options.columns = flags->columns;
+    if (flags->label_column != NULL) options.label_column = flags->label_column;
+    if (flags->field != NULL) options.field = flags->field;
+    if (flags->csv_header != HEADER_TRAINED) options.csv_header = flags->csv_header - 1;
+    return trainer_corpus_options(&options);
+}
+
+static size_t thread_count(const struct flags *flags)
+{
+    cpu_set_t set;
+    if (flags->threads > 0) return (size_t)flags->threads;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
+}
+
+static bool print_json(const struct evaluation *result, struct error *err)
+{
+    json_t *json = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "tokens", (json_int_t)result->tokens, "chars",
+                             (json_int_t)result->characters, "nats_per_token", result->nats_per_token, "nats_per_char",
+                             result->nats_per_character, "bits_per_char", result->bits_per_character, "perplexity",
+                             result->perplexity, "accuracy", result->accuracy);
+    if (json == NULL) return error_set(err, ERROR_NO_MEMORY, "out of memory for the result");
+    json_dumpf(json, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(json);
+    return true;
+}
+
+static bool print_table(const struct evaluation *result)
+{
+    printf("tokens      %zu\n", result->tokens);
+    printf("chars       %zu\n", result->characters);
+    printf("nats/token  %.6f\n", result->nats_per_token);
+    printf("nats/char   %.6f\n", result->nats_per_character);
+    printf("bits/char   %.6f\n", result->bits_per_character);
+    printf("perplexity  %.6g\n", result->perplexity);
+    printf("accuracy    %.6f\n", result->accuracy);
+    return true;
+}
+
+static bool print_result(const struct flags *flags, const struct evaluation *result, struct error *err)
+{
+    if (!isfinite(result->perplexity) || !isfinite(result->nats))
+        return error_set(err, ERROR_NUMERIC, "the loss is not a finite number: %g nats per token",
+                         result->nats_per_token);
+    return flags->json ? print_json(result, err) : print_table(result);
+}
+
+static bool eval(const struct flags *flags, struct error *err)
+{
+    struct loaded loaded;
+    struct corpus corpus = {0};
+    struct dataset dataset = {0};
+    struct evaluation result;
+    size_t skipped = 0;
+    bool done = false;
+
+    if (!loaded_open(&loaded, flags->model, err)) goto out;
+    const struct corpus_options options = corpus_options(flags, &loaded.model);
+    if (!corpus_load(&corpus, flags->data, &options, err)) goto out;
+    if (!dataset_encode(&dataset, &corpus, loaded.model.vocabulary, &skipped, err)) goto out;
+    if (skipped > 0)
+        fprintf(stderr,
+                "lstmd: warning: %zu characters or words of %s are not in the model's vocabulary and were "
+                "skipped; the loss is that of the rest\n",
+                skipped, flags->data);
+    const struct evaluate_options how = {.threads = thread_count(flags), .lanes = 1};
+    done = evaluate(&loaded.stepper, &dataset, &how, &result, err) && print_result(flags, &result, err);
+out:
+    dataset_close(&dataset);
+    corpus_close(&corpus);
+    loaded_close(&loaded);
+    return done;
+}
+
+int cmd_eval(int argc, char **argv)
+{
+    struct arena arena = {0};
+    struct flags flags;
+    int exit_code;
+    if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
+        struct error err = {0};
+        if (!eval(&flags, &err)) exit_code = command_fail(&err);
+    }
+    arena_free(&arena);
+    return exit_code;
+}

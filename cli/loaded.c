@@ -1,0 +1,26 @@
+#include "cli/loaded.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool loaded_open(struct loaded *loaded, const char *directory, struct error *err)
+{
+    memset(loaded, 0, sizeof *loaded);
+    return model_load(&loaded->model, directory, err) &&
+           stepper_open(&loaded->stepper, &loaded->model.network, kernels_select("auto"), err);
+}
+
+void loaded_close(struct loaded *loaded)
+{
+    stepper_close(&loaded->stepper);
+    model_close(&loaded->model);
+}
+
+void loaded_print_warnings(const struct generation *generation, const char *prompt)
+{
+    for (size_t i = 0; i < generation_warning_count(generation); i++) {
+        char text[GENERATION_WARNING_SIZE];
+        generation_warning(generation, prompt, i, text);
+        fprintf(stderr, "lstmd: warning: %s\n", text);
+    }
+}

@@ -1,0 +1,21 @@
+/* A model directory ready to be stepped, for the commands that read one. */
+#ifndef LSTMD_CLI_LOADED_H
+#define LSTMD_CLI_LOADED_H
+
+#include "model/checkpoint.h"
+#include "model/generate.h"
+#include "model/step.h"
+
+struct loaded {
+    struct model model;
+    struct stepper stepper;
+};
+
+/* Close with loaded_close(), also after a failure. */
+bool loaded_open(struct loaded *loaded, const char *directory, struct error *err);
+void loaded_close(struct loaded *loaded);
+
+/* Prints the warnings about skipped prompt text to stderr. */
+void loaded_print_warnings(const struct generation *generation, const char *prompt);
+
+#endif
