@@ -6,6 +6,7 @@
 #ifndef LSTMD_CLI_COMMANDS_H
 #define LSTMD_CLI_COMMANDS_H
 
+int cmd_bench(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_generate(int argc, char **argv);

@@ -21,6 +21,7 @@ static const struct command {
     {"eval", "measures how well a model predicts a text", cmd_eval},
     {"inspect", "prints a model's layers, shapes and parameter counts", cmd_inspect},
     {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
+    {"bench", "measures this machine, lstmd and peers beside each other", cmd_bench},
     {"healthcheck", "asks a running daemon whether it is ready", cmd_healthcheck},
 };
 

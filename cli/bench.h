@@ -1,0 +1,37 @@
+/* Measuring for `lstmd bench`: a piece of work, how often it ran per second, and the median of repetitions.
+ *
+ * A work is called again and again by all workers of its team at once; the first measurement warms up and finds out how
+ * many calls fill the wanted time, later ones make exactly that many. Not thread-safe: one measurement at a time, or
+ * they measure each other.
+ */
+#ifndef LSTMD_CLI_BENCH_H
+#define LSTMD_CLI_BENCH_H
+
+#include <stddef.h>
+
+#include "model/team.h"
+
+#define BENCH_MAX_VALUES 64
+
+/* The values of one quantity over the repetitions. */
+struct bench_series {
+    double values[BENCH_MAX_VALUES];
+    size_t count;
+};
+
+void bench_add(struct bench_series *series, double value); /* values beyond BENCH_MAX_VALUES are dropped */
+double bench_median(const struct bench_series *series);    /* 0 without values */
+double bench_spread(const struct bench_series *series); /* half of (largest - smallest), as a fraction of the median */
+
+struct bench_work {
+    team_function *once; /* context, worker */
+    void *context;
+    struct team *team; /* borrowed */
+    double units;      /* done by one call of all workers */
+    size_t count;      /* calls per measurement; 0: not known yet */
+};
+
+/* Units per second over about `seconds` (at least one call). */
+double bench_measure(struct bench_work *work, double seconds);
+
+#endif

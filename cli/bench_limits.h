@@ -1,0 +1,48 @@
+/* What this machine can do at most: single-precision matrix products and reading memory. The limits that performance is
+ * measured against.
+ */
+#ifndef LSTMD_CLI_BENCH_LIMITS_H
+#define LSTMD_CLI_BENCH_LIMITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "cli/bench.h"
+#include "model/kernels.h"
+
+/* Square products through OpenBLAS, each thread with its own matrices; the work's units are floating-point operations.
+ * Close with bench_product_close(), also after a failure. */
+struct bench_product {
+    struct bench_work work;
+    size_t threads;
+    float *a, *b, *c; /* [threads][N][N] */
+    struct arena arena;
+};
+bool bench_product_open(struct bench_product *product, size_t threads, struct error *err);
+void bench_product_close(struct bench_product *product);
+
+/* Vectorised sums over a buffer per thread; the work's units are bytes. Close with bench_read_close(), also after a
+ * failure. */
+struct bench_read {
+    struct bench_work work;
+    const struct kernels *kernels;
+    size_t floats; /* per thread */
+    float *buffers;
+    double *sums; /* one cache line per thread; keeps the reading alive */
+    struct arena arena;
+};
+bool bench_read_open(struct bench_read *read, size_t threads, size_t bytes, struct error *err);
+void bench_read_close(struct bench_read *read);
+
+/* The levels of memory, with a size that surely fits each of them. */
+struct bench_level {
+    const char *name; /* "L1", "L2", "L3", "DRAM" */
+    size_t cache;     /* bytes of the cache, 0 for DRAM */
+    size_t bytes;     /* to read */
+};
+#define BENCH_LEVELS 4
+void bench_levels(struct bench_level levels[BENCH_LEVELS]);
+
+#endif

@@ -1,0 +1,87 @@
+#include "cli/bench_peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Starts the command with its input and output on pipes. */
+static bool start(struct bench_peer *peer, const char *command, struct error *err)
+{
+    int in[2], out[2];
+    if (pipe2(in, O_CLOEXEC) != 0) return error_set_errno(err, errno, "peer %s: pipe", peer->name);
+    if (pipe2(out, O_CLOEXEC) != 0) {
+        error_set_errno(err, errno, "peer %s: pipe", peer->name);
+        close(in[0]);
+        close(in[1]);
+        return false;
+    }
+    char *const argv[] = {(char[]){"sh"}, (char[]){"-c"}, strdup(command), NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
+    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
+    const int failure = posix_spawn(&peer->pid, "/bin/sh", &actions, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    free(argv[2]);
+    close(in[0]);
+    close(out[1]);
+    peer->requests = fdopen(in[1], "w");
+    peer->answers = fdopen(out[0], "r");
+    if (failure != 0) {
+        peer->pid = 0;
+        return error_set_errno(err, failure, "peer %s: cannot start /bin/sh", peer->name);
+    }
+    return peer->requests != NULL && peer->answers != NULL ? true : error_set_no_memory(err, BUFSIZ, "a peer's pipes");
+}
+
+static bool read_line(struct bench_peer *peer, char *out, size_t size, struct error *err)
+{
+    if (fgets(out, (int)size, peer->answers) == NULL)
+        return error_set(err, ERROR_UNAVAILABLE, "peer %s ended without an answer", peer->name);
+    out[strcspn(out, "\n")] = '\0';
+    return true;
+}
+
+bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct error *err)
+{
+    *peer = (struct bench_peer){0};
+    const char *equals = strchr(assignment, '=');
+    const size_t length = equals != NULL ? (size_t)(equals - assignment) : 0;
+    if (length == 0 || length >= sizeof peer->name || equals[1] == '\0')
+        return error_set(err, ERROR_USAGE, "--peer %.60s: NAME=COMMAND is expected, a name of at most %zu bytes",
+                         assignment, sizeof peer->name - 1);
+    memcpy(peer->name, assignment, length);
+    return start(peer, equals + 1, err) && read_line(peer, peer->description, sizeof peer->description, err);
+}
+
+void bench_peer_close(struct bench_peer *peer)
+{
+    if (peer->requests != NULL) fclose(peer->requests);
+    if (peer->answers != NULL) fclose(peer->answers);
+    if (peer->pid > 0) {
+        int status;
+        while (waitpid(peer->pid, &status, 0) < 0 && errno == EINTR) continue;
+    }
+    *peer = (struct bench_peer){0};
+}
+
+bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, size_t threads, double seconds,
+                      double *rate, struct error *err)
+{
+    char answer[200], *end;
+    *rate = 0;
+    fprintf(peer->requests, "train %u %u %u %zu %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
+            shape->batch, shape->window, threads, seconds);
+    fflush(peer->requests);
+    if (!read_line(peer, answer, sizeof answer, err)) return false;
+    if (strncmp(answer, "skip", 4) == 0) return true;
+    *rate = strtod(answer, &end);
+    if (end == answer || *end != '\0' || !(*rate > 0))
+        return error_set(err, ERROR_INVALID, "peer %s answered \"%.80s\" instead of characters per second", peer->name,
+                         answer);
+    return true;
+}

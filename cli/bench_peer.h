@@ -1,0 +1,35 @@
+/* Another program that trains the same shapes, measured in turns with lstmd.
+ *
+ * A peer is started once by /bin/sh and answers on its standard output, a line per line it reads:
+ *   it begins with one line that says what it is: "PyTorch 1.13.0, OpenBLAS ...";
+ *   "train LAYERS HIDDEN VOCABULARY BATCH WINDOW THREADS SECONDS" -> characters per second, or "skip REASON";
+ *   it ends at the end of its input.
+ */
+#ifndef LSTMD_CLI_BENCH_PEER_H
+#define LSTMD_CLI_BENCH_PEER_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "cli/bench_tasks.h"
+
+#define BENCH_MAX_PEERS 4
+
+struct bench_peer {
+    char name[32];
+    char description[200];
+    pid_t pid; /* 0: not running */
+    FILE *requests, *answers;
+};
+
+/* assignment: "NAME=COMMAND". Close with bench_peer_close(), also after a failure. */
+bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct error *err);
+void bench_peer_close(struct bench_peer *peer);
+
+/* *rate: characters per second, or 0 where the peer has no figure for this shape. */
+bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, size_t threads, double seconds,
+                      double *rate, struct error *err);
+
+#endif

@@ -1,0 +1,227 @@
+/* lstmd bench: this machine's limits, lstmd's speed, and that of peers, measured in turns within one run. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/arguments.h"
+#include "cli/bench_limits.h"
+#include "cli/bench_report.h"
+#include "cli/bench_tasks.h"
+#include "cli/commands.h"
+
+#define MAX_THREADS      2
+#define GIGA             1e9
+#define STEP_VOCABULARY  84
+#define TRAIN_VOCABULARY 65
+
+struct flags {
+    bool json, quick;
+    const char *only;
+    struct option_list peer;
+};
+
+static const struct option rows[] = {
+    {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Print JSON instead of a table."},
+    {"quick", OPTION_BOOL, offsetof(struct flags, quick), "false", 0, 0, NULL, NULL,
+     "Fewer and shorter repetitions, without the largest shape: a glance, not a measurement."},
+    {"only", OPTION_TEXT, offsetof(struct flags, only), NULL, 1, 63, NULL, NULL,
+     "Only the rows whose name contains this text."},
+    {"peer", OPTION_LIST, offsetof(struct flags, peer), NULL, 0, 0, NULL, NULL,
+     "NAME=COMMAND: a program to measure beside lstmd (cli/bench_peer.h); may be repeated."},
+};
+
+static const struct command_line line = {
+    .usage = "lstmd bench [--quick] [--json] [--only TEXT] [--peer NAME=COMMAND]...",
+    .description = "Measures what this machine can do (matrix products, reading memory) and what lstmd does on it:\n"
+                   "single-stream stepping and training, with the ratio to the limit that follows from the machine.",
+    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+};
+
+static const struct bench_shape shapes[] = {
+    {1, 128, TRAIN_VOCABULARY, 8, 50},  {1, 128, TRAIN_VOCABULARY, 64, 64},   {1, 128, TRAIN_VOCABULARY, 128, 100},
+    {2, 512, TRAIN_VOCABULARY, 64, 64}, {2, 512, TRAIN_VOCABULARY, 128, 100},
+};
+#define SHAPES (sizeof shapes / sizeof shapes[0])
+
+struct bench {
+    struct flags flags;
+    struct bench_report report;
+    struct bench_product products[MAX_THREADS]; /* for 1, 2, ... threads */
+    size_t max_threads;
+    double seconds; /* of one measurement */
+};
+
+/* A new row, or NULL where --only leaves it out. */
+static struct bench_row *add_row(struct bench *bench, const char *name, const char *unit)
+{
+    if (bench->flags.only != NULL && strstr(name, bench->flags.only) == NULL) return NULL;
+    struct bench_row *row = bench_report_add(&bench->report, name, unit);
+    if (row != NULL) fprintf(stderr, "bench: %s\n", name);
+    return row;
+}
+
+static const char *plural(size_t threads)
+{
+    return threads == 1 ? "thread" : "threads";
+}
+
+/* ------------------------------------------------------------------ the machine */
+
+static double product_rate(struct bench *bench, size_t threads)
+{
+    return bench_measure(&bench->products[threads - 1].work, bench->seconds / 2);
+}
+
+static void measure_product(struct bench *bench, size_t threads)
+{
+    char name[64];
+    snprintf(name, sizeof name, "sgemm, %zu %s", threads, plural(threads));
+    struct bench_row *row = add_row(bench, name, "GFLOP/s");
+    if (row == NULL) return;
+    product_rate(bench, threads);
+    for (size_t i = 0; i < bench->report.repetitions; i++) bench_add(&row->values, product_rate(bench, threads) / GIGA);
+}
+
+static bool measure_read(struct bench *bench, const struct bench_level *level, size_t threads, struct error *err)
+{
+    char name[64];
+    struct bench_read read;
+    const size_t kib = level->bytes >> 10;
+    snprintf(name, sizeof name, "bandwidth %s (%zu %s), %zu %s", level->name, kib < 1024 ? kib : kib >> 10,
+             kib < 1024 ? "KiB" : "MiB", threads, plural(threads));
+    struct bench_row *row = add_row(bench, name, "GB/s");
+    if (row == NULL) return true;
+    const bool ok = bench_read_open(&read, threads, level->bytes, err);
+    for (size_t i = 0; ok && i < bench->report.repetitions; i++)
+        bench_add(&row->values, bench_measure(&read.work, bench->seconds / 2) / GIGA);
+    bench_read_close(&read);
+    return ok;
+}
+
+static bool measure_machine(struct bench *bench, struct error *err)
+{
+    struct bench_level levels[BENCH_LEVELS];
+    bench_levels(levels);
+    for (size_t threads = 1; threads <= bench->max_threads; threads++) measure_product(bench, threads);
+    for (size_t i = 0; i < BENCH_LEVELS; i++)
+        for (size_t threads = 1; threads <= bench->max_threads; threads++)
+            if (!measure_read(bench, &levels[i], threads, err)) return false;
+    return true;
+}
+
+/* ------------------------------------------------------------------ lstmd */
+
+/* The limit of one sequence: its weights cannot be read faster than a buffer of their size. */
+static bool measure_stepping(struct bench *bench, struct error *err)
+{
+    struct bench_row *row = add_row(bench, "step 1x128, sampled, 1 thread", "chars/s");
+    struct bench_stepping stepping;
+    struct bench_read read = {.floats = 0};
+    if (row == NULL) return true;
+    bool ok = bench_stepping_open(&stepping, 1, 128, STEP_VOCABULARY, err);
+    const size_t bytes = ok ? bench_stepping_bytes(&stepping) : 0;
+    ok = ok && bench_read_open(&read, 1, bytes, err);
+    for (size_t i = 0; ok && i < bench->report.repetitions; i++) {
+        bench_add(&row->limits, bench_measure(&read.work, bench->seconds / 2) / (double)bytes);
+        bench_add(&row->values, bench_measure(&stepping.work, bench->seconds));
+    }
+    bench_read_close(&read);
+    bench_stepping_close(&stepping);
+    return ok;
+}
+
+/* One measurement of each peer into `row` (NULL: to warm up), with one of lstmd after each. */
+static bool measure_beside_peers(struct bench *bench, struct bench_training *training, const struct bench_shape *shape,
+                                 size_t threads, struct bench_row *row, struct error *err)
+{
+    struct bench_report *report = &bench->report;
+    for (size_t i = 0; i < report->peer_count; i++) {
+        double rate;
+        if (!bench_peer_train(&report->peers[i], shape, threads, bench->seconds, &rate, err)) return false;
+        if (row != NULL && rate > 0) bench_add(&row->peers[i], rate);
+        if (row != NULL) bench_add(&row->values, bench_measure(&training->work, bench->seconds));
+    }
+    if (row != NULL && report->peer_count == 0) bench_add(&row->values, bench_measure(&training->work, bench->seconds));
+    return true;
+}
+
+static bool measure_training(struct bench *bench, const struct bench_shape *shape, size_t threads, struct error *err)
+{
+    char name[64];
+    struct bench_training training;
+    snprintf(name, sizeof name, "train %ux%u B=%zu T=%zu, %zu %s", shape->layers, shape->hidden, shape->batch,
+             shape->window, threads, plural(threads));
+    struct bench_row *row = add_row(bench, name, "chars/s");
+    if (row == NULL) return true;
+    bool ok = bench_training_open(&training, shape, threads, err);
+    if (ok) bench_measure(&training.work, bench->seconds);
+    product_rate(bench, threads);
+    ok = ok && measure_beside_peers(bench, &training, shape, threads, NULL, err);
+    for (size_t i = 0; ok && i < bench->report.repetitions; i++) {
+        bench_add(&row->limits, product_rate(bench, threads) / bench_training_operations(shape));
+        ok = measure_beside_peers(bench, &training, shape, threads, row, err);
+    }
+    bench_training_close(&training);
+    return ok;
+}
+
+static bool measure_all(struct bench *bench, struct error *err)
+{
+    const size_t shape_count = bench->flags.quick ? SHAPES - 1 : SHAPES;
+    if (!measure_machine(bench, err) || !measure_stepping(bench, err)) return false;
+    for (size_t i = 0; i < shape_count; i++)
+        for (size_t threads = 1; threads <= bench->max_threads; threads++)
+            if (!measure_training(bench, &shapes[i], threads, err)) return false;
+    return true;
+}
+
+/* ------------------------------------------------------------------ the command */
+
+static bool prepare(struct bench *bench, struct error *err)
+{
+    struct bench_report *report = &bench->report;
+    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    bench->max_threads = cores >= MAX_THREADS ? MAX_THREADS : 1;
+    bench->seconds = bench->flags.quick ? 0.05 : 0.4;
+    report->repetitions = bench->flags.quick ? 2 : 5;
+    if (getloadavg(&report->load, 1) < 1) report->load = 0;
+    for (size_t i = 0; i < bench->max_threads; i++)
+        if (!bench_product_open(&bench->products[i], i + 1, err)) return false;
+    const struct option_list *peers = &bench->flags.peer;
+    if (peers->count > BENCH_MAX_PEERS) return error_set(err, ERROR_USAGE, "--peer: at most %d peers", BENCH_MAX_PEERS);
+    for (size_t i = 0; i < peers->count; i++)
+        if (!bench_peer_open(&report->peers[report->peer_count++], peers->items[i], err)) return false;
+    return true;
+}
+
+static void finish(struct bench *bench)
+{
+    for (size_t i = 0; i < bench->report.peer_count; i++) bench_peer_close(&bench->report.peers[i]);
+    for (size_t i = 0; i < MAX_THREADS; i++) bench_product_close(&bench->products[i]);
+}
+
+static bool run(struct bench *bench, struct error *err)
+{
+    if (!prepare(bench, err) || !measure_all(bench, err)) return false;
+    if (bench->report.count == 0)
+        return error_set(err, ERROR_INVALID, "--only: no row's name contains \"%s\"", bench->flags.only);
+    if (bench->flags.json) return bench_report_print_json(&bench->report, stdout, err);
+    bench_report_print(&bench->report, stdout);
+    return true;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+    static struct bench bench; /* large */
+    struct arena arena = {0};
+    struct error err = {0};
+    int exit_code;
+    if (arguments_parse(&line, argc, argv, &bench.flags, &arena, &exit_code)) {
+        if (!run(&bench, &err)) exit_code = command_fail(&err);
+        finish(&bench);
+    }
+    arena_free(&arena);
+    return exit_code;
+}

@@ -1,0 +1,168 @@
+/* cli/bench*: medians, measuring, the work per character, and the protocol of peers. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cli/bench.h"
+#include "cli/bench_limits.h"
+#include "cli/bench_peer.h"
+#include "cli/bench_tasks.h"
+
+static const struct bench_shape shape = {1, 128, 65, 8, 50};
+
+static struct bench_series series_of(const double *values, size_t count)
+{
+    struct bench_series series = {.count = 0};
+    for (size_t i = 0; i < count; i++) bench_add(&series, values[i]);
+    return series;
+}
+
+static void test_bench_median_is_the_middle_or_the_mean_of_two(void **state)
+{
+    (void)state;
+    const struct bench_series none = {.count = 0}, odd = series_of((double[]){9, 1, 4}, 3),
+                              even = series_of((double[]){9, 1, 4, 2}, 4);
+    assert_true(bench_median(&none) == 0);
+    assert_true(bench_median(&odd) == 4);
+    assert_true(bench_median(&even) == 3);
+    assert_true(bench_spread(&none) == 0);
+    assert_true(bench_spread(&odd) == 1);
+}
+
+static void test_bench_series_ignores_what_does_not_fit(void **state)
+{
+    (void)state;
+    struct bench_series series = {.count = 0};
+    for (size_t i = 0; i < 2 * BENCH_MAX_VALUES; i++) bench_add(&series, i < BENCH_MAX_VALUES ? 1 : 1000);
+    assert_int_equal(series.count, BENCH_MAX_VALUES);
+    assert_true(bench_median(&series) == 1);
+}
+
+static void count_call(void *context, size_t worker)
+{
+    size_t *calls = context;
+    calls[worker]++;
+}
+
+static void test_bench_measure_repeats_the_calibrated_count_on_every_worker(void **state)
+{
+    (void)state;
+    size_t calls[2] = {0, 0};
+    struct bench_work work = {.once = count_call, .context = calls, .team = team_new(2, NULL), .units = 1};
+    assert_true(bench_measure(&work, 1e-3) > 0);
+    assert_true(work.count > 0);
+    const size_t before = calls[1];
+    assert_true(bench_measure(&work, 1e-3) > 0);
+    assert_int_equal(calls[1], before + work.count);
+    assert_int_equal(calls[0], calls[1]);
+    team_free(work.team);
+}
+
+static void test_bench_counts_the_operations_of_performance_targets(void **state)
+{
+    (void)state;
+    const struct bench_shape large = {2, 512, 65, 64, 64};
+    /* 3 passes of 2 operations per weight that is multiplied; one-hot rows are looked up. */
+    assert_true(bench_training_operations(&shape) == 6.0 * (512 * 128 + 65 * 128));
+    assert_true(bench_training_operations(&large) == 6.0 * (2048 * 512 + 2048 * 1024 + 65 * 512));
+}
+
+static void test_bench_stepping_reads_one_row_of_the_one_hot_weights(void **state)
+{
+    (void)state;
+    struct bench_stepping stepping;
+    assert_true(bench_stepping_open(&stepping, 1, 128, 84, NULL));
+    assert_int_equal(bench_stepping_bytes(&stepping), 4 * (512 * 128 + 512 + 512 + 84 * 128 + 84));
+    assert_true(bench_measure(&stepping.work, 1e-3) > 0);
+    assert_true(stepping.token < 84);
+    bench_stepping_close(&stepping);
+}
+
+static void test_bench_levels_grow_and_fit_their_cache(void **state)
+{
+    (void)state;
+    struct bench_level levels[BENCH_LEVELS];
+    bench_levels(levels);
+    for (size_t i = 0; i + 1 < BENCH_LEVELS; i++) assert_true(levels[i].bytes < levels[i + 1].bytes);
+    for (size_t i = 0; i < 2; i++) assert_true(levels[i].bytes < levels[i].cache);
+}
+
+static void assert_peer_answers(const char *assignment, double expected)
+{
+    struct bench_peer peer;
+    struct error err = {0};
+    double rate;
+    if (!bench_peer_open(&peer, assignment, &err)) fail_msg("%s", err.message);
+    assert_string_equal(peer.name, "fake");
+    assert_string_equal(peer.description, "a peer 1.0");
+    for (int i = 0; i < 2; i++) {
+        if (!bench_peer_train(&peer, &shape, 2, 0.5, &rate, &err)) fail_msg("%s", err.message);
+        assert_true(rate == expected);
+    }
+    bench_peer_close(&peer);
+}
+
+static void test_peer_gets_the_shape_and_answers_a_rate(void **state)
+{
+    (void)state;
+    assert_peer_answers(
+        "fake=echo a peer 1.0; while read -r line; do test \"$line\" = 'train 1 128 65 8 50 2 0.500' && "
+        "echo 1234.5 || echo wrong; done",
+        1234.5);
+}
+
+static void test_peer_may_skip_a_shape(void **state)
+{
+    (void)state;
+    assert_peer_answers("fake=echo a peer 1.0; while read -r line; do echo skip too large; done", 0);
+}
+
+static void assert_peer_fails(const char *assignment, enum error_code code, const char *fragment)
+{
+    struct bench_peer peer;
+    struct error err = {0};
+    double rate;
+    assert_false(bench_peer_open(&peer, assignment, &err) && bench_peer_train(&peer, &shape, 1, 0.5, &rate, &err));
+    bench_peer_close(&peer);
+    assert_int_equal(err.code, code);
+    assert_non_null(strstr(err.message, fragment));
+}
+
+static void test_peer_that_is_not_name_and_command_is_refused(void **state)
+{
+    (void)state;
+    assert_peer_fails("cat", ERROR_USAGE, "NAME=COMMAND");
+    assert_peer_fails("=cat", ERROR_USAGE, "NAME=COMMAND");
+    assert_peer_fails("fake=", ERROR_USAGE, "NAME=COMMAND");
+    assert_peer_fails("a-name-that-is-longer-than-any-peer-has=cat", ERROR_USAGE, "NAME=COMMAND");
+}
+
+static void test_peer_that_ends_or_answers_nonsense_is_an_error(void **state)
+{
+    (void)state;
+    assert_peer_fails("fake=exit 1", ERROR_UNAVAILABLE, "peer fake ended");
+    assert_peer_fails("fake=echo one; read -r line", ERROR_UNAVAILABLE, "peer fake ended");
+    assert_peer_fails("fake=echo one; read -r line; echo soon", ERROR_INVALID, "answered \"soon\"");
+    assert_peer_fails("fake=echo one; read -r line; echo -5", ERROR_INVALID, "answered \"-5\"");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bench_median_is_the_middle_or_the_mean_of_two),
+        cmocka_unit_test(test_bench_series_ignores_what_does_not_fit),
+        cmocka_unit_test(test_bench_measure_repeats_the_calibrated_count_on_every_worker),
+        cmocka_unit_test(test_bench_counts_the_operations_of_performance_targets),
+        cmocka_unit_test(test_bench_stepping_reads_one_row_of_the_one_hot_weights),
+        cmocka_unit_test(test_bench_levels_grow_and_fit_their_cache),
+        cmocka_unit_test(test_peer_gets_the_shape_and_answers_a_rate),
+        cmocka_unit_test(test_peer_may_skip_a_shape),
+        cmocka_unit_test(test_peer_that_is_not_name_and_command_is_refused),
+        cmocka_unit_test(test_peer_that_ends_or_answers_nonsense_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
