@@ -28,7 +28,8 @@ PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 # ffp-contract=off: a*b+c is fused where a kernel says so and nowhere else, so that results do not depend on the compiler.
 LANGUAGE := -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread
-SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+    $(if $(FUZZER),-fsanitize=fuzzer-no-link)
 HARDENING := $(if $(SANITIZE)$(COVERAGE),,-fstack-protector-strong -D_FORTIFY_SOURCE=2)
 OPTIMISE := $(if $(COVERAGE),-O0 --coverage,$(if $(SANITIZE),-O1,-O2))
 # The numbers: everything under model/ and nothing else.
@@ -94,10 +95,10 @@ $(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HE
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(ALL_LDLIBS) -lcmocka
 
-# A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer instead.
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/driver.o $(BUILD)/liblstmd.a
+# A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer's main() instead.
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fuzz/driver.o) $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) $(if $(FUZZER),-fsanitize=fuzzer) -o $@ $^ $(ALL_LDLIBS)
 
 OPTIMISE_FILE = $(OPTIMISE)
 $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
@@ -112,9 +113,12 @@ $(BUILD)/base/version.o: ALL_CPPFLAGS += -DLSTMD_VERSION='"$(word 1,$(shell cat 
     -DLSTMD_REVISION='"$(word 2,$(shell cat $(BUILD)/version))"'
 $(BUILD)/base/version.o: $(BUILD)/version
 
+# The files that embedded.c puts into the program.
+$(BUILD)/server/embedded.o: $(wildcard server/web/* openapi.yaml)
+
 # Stamps: rewritten only when their content changes.
 export FLAGS_TEXT := $(shell $(CC) --version 2>/dev/null | head -n 1) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(CFLAGS) \
-    $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2) $(KERNEL_FLAGS_avx512)
+    $(FUZZER) $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2) $(KERNEL_FLAGS_avx512)
 stamp = @mkdir -p $(@D); $(1) >$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(BUILD)/flags: FORCE
 	$(call stamp,printf '%s\n' "$$FLAGS_TEXT")
@@ -163,6 +167,32 @@ test-http: all ## tests of the running daemon alone
 .PHONY: fuzz-smoke
 fuzz-smoke: $(FUZZ) ## every fuzz target over its committed inputs and a few thousand mutations
 	@$(RUN_TESTS) fuzz
+
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## search with libFuzzer under the address sanitizer, FUZZ_SECONDS=60 per target
+	@scripts/deps build fuzz
+	$(again) fuzz-search CC=clang SANITIZE=address,undefined FUZZER=1 BUILD=build-fuzz
+
+.PHONY: fuzz-search
+fuzz-search: $(FUZZ)
+	@for target in $(FUZZ_SOURCES:tests/fuzz/fuzz_%.c=%); do \
+	    echo "== $$target"; \
+	    mkdir -p $(BUILD)/corpus/$$target; \
+	    $(BUILD)/tests/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+	        -verbosity=0 -artifact_prefix=$(BUILD)/crash-$$target- \
+	        $(BUILD)/corpus/$$target tests/fuzz/inputs/$$target || exit 1; \
+	done
+
+.PHONY: coverage
+coverage: ## line coverage of the tests, per file (gcov)
+	@scripts/deps build test
+	$(again) coverage-run COVERAGE=1 CC=gcc BUILD=build-coverage
+
+.PHONY: coverage-run
+coverage-run: test-programs
+	@find $(BUILD) -name '*.gcda' -delete
+	@$(RUN_TESTS) unit fuzz cli http; status=$$?; tests/coverage $(BUILD); exit $$status
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
 

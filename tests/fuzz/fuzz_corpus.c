@@ -1,0 +1,43 @@
+/* Any bytes as a corpus; the first byte chooses format and options. Refused with a message, or documents that have text
+ * and, outside of byte mode, are valid UTF-8. */
+#include "base/utf8.h"
+#include "model/corpus.h"
+#include "tests/fuzz/fuzz.h"
+
+static const struct corpus_options variants[] = {
+    {.format = CORPUS_TEXT, .csv_header = -1},
+    {.format = CORPUS_LINES, .csv_header = -1},
+    {.format = CORPUS_CSV, .columns = "title,description", .label_column = "label", .csv_header = -1},
+    {.format = CORPUS_CSV, .columns = "2", .csv_header = 0},
+    {.format = CORPUS_JSONL, .field = "text", .label_column = "label", .csv_header = -1},
+    {.format = CORPUS_LINES, .csv_header = -1, .bytes = true},
+    {.format = CORPUS_CSV, .columns = "1,2,3", .csv_header = 1, .bytes = true},
+};
+
+static void look_at(const struct corpus *corpus, bool bytes)
+{
+    size_t total = 0;
+    REQUIRE(corpus->count > 0);
+    for (size_t i = 0; i < corpus->count; i++) {
+        const struct document *document = &corpus->documents[i];
+        REQUIRE(document->n > 0);
+        REQUIRE(!document->label || document->label[0] != '\0');
+        REQUIRE(bytes || utf8_valid_prefix(document->text, document->n) == document->n);
+        total += document->n;
+    }
+    REQUIRE(total == corpus->bytes);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    if (size == 0) return 0;
+    const struct corpus_options *options = &variants[(data[0] - (unsigned)'0') % (sizeof variants / sizeof *variants)];
+    struct error err = {0};
+    struct corpus corpus;
+    if (corpus_load_memory(&corpus, "input", (const char *)data + 1, size - 1, options, &err))
+        look_at(&corpus, options->bytes);
+    else
+        REQUIRE(err.code != ERROR_NONE && err.message[0] != '\0');
+    corpus_close(&corpus);
+    return 0;
+}
