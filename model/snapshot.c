@@ -1,5 +1,6 @@
 #include "model/snapshot.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -66,7 +67,10 @@ static json_t *state_row_to_json(const struct state_row *row, const struct run_s
 {
     const void *field = (const char *)state + row->offset;
     if (row->kind == STATE_FLAG) return json_boolean(*(const bool *)field);
-    if (row->kind == STATE_REAL) return json_real(*(const double *)field);
+    if (row->kind == STATE_REAL) {
+        /* JSON has no infinity, and the perplexity of a bad model may be one. */
+        return isfinite(*(const double *)field) ? json_real(*(const double *)field) : json_null();
+    }
     return json_integer((json_int_t) * (const uint64_t *)field);
 }
 
@@ -78,8 +82,8 @@ static bool state_row_from_json(const struct state_row *row, struct run_state *s
         return json_is_boolean(value);
     }
     if (row->kind == STATE_REAL) {
-        *(double *)field = json_number_value(value);
-        return json_is_number(value);
+        *(double *)field = json_is_null(value) ? INFINITY : json_number_value(value);
+        return json_is_number(value) || json_is_null(value);
     }
     if (!json_is_integer(value) || json_integer_value(value) < 0) return false;
     *(uint64_t *)field = (uint64_t)json_integer_value(value);

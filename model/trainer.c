@@ -35,12 +35,16 @@ static void end_epoch(struct trainer *trainer)
     streams_start_epoch(&trainer->streams, trainer->options.seed, state->epoch);
 }
 
+bool trainer_loss_exploded(const struct trainer *trainer, double loss)
+{
+    return !(loss <= EXPLODED_FACTOR * log((double)vocabulary_size(trainer->data.vocabulary)));
+}
+
 static bool diverged(struct trainer *trainer, const struct learner_result *result)
 {
-    double uniform = log((double)vocabulary_size(trainer->data.vocabulary));
     trainer->last_loss = result->loss;
-    if (!result->finite || !isfinite(result->loss)) return true;
-    trainer->state.high_steps = result->loss > EXPLODED_FACTOR * uniform ? trainer->state.high_steps + 1 : 0;
+    if (!result->finite) return true;
+    trainer->state.high_steps = trainer_loss_exploded(trainer, result->loss) ? trainer->state.high_steps + 1 : 0;
     return trainer->state.high_steps >= EXPLODED_STEPS;
 }
 
@@ -83,9 +87,9 @@ static bool between_steps(struct trainer *trainer, bool *ended, enum trainer_end
     struct run_state *state = &trainer->state;
     bool was_due = state->validation_due || state->samples_due;
     if (state->validation_due) {
-        bool finite;
-        if (!trainer_validate(trainer, &finite, err)) return false;
-        if (!finite) {
+        bool sound;
+        if (!trainer_validate(trainer, &sound, err)) return false;
+        if (!sound) {
             *ended = true;
             *end = TRAINER_DIVERGED;
             return true;
@@ -107,13 +111,13 @@ static bool between_steps(struct trainer *trainer, bool *ended, enum trainer_end
 static bool last_validation(struct trainer *trainer, enum trainer_end *end, struct error *err)
 {
     struct run_state *state = &trainer->state;
-    bool finite = true;
+    bool sound;
     *end = TRAINER_TIME_OVER;
     if (state->step == state->validated_step) return true;
     if (state->epoch_tokens) state->train_loss = state->epoch_nats / (double)state->epoch_tokens;
     state->validation_due = true;
-    if (!trainer_validate(trainer, &finite, err)) return false;
-    if (!finite) *end = TRAINER_DIVERGED;
+    if (!trainer_validate(trainer, &sound, err)) return false;
+    if (!sound) *end = TRAINER_DIVERGED;
     return true;
 }
 

@@ -40,6 +40,11 @@ struct trainer {
     struct report_window window;
 };
 
+/* trainer.c */
+
+/* A loss that is not a number, or far above that of a uniform guess. */
+bool trainer_loss_exploded(const struct trainer *trainer, double loss);
+
 /* trainer_setup.c */
 
 /* Opens everything up to the first step, a snapshot restored where `resume`. Close with trainer_close(), also after a
@@ -61,9 +66,9 @@ double trainer_reserve_seconds(const struct trainer *trainer);
 /* Adds a step to the report window; reports when it is time. */
 void trainer_report_step(struct trainer *trainer, double loss, size_t tokens, double rate, double gradient_norm);
 
-/* Validates, publishes the best, tells. *finite is false where the loss is not a number. ERROR_CANCELLED where the
- * run was stopped meanwhile: nothing has changed then. */
-bool trainer_validate(struct trainer *trainer, bool *finite, struct error *err);
+/* Validates, publishes the best, tells. *sound is false, and nothing published, where the loss has exploded.
+ * ERROR_CANCELLED where the run was stopped meanwhile: nothing has changed then. */
+bool trainer_validate(struct trainer *trainer, bool *sound, struct error *err);
 bool trainer_samples(struct trainer *trainer, struct error *err);
 /* The end of a run: measures the best model exactly where that is affordable and publishes it with final figures. */
 bool trainer_finish(struct trainer *trainer, bool *exact, struct error *err);

@@ -239,7 +239,7 @@ static bool keep_if_best(struct trainer *trainer, const struct evaluation *evalu
     return publish(trainer, &trainer->network, trainer->data.has_validation && !uses_lanes(trainer), err);
 }
 
-bool trainer_validate(struct trainer *trainer, bool *finite, struct error *err)
+bool trainer_validate(struct trainer *trainer, bool *sound, struct error *err)
 {
     struct run_state *state = &trainer->state;
     struct evaluation evaluation;
@@ -250,8 +250,8 @@ bool trainer_validate(struct trainer *trainer, bool *finite, struct error *err)
         return false;
     }
     trainer->validation_seconds = now_seconds(trainer) - begun;
-    *finite = isfinite(evaluation.nats_per_token);
-    if (!*finite) {
+    *sound = !trainer_loss_exploded(trainer, evaluation.nats_per_token);
+    if (!*sound) {
         trainer->last_loss = evaluation.nats_per_token;
         return true;
     }
