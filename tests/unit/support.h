@@ -51,6 +51,8 @@ bool fail_call_done(void);
 /* errno values with which every such call fails until they are set to 0 again: a broken disk (EIO), a file system that
  * cannot exchange names (EINVAL). */
 extern int fail_fsync_with, fail_renameat2_with;
+/* fsync() does nothing: for tests that save often, where waiting for the disk would be all they do. */
+extern bool skip_fsync;
 
 /* Runs function(context) with what it writes to the descriptor (1 or 2) going to a file; returns that text, free() it.
  */
