@@ -1,0 +1,283 @@
+"""lstmd generate, next and eval: what they print, what they refuse, and that they agree with each other.
+
+The probabilities are compared with a plain LSTM in Python's floats, written here from the equations.
+"""
+
+import json
+import math
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LSTMD = os.environ.get("LSTMD", str(ROOT / "build/lstmd"))
+sys.path.insert(0, str(ROOT / "tests/http"))
+
+from make_model import make_model  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("models") / "tiny", eos_bias=-8.0)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    return make_model(tmp_path_factory.mktemp("models") / "labelled", labels=("News", "Sport"))
+
+
+def run(*arguments, code=0, **options):
+    done = subprocess.run([LSTMD, *map(str, arguments)], capture_output=True, timeout=60, **options)
+    assert done.returncode == code, done.stderr.decode()
+    return done
+
+
+def generate(model, *arguments, code=0):
+    return run("generate", "--model", model, *arguments, code=code)
+
+
+class Plain:
+    """The model directory as plain lists of floats."""
+
+    def __init__(self, directory):
+        raw = (directory / "model.safetensors").read_bytes()
+        size = struct.unpack("<Q", raw[:8])[0]
+        self.tensors = {}
+        for name, entry in json.loads(raw[8 : 8 + size]).items():
+            begin, end = (8 + size + offset for offset in entry["data_offsets"])
+            self.tensors[name] = struct.unpack(f"<{(end - begin) // 4}f", raw[begin:end])
+        self.tokens = json.loads((directory / "vocabulary.json").read_bytes())["tokens"]
+        self.hidden = json.loads((directory / "config.json").read_bytes())["hidden_size"]
+        self.h, self.c = [0.0] * self.hidden, [0.0] * self.hidden
+
+    def gates(self, token):
+        t, size, count = self.tensors, self.hidden, len(self.tokens)
+        for row in range(4 * size):
+            recurrent = t["rnn.weight_hh_l0"][row * size : (row + 1) * size]
+            yield (
+                t["rnn.weight_ih_l0"][row * count + token]
+                + t["rnn.bias_l0"][row]
+                + sum(w * h for w, h in zip(recurrent, self.h))
+            )
+
+    def step(self, token):
+        """Probabilities of what follows."""
+        size, a = self.hidden, list(self.gates(token))
+        sigmoid = [1 / (1 + math.exp(-x)) for x in a]
+        cell = [math.tanh(x) for x in a[2 * size : 3 * size]]
+        self.c = [sigmoid[size + u] * self.c[u] + sigmoid[u] * cell[u] for u in range(size)]
+        self.h = [sigmoid[3 * size + u] * math.tanh(self.c[u]) for u in range(size)]
+        weights, bias = self.tensors["output.weight"], self.tensors["output.bias"]
+        logits = [
+            bias[v] + sum(w * h for w, h in zip(weights[v * size : (v + 1) * size], self.h)) for v in range(len(bias))
+        ]
+        total = sum(math.exp(x) for x in logits)
+        return [math.exp(x) / total for x in logits]
+
+
+def test_generate_prints_prompt_and_completion_and_a_newline(model):
+    done = generate(model, "--prompt", "Today ", "--length", 50, "--temperature", 0.8, "--seed", 1)
+    text = done.stdout.decode()
+    assert text.startswith("Today ") and text.endswith("\n")
+    assert len(text) == len("Today ") + 50 + 1
+    assert done.stderr == b""
+
+
+def test_generate_same_seed_same_text_and_other_seed_other_text(model):
+    first, again, other = (generate(model, "--length", 60, "--seed", seed).stdout for seed in (5, 5, 6))
+    assert first == again != other
+
+
+def test_generate_greedy_does_not_depend_on_the_seed(model):
+    texts = {generate(model, "--temperature", 0, "--seed", seed, "--length", 40).stdout for seed in range(3)}
+    assert len(texts) == 1
+
+
+def test_generate_tells_a_random_seed_that_repeats_the_text(model):
+    done = generate(model, "--length", 60)
+    words = done.stderr.decode().split()
+    assert words[:2] == ["lstmd:", "seed"]
+    assert generate(model, "--length", 60, "--seed", words[2]).stdout == done.stdout
+
+
+def test_generate_json_is_the_answer_of_the_server(model):
+    text = generate(model, "--prompt", "Tod", "--length", 30, "--seed", 3).stdout.decode()[:-1]
+    answer = json.loads(generate(model, "--prompt", "Tod", "--length", 30, "--seed", 3, "--json").stdout)
+    assert list(answer) == [
+        *("id", "model", "text", "completion", "finish_reason", "seed", "usage", "timings", "warnings")
+    ]
+    assert answer["model"] == "tiny" and answer["seed"] == 3 and answer["warnings"] == []
+    assert answer["text"] == text == "Tod" + answer["completion"]
+    assert answer["finish_reason"] == "length"
+    assert answer["usage"] == {"prompt_tokens": 4, "cached_tokens": 0, "completion_tokens": 30}
+    assert set(answer["timings"]) == {"queue_ms", "prompt_ms", "generate_ms", "tokens_per_second"}
+    assert answer["timings"]["tokens_per_second"] > 0
+
+
+def test_generate_ends_at_eos(tmp_path):
+    model = make_model(tmp_path / "silent", eos_bias=80.0)
+    answer = json.loads(generate(model, "--prompt", "abc", "--seed", 1, "--json").stdout)
+    assert answer["finish_reason"] == "eos" and answer["completion"] == ""
+    assert answer["usage"]["completion_tokens"] == 0
+
+
+def test_generate_warns_of_skipped_characters(model):
+    done = generate(model, "--prompt", "ab\u0439c", "--length", 5, "--seed", 1)
+    assert done.stdout.decode().startswith("ab\u0439c")
+    assert "'\u0439' (U+0439) at byte 2" in done.stderr.decode()
+    answer = json.loads(generate(model, "--prompt", "ab\u0439c", "--seed", 1, "--json").stdout)
+    assert len(answer["warnings"]) == 1 and "U+0439" in answer["warnings"][0]
+    same = json.loads(generate(model, "--prompt", "abc", "--seed", 1, "--json").stdout)
+    assert same["completion"] == answer["completion"]
+
+
+def test_generate_refuses_unknown_characters_where_asked_to(model):
+    done = generate(model, "--prompt", "ab\u0439c", "--unknown", "error", code=1)
+    assert done.stdout == b"" and "U+0439" in done.stderr.decode()
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_generate_with_a_label(labelled):
+    news, sport = (generate(labelled, "--label", name, "--temperature", 0).stdout for name in ("News", "Sport"))
+    assert news != sport
+    done = generate(labelled, "--label", "Weather", code=1)
+    assert b"it has: News, Sport" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--temperature", "-1"), ("--temperature", "nan"), ("--temperature", "101"), ("--length", "0"), ("--seed", "x")],
+)
+def test_generate_refuses_wrong_values_as_wrong_usage(model, arguments):
+    done = generate(model, *arguments, code=2)
+    assert arguments[0] in done.stderr.decode() and done.stdout == b""
+
+
+def test_commands_want_their_model_and_find_it():
+    for command in ("generate", "next"):
+        assert b"--model" in run(command, code=2).stderr
+        assert b"/nowhere" in run(command, "--model", "/nowhere", code=1).stderr
+    assert b"--data" in run("eval", "--model", "x", code=2).stderr
+
+
+@pytest.mark.parametrize("command", ["generate", "next", "eval"])
+def test_commands_have_help(command):
+    done = run(command, "--help")
+    assert b"--model" in done.stdout and done.stderr == b""
+
+
+def test_generate_reports_a_full_disk(model):
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run([LSTMD, "generate", "--model", model, "--seed", "1"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1 and b"standard output" in done.stderr
+
+
+def test_generate_stops_when_its_reader_goes(model):
+    with subprocess.Popen(
+        [LSTMD, "generate", "--model", model, "--seed", "1", "--length", "1000000000", "--temperature", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(timeout=30) == 1
+
+
+def test_next_matches_the_equations(model):
+    answer = json.loads(run("next", "--model", model, "--prompt", "Tod", "--json").stdout)
+    plain = Plain(model)
+    assert list(answer) == ["prompt", "ids", "tokens", "probabilities"]
+    assert answer["prompt"] == "Tod" and answer["tokens"] == plain.tokens
+    assert answer["ids"] == [0, *(plain.tokens.index(c) for c in "Tod")]
+    for token in answer["ids"]:
+        expected = plain.step(token)
+    assert answer["probabilities"] == pytest.approx(expected, rel=1e-5)
+    assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-12)
+
+
+def test_next_temperature_sharpens(model):
+    hot, plain, cold = (
+        json.loads(run("next", "--model", model, "--temperature", t, "--json").stdout)["probabilities"]
+        for t in (100, 1, 0.01)
+    )
+    assert max(hot) < max(plain) < max(cold)
+    powers = [p**0.01 for p in plain]
+    assert hot == pytest.approx([p / sum(powers) for p in powers], rel=1e-9)
+
+
+def test_next_table_is_the_likeliest_first(model):
+    lines = run("next", "--model", model, "--prompt", "Tod").stdout.decode().splitlines()
+    answer = json.loads(run("next", "--model", model, "--prompt", "Tod", "--json").stdout)
+    assert len(lines) == 1 + 20
+    order = sorted(range(len(answer["tokens"])), key=lambda v: -answer["probabilities"][v])[:20]
+    assert [int(line.split()[0]) for line in lines[1:]] == order
+    assert json.loads(lines[1].split(None, 2)[2]) == answer["tokens"][order[0]]
+
+
+def expected_loss(model, documents):
+    nats, tokens, right = 0.0, 0, 0
+    for text in documents:
+        plain, ids = Plain(model), None
+        ids = [0, *(plain.tokens.index(c) for c in text), 0]
+        for token, target in zip(ids, ids[1:]):
+            probabilities = plain.step(token)
+            nats -= math.log(probabilities[target])
+            right += max(range(len(probabilities)), key=probabilities.__getitem__) == target
+            tokens += 1
+    return nats, tokens, right
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_eval_matches_the_equations(model, tmp_path, threads):
+    documents = ["Fears for pension", "a", "Oil prices rise 5-fold, again", "\u00e9\u20ac"]
+    (tmp_path / "lines.txt").write_text("\n".join(documents) + "\n\n", encoding="utf-8")
+    done = run(
+        *("eval", "--model", model, "--data", tmp_path / "lines.txt", "--format", "lines", "--threads", threads),
+        "--json",
+    )
+    answer = json.loads(done.stdout)
+    nats, tokens, right = expected_loss(model, documents)
+    characters = sum(map(len, documents))
+    assert list(answer) == [
+        *("tokens", "chars", "nats_per_token", "nats_per_char", "bits_per_char", "perplexity", "accuracy")
+    ]
+    assert (answer["tokens"], answer["chars"]) == (tokens, characters)
+    assert answer["nats_per_token"] == pytest.approx(nats / tokens, rel=1e-5)
+    assert answer["nats_per_char"] == pytest.approx(nats / characters, rel=1e-5)
+    assert answer["bits_per_char"] == pytest.approx(nats / characters / math.log(2), rel=1e-5)
+    assert answer["perplexity"] == pytest.approx(math.exp(nats / tokens), rel=1e-5)
+    assert answer["accuracy"] == pytest.approx(right / tokens)
+
+
+def test_eval_reads_the_format_that_the_ending_names(model, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "Oil"}\n{"text": "prices"}\n')
+    (tmp_path / "a.csv").write_text('1,"Oil"\n2,"prices"\n')
+    (tmp_path / "a.txt").write_text("Oil\nprices\n")
+    results = [
+        run("eval", "--model", model, "--data", tmp_path / name, *more).stdout
+        for name, more in (("a.jsonl", ()), ("a.csv", ("--columns", "2")), ("a.txt", ("--format", "lines")))
+    ]
+    assert results[0] == results[1] == results[2]
+    assert results[0].split()[:4] == [b"tokens", b"11", b"chars", b"9"]
+
+
+def test_eval_tells_what_it_skipped(model, tmp_path):
+    (tmp_path / "a.txt").write_text("ab\u0439c")
+    done = run("eval", "--model", model, "--data", tmp_path / "a.txt", "--json")
+    assert json.loads(done.stdout)["chars"] == 3
+    assert b"1 characters" in done.stderr
+
+
+def test_eval_refuses_what_is_no_text(model, tmp_path):
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "bad.txt").write_bytes(b"abc\nd\xff\n")
+    (tmp_path / "foreign.txt").write_text("\u0439\u0439")
+    for name in ("empty.txt", "bad.txt", "foreign.txt", "missing.txt"):
+        done = run("eval", "--model", model, "--data", tmp_path / name, code=1)
+        assert done.stdout == b""
+        assert done.stderr.decode().splitlines()[-1].startswith("lstmd: ")
+    assert b"bad.txt:2" in run("eval", "--model", model, "--data", tmp_path / "bad.txt", code=1).stderr
