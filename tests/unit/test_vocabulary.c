@@ -406,6 +406,19 @@ static void test_vocabulary_finds_each_of_many_words(void **state)
     free(text);
 }
 
+/* Pairs with the same 32-bit hash, found by search. */
+static void test_vocabulary_tells_words_of_equal_hash_apart(void **state)
+{
+    (void)state;
+    struct vocabulary *v = build(words, "aeau mzjt blmz zcld pjmn");
+    assert_int_equal(vocabulary_size(v), 6);
+    assert_encodes_all(v, "mzjt aeau zcld blmz", "2 1 4 3");
+    struct unknown_list unknown = assert_encodes(v, "trul pjmn", "5");
+    assert_int_equal(unknown.total, 1);
+    unknown_list_free(&unknown);
+    vocabulary_free(v);
+}
+
 /* ---- limits ---- */
 
 static void test_vocabulary_minimum_count_leaves_the_rare_out(void **state)
@@ -784,6 +797,7 @@ int main(void)
         cmocka_unit_test(test_vocabulary_words_are_joined_by_spaces),
         cmocka_unit_test(test_vocabulary_takes_a_word_of_a_megabyte),
         cmocka_unit_test(test_vocabulary_finds_each_of_many_words),
+        cmocka_unit_test(test_vocabulary_tells_words_of_equal_hash_apart),
         cmocka_unit_test(test_vocabulary_minimum_count_leaves_the_rare_out),
         cmocka_unit_test(test_vocabulary_maximum_counts_specials),
         cmocka_unit_test(test_vocabulary_refuses_lower_case_bytes),
