@@ -154,12 +154,10 @@ static bool take_span(struct worker *worker, size_t b)
     return true;
 }
 
-/* Moves sequence `from` to place `to`; the two swap their memory. */
+/* Moves sequence `from` to place `to`. The queue is empty by then, so `from` is not used again. */
 static void move(struct worker *worker, size_t from, size_t to)
 {
-    float *state = worker->states[to];
     worker->states[to] = worker->states[from];
-    worker->states[from] = state;
     worker->spans[to] = worker->spans[from];
     worker->positions[to] = worker->positions[from];
 }
