@@ -67,6 +67,8 @@ bool corpus_label(struct corpus_loader *loader, const char *text, size_t n, cons
     *label = NULL;
     if (n == 0) return true;
     if (memchr(text, '\0', n)) return error_set(err, ERROR_INVALID, "a label contains U+0000");
+    if (utf8_valid_prefix(text, n) < n) /* in byte mode too: it is a name, in vocabulary.json and in requests */
+        return error_set(err, ERROR_INVALID, "a label is not UTF-8");
     if (!string_table_insert(&loader->label_names, text, n, &index, &added, err)) return false;
     if (added && !keep_label(loader, index, text, n, err)) return false;
     *label = loader->labels[index];

@@ -43,6 +43,7 @@ struct vocabulary_options {
 struct vocabulary_builder;
 struct vocabulary_builder *vocabulary_builder_new(const struct vocabulary_options *options, struct error *err);
 bool vocabulary_builder_add(struct vocabulary_builder *builder, const char *text, size_t n, struct error *err);
+/* name: UTF-8, not empty. A label that was added before is not added again. */
 bool vocabulary_builder_add_label(struct vocabulary_builder *builder, const char *name, struct error *err);
 struct vocabulary *vocabulary_builder_finish(struct vocabulary_builder *builder, struct error *err);
 void vocabulary_builder_free(struct vocabulary_builder *builder);

@@ -336,12 +336,15 @@ static void test_corpus_csv_unclosed_quote_names_its_line(void **state)
                    "a.csv:2: the quote that opens field 2 is never closed");
 }
 
-static void test_corpus_labels_have_no_nul(void **state)
+static void test_corpus_labels_are_utf8_without_nul(void **state)
 {
     (void)state;
     assert_refused("a.csv", "x,y\nx,a\0b\n", 10, csv("1", "2"), "a.csv:2: a label contains U+0000");
     const char *text = "{\"text\":\"x\",\"l\":\"a\\u0000\"}";
     assert_refused("a.jsonl", text, strlen(text), jsonl(NULL, "l"), "a.jsonl:1: a label contains U+0000");
+    struct corpus_options bytes = csv("1", "2");
+    bytes.bytes = true;
+    assert_refused("a.csv", "\xff,\xff\n", 4, bytes, "a.csv:1: a label is not UTF-8");
 }
 
 /* ---- jsonl ---- */
@@ -499,7 +502,7 @@ int main(void)
         cmocka_unit_test(test_corpus_csv_short_row_names_line_and_columns),
         cmocka_unit_test(test_corpus_csv_refuses_senseless_columns),
         cmocka_unit_test(test_corpus_csv_unclosed_quote_names_its_line),
-        cmocka_unit_test(test_corpus_labels_have_no_nul),
+        cmocka_unit_test(test_corpus_labels_are_utf8_without_nul),
         cmocka_unit_test(test_corpus_jsonl_reads_a_field_and_a_label),
         cmocka_unit_test(test_corpus_jsonl_errors_name_the_line),
         cmocka_unit_test(test_corpus_loads_a_file),
