@@ -8,6 +8,7 @@
 #include <string.h>
 #include <yaml.h>
 
+#include "base/distance.h"
 #include "base/file.h"
 #include "config/option.h"
 
@@ -121,6 +122,27 @@ static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_m
                        reader->err);
 }
 
+/* An unknown section, whose name is reader->key[0..n). */
+static bool fail_section(struct reader *reader, yaml_mark_t mark, size_t n)
+{
+    const char *nearest = "";
+    size_t least = SIZE_MAX, length = 0;
+    reader->key[n] = '\0';
+    for (size_t i = 0; i < reader->table->count; i++) {
+        char section[KEY_SIZE];
+        const char *key = reader->table->options[i].key, *dot = strrchr(key, '.');
+        snprintf(section, sizeof section, "%.*s", dot ? (int)(dot - key) : 0, key);
+        size_t distance = text_distance(reader->key, section);
+        if (!dot || distance >= least) continue;
+        least = distance;
+        nearest = key;
+        length = (size_t)(dot - key);
+    }
+    if (length == 0) return fail(reader, mark, "unknown section \"%.80s\", there are no sections here", reader->key);
+    return fail(reader, mark, "unknown section \"%.80s\", the nearest valid one is \"%.*s\"", reader->key, (int)length,
+                nearest);
+}
+
 static bool read_mapping(struct reader *reader, unsigned depth);
 
 /* A mapping under the key that reader->key now holds. */
@@ -137,11 +159,7 @@ static bool read_section(struct reader *reader, yaml_mark_t mark, unsigned depth
     if (n + 1 == KEY_SIZE) return fail(reader, mark, "the key is too long");
     memcpy(reader->key + n, ".", 2);
     const struct option *first = find_section(reader->table, reader->key);
-    if (!first) {
-        const struct option *nearest = options_nearest(reader->table, reader->key);
-        return fail(reader, mark, "unknown section \"%.80s\", the nearest valid key is \"%s\"", reader->key,
-                    nearest ? nearest->key : "");
-    }
+    if (!first) return fail_section(reader, mark, n);
     unsigned char *opened = &reader->sections[first - reader->table->options];
     if (*opened & 1u << depth) return fail(reader, mark, "the section \"%.*s\" stands here twice", (int)n, reader->key);
     *opened |= (unsigned char)(1u << depth);

@@ -90,6 +90,7 @@ static void test_error_long_text_is_cut_at_a_whole_character(void **state)
         struct error err = {0};
         error_set(&err, ERROR_INVALID, "%s", text);
         assert_message_is_sound(&err);
+        assert_null(strchr(err.message, '?'));
         assert_true(strlen(err.message) > ERROR_MESSAGE_SIZE - 8);
         assert_string_equal(err.message + strlen(err.message) - 3, "...");
     }
