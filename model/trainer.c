@@ -81,30 +81,29 @@ static bool snapshot_if_due(struct trainer *trainer, struct error *err)
     return since < trainer->options.snapshot_seconds || trainer_snapshot(trainer, err);
 }
 
-/* Validation and samples that stand before the next step. Sets *ended and *end where the run is over with them. */
-static bool between_steps(struct trainer *trainer, bool *ended, enum trainer_end *end, struct error *err)
+static bool is_over(const struct trainer *trainer, enum trainer_end *end)
 {
-    struct run_state *state = &trainer->state;
-    bool was_due = state->validation_due || state->samples_due;
-    if (state->validation_due) {
-        bool sound;
-        if (!trainer_validate(trainer, &sound, err)) return false;
-        if (!sound) {
-            *ended = true;
-            *end = TRAINER_DIVERGED;
-            return true;
-        }
-    }
+    const struct run_state *state = &trainer->state;
+    *end = TRAINER_DONE;
+    if (state->epoch >= trainer->options.epochs) return true;
+    *end = TRAINER_STOPPED_EARLY;
+    return trainer->options.patience && state->waited >= trainer->options.patience;
+}
+
+/* The validation and the samples that stand before the next step. */
+static bool between_steps(struct trainer *trainer, bool *sound, struct error *err)
+{
+    const struct run_state *state = &trainer->state;
+    enum trainer_end end;
+    *sound = true;
+    if (!state->validation_due && !state->samples_due) return true;
+    uint64_t begun_ns = trainer->callbacks->now_ns(trainer->callbacks->context);
+    if (state->validation_due && !trainer_validate(trainer, sound, err)) return false;
+    if (!*sound) return true;
     if (state->samples_due && !trainer_samples(trainer, err)) return false;
-    if (trainer->options.patience && state->waited >= trainer->options.patience) {
-        *ended = true;
-        *end = TRAINER_STOPPED_EARLY;
-    }
-    if (state->epoch >= trainer->options.epochs) {
-        *ended = true;
-        *end = TRAINER_DONE;
-    }
-    return !was_due || *ended || trainer_snapshot(trainer, err);
+    if (!is_over(trainer, &end) && !trainer_snapshot(trainer, err)) return false;
+    trainer_report_pause(trainer, begun_ns);
+    return true;
 }
 
 /* The time is over: what was trained since the last validation is validated, in the time kept for it. */
@@ -123,15 +122,18 @@ static bool last_validation(struct trainer *trainer, enum trainer_end *end, stru
 
 static bool train(struct trainer *trainer, enum trainer_end *end, struct error *err)
 {
-    for (bool ended = false;;) {
+    for (bool sound;;) {
         if (trainer_stopped(trainer)) {
             *end = TRAINER_INTERRUPTED;
             return trainer_snapshot(trainer, err);
         }
-        if (!between_steps(trainer, &ended, end, err)) return false;
-        if (ended) return true;
-        if (time_over(trainer)) return last_validation(trainer, end, err);
-        if (!train_step(trainer)) {
+        if (!between_steps(trainer, &sound, err)) return false;
+        if (sound) {
+            if (is_over(trainer, end)) return true;
+            if (time_over(trainer)) return last_validation(trainer, end, err);
+            sound = train_step(trainer);
+        }
+        if (!sound) {
             *end = TRAINER_DIVERGED;
             return true;
         }

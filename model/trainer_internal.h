@@ -11,9 +11,9 @@
 
 /* The mean of what happened since the last progress report. */
 struct report_window {
-    uint64_t since_ns;
+    uint64_t since_ns; /* moved on by whatever is not training */
     double nats;
-    uint64_t tokens, steps;
+    uint64_t tokens;
     double rate, gradient_norm; /* of the last step */
     double tokens_per_second;   /* smoothed over reports; 0: not known yet */
 };
@@ -65,6 +65,9 @@ double trainer_fraction(const struct trainer *trainer);
 double trainer_reserve_seconds(const struct trainer *trainer);
 /* Adds a step to the report window; reports when it is time. */
 void trainer_report_step(struct trainer *trainer, double loss, size_t tokens, double rate, double gradient_norm);
+
+/* Leaves the time from begun_ns to now out of the report window, which counts training alone. */
+void trainer_report_pause(struct trainer *trainer, uint64_t begun_ns);
 
 /* Validates, publishes the best, tells. *sound is false, and nothing published, where the loss has exploded.
  * ERROR_CANCELLED where the run was stopped meanwhile: nothing has changed then. */

@@ -91,7 +91,7 @@ static void start_window(struct trainer *trainer)
 {
     trainer->window.since_ns = trainer->callbacks->now_ns(trainer->callbacks->context);
     trainer->window.nats = 0;
-    trainer->window.tokens = trainer->window.steps = 0;
+    trainer->window.tokens = 0;
 }
 
 static void report(struct trainer *trainer, double seconds)
@@ -124,12 +124,16 @@ static void report(struct trainer *trainer, double seconds)
     start_window(trainer);
 }
 
+void trainer_report_pause(struct trainer *trainer, uint64_t begun_ns)
+{
+    trainer->window.since_ns += trainer->callbacks->now_ns(trainer->callbacks->context) - begun_ns;
+}
+
 void trainer_report_step(struct trainer *trainer, double loss, size_t tokens, double rate, double gradient_norm)
 {
     struct report_window *window = &trainer->window;
     window->nats += loss * (double)tokens;
     window->tokens += tokens;
-    window->steps++;
     window->rate = rate;
     window->gradient_norm = gradient_norm;
     double seconds = now_seconds(trainer) - (double)window->since_ns / 1e9;
@@ -266,7 +270,6 @@ bool trainer_validate(struct trainer *trainer, bool *sound, struct error *err)
     state->validation_due = false;
     state->validated_step = state->step;
     if (trainer->callbacks->validation) trainer->callbacks->validation(trainer->callbacks->context, &validation);
-    start_window(trainer);
     return true;
 }
 
@@ -327,7 +330,6 @@ bool trainer_samples(struct trainer *trainer, struct error *err)
         ok = sample(trainer, &stepper, sample_temperatures[i], prompt, n, err);
     stepper_close(&stepper);
     free(prompt);
-    start_window(trainer);
     return ok;
 }
 

@@ -181,6 +181,14 @@ static void test_trainer_resume_may_change_how_long_it_goes_on(void **state)
     bench.options.epochs = 5;
     finish(&bench, true);
     assert_int_equal(bench.result.epochs, 5);
+    bench.options.epochs = 50;
+    bench.stop_after = 300;
+    finish(&bench, false);
+    assert_true(bench.result.epochs > 1);
+    bench.stop_after = 0;
+    bench.options.epochs = 1;
+    finish(&bench, true);
+    assert_int_equal(bench.result.end, TRAINER_DONE);
     bench_close(&bench);
 }
 

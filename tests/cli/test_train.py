@@ -1,0 +1,305 @@
+"""lstmd train as a user meets it: flags, progress, Ctrl-C, resuming, refusals."""
+
+import json
+import os
+import pathlib
+import pty
+import random
+import re
+import select
+import signal
+import struct
+import subprocess
+import termios
+import fcntl
+
+import pytest
+
+LSTMD = os.environ.get("LSTMD", str(pathlib.Path(__file__).resolve().parents[2] / "build/lstmd"))
+SECONDS = 120
+WORDS = "oil prices rise fall again on the market quietly while stocks rest".split()
+SMALL = ["--hidden", "16", "--batch", "8", "--bptt", "16", "--epochs", "2", "--threads", "1", "--lr", "0.01"]
+
+
+def sentences(count, seed=1):
+    rng = random.Random(seed)
+    return "".join(" ".join(rng.choices(WORDS, k=rng.randint(2, 6))) + "\n" for _ in range(count))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    path = tmp_path / "corpus.txt"
+    path.write_text(sentences(150))
+    return path
+
+
+def train(*arguments, expect=0):
+    command = [LSTMD, "train", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def lines(corpus, out, *arguments, expect=0):
+    return train("--data", corpus, "--format", "lines", "--out", out, *SMALL, *arguments, expect=expect)
+
+
+def config(out):
+    return json.loads((out / "config.json").read_text())
+
+
+def test_train_prints_one_result_line_and_tells_the_rest_on_stderr(corpus, tmp_path):
+    out = tmp_path / "model"
+    done = lines(corpus, out)
+    assert re.fullmatch(
+        re.escape(str(out)) + r" nats_per_char=\d+\.\d{6} bits_per_char=\d+\.\d{6} epoch=\d+ step=\d+\n", done.stdout
+    )
+    assert len(re.findall(r"^epoch \d+, step \d+: validation .* nats/char, .* bits/char, perplexity", done.stderr, re.M)) == 2
+    assert "*best*" in done.stderr
+    for temperature in ("0.2", "0.5", "1.0", "1.2"):
+        assert f"\n  {temperature}: " in done.stderr
+    assert "\r" not in done.stderr and "\033" not in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus.txt", "model"]
+    told = float(re.search(r"nats_per_char=(\S+)", done.stdout)[1])
+    assert config(out)["training"]["validation_nats_per_character"] == pytest.approx(told, abs=1e-6)
+
+
+def test_train_same_seed_gives_the_same_weights(corpus, tmp_path):
+    weights = []
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        lines(corpus, tmp_path / name, "--seed", seed, "--threads", 2)
+        weights.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1] != weights[2]
+
+
+def test_train_recipe_of_a_model_is_a_config_file_that_repeats_it(corpus, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    lines(corpus, first, "--dropout", "0.1", "--schedule", "cosine", "--warmup", "5", "--optimizer", "adamw")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(config(first)["training"]["options"], indent=2))
+    train("--data", corpus, "--out", second, "--config", recipe)
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+def test_train_flags_win_over_the_config_file(corpus, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"data: {corpus}\nformat: lines\nhidden: 24\nepochs: 1\nthreads: 1\ncell: gru\n")
+    out = tmp_path / "model"
+    train("--config", recipe, "--out", out, "--hidden", "20")
+    assert (config(out)["hidden_size"], config(out)["cell"]) == (20, "gru")
+    assert config(out)["training"]["epochs"] == 1
+
+
+def test_train_config_file_with_an_unknown_key_names_the_nearest(corpus, tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("hidden: 24\nepoch: 1\n")
+    done = train("--config", recipe, "--data", corpus, "--out", tmp_path / "model", expect=1)
+    assert f"{recipe}:2" in done.stderr and "epochs" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--hiden", "3"], "--hidden"),
+        (["--hidden", "0"], "1 to 16384"),
+        (["--cell", "transformer"], "lstm, gru, rnn"),
+        (["--tie-weights", "--embedding", "8"], "tie_weights"),
+        (["--columns", "title"], "columns needs format csv"),
+        (["--dropout", "nan"], "--dropout"),
+    ],
+)
+def test_train_wrong_flags_are_wrong_usage(corpus, tmp_path, flags, message):
+    done = lines(corpus, tmp_path / "model", *flags, expect=2)
+    assert message in done.stderr and done.stderr.count("\n") == 1
+    assert not (tmp_path / "model").exists()
+
+
+def test_train_needs_data_and_out(corpus, tmp_path):
+    assert "--out" in train("--data", corpus, expect=2).stderr
+    assert "--data" in train("--out", tmp_path / "model", expect=2).stderr
+    help_text = train("--help").stdout
+    for flag in ("--data", "--max-minutes", "--tie-weights", "--resume", "--snapshot-seconds"):
+        assert flag in help_text
+
+
+def one_line_failure(done, *parts):
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("lstmd: ")
+    for part in parts:
+        assert part in last
+
+
+@pytest.mark.parametrize(
+    "content, flags, parts",
+    [
+        (b"", [], ["corpus.txt"]),
+        (b"aaaaaaaa\naaa\n", [], ["corpus.txt"]),
+        (b"good line\nbad \xff line\n", [], ["corpus.txt:2", "byte"]),
+        (b'title\n"open quote\n', ["--format", "csv", "--columns", "title"], ["corpus.txt:2"]),
+        (b"title\nx\n", ["--format", "csv", "--columns", "titel"], ["titel", "title"]),
+        (b'{"text": "a"}\n{"text": 3}\n', ["--format", "jsonl"], ["corpus.txt:2", "text"]),
+    ],
+)
+def test_train_bad_corpora_get_one_line_with_the_place(tmp_path, content, flags, parts):
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(content)
+    one_line_failure(lines(path, tmp_path / "model", *flags, expect=1), *parts)
+    assert not (tmp_path / "model").exists()
+
+
+def test_train_missing_files_and_directories_are_found_at_the_start(corpus, tmp_path):
+    one_line_failure(lines(tmp_path / "none.txt", tmp_path / "model", expect=1), "none.txt")
+    one_line_failure(lines(corpus, tmp_path / "none" / "model", expect=1), "none")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("x")
+    one_line_failure(lines(corpus, tmp_path / "home", expect=1), "thesis.tex", "no part of a model")
+
+
+def test_train_absurd_sizes_are_refused_with_the_estimate(corpus, tmp_path):
+    done = lines(corpus, tmp_path / "model", "--hidden", 16384, "--layers", 8, "--batch", 100, expect=1)
+    one_line_failure(done, "GB")
+
+
+def test_train_unwritable_directory_is_found_at_the_start(corpus, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o555)
+    one_line_failure(lines(corpus, locked / "model", expect=1), "locked")
+
+
+def test_train_full_disk_leaves_the_older_model(corpus, tmp_path):
+    out = tmp_path / "model"
+    lines(corpus, out)
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    command = f"ulimit -f 4; exec '{LSTMD}' train --data '{corpus}' --format lines --out '{out}' --epochs 2 --threads 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 1
+    one_line_failure(done, "saving the model")
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["corpus.txt", "model"]
+
+
+def test_train_divergence_stops_with_a_message_and_keeps_the_model(corpus, tmp_path):
+    out = tmp_path / "model"
+    lines(corpus, out)
+    before = (out / "model.safetensors").read_bytes()
+    done = lines(corpus, out, "--optimizer", "sgd", "--lr", "1000", "--clip", "0", "--epochs", "50", expect=1)
+    one_line_failure(done, "diverged", "smaller lr")
+    assert (out / "model.safetensors").read_bytes() == before
+
+
+def test_train_small_corpus_shrinks_the_batch_and_says_so(tmp_path):
+    path = tmp_path / "tiny.txt"
+    path.write_text("ab\nba\n")
+    done = train("--data", path, "--format", "lines", "--out", tmp_path / "model", "--epochs", 1)
+    assert "batch reduced from 64 to 1" in done.stderr
+
+
+def test_train_labels_make_a_conditional_model(tmp_path):
+    path = tmp_path / "news.csv"
+    rng = random.Random(5)
+    rows = (f'{rng.choice(["World", "Sport"])},"{text}"' for text in sentences(60).splitlines())
+    path.write_text("class,title\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "model"
+    train("--data", path, "--columns", "title", "--label-column", "class", "--out", out, *SMALL)
+    assert config(out)["labels"] == ["World", "Sport"] or set(config(out)["labels"]) == {"World", "Sport"}
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--level", "word", "--lower", "--max-vocabulary", "8"],
+        ["--level", "byte"],
+        ["--bytes"],
+        ["--format", "text"],
+        ["--cell", "rnn", "--layers", "2", "--embedding", "16", "--tie-weights", "--dropout", "0.2"],
+        ["--validation", "0"],
+        ["--patience", "1", "--epochs", "40", "--lr", "0.2"],
+        ["--schedule", "plateau", "--validate-every", "3", "--warmup", "4"],
+        ["--sample-length", "0"],
+    ],
+)
+def test_train_ways_to_train(corpus, tmp_path, flags):
+    done = lines(corpus, tmp_path / "model", *flags)
+    assert "nats_per_char=" in done.stdout
+    assert (tmp_path / "model" / "model.safetensors").exists()
+
+
+def test_train_time_limit_is_kept_and_gives_a_model(corpus, tmp_path):
+    done = lines(corpus, tmp_path / "model", "--epochs", "1000000", "--max-minutes", "0.03", "--schedule", "cosine")
+    assert "time over" in done.stderr
+    assert config(tmp_path / "model")["training"]["seconds"] < 0.03 * 60 + 1
+
+
+def interrupt(command, *, when=b"epoch 2, step", number=signal.SIGINT):
+    """Starts a training run, sends the signal after it said `when`, and returns exit code and what it said."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    said = b""
+    while when not in said:
+        ready = select.select([process.stderr], [], [], SECONDS)[0]
+        assert ready, "no progress"
+        piece = os.read(process.stderr.fileno(), 65536)
+        assert piece, said.decode()
+        said += piece
+    process.send_signal(number)
+    said += process.communicate(timeout=SECONDS)[1]
+    return process.returncode, said.decode()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_train_interrupted_run_is_saved_and_resumes_bit_for_bit(corpus, tmp_path, number):
+    flags = ["--data", corpus, "--format", "lines", *SMALL, "--epochs", "30", "--dropout", "0.2", "--threads", "2"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(*flags, "--out", whole)
+    code, said = interrupt([LSTMD, "train", *map(str, flags), "--out", str(parts)], number=number)
+    assert code == 1
+    assert said.splitlines()[-1] == (
+        f"lstmd: interrupted; the run is saved in {parts}.train, go on with: lstmd train --out {parts} --resume"
+    )
+    one_line_failure(train(*flags, "--out", parts, expect=1), "unfinished run")
+    one_line_failure(train("--out", parts, "--resume", "--hidden", "17", expect=1), "hidden was 16")
+    done = train("--out", parts, "--resume")
+    assert "resumed in epoch" in done.stderr
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+    assert not (tmp_path / "parts.train").exists()
+
+
+def test_train_killed_run_goes_on_from_its_last_snapshot(corpus, tmp_path):
+    flags = ["--data", corpus, "--format", "lines", *SMALL, "--epochs", "30", "--snapshot-seconds", "0.05"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(*flags, "--out", whole)
+    code, _ = interrupt([LSTMD, "train", *map(str, flags), "--out", str(parts)], number=signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    train("--out", parts, "--resume")
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+
+
+def test_train_resume_without_a_run_is_refused(tmp_path):
+    one_line_failure(train("--out", tmp_path / "model", "--resume", expect=1), "nothing to resume")
+
+
+def test_train_on_a_terminal_redraws_one_line_that_fits(corpus, tmp_path):
+    columns = 72
+    main, worker = pty.openpty()
+    fcntl.ioctl(worker, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [LSTMD, "train", "--data", corpus, "--format", "lines", "--out", tmp_path / "model"]
+    flags = [*SMALL, "--epochs", "6", "--hidden", "384"]
+    process = subprocess.Popen([*map(str, command), *flags], stdout=subprocess.PIPE, stderr=worker)
+    os.close(worker)
+    said = b""
+    while True:
+        try:
+            piece = os.read(main, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        said += piece
+    os.close(main)
+    process.stdout.close()
+    assert process.wait(timeout=SECONDS) == 0
+    bars = re.findall(r"\r(epoch \d+/6[^\r\n]*)\033\[K", said.decode())
+    assert len(bars) >= 2
+    assert all(len(bar) < columns for bar in bars)
+    assert re.search(r"epoch \d+/6 +\d+% \[#*\.*\] \d+\.\d+ nats/char ETA \d+:\d\d", bars[-1])
