@@ -251,8 +251,8 @@ deps: ## install the packages that building, testing and checking need (apt)
 	@scripts/deps build test check
 
 .PHONY: bench
-bench: all ## the benchmark table: this machine's limits, the peers that are installed, lstmd
-	@$(BUILD)/lstmd bench $(ARGS)
+bench: all ## the benchmark table: this machine's limits, the peers that are installed, lstmd (ARGS=--quick: a glance)
+	@BUILD='$(BUILD)' PYTHON='$(PYTHON)' tests/bench/run $(ARGS)
 
 .PHONY: clean
 clean: ## remove everything that was built

@@ -38,11 +38,14 @@ static bool start(struct bench_peer *peer, const char *command, struct error *er
     return peer->requests != NULL && peer->answers != NULL ? true : error_set_no_memory(err, BUFSIZ, "a peer's pipes");
 }
 
+/* What does not fit into `out` is dropped. */
 static bool read_line(struct bench_peer *peer, char *out, size_t size, struct error *err)
 {
     if (fgets(out, (int)size, peer->answers) == NULL)
         return error_set(err, ERROR_UNAVAILABLE, "peer %s ended without an answer", peer->name);
-    out[strcspn(out, "\n")] = '\0';
+    const size_t length = strcspn(out, "\n");
+    for (int c = out[length]; c != '\n' && c != EOF;) c = fgetc(peer->answers);
+    out[length] = '\0';
     return true;
 }
 

@@ -15,12 +15,12 @@ and beside it the same network with lstmd. It packs the titles into 8 streams wi
 is 8 streams with a window of one title's mean length (43 tokens: the same number of updates per epoch):
 
     build/lstmd train --data ../shared/data/ag_news/titles.train.txt \\
-        --validation ../shared/data/ag_news/titles.valid.txt --format lines --out /tmp/notebook \\
-        --cell lstm --layers 1 --hidden 128 --batch 8 --bptt 43 --epochs 10 \\
-        --optimizer rmsprop --lr 1e-3 --schedule constant --clip 0 --seed 1
-    build/lstmd eval --model /tmp/notebook --data ../shared/data/ag_news/titles.valid.txt --format lines
+        --validation-data ../shared/data/ag_news/titles.valid.txt --format lines --out /tmp/notebook \\
+        --cell lstm --layers 1 --hidden 128 --batch 8 --bptt 43 --epochs 10 --threads 1 \\
+        --optimizer rmsprop --lr 1e-3 --epsilon 1e-7 --clip 0 --schedule constant --seed 1
 
-The two nats/char after the same number of epochs must agree within 2 % (repeat with a few seeds to see the spread).
+The two validation losses after the same number of epochs must agree within 2 %. Measured after 10 epochs, nats/char on
+the titles of titles.valid.txt: PyTorch 2.085, 2.092 (seeds 1, 2) and 2.092 (Keras's initialisation); lstmd 2.087, 2.090.
 """
 import argparse
 import math

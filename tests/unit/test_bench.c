@@ -121,6 +121,19 @@ static void test_peer_may_skip_a_shape(void **state)
     assert_peer_answers("fake=echo a peer 1.0; while read -r line; do echo skip too large; done", 0);
 }
 
+static void test_peer_with_a_long_description_loses_its_end_alone(void **state)
+{
+    (void)state;
+    struct bench_peer peer;
+    struct error err = {0};
+    double rate;
+    assert_true(bench_peer_open(&peer, "fake=printf '%0500d\\n' 7; read -r line; echo 42", &err));
+    assert_int_equal(strlen(peer.description), sizeof peer.description - 1);
+    if (!bench_peer_train(&peer, &shape, 1, 0.5, &rate, &err)) fail_msg("%s", err.message);
+    assert_true(rate == 42);
+    bench_peer_close(&peer);
+}
+
 static void assert_peer_fails(const char *assignment, enum error_code code, const char *fragment)
 {
     struct bench_peer peer;
@@ -161,6 +174,7 @@ int main(void)
         cmocka_unit_test(test_bench_levels_grow_and_fit_their_cache),
         cmocka_unit_test(test_peer_gets_the_shape_and_answers_a_rate),
         cmocka_unit_test(test_peer_may_skip_a_shape),
+        cmocka_unit_test(test_peer_with_a_long_description_loses_its_end_alone),
         cmocka_unit_test(test_peer_that_is_not_name_and_command_is_refused),
         cmocka_unit_test(test_peer_that_ends_or_answers_nonsense_is_an_error),
     };
