@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "server/answer.h"
+#include "tests/unit/support.h"
 
 /* A finished generation without a model. */
 static struct generation finished(char *text, size_t n)
@@ -92,6 +93,24 @@ static void test_answer_names_what_was_skipped(void **state)
     json_decref(json);
 }
 
+static bool attempt_answer(void *context, struct error *err)
+{
+    const struct answer answer = {.id = "", .model = "", .prompt = "a~~", .prompt_bytes = 3, .generation = context};
+    json_t *json = answer_build(&answer, err);
+    json_decref(json);
+    return json != NULL;
+}
+
+static void test_answer_survives_failing_allocations(void **state)
+{
+    (void)state;
+    char text[] = "abc";
+    struct unknown_text items[] = {{.offset = 1, .length = 1}};
+    struct generation generation = finished(text, 3);
+    generation.unknown = (struct unknown_list){.items = items, .count = 1, .total = 2};
+    assert_survives_failing_allocations(attempt_answer, &generation);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -99,6 +118,7 @@ int main(void)
         cmocka_unit_test(test_answer_cleans_bytes_that_are_not_utf8),
         cmocka_unit_test(test_answer_keeps_nul_characters),
         cmocka_unit_test(test_answer_names_what_was_skipped),
+        cmocka_unit_test(test_answer_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

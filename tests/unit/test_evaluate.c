@@ -10,6 +10,7 @@
 
 #include "model/evaluate.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/support.h"
 
 #define V         21
 #define DOCUMENTS 57
@@ -253,6 +254,22 @@ static void test_evaluate_refuses_a_dataset_without_text(void **state)
     rig_close(&rig);
 }
 
+static bool attempt_evaluation(void *context, struct error *err)
+{
+    const struct rig *rig = context;
+    struct evaluation result;
+    return evaluate(&rig->stepper, &rig->dataset, &(struct evaluate_options){.threads = 3}, &result, err);
+}
+
+static void test_evaluate_survives_failing_allocations(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, CELL_GRU);
+    assert_survives_failing_allocations(attempt_evaluation, &rig);
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +280,7 @@ int main(void)
         cmocka_unit_test(test_evaluate_full_warmup_is_exact_and_more_lanes_than_targets_are_not_used),
         cmocka_unit_test(test_evaluate_ignores_lanes_where_there_are_documents),
         cmocka_unit_test(test_evaluate_stops_when_asked),
+        cmocka_unit_test(test_evaluate_survives_failing_allocations),
         cmocka_unit_test(test_evaluate_refuses_a_dataset_without_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include "base/utf8.h"
 #include "model/generate.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/support.h"
 
 #define CHARACTERS                                                                                                     \
     "\"level\": \"char\", \"tokens\": [\"<eos>\", \"a\", \"b\", \"\xC3\xA9\", \" \", \"News\", \"Sport\"]"
@@ -422,6 +423,29 @@ static void test_generation_reads_a_prompt_for_its_logits(void **state)
     rig_close(&rig);
 }
 
+static bool attempt_generation(void *context, struct error *err)
+{
+    struct rig *rig = context;
+    struct generation generation;
+    struct generation_request request = request_of("ab~~~a");
+    const char *field;
+    request.label = "News";
+    bool done = generation_open(&generation, rig->vocabulary, &request, &field, err);
+    assert_null(field);
+    done = done && generation_run(&generation, &rig->stepper, NULL, NULL, err);
+    generation_close(&generation);
+    return done;
+}
+
+static void test_generation_survives_failing_allocations(void **state)
+{
+    (void)state;
+    struct rig rig;
+    rig_open(&rig, labelled);
+    assert_survives_failing_allocations(attempt_generation, &rig);
+    rig_close(&rig);
+}
+
 /* The text of each of three generations, stepped together as an engine does. */
 static void run_together(struct rig *rig, const char *const *prompts, char out[3][1000])
 {
@@ -494,6 +518,7 @@ int main(void)
         cmocka_unit_test(test_generation_emits_whole_characters_of_a_byte_level_model),
         cmocka_unit_test(test_generation_stops_when_the_receiver_has_enough),
         cmocka_unit_test(test_generation_reads_a_prompt_for_its_logits),
+        cmocka_unit_test(test_generation_survives_failing_allocations),
         cmocka_unit_test(test_generation_gives_the_same_text_alone_and_in_a_batch),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

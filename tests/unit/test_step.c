@@ -12,6 +12,7 @@
 
 #include "model/step.h"
 #include "tests/unit/reference.h"
+#include "tests/unit/support.h"
 
 #define STEPS     12
 #define MAX_BATCH 13
@@ -252,6 +253,44 @@ static void test_step_scratch_refuses_a_batch_beyond_memory(void **state)
     machine_close(&machine);
 }
 
+static void test_step_never_allocates(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
+        struct machine machine;
+        machine_open(&machine, &architectures[i], "auto");
+        fail_allocation(1);
+        run_together(&machine, 1);
+        run_together(&machine, MAX_BATCH);
+        assert_false(fail_allocation_done());
+        machine_close(&machine);
+    }
+}
+
+static bool open_and_close(void *context, struct error *err)
+{
+    struct stepper stepper;
+    struct step_scratch scratch;
+    bool done = stepper_open(&stepper, context, kernels_select("auto"), err);
+    if (done) {
+        done = step_scratch_open(&scratch, &stepper, MAX_BATCH, err);
+        step_scratch_close(&scratch);
+    }
+    stepper_close(&stepper);
+    return done;
+}
+
+static void test_step_survives_failing_allocations(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
+        struct network network;
+        reference_random_network(&network, &architectures[i], 1, 0.1);
+        assert_survives_failing_allocations(open_and_close, &network);
+        network_close(&network);
+    }
+}
+
 static void test_step_survives_extreme_weights(void **state)
 {
     (void)state;
@@ -278,6 +317,8 @@ int main(void)
         cmocka_unit_test(test_step_states_hold_h_and_c_of_every_layer),
         cmocka_unit_test(test_step_does_not_need_the_network_any_more),
         cmocka_unit_test(test_step_scratch_refuses_a_batch_beyond_memory),
+        cmocka_unit_test(test_step_never_allocates),
+        cmocka_unit_test(test_step_survives_failing_allocations),
         cmocka_unit_test(test_step_survives_extreme_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
