@@ -113,9 +113,6 @@ $(BUILD)/base/version.o: ALL_CPPFLAGS += -DLSTMD_VERSION='"$(word 1,$(shell cat 
     -DLSTMD_REVISION='"$(word 2,$(shell cat $(BUILD)/version))"'
 $(BUILD)/base/version.o: $(BUILD)/version
 
-# The files that embedded.c puts into the program.
-$(BUILD)/server/embedded.o: $(wildcard server/web/* openapi.yaml)
-
 # Stamps: rewritten only when their content changes.
 export FLAGS_TEXT := $(shell $(CC) --version 2>/dev/null | head -n 1) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(CFLAGS) \
     $(FUZZER) $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2) $(KERNEL_FLAGS_avx512)
@@ -243,6 +240,17 @@ check-scripts:
 .PHONY: format
 format: ## clang-format every C file in place
 	clang-format -i $(CHECKED)
+
+# ---- container -------------------------------------------------------------------------------------------------------
+
+.PHONY: image
+image: ## build the container image localhost/lstmd with buildah (BASE=... names another base image)
+	buildah bud --format docker $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$(shell scripts/revision) \
+	    -t localhost/lstmd -f docker/Dockerfile .
+
+.PHONY: test-container
+test-container: ## build the image from a Debian base made here, run its daemon in it, ask it (a few minutes; root)
+	@tests/container $(BUILD)/container
 
 # ---- more ------------------------------------------------------------------------------------------------------------
 
