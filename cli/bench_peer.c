@@ -44,7 +44,7 @@ static bool read_line(struct bench_peer *peer, char *out, size_t size, struct er
     if (fgets(out, (int)size, peer->answers) == NULL)
         return error_set(err, ERROR_UNAVAILABLE, "peer %s ended without an answer", peer->name);
     const size_t length = strcspn(out, "\n");
-    for (int c = out[length]; c != '\n' && c != EOF;) c = fgetc(peer->answers);
+    for (int c = (unsigned char)out[length]; c != '\n' && c != EOF;) c = fgetc(peer->answers);
     out[length] = '\0';
     return true;
 }
