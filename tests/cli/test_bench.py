@@ -1,0 +1,67 @@
+"""lstmd bench: the shape of what it prints, peers beside it, and what it refuses."""
+
+import json
+import os
+import pathlib
+import subprocess
+
+LSTMD = os.environ.get("LSTMD", str(pathlib.Path(__file__).resolve().parents[2] / "build/lstmd"))
+PEER = "fake=echo a peer 1.0; while read -r line; do echo 1000; done"
+
+
+def bench(*flags):
+    return subprocess.run([LSTMD, "bench", "--quick", *flags], capture_output=True, text=True, timeout=100)
+
+
+def test_bench_json_has_a_limit_and_a_ratio_for_stepping():
+    result = bench("--json", "--only", "step 1x128")
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    (row,) = report["rows"]
+    assert row["unit"] == "chars/s"
+    assert row["value"] > 0 and row["limit"] > 0 and row["peers"] == {}
+    assert abs(row["ratio_to_limit"] - row["value"] / row["limit"]) < 1e-3
+    assert {"date", "version", "processor", "kernels", "blas"} <= report["machine"].keys()
+
+
+def test_bench_rows_of_the_machine_have_no_limit():
+    result = bench("--json", "--only", "sgemm, 1")
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)["rows"]
+    assert row["unit"] == "GFLOP/s" and row["value"] > 0
+    assert row["limit"] is None and row["ratio_to_limit"] is None
+
+
+def test_bench_measures_a_peer_beside_training():
+    result = bench("--json", "--only", "train 1x128 B=8 T=50, 1 thread", "--peer", PEER)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    (row,) = report["rows"]
+    assert row["value"] > 0 and row["peers"] == {"fake": 1000}
+    assert report["machine"]["peers"] == {"fake": "a peer 1.0"}
+
+
+def test_bench_table_names_the_row_and_the_peer():
+    result = bench("--only", "train 1x128 B=8 T=50, 1 thread", "--peer", PEER)
+    assert result.returncode == 0, result.stderr
+    assert "fake: a peer 1.0" in result.stdout
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("train 1x128 B=8 T=50, 1 thread")]
+    assert line.split()[-1] == "1000"
+
+
+def test_bench_refuses_a_text_that_no_row_has():
+    result = bench("--only", "no such row")
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr == 'lstmd: --only: no row\'s name contains "no such row"\n'
+
+
+def test_bench_refuses_a_peer_without_a_command():
+    result = bench("--peer", "pytorch", "--only", "step")
+    assert result.returncode == 2
+    assert "NAME=COMMAND" in result.stderr.splitlines()[-1]
+
+
+def test_bench_fails_where_a_peer_ends():
+    result = bench("--peer", "pytorch=echo hello; exit 3", "--only", "train 1x128 B=8 T=50, 1 thread")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "lstmd: peer pytorch ended without an answer"
