@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -36,16 +35,29 @@ static const struct command_line line = {
     .reference = &config_table,
 };
 
-/* Signals are blocked before any thread starts, so that only the descriptor gets them. */
+/* Handlers only count: signalfd would need SIGTERM blocked in every thread, and libraries (OpenBLAS) start theirs
+ * before main() begins. */
+static volatile sig_atomic_t signal_counter = -1; /* eventfd; open until the process ends */
+
+static void count_signal(int number)
+{
+    (void)number;
+    const int saved = errno;
+    eventfd_write(signal_counter, 1);
+    errno = saved;
+}
+
 static int open_signals(struct error *err)
 {
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &set, NULL);
-    int fd = signalfd(-1, &set, SFD_CLOEXEC);
-    if (fd < 0) error_set_errno(err, errno, "cannot wait for signals");
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+    if (fd < 0) {
+        error_set_errno(err, errno, "cannot wait for signals");
+        return -1;
+    }
+    signal_counter = fd;
+    const struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
     return fd;
 }
 
@@ -61,8 +73,7 @@ static bool wait_for_signal(int signals, int idle_fd, uint64_t deadline_ns)
     if (poll(wait, 2, timeout) <= 0) return false;
     eventfd_t count;
     if (wait[1].revents) eventfd_read(idle_fd, &count);
-    struct signalfd_siginfo info;
-    return wait[0].revents && read(signals, &info, sizeof info) == (ssize_t)sizeof info;
+    return wait[0].revents && eventfd_read(signals, &count) == 0;
 }
 
 /* Lets running requests finish. False where a second signal ended that. */
@@ -88,7 +99,6 @@ static int serve(const struct config *config, struct error *err)
         exit_code = drain(&daemon, signals) ? 0 : 1;
     }
     daemon_close(&daemon);
-    if (signals >= 0) close(signals);
     return exit_code;
 }
 

@@ -335,6 +335,8 @@ static void find_route(struct http_request *request)
         request->pattern = route->pattern;
         if (!request->route && strcmp(route->method, method) == 0) request->route = route;
     }
+    /* Later patterns have used the buffer, too. */
+    if (request->route) path_match(request->route->pattern, request->path, request->parameter);
     if (!*request->allow)
         problem_set(&request->problem, 404, "there is nothing at %s", request->path);
     else if (!request->route && strcmp(method, "OPTIONS") != 0)

@@ -38,8 +38,8 @@ def safetensors(tensors):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def make_model(directory, hidden=16, eos_bias=-80.0, labels=(), seed=1):
-    """eos_bias: -80 never ends a text by itself, +80 always does at once."""
+def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1):
+    """eos_bias: very low never ends a text by itself, +80 always does (nearly) at once."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
     tokens = ["<eos>", *TEXT, *labels]

@@ -1,0 +1,206 @@
+"""Every test talks to a real daemon: started on a free port, its log read line by line, ended afterwards.
+
+LSTMD (or LSTMD_BIN) names the program; build/lstmd without it. Nothing here sleeps for a fixed time: waits are for an
+event, with a deadline that is only ever reached by a failure.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+
+import pytest
+
+from make_model import make_model
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("LSTMD") or os.environ.get("LSTMD_BIN") or str(ROOT / "build/lstmd")
+DEADLINE = 60 if not os.environ.get("SANITIZE") else 300
+
+
+class Answer:
+    def __init__(self, status, headers, body):
+        self.status, self.headers, self.body = status, headers, body
+
+    def json(self):
+        return json.loads(self.body)
+
+    def problem(self, status):
+        """The problem document of an answer that must have this status."""
+        assert self.status == status, (self.status, self.body)
+        assert self.headers["Content-Type"] == "application/problem+json"
+        document = self.json()
+        assert document["status"] == status
+        assert document["title"] and document["detail"]
+        return document
+
+    def fields(self):
+        """{field: message} of a 422."""
+        return {error["field"]: error["message"] for error in self.problem(422)["errors"]}
+
+
+class Daemon:
+    """A running `lstmd serve`. Settings are --set values."""
+
+    def __init__(self, model, settings=(), environment=None):
+        settings = {"server.port": 0, "engine.kernel": "portable", **dict(settings)}
+        command = [PROGRAM, "serve", "--model", str(model)]
+        for key, value in settings.items():
+            command += ["--set", f"{key}={value}"]
+        env = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
+        env.update(environment or {})
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=ROOT)
+        self.signalled = False
+        self.lines = []
+        self.changed = threading.Condition()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
+        line = self.wait_log(r"event=listening|\"event\":\"listening\"|^lstmd: ")
+        port = re.search(r"port\W+(\d+)", line)
+        assert port and "listening" in line, line
+        self.port = int(port[1])
+        self.address = re.search(r"address(?:=|\":)\"?([0-9a-f.:]+)", line)[1]
+
+    def _read(self):
+        for line in self.process.stderr:
+            with self.changed:
+                self.lines.append(line.decode(errors="replace").rstrip("\n"))
+                self.changed.notify_all()
+        with self.changed:
+            self.lines.append(None)
+            self.changed.notify_all()
+
+    def wait_log(self, pattern, seconds=DEADLINE):
+        """The first line of the log, past or future, that the pattern matches."""
+        end = time.monotonic() + seconds
+        seen = 0
+        with self.changed:
+            while True:
+                for line in self.lines[seen:]:
+                    if line is None:
+                        raise AssertionError(f"the daemon ended; its log: {self.lines}")
+                    if re.search(pattern, line):
+                        return line
+                seen = len(self.lines)
+                if not self.changed.wait(end - time.monotonic()):
+                    raise AssertionError(f"no line like {pattern} in {self.lines}")
+
+    def request(self, method, path, body=None, headers=None, timeout=DEADLINE):
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers or {})
+            response = connection.getresponse()
+            return Answer(response.status, response.headers, response.read())
+
+    def get(self, path, **options):
+        return self.request("GET", path, **options)
+
+    def post(self, path, document, **options):
+        body = document if isinstance(document, bytes) else json.dumps(document).encode()
+        return self.request("POST", path, body, {"Content-Type": "application/json"}, **options)
+
+    def generate(self, **fields):
+        answer = self.post("/generate", fields)
+        assert answer.status == 200, answer.body
+        return answer.json()
+
+    def query(self, **fields):
+        return self.get("/generate?" + urllib.parse.urlencode(fields))
+
+    def socket(self):
+        connection = socket.create_connection((self.address, self.port), timeout=DEADLINE)
+        return connection
+
+    def send_generate(self, **fields):
+        """Sends a generation on a connection of its own and does not wait for the answer."""
+        body = json.dumps(fields).encode()
+        connection = self.socket()
+        connection.sendall(
+            b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Request-Id: sent\r\n"
+            b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        )
+        return connection
+
+    def occupy(self, length):
+        """Fills a daemon with engine.max_batch=1 and limits.queue=0: returns once the request holds the only slot."""
+        connection = self.send_generate(prompt="", length=length, seed=1)
+        end = time.monotonic() + DEADLINE
+        while self.query(length=1).status != 503:
+            assert time.monotonic() < end, "the request never got the slot"
+        return connection
+
+    def tokens_for(self, seconds):
+        """About how many tokens the engine writes in this time, alone."""
+        self.generate(length=100)
+        rate = self.generate(length=1000)["timings"]["tokens_per_second"]
+        return max(1000, int(rate * seconds))
+
+    def signal(self, number=signal.SIGTERM):
+        self.signalled = True
+        self.process.send_signal(number)
+
+    def wait(self, seconds=DEADLINE):
+        code = self.process.wait(seconds)
+        self.reader.join(seconds)
+        return code
+
+    def close(self):
+        """Ends the daemon; it must still be alive and end well."""
+        if self.process.poll() is None:
+            if not self.signalled:
+                self.signal()
+            try:
+                code = self.wait()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
+            assert code == 0, (code, self.lines[-20:])
+        self.process.stderr.close()
+
+
+def read_answer(connection):
+    """One answer from a raw socket."""
+    response = http.client.HTTPResponse(connection)
+    response.begin()
+    return Answer(response.status, response.headers, response.read())
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """tiny never ends by itself, ending always does, labelled has labels."""
+    directory = tmp_path_factory.mktemp("models")
+    return {
+        "tiny": make_model(directory / "tiny"),
+        "ending": make_model(directory / "ending", eos_bias=80.0),
+        "labelled": make_model(directory / "labelled", labels=("World", "Sports", "Business")),
+    }
+
+
+@pytest.fixture(scope="module")
+def daemon(models):
+    """A daemon that the tests of a module share."""
+    running = Daemon(models["tiny"])
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def start(models):
+    """start("tiny", {"limits.queue": 0}): a daemon of the test's own."""
+    running = []
+
+    def start_one(model="tiny", settings=(), environment=None):
+        running.append(Daemon(models.get(model, model), settings, environment))
+        return running[-1]
+
+    yield start_one
+    for one in running:
+        one.close()

@@ -1,0 +1,324 @@
+"""POST and GET /generate: what comes out, and what is refused."""
+
+import json
+import threading
+
+import pytest
+
+MAX_SEED = 2**53 - 1
+
+
+def test_answer_has_every_part(daemon):
+    answer = daemon.post("/generate", {"prompt": "Today ", "length": 20, "temperature": 0.8, "seed": 1})
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["Cache-Control"] == "no-store"
+    document = answer.json()
+    assert list(document) == "id model text completion finish_reason seed usage timings warnings".split()
+    assert document["id"] == answer.headers["X-Request-Id"]
+    assert document["model"] == "tiny"
+    assert document["text"] == "Today " + document["completion"]
+    assert len(document["completion"]) == 20
+    assert document["finish_reason"] == "length"
+    assert document["seed"] == 1
+    assert document["usage"] == {"prompt_tokens": 7, "cached_tokens": 0, "completion_tokens": 20}
+    assert document["warnings"] == []
+    timings = document["timings"]
+    assert timings["queue_ms"] >= 0 and timings["prompt_ms"] > 0 and timings["generate_ms"] > 0
+    assert timings["tokens_per_second"] == pytest.approx(20 / timings["generate_ms"] * 1000, rel=1e-6)
+
+
+def test_defaults(daemon):
+    document = daemon.generate()
+    assert document["text"] == document["completion"]
+    assert document["usage"]["completion_tokens"] == 100
+    assert 0 <= document["seed"] <= MAX_SEED
+
+
+def test_query_gives_what_the_body_gives(daemon):
+    fields = {"prompt": "Ääh, 5 € + 1 ", "length": 30, "temperature": 1.5, "seed": 9, "unknown": "skip", "model": "tiny"}
+    by_query = daemon.query(**fields).json()
+    by_body = daemon.generate(**fields)
+    for part in ("text", "completion", "seed", "usage", "warnings"):
+        assert by_query[part] == by_body[part]
+
+
+def test_query_plus_is_a_space(daemon):
+    assert daemon.get("/generate?prompt=a+b%2B&length=1").json()["text"].startswith("a b+")
+
+
+def test_same_seed_same_text_and_other_seed_other_text(daemon):
+    first = daemon.generate(prompt="a", length=50, seed=5)
+    assert daemon.generate(prompt="a", length=50, seed=5)["text"] == first["text"]
+    assert daemon.generate(prompt="a", length=50, seed=6)["text"] != first["text"]
+
+
+def test_random_seed_is_reported_and_repeats_the_text(daemon):
+    first = daemon.generate(prompt="a", length=50)
+    second = daemon.generate(prompt="a", length=50)
+    assert first["seed"] != second["seed"]
+    assert daemon.generate(prompt="a", length=50, seed=first["seed"])["text"] == first["text"]
+
+
+def test_seed_largest(daemon):
+    assert daemon.generate(length=1, seed=MAX_SEED)["seed"] == MAX_SEED
+
+
+def test_temperature_zero_does_not_depend_on_the_seed(daemon):
+    texts = {daemon.generate(prompt="a", length=30, temperature=0, seed=seed)["text"] for seed in range(3)}
+    assert len(texts) == 1
+
+
+@pytest.mark.parametrize("temperature", [0.01, 1e-9, 100])
+def test_extreme_temperatures(daemon, temperature):
+    assert len(daemon.generate(length=50, temperature=temperature)["completion"]) == 50
+
+
+def test_text_that_ends_by_itself(start):
+    document = start("ending").generate(prompt="abc", length=50)
+    assert document["finish_reason"] == "eos"
+    assert document["completion"] == ""
+    assert document["text"] == "abc"
+    assert document["usage"]["completion_tokens"] == 0
+
+
+def test_numbers_that_are_whole_are_integers(daemon):
+    answer = daemon.post("/generate", b'{"length": 3.0, "seed": 1e2}')
+    assert answer.status == 200
+    assert answer.json()["seed"] == 100
+
+
+def test_unknown_characters_are_skipped_with_a_warning(daemon):
+    document = daemon.generate(prompt="a漢b", length=1)
+    assert document["usage"]["prompt_tokens"] == 3
+    assert len(document["warnings"]) == 1
+    assert "漢" in document["warnings"][0] and "1" in document["warnings"][0]
+    assert document["text"].startswith("a漢b")
+
+
+def test_unknown_characters_are_refused_on_request(daemon):
+    errors = daemon.post("/generate", {"prompt": "a漢b", "unknown": "error"}).fields()
+    assert list(errors) == ["prompt"]
+    assert "漢" in errors["prompt"]
+
+
+@pytest.mark.parametrize("prompt", ["a\0b", "\0", '"\\\n\t', "\u2028</script>", "😀" * 50])
+def test_odd_prompts_come_back_whole(daemon, prompt):
+    assert daemon.generate(prompt=prompt, length=1)["text"].startswith(prompt)
+    assert daemon.query(prompt=prompt, length=1).json()["text"].startswith(prompt)
+
+
+def test_labels(start):
+    daemon = start("labelled")
+    texts = {label: daemon.generate(label=label, length=40, seed=1)["text"] for label in ("World", "Sports")}
+    assert texts["World"] != texts["Sports"]
+    assert daemon.generate(label="World", length=1)["usage"]["prompt_tokens"] == 2
+    errors = daemon.post("/generate", {"label": "world"}).fields()
+    for label in ("World", "Sports", "Business"):
+        assert label in errors["label"]
+
+
+def test_prompt_larger_than_the_http_thread_takes(daemon):
+    small = daemon.generate(prompt="ab" * 10, length=20, seed=3)
+    assert small["text"].startswith("ab" * 10)
+    large = daemon.generate(prompt="ab" * 200_000, length=20, seed=3)
+    assert large["usage"]["prompt_tokens"] == 400_001
+    assert large["text"].startswith("ab" * 200_000)
+    errors = daemon.post("/generate", {"prompt": "ab" * 200_000, "length": 0}).fields()
+    assert list(errors) == ["length"]
+
+
+WRONG = [
+    ("length", 0, "1 to 10000"),
+    ("length", 10001, "1 to 10000"),
+    ("length", -1, "1 to 10000"),
+    ("length", 1.5, "integer"),
+    ("length", "5", "string"),
+    ("length", None, "null"),
+    ("length", True, "boolean"),
+    ("length", [1], "array"),
+    ("length", 10**30, "1 to 10000"),
+    ("temperature", -0.1, "0 to 100"),
+    ("temperature", 100.5, "0 to 100"),
+    ("temperature", "hot", "string"),
+    ("seed", -1, "0 to 9007199254740991"),
+    ("seed", 2**53, "9007199254740991"),
+    ("seed", 2**64 + 1, "9007199254740991"),
+    ("seed", 0.5, "integer"),
+    ("prompt", 5, "string"),
+    ("prompt", {"a": 1}, "object"),
+    ("unknown", "maybe", '"skip" or "error"'),
+    ("unknown", 1, '"skip" or "error"'),
+    ("model", "other", "tiny"),
+    ("model", 1, "string"),
+    ("label", "x", "no labels"),
+    ("lenght", 5, '"length"'),
+    ("Prompt", "x", '"prompt"'),
+    ("top_k", 5, "unknown field"),
+    ("stream", True, "unknown field"),
+    ("", 1, "unknown field"),
+]
+
+
+@pytest.mark.parametrize("field, value, message", WRONG)
+def test_wrong_field_in_the_body(daemon, field, value, message):
+    errors = daemon.post("/generate", {"length": 1, field: value}).fields()
+    assert list(errors) == [field]
+    assert message in errors[field]
+
+
+@pytest.mark.parametrize(
+    "field, value, message",
+    [
+        ("length", "", "integer"),
+        ("length", "5x", "integer"),
+        ("length", " 5", "integer"),
+        ("length", "0x10", "integer"),
+        ("length", "+5", "integer"),
+        ("length", "nan", "integer"),
+        ("length", "1.5", "integer"),
+        ("length", "0", "1 to 10000"),
+        ("length", "1e999", "1 to 10000"),
+        ("temperature", "inf", "number"),
+        ("temperature", "-1", "0 to 100"),
+        ("seed", "9007199254740992", "9007199254740991"),
+        ("unknown", "Skip", '"skip" or "error"'),
+        ("model", "other", "tiny"),
+        ("promt", "x", '"prompt"'),
+    ],
+)
+def test_wrong_field_in_the_query(daemon, field, value, message):
+    errors = daemon.query(**{field: value}).fields()
+    assert list(errors) == [field]
+    assert message in errors[field]
+
+
+def test_every_wrong_field_is_named_at_once(daemon):
+    wrong = {
+        "prompt": "漢",
+        "unknown": "error",
+        "length": 0,
+        "temperature": "x",
+        "seed": -1,
+        "label": "x",
+        "lenght": 1,
+    }
+    answer = daemon.post("/generate", wrong)
+    assert set(answer.fields()) == set(wrong) - {"unknown"}
+    assert "6 fields" in answer.json()["detail"]
+    assert answer.json()["instance"] == "/generate"
+
+
+def test_many_unknown_fields_are_counted(daemon):
+    problem = daemon.post("/generate", {f"field{i}": i for i in range(1000)}).problem(422)
+    assert len(problem["errors"]) == 32
+    assert "1000 fields" in problem["detail"]
+
+
+def test_long_unknown_name_is_cut(daemon):
+    problem = daemon.post("/generate", {"é" * 50_000: 1}).problem(422)
+    assert len(json.dumps(problem)) < 2000
+
+
+def test_duplicate_key(daemon):
+    errors = daemon.post("/generate", b'{"length": 5, "seed": 1, "length": 0, "x": 1}').fields()
+    assert set(errors) == {"length", "x"}
+
+
+def test_duplicate_key_alone_is_refused(daemon):
+    errors = daemon.post("/generate", b'{"length": 5, "length": 5}').fields()
+    assert "twice" in errors["length"]
+
+
+def test_duplicate_parameter(daemon):
+    errors = daemon.get("/generate?seed=1&length=3&seed=1").fields()
+    assert errors == {"seed": "given twice"}
+
+
+@pytest.mark.parametrize(
+    "body, place",
+    [
+        (b"", "byte 0"),
+        (b"{", "byte 1"),
+        (b'{"length": 5,}', "byte 14"),
+        (b"{'length': 5}", "byte 2"),
+        (b'{"length": NaN}', "byte"),
+        (b'{"length": 5} x', "byte 15"),
+        (b'{"prompt": "a\xff"}', "UTF-8 at byte 13"),
+        (b'{"prompt": "\xed\xa0\x80"}', "UTF-8 at byte 12"),
+        (b'{"prompt": "\\ud800"}', "byte"),
+        (b"\0", "byte"),
+        (b"[" * 100_000, "byte"),
+    ],
+)
+def test_body_that_is_not_json(daemon, body, place):
+    problem = daemon.post("/generate", body).problem(400)
+    assert "not JSON" in problem["detail"] and place in problem["detail"]
+    assert "errors" not in problem
+
+
+@pytest.mark.parametrize("body, kind", [(b"[]", "array"), (b'"x"', "string"), (b"5", "number"), (b"null", "null")])
+def test_body_that_is_not_an_object(daemon, body, kind):
+    assert kind in daemon.post("/generate", body).problem(422)["detail"]
+
+
+def test_query_that_is_not_utf8_names_field_and_byte(daemon):
+    errors = daemon.get("/generate?prompt=ab%ffc&length=5").fields()
+    assert list(errors) == ["prompt"]
+    assert "byte 2" in errors["prompt"]
+
+
+@pytest.mark.parametrize("query", ["prompt=100%", "prompt=%4", "prompt=%zz", "pro%mpt=1"])
+def test_query_with_a_wrong_escape(daemon, query):
+    problem = daemon.get(f"/generate?{query}").problem(400)
+    assert f"byte {query.index('%')}" in problem["detail"]
+
+
+def test_post_takes_no_query(daemon):
+    assert "query" in daemon.post("/generate?length=5", {}).problem(422)["detail"]
+
+
+@pytest.mark.parametrize("query", ["", "?", "?&", "?&&length=3&"])
+def test_empty_parts_of_a_query_are_nothing(daemon, query):
+    assert daemon.get("/generate" + query).status == 200
+
+
+def test_requests_side_by_side_write_what_they_write_alone(daemon):
+    fields = [
+        {"prompt": "abc"[: i % 4] * (i + 1), "length": 200 + 40 * i, "seed": i, "temperature": 0.5 + i / 10}
+        for i in range(16)
+    ]
+    alone = [daemon.generate(**one)["text"] for one in fields]
+    together = [None] * len(fields)
+    gate = threading.Barrier(len(fields))
+
+    def run(i):
+        gate.wait()
+        together[i] = daemon.generate(**fields[i])["text"]
+
+    for _ in range(3):
+        threads = [threading.Thread(target=run, args=(i,)) for i in range(len(fields))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert together == alone
+
+
+def test_models(daemon):
+    models = daemon.get("/models").json()["models"]
+    assert [model["name"] for model in models] == ["tiny"]
+    assert models[0]["default"] is True
+    assert models[0]["cell"] == "lstm" and models[0]["hidden_size"] == 16
+
+
+def test_model_by_name(daemon):
+    model = daemon.get("/models/tiny").json()
+    assert model["name"] == "tiny"
+    assert {tensor["name"] for tensor in model["tensors"]} >= {"rnn.weight_ih_l0", "output.bias"}
+    assert daemon.get("/models/t%69ny").status == 200
+
+
+@pytest.mark.parametrize("name", ["other", "tiny2", "tin", "tiny%00", "%2e%2e", "%ff"])
+def test_model_that_is_not_there(daemon, name):
+    daemon.get(f"/models/{name}").problem(404)

@@ -1,0 +1,207 @@
+"""Starting, refusing to start, draining, ending; the health check."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+
+import pytest
+
+from conftest import DEADLINE, PROGRAM, ROOT, read_answer
+
+DRAINING = {"engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000, "server.drain_seconds": 600}
+FOREVER = 10_000_000
+
+
+def run(*arguments, **environment):
+    env = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
+    env.update(environment)
+    return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=DEADLINE, cwd=ROOT, env=env)
+
+
+def refused(model, *settings, **environment):
+    """A start that is refused: exit code 1 and one line, which is returned."""
+    arguments = ["serve", "--model", str(model), "--set", "server.port=0"]
+    for setting in settings:
+        arguments += ["--set", setting]
+    result = run(*arguments, **environment)
+    assert result.returncode == 1, result
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("lstmd: "), lines
+    return lines[0]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_an_idle_daemon(start, number):
+    daemon = start()
+    daemon.generate(length=1)
+    idle = daemon.socket()
+    daemon.signal(number)
+    assert daemon.wait() == 0
+    assert any("event=stopped" in line for line in daemon.lines if line)
+    assert idle.recv(1) == b""
+    idle.close()
+
+
+def test_drain_finishes_what_runs_and_refuses_what_comes(start):
+    daemon = start("tiny", DRAINING)
+    length = daemon.tokens_for(1.0)
+    connection = daemon.occupy(length)
+    daemon.signal()
+    daemon.wait_log("event=draining")
+    ready = daemon.get("/readyz")
+    if ready.status == 200:  # the line is written just before, but this machine may be slow
+        ready = daemon.get("/readyz")
+    ready.problem(503)
+    assert int(ready.headers["Retry-After"]) >= 1
+    assert ready.headers["Connection"] == "close"
+    for answer in (daemon.query(length=1), daemon.post("/generate", {"length": 1})):
+        assert "shutting down" in answer.problem(503)["detail"]
+        assert int(answer.headers["Retry-After"]) >= 1
+    assert daemon.get("/healthz").status == 200
+    answer = read_answer(connection)
+    assert answer.status == 200
+    assert answer.json()["usage"]["completion_tokens"] == length
+    assert daemon.wait() == 0
+    connection.close()
+
+
+def test_drain_ends_when_its_time_is_over(start):
+    daemon = start("tiny", {**DRAINING, "server.drain_seconds": 0.3})
+    connection = daemon.occupy(FOREVER)
+    daemon.signal()
+    read_answer(connection).problem(503)
+    assert daemon.wait() == 0
+    connection.close()
+
+
+@pytest.mark.parametrize("first, second", [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM)])
+def test_second_signal_ends_at_once(start, first, second):
+    daemon = start("tiny", DRAINING)
+    connection = daemon.occupy(FOREVER)
+    daemon.signal(first)
+    daemon.wait_log("event=draining")
+    daemon.signal(second)
+    assert daemon.wait() == 1
+    read_answer(connection).problem(503)
+    connection.close()
+
+
+def test_client_that_does_not_read_does_not_keep_the_daemon(start):
+    daemon = start("tiny", {"server.drain_seconds": 0.5})
+    with daemon.socket() as connection:
+        connection.sendall(b"GET /web/app.js HTTP/1.1\r\nHost: x\r\n\r\n" * 200)
+        daemon.signal()
+        assert daemon.wait() == 0
+
+
+def test_port_in_use(models):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(models["tiny"], f"server.port={port}")
+    assert f"port {port}" in line and "in use" in line
+
+
+@pytest.mark.parametrize("address", ["localhost", "1.2.3", "::g", "127.0.0.1:80"])
+def test_address_that_is_none(models, address):
+    assert address in refused(models["tiny"], f"server.listen={address}")
+
+
+def test_address_of_another_machine(models):
+    assert "192.0.2.1" in refused(models["tiny"], "server.listen=192.0.2.1")
+
+
+def test_kernel_that_this_machine_lacks(models):
+    other = "neon" if os.uname().machine == "x86_64" else "avx2"
+    assert other in refused(models["tiny"], f"engine.kernel={other}")
+
+
+def test_wrong_configuration(models, tmp_path):
+    assert "server.port" in refused(models["tiny"], "server.prot=1")
+    assert "LSTMD_SERVER_PORT" in refused(models["tiny"], LSTMD_SERVER_PORT="many")
+    file = tmp_path / "lstmd.yaml"
+    file.write_text("server:\n  port: 0\nlimits:\n  quue: 5\n")
+    line = run("serve", "--config", str(file)).stderr
+    assert "lstmd.yaml:4" in line and "limits.queue" in line
+
+
+def test_configuration_file_and_environment_reach_the_daemon(start, tmp_path):
+    file = tmp_path / "lstmd.yaml"
+    file.write_text("limits:\n  max_length: 7\nlog:\n  format: json\n")
+    daemon = start("tiny", {}, {"LSTMD_CONFIG": str(file), "LSTMD_LIMITS_MAX_LENGTH": "9"})
+    assert "1 to 9" in daemon.query(length=10).fields()["length"]
+    assert daemon.generate()["usage"]["completion_tokens"] == 9
+    json.loads(daemon.lines[0])
+
+
+def test_usage_errors():
+    assert run("serve", "--nonsense").returncode == 2
+    assert run("serve", "--help").returncode == 0
+    assert run("healthcheck", "--help").returncode == 0
+
+
+def test_model_that_is_not_there(tmp_path):
+    assert "nothing" in refused(tmp_path / "nothing")
+
+
+def broken(models, tmp_path, file, change):
+    directory = tmp_path / "broken"
+    shutil.copytree(models["tiny"], directory)
+    data = (directory / file).read_bytes()
+    (directory / file).write_bytes(change(data))
+    return refused(directory)
+
+
+def with_float(data, value):
+    """The first weight replaced."""
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    return data[:start] + struct.pack("<f", value) + data[start + 4 :]
+
+
+@pytest.mark.parametrize(
+    "file, change, names",
+    [
+        ("model.safetensors", lambda data: data[:-1], "model.safetensors"),
+        ("model.safetensors", lambda data: data[: len(data) // 2], "model.safetensors"),
+        ("model.safetensors", lambda data: b"", "model.safetensors"),
+        ("model.safetensors", lambda data: with_float(data, float("nan")), "rnn.weight_ih_l0"),
+        ("model.safetensors", lambda data: with_float(data, float("inf")), "rnn.weight_ih_l0"),
+        ("vocabulary.json", lambda data: data.replace(b'"a"', b'"\xc3\xb1"'), "SHA-256"),
+        ("config.json", lambda data: data.replace(b'"hidden_size": 16', b'"hidden_size": 17'), "rnn.weight_ih_l0"),
+        ("config.json", lambda data: data.replace(b"lstmd/1", b"lstmd/9"), "format"),
+        ("config.json", lambda data: data[:-5], "config.json"),
+    ],
+)
+def test_broken_model(models, tmp_path, file, change, names):
+    assert names in broken(models, tmp_path, file, change)
+
+
+def test_healthcheck(start):
+    daemon = start("tiny", DRAINING)
+    settings = ["--set", f"server.port={daemon.port}"]
+    assert run("healthcheck", *settings).returncode == 0
+    connection = daemon.occupy(FOREVER)
+    assert run("healthcheck", *settings).returncode == 0  # busy is not unready
+    daemon.signal()
+    daemon.wait_log("event=draining")
+    result = run("healthcheck", *settings)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "503" in result.stderr
+    connection.close()
+    assert daemon.wait() == 0
+    result = run("healthcheck", *settings)
+    assert result.returncode == 1
+    assert result.stderr.startswith("lstmd: cannot connect")
+
+
+def test_healthcheck_of_something_that_is_silent():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = time.monotonic()
+        result = run("healthcheck", "--timeout", "0.2", "--set", f"server.port={silent.getsockname()[1]}")
+        assert result.returncode == 1
+        assert time.monotonic() - begun < DEADLINE

@@ -1,0 +1,150 @@
+"""openapi.yaml against the daemon: every example is sent, every answer is valid, and nothing is left out."""
+
+import re
+import urllib.parse
+
+import jsonschema
+import pytest
+import yaml
+
+from conftest import ROOT
+
+DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text())
+OPERATIONS = [
+    (path, method, item[method])
+    for path, item in DOCUMENT["paths"].items()
+    for method in ("get", "post", "put", "delete")
+    if method in item
+]
+NAMES = {"/models/{name}": "tiny", "/web/{name}": "app.js"}
+
+
+def resolve(node):
+    while isinstance(node, dict) and "$ref" in node:
+        at = DOCUMENT
+        for part in node["$ref"].removeprefix("#/").split("/"):
+            at = at[part]
+        node = at
+    return node
+
+
+def validate(value, schema):
+    whole = {"components": DOCUMENT["components"], "allOf": [schema]}
+    jsonschema.Draft202012Validator(whole, format_checker=jsonschema.FormatChecker()).validate(value)
+
+
+def check(operation, answer):
+    """The answer's status, content type, headers and body are as the operation says."""
+    responses = operation["responses"]
+    assert str(answer.status) in responses, (answer.status, answer.body)
+    response = resolve(responses[str(answer.status)])
+    content_type = answer.headers["Content-Type"].split(";")[0]
+    assert content_type in response["content"]
+    for name, header in response.get("headers", {}).items():
+        value = answer.headers[name]
+        assert value is not None, name
+        schema = resolve(header)["schema"]
+        validate(int(value) if schema["type"] == "integer" else value, schema)
+    schema = response["content"][content_type].get("schema")
+    if schema:
+        validate(answer.json(), schema)
+
+
+def test_document_is_well_formed():
+    assert DOCUMENT["openapi"].startswith("3.1.")
+    for name, schema in DOCUMENT["components"]["schemas"].items():
+        jsonschema.Draft202012Validator.check_schema(schema)
+    identifiers = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(set(identifiers)) == len(identifiers)
+
+
+def test_every_reference_leads_somewhere():
+    for reference in re.findall(r"\$ref: \"([^\"]*)\"", (ROOT / "openapi.yaml").read_text()):
+        assert resolve({"$ref": reference})
+
+
+def test_version_is_the_program_s():
+    assert DOCUMENT["info"]["version"] == (ROOT / "VERSION").read_text().split()[0]
+
+
+@pytest.mark.parametrize("path, method, operation", OPERATIONS, ids=lambda value: value if isinstance(value, str) else "")
+def test_examples(daemon, path, method, operation):
+    target = path.replace("{name}", NAMES.get(path, ""))
+    if "requestBody" in operation:
+        content = operation["requestBody"]["content"]["application/json"]
+        for example in content["examples"].values():
+            validate(example["value"], content["schema"])
+            answer = daemon.post(target, example["value"])
+            assert answer.status == 200
+            check(operation, answer)
+        return
+    query = {}
+    for parameter in operation.get("parameters", []):
+        if "example" in parameter:
+            validate(parameter["example"], parameter["schema"])
+            query[parameter["name"]] = parameter["example"]
+    answer = daemon.get(target + ("?" + urllib.parse.urlencode(query) if query else ""))
+    assert answer.status == 200
+    check(operation, answer)
+
+
+def operation_of(path, method):
+    return DOCUMENT["paths"][path][method]
+
+
+@pytest.mark.parametrize(
+    "fields", [{"length": 0}, {"x": 1, "y": 2}, {"prompt": 1, "temperature": "a"}, {"model": "none"}, {"label": "none"}]
+)
+def test_wrong_fields(daemon, fields):
+    schema = DOCUMENT["components"]["schemas"]["GenerateRequest"]
+    if "model" not in fields and "label" not in fields:
+        with pytest.raises(jsonschema.ValidationError):
+            validate(fields, schema)
+    check(operation_of("/generate", "post"), daemon.post("/generate", fields))
+    check(operation_of("/generate", "get"), daemon.query(**fields))
+
+
+def test_other_refusals(daemon):
+    post = operation_of("/generate", "post")
+    check(post, daemon.post("/generate", b"{"))
+    check(post, daemon.post("/generate", b" " * (2**20 + 1)))
+    check(post, daemon.request("POST", "/generate", b"{}"))
+    check(operation_of("/generate", "get"), daemon.get("/generate?prompt=%"))
+    check(operation_of("/models/{name}", "get"), daemon.get("/models/none"))
+    check(operation_of("/web/{name}", "get"), daemon.get("/web/none"))
+
+
+def test_busy_and_draining(start):
+    daemon = start("tiny", {"engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000})
+    with daemon.occupy(10_000_000):
+        check(operation_of("/generate", "post"), daemon.post("/generate", {}))
+        daemon.signal()
+        daemon.wait_log("event=draining")
+        check(operation_of("/generate", "get"), daemon.query(length=1))
+        check(operation_of("/readyz", "get"), daemon.get("/readyz"))
+
+
+def test_odd_answers(start):
+    post = operation_of("/generate", "post")
+    check(post, start("ending").post("/generate", {"prompt": "漢"}))
+    labelled = start("labelled")
+    check(post, labelled.post("/generate", {"label": "World", "length": 1}))
+    check(operation_of("/models", "get"), labelled.get("/models"))
+    check(operation_of("/models/{name}", "get"), labelled.get("/models/labelled"))
+
+
+def test_methods_are_exactly_those_that_are_served(daemon):
+    for path, item in DOCUMENT["paths"].items():
+        allow = daemon.request("OPTIONS", path.replace("{name}", "app.js")).headers["Allow"].split(", ")
+        documented = {method.upper() for method in item if method in ("get", "post", "put", "delete", "patch")}
+        assert set(allow) - {"HEAD", "OPTIONS"} == documented
+
+
+def test_fields_are_exactly_those_that_are_served(daemon):
+    schema = DOCUMENT["components"]["schemas"]["GenerateRequest"]
+    parameters = {parameter["name"] for parameter in operation_of("/generate", "get")["parameters"]}
+    assert parameters == set(schema["properties"])
+    wrong = {name: [] for name in schema["properties"]}
+    errors = daemon.post("/generate", wrong).fields()
+    assert set(errors) == set(wrong)
+    assert not any("unknown field" in message for message in errors.values())
