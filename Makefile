@@ -262,6 +262,13 @@ deps: ## install the packages that building, testing and checking need (apt)
 bench: all ## the benchmark table: this machine's limits, the peers that are installed, lstmd (ARGS=--quick: a glance)
 	@BUILD='$(BUILD)' PYTHON='$(PYTHON)' tests/bench/run $(ARGS)
 
+LSTMD_SHARED ?= ../shared
+HEADLINES := $(LSTMD_SHARED)/data/ag_news
+.PHONY: pretrained
+pretrained: all ## train the bundled model anew, by the recipe model/pretrained/headlines.yaml (minutes)
+	$(BUILD)/lstmd train --config model/pretrained/headlines.yaml --data $(HEADLINES)/titles.train.txt \
+	    --validation-data $(HEADLINES)/titles.valid.txt --out model/pretrained/headlines
+
 .PHONY: clean
 clean: ## remove everything that was built
 	rm -rf build build-*

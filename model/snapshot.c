@@ -1,5 +1,6 @@
 #include "model/snapshot.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -261,19 +262,18 @@ void snapshot_close(struct snapshot *snapshot)
 
 bool snapshot_exists(const char *directory)
 {
-    char *path = path_join(directory, SNAPSHOT_NUMBERS, NULL);
-    bool exists = path && access(path, F_OK) == 0;
-    free(path);
+    int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    bool exists = fd >= 0 && faccessat(fd, SNAPSHOT_NUMBERS, F_OK, 0) == 0;
+    if (fd >= 0) close(fd);
     return exists;
 }
 
 void snapshot_remove(const char *directory)
 {
-    static const char *const names[] = {SNAPSHOT_NUMBERS, SNAPSHOT_ARRAYS};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = path_join(directory, names[i], NULL);
-        if (path) unlink(path);
-        free(path);
-    }
+    int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return;
+    unlinkat(fd, SNAPSHOT_NUMBERS, 0);
+    unlinkat(fd, SNAPSHOT_ARRAYS, 0);
+    close(fd);
     rmdir(directory);
 }

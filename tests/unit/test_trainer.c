@@ -377,6 +377,27 @@ static void test_trainer_full_disk_leaves_the_older_model(void **state)
     bench_close(&bench);
 }
 
+static bool run_once(void *context, struct error *err)
+{
+    struct bench *bench = context;
+    if (bench_run(bench, false)) return true;
+    return error_set(err, bench->err.code, "%s", bench->err.message);
+}
+
+static void test_trainer_survives_failing_allocations(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 6);
+    bench.options.epochs = 1;
+    bench.options.hidden = 2;
+    bench.options.layers = 2;
+    bench.options.embedding = 2;
+    bench.options.sample_length = 2;
+    assert_survives_failing_allocations(run_once, &bench);
+    bench_close(&bench);
+}
+
 static int skip_the_wait_for_the_disk(void **state)
 {
     (void)state;
@@ -407,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_trainer_out_that_cannot_be_written_is_refused_at_the_start),
         cmocka_unit_test(test_trainer_beyond_the_memory_limit_is_refused_with_the_estimate),
         cmocka_unit_test(test_trainer_full_disk_leaves_the_older_model),
+        cmocka_unit_test(test_trainer_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, skip_the_wait_for_the_disk, NULL);
 }

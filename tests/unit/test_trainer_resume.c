@@ -1,6 +1,8 @@
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "model/rng.h"
@@ -276,6 +278,45 @@ static void test_run_state_survives_a_perplexity_beyond_all_numbers(void **state
     bench_close(&bench);
 }
 
+/* Runs in a process of its own that is killed at the n-th system call that writes; false where it ended before that. */
+static bool run_killed_at(struct bench *bench, size_t n)
+{
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        fail_call(n, KILLED);
+        _exit(bench_run(bench, false) ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true((WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+                (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+    return WIFSIGNALED(status);
+}
+
+static void test_trainer_killed_anywhere_ends_with_the_same_bits(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 12);
+    bench.options.epochs = 2;
+    finish(&bench, false);
+    size_t n, m, kills = 0;
+    char *expected = bench_weights(&bench, &n);
+    while (run_killed_at(&bench, ++kills)) {
+        finish(&bench, snapshot_exists(bench.work));
+        assert_int_equal(bench.result.end, TRAINER_DONE);
+        assert_false(snapshot_exists(bench.work));
+        char *weights = bench_weights(&bench, &m);
+        assert_int_equal(n, m);
+        assert_memory_equal(expected, weights, n);
+        free(weights);
+    }
+    assert_true(kills > 40);
+    free(expected);
+    bench_close(&bench);
+}
+
 static int skip_the_wait_for_the_disk(void **state)
 {
     (void)state;
@@ -299,6 +340,7 @@ int main(void)
         cmocka_unit_test(test_trainer_damaged_snapshots_are_refused),
         cmocka_unit_test(test_trainer_saved_options_are_those_of_the_run),
         cmocka_unit_test(test_run_state_survives_a_perplexity_beyond_all_numbers),
+        cmocka_unit_test(test_trainer_killed_anywhere_ends_with_the_same_bits),
     };
     return cmocka_run_group_tests(tests, skip_the_wait_for_the_disk, NULL);
 }
