@@ -58,6 +58,11 @@ struct reply {
     size_t header_count;
 };
 
+/* Lives as long as a socket; only the HTTP thread touches it. */
+struct http_connection {
+    struct http_request *request; /* the one that is going on, or NULL */
+};
+
 struct http_request {
     struct task task; /* first: the worker's tasks are requests */
     struct http_server *server;
@@ -268,8 +273,16 @@ static enum MHD_Result refuse_early(struct http_request *request)
 
 /* --- Receiving --- */
 
+static struct http_connection *connection_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
 static void *request_new(void *context, const char *target, struct MHD_Connection *connection)
 {
+    struct http_connection *owner = connection_of(connection);
+    if (!owner) return NULL;
     struct http_request *request = calloc(1, sizeof *request);
     if (!request) return NULL;
     request->server = context;
@@ -278,6 +291,7 @@ static void *request_new(void *context, const char *target, struct MHD_Connectio
     request->pattern = "-";
     request->path = request->target = strdup(target);
     request->parameter = calloc(1, strlen(target) + 1);
+    owner->request = request;
     return request;
 }
 
@@ -498,15 +512,9 @@ static void log_access(const struct http_request *request)
     log_write(LOG_INFO, "request", fields);
 }
 
-static void request_over(void *context, struct MHD_Connection *connection, void **slot,
-                         enum MHD_RequestTerminationCode code)
+static void request_free(struct http_request *request)
 {
-    (void)connection, (void)code;
-    struct http_server *server = context;
-    struct http_request *request = *slot;
-    if (!request) return;
-    *slot = NULL;
-    if (request->stage != STAGE_HEADERS) log_access(request);
+    struct http_server *server = request->server;
     if (request->release) request->release(request->release_context);
     if (request->reply.ownership == HTTP_TAKEN) free((void *)(uintptr_t)request->reply.body);
     if (request->counted && atomic_fetch_sub(&server->open, 1) == 1) eventfd_write(server->idle_fd, 1);
@@ -516,6 +524,33 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     free(request->parameter);
     free(request->target);
     free(request);
+}
+
+static void request_over(void *context, struct MHD_Connection *connection, void **slot,
+                         enum MHD_RequestTerminationCode code)
+{
+    (void)context, (void)code;
+    struct http_request *request = *slot;
+    struct http_connection *owner = connection_of(connection);
+    *slot = NULL;
+    if (!request || !owner) return;
+    owner->request = NULL;
+    if (request->stage != STAGE_HEADERS) log_access(request);
+    request_free(request);
+}
+
+/* libmicrohttpd never says that a request is over whose query string it found too long; its connection ends, though. */
+static void connection_changed(void *context, struct MHD_Connection *connection, void **slot,
+                               enum MHD_ConnectionNotificationCode code)
+{
+    (void)context, (void)connection;
+    struct http_connection *owner = *slot;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        *slot = calloc(1, sizeof *owner);
+        return;
+    }
+    if (owner && owner->request) request_free(owner->request);
+    free(owner);
 }
 
 static void log_library(void *context, const char *format, va_list arguments)
@@ -567,11 +602,12 @@ static bool start_library(struct http_server *server, struct error *err)
     if (fd < 0) return false;
     note_address(server, fd);
     const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    server->daemon = MHD_start_daemon(
-        flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, NULL, MHD_OPTION_LISTEN_SOCKET,
-        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)ceil(server->options.idle_timeout), MHD_OPTION_NOTIFY_COMPLETED, request_over, server,
-        MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
+    server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library,
+                                      NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
+                                      (unsigned)server->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+                                      (unsigned)ceil(server->options.idle_timeout), MHD_OPTION_NOTIFY_COMPLETED,
+                                      request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
+                                      MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
     if (server->daemon) return true;
     close(fd);
     return error_set(err, ERROR_IO, "cannot start the HTTP server");
