@@ -165,6 +165,11 @@ test-http: all ## tests of the running daemon alone
 fuzz-smoke: $(FUZZ) ## every fuzz target over its committed inputs and a few thousand mutations
 	@$(RUN_TESTS) fuzz
 
+.PHONY: golden
+golden: ## compute tests/golden/data anew with PyTorch (their test: make unit)
+	@scripts/deps golden
+	$(PYTHON) tests/golden/make_golden.py
+
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
 fuzz: ## search with libFuzzer under the address sanitizer, FUZZ_SECONDS=60 per target

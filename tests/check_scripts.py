@@ -1,6 +1,8 @@
-"""Compiles every Python file (syntax) and parses every shell script (sh -n, bash -n) of the repository."""
+"""Compiles every Python file (syntax), parses every shell script (sh -n, bash -n), and compares the version that
+openapi.yaml and CHANGELOG.md name with VERSION."""
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -26,9 +28,18 @@ def check(path):
     return None
 
 
+def wrong_versions():
+    version = (ROOT / "VERSION").read_text().split("\n")[0]
+    for name, pattern in {"openapi.yaml": r"^  version: (\S+)$", "CHANGELOG.md": r"^## (\d\S+)"}.items():
+        found = re.search(pattern, (ROOT / name).read_text(encoding="utf-8"), re.M)
+        if not found or found.group(1) != version:
+            yield f"{name}: version {found and found.group(1)}, but VERSION says {version}"
+
+
 def main():
-    paths = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*")) if p.is_file() and p.stat().st_size < 1 << 20]
-    problems = [message for message in map(check, paths) if message]
+    files = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*")) if p.is_file()]
+    paths = [p for p in files if p.stat().st_size < 1 << 20 and "__pycache__" not in p.parts]
+    problems = [message for message in map(check, paths) if message] + list(wrong_versions())
     for message in problems:
         print(message, file=sys.stderr)
     return 1 if problems else 0
