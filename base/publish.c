@@ -311,13 +311,18 @@ static bool exchange_in_two_steps(const char *path, const char *aside)
     return done;
 }
 
-/* Makes the new directory appear under the path; the old one, if any, then has the name aside. */
+/* Makes the new directory appear under the path; the old one, if any, then has the name aside. Where there was none,
+ * and another publisher is first, that one's is the old. */
 static bool put_in_place(const char *path, const char *aside)
 {
-    if (renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_EXCHANGE) == 0) return true;
-    if (errno == ENOENT) return rename(aside, path) == 0;
-    if (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP) return false;
-    return exchange_in_two_steps(path, aside);
+    for (int i = 0; i < ATTEMPTS; i++) {
+        if (renameat2(AT_FDCWD, aside, AT_FDCWD, path, RENAME_EXCHANGE) == 0) return true;
+        if (errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP) return exchange_in_two_steps(path, aside);
+        if (errno != ENOENT) return false;
+        if (rename(aside, path) == 0) return true;
+        if (errno != ENOTEMPTY && errno != EEXIST) return false;
+    }
+    return false;
 }
 
 bool directory_publish_commit(struct directory_publish *publish, struct error *err)

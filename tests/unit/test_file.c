@@ -483,6 +483,7 @@ static void *publish_often(void *path)
     for (int i = 0; i < 40; i++) {
         struct error err = {0};
         failures += !publish_model(path, i % 2 ? "old" : "new", &err);
+        if (err.code != ERROR_NONE) print_error("%s\n", err.message);
         failures += access(path, F_OK) != 0;
     }
     return (void *)failures;
