@@ -186,6 +186,29 @@ static void test_utf8_sanitize_always_gives_valid_text(void **state)
     }
 }
 
+/* Text of every mix of lengths, at every place of a word of eight bytes: counted and checked as one by one. */
+static void test_utf8_long_text_is_checked_and_counted_whole(void **state)
+{
+    (void)state;
+    static const uint32_t kinds[] = {'a', 'z', 0x7F, 0xE9, 0x20AC, 0x1F600};
+    unsigned seed = 1;
+    for (size_t round = 0; round < 2000; round++) {
+        char text[64];
+        size_t n = 0, count = 0;
+        while (n + UTF8_MAX_BYTES <= sizeof text) {
+            seed = seed * 1103515245u + 12345u;
+            n += utf8_encode(kinds[(seed >> 16) % (round % 2 ? 6 : 4)], text + n);
+            count++;
+        }
+        assert_int_equal(utf8_count(text, n), count);
+        assert_int_equal(utf8_valid_prefix(text, n), n);
+        size_t place = round % n;
+        while (((unsigned char)text[place] & 0xC0) == 0x80) place--;
+        text[place] = (char)0xFF;
+        assert_int_equal(utf8_valid_prefix(text, n), place);
+    }
+}
+
 static void test_utf8_counts_characters(void **state)
 {
     (void)state;
@@ -202,6 +225,7 @@ int main(void)
         cmocka_unit_test(test_utf8_complete_prefix_holds_back_what_can_still_become_a_character),
         cmocka_unit_test(test_utf8_sanitize_replaces_each_maximal_invalid_sequence),
         cmocka_unit_test(test_utf8_sanitize_always_gives_valid_text),
+        cmocka_unit_test(test_utf8_long_text_is_checked_and_counted_whole),
         cmocka_unit_test(test_utf8_counts_characters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
