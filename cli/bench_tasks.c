@@ -1,6 +1,5 @@
 #include "cli/bench_tasks.h"
 
-#include "model/sampler.h"
 #include "model/vocabulary.h"
 
 #define STEPS_PER_CALL 256
@@ -76,13 +75,11 @@ double bench_training_operations(const struct bench_shape *shape)
 
 static void step_some(void *context, size_t worker)
 {
-    static const struct sampler_options sampler = {.temperature = 1};
     struct bench_stepping *s = context;
     (void)worker;
     for (size_t i = 0; i < STEPS_PER_CALL; i++) {
         step(&s->stepper, &s->scratch, 1, &s->token, &s->state, &s->logits);
-        s->token =
-            sampler_pick(&sampler, s->logits, s->stepper.architecture.vocabulary_size, &s->rng, s->probabilities);
+        s->token = sampler_pick(&s->sampler, s->logits, &s->rng);
     }
 }
 
@@ -98,8 +95,9 @@ bool bench_stepping_open(struct bench_stepping *stepping, uint32_t layers, uint3
     if (!step_scratch_open(&stepping->scratch, stepper, 1, err)) return false;
     stepping->state = arena_alloc(arena, stepper->state_size, sizeof(float), "state", err);
     stepping->logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
-    stepping->probabilities = arena_alloc(arena, vocabulary, sizeof(double), "probabilities", err);
-    if (stepping->state == NULL || stepping->logits == NULL || stepping->probabilities == NULL) return false;
+    if (stepping->state == NULL || stepping->logits == NULL) return false;
+    const struct sampler_options options = {.temperature = 1};
+    if (!sampler_open(&stepping->sampler, &options, stepper->kernels, vocabulary, 0, err)) return false;
     stepping->work =
         (struct bench_work){.once = step_some, .context = stepping, .team = team_new(1, err), .units = STEPS_PER_CALL};
     return stepping->work.team != NULL;
@@ -108,6 +106,7 @@ bool bench_stepping_open(struct bench_stepping *stepping, uint32_t layers, uint3
 void bench_stepping_close(struct bench_stepping *stepping)
 {
     team_free(stepping->work.team);
+    sampler_close(&stepping->sampler);
     step_scratch_close(&stepping->scratch);
     stepper_close(&stepping->stepper);
     network_close(&stepping->network);

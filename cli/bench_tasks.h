@@ -14,6 +14,7 @@
 #include "model/learner.h"
 #include "model/network.h"
 #include "model/rng.h"
+#include "model/sampler.h"
 #include "model/step.h"
 
 /* A training shape: an LSTM with one-hot input, B streams, windows of T steps. */
@@ -50,7 +51,7 @@ struct bench_stepping {
     struct rng rng;
     uint32_t token;
     float *state, *logits;
-    double *probabilities; /* [V] scratch of the sampler */
+    struct sampler sampler;
     struct arena arena;
 };
 bool bench_stepping_open(struct bench_stepping *stepping, uint32_t layers, uint32_t hidden, uint32_t vocabulary,

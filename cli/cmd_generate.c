@@ -101,7 +101,8 @@ static bool print_answer(const struct run *run, const struct loaded *loaded, con
                                   .model = loaded->model.name,
                                   .prompt = run->flags->prompt,
                                   .prompt_bytes = strlen(run->flags->prompt),
-                                  .generation = generation,
+                                  .generations = &generation,
+                                  .count = 1,
                                   .seed = seed,
                                   .prompt_ms = milliseconds(run->start_ns, run->prompt_ns),
                                   .generate_ms = milliseconds(run->prompt_ns, end_ns)};

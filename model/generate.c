@@ -15,6 +15,8 @@ const char *finish_reason_name(enum finish_reason reason)
         return "length";
     case FINISH_EOS:
         return "eos";
+    case FINISH_STOP:
+        return "stop";
     case FINISH_NONE:
         break;
     }
@@ -29,11 +31,12 @@ static bool refuse(const char **field, const char *name, struct error *err, cons
 
 static bool check_numbers(const struct generation_request *request, const char **field, struct error *err)
 {
-    const double temperature = request->sampler.temperature;
+    const char *message;
     if (request->length < 1) return refuse(field, "length", err, "length must be at least 1");
-    if (!(temperature >= 0 && temperature <= SAMPLER_MAX_TEMPERATURE))
-        return refuse(field, "temperature", err, "temperature must be between 0 and 100");
-    return true;
+    if (request->logprobs > GENERATION_MAX_LOGPROBS)
+        return refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
+    const char *wrong = sampler_options_check(&request->sampler, &message);
+    return wrong == NULL || refuse(field, wrong, err, message);
 }
 
 /* Adds ", "-separated label names to a message, as far as they fit. */
@@ -49,9 +52,13 @@ static void list_labels(const struct vocabulary *vocabulary, char *out, size_t s
     }
 }
 
-static bool add_label(struct generation *generation, const char *label, const char **field, struct error *err)
+static bool add_label(struct generation *generation, const struct generation_request *request, const char **field,
+                      struct error *err)
 {
+    const char *label = request->label;
     if (label == NULL) return true;
+    if (request->continues)
+        return refuse(field, "label", err, "a label stands at the start of a text; the session has begun already");
     if (vocabulary_label_count(generation->vocabulary) == 0)
         return refuse(field, "label", err, "the model has no labels: it was trained without a label column");
 
@@ -116,48 +123,123 @@ static bool add_prompt(struct generation *generation, const struct generation_re
 static bool encode(struct generation *generation, const struct generation_request *request, const char **field,
                    struct error *err)
 {
-    const uint32_t eos = vocabulary_eos(generation->vocabulary);
-    if (eos != TOKEN_NONE && !token_list_append(&generation->prompt, eos, err)) return false;
-    return add_label(generation, request->label, field, err) && add_prompt(generation, request, field, err);
+    const uint32_t first = request->continues ? request->pending : vocabulary_eos(generation->vocabulary);
+    assert(first == TOKEN_NONE || first < vocabulary_size(generation->vocabulary));
+    if (first != TOKEN_NONE && !token_list_append(&generation->prompt, first, err)) return false;
+    return add_label(generation, request, field, err) && add_prompt(generation, request, field, err);
 }
 
-/* All that advancing needs: room for the longest text, and the sampler's scratch. */
+/* Room for the longest text and the record of its tokens. */
 static bool take_memory(struct generation *generation, const char **field, struct error *err)
 {
-    const size_t V = vocabulary_size(generation->vocabulary);
-    size_t capacity;
-    if (!size_multiply(generation->length, vocabulary_max_token_bytes(generation->vocabulary) + 1, &capacity) ||
-        !size_add(capacity, 1, &capacity)) {
+    const size_t length = generation->length, per_token = generation->alternative_count;
+    size_t text, tokens, alternatives;
+    if (!size_multiply(length, vocabulary_max_token_bytes(generation->vocabulary) + 1, &text) ||
+        !size_add(text, 1, &text) || !size_multiply(length, sizeof *generation->tokens, &tokens) ||
+        !size_multiply(length, per_token * sizeof *generation->alternatives, &alternatives)) {
         if (field != NULL) *field = "length";
-        return error_set(err, ERROR_TOO_LARGE, "length %zu is more than memory can hold", generation->length);
+        return error_set(err, ERROR_TOO_LARGE, "length %zu is more than memory can hold", length);
     }
-    generation->text = malloc(capacity);
-    if (generation->text == NULL) return error_set_no_memory(err, capacity, "the generated text");
+    generation->text_capacity = text;
+    generation->text = malloc(text);
+    if (generation->text == NULL) return error_set_no_memory(err, text, "the generated text");
     generation->text[0] = '\0';
-    generation->text_capacity = capacity;
-    generation->scratch = malloc(V * sizeof(double));
-    if (generation->scratch == NULL) return error_set_no_memory(err, V * sizeof(double), "the sampler");
-    return true;
+    generation->tokens = malloc(tokens);
+    if (generation->tokens == NULL) return error_set_no_memory(err, tokens, "the generated tokens");
+    if (per_token == 0) return true;
+    generation->alternatives = malloc(alternatives);
+    if (generation->alternatives == NULL) return error_set_no_memory(err, alternatives, "log-probabilities");
+    const size_t logits = vocabulary_size(generation->vocabulary) * sizeof *generation->logits;
+    generation->logits = malloc(logits);
+    return generation->logits != NULL || error_set_no_memory(err, logits, "logits");
 }
 
-static bool ends_in_space(const char *text, size_t n)
+static void forbid(struct logit_bias *list, size_t *count, uint32_t id)
 {
-    return n == 0 || strchr(" \t\r\n", text[n - 1]) != NULL;
+    if (id != TOKEN_NONE) list[(*count)++] = (struct logit_bias){id, SAMPLER_FORBID};
+}
+
+/* The request's biases and those that forbid what a continuation may never contain: pad, unknown, labels, and <eos>
+ * where it is to be ignored. */
+static struct logit_bias *list_biases(const struct vocabulary *vocabulary, const struct generation_request *request,
+                                      size_t *count, struct error *err)
+{
+    const struct sampler_options *options = &request->sampler;
+    const uint32_t labels = vocabulary_label_count(vocabulary);
+    struct logit_bias *list = calloc(options->bias_count + labels + 3, sizeof *list);
+    if (list == NULL) {
+        error_set_no_memory(err, (options->bias_count + labels + 3) * sizeof *list, "logit biases");
+        return NULL;
+    }
+    *count = options->bias_count;
+    if (*count > 0) memcpy(list, options->bias, *count * sizeof *list);
+    forbid(list, count, vocabulary_pad(vocabulary));
+    forbid(list, count, vocabulary_unknown(vocabulary));
+    for (uint32_t i = 0; i < labels; i++) forbid(list, count, vocabulary_label(vocabulary, i));
+    if (request->ignore_eos) forbid(list, count, vocabulary_eos(vocabulary));
+    return list;
+}
+
+/* <eos> and labels are not text: the penalties do not see them. */
+static void see_prompt(struct generation *generation)
+{
+    for (size_t i = 0; i < generation->prompt.count; i++) {
+        const uint32_t id = generation->prompt.ids[i];
+        if (!vocabulary_is_special(generation->vocabulary, id)) sampler_see(&generation->sampler, id);
+    }
+}
+
+static bool open_sampler(struct generation *generation, const struct generation_request *request, const char **field,
+                         struct error *err)
+{
+    const struct kernels *kernels = request->kernels != NULL ? request->kernels : kernels_select("auto");
+    struct sampler_options options = request->sampler;
+    struct error cause = {0};
+    struct logit_bias *list = list_biases(generation->vocabulary, request, &options.bias_count, err);
+    if (list == NULL) return false;
+    options.bias = list;
+    const bool opened = sampler_open(&generation->sampler, &options, kernels, vocabulary_size(generation->vocabulary),
+                                     generation->prompt.count + generation->length, &cause);
+    free(list);
+    if (opened) {
+        see_prompt(generation);
+        return true;
+    }
+    if (cause.code == ERROR_INVALID) return refuse(field, "logit_bias", err, cause.message);
+    return error_set(err, cause.code, "%s", cause.message);
+}
+
+static bool open_stop(struct generation *generation, const struct generation_request *request, const char **field,
+                      struct error *err)
+{
+    struct error cause = {0};
+    if (stop_matcher_open(&generation->stop, request->stop, request->stop_count, &cause)) return true;
+    if (cause.code == ERROR_INVALID) return refuse(field, "stop", err, cause.message);
+    return error_set(err, cause.code, "%s", cause.message);
+}
+
+/* Whether a word that comes next needs no space before it. */
+static bool starts_text(const struct vocabulary *vocabulary, const struct generation_request *request)
+{
+    if (request->prompt_bytes > 0) return strchr(" \t\r\n", request->prompt[request->prompt_bytes - 1]) != NULL;
+    return !request->continues || request->pending == TOKEN_NONE || request->pending == vocabulary_eos(vocabulary);
 }
 
 bool generation_open(struct generation *generation, const struct vocabulary *vocabulary,
                      const struct generation_request *request, const char **field, struct error *err)
 {
+    const size_t V = vocabulary_size(vocabulary);
     memset(generation, 0, sizeof *generation);
     if (field != NULL) *field = NULL;
     generation->vocabulary = vocabulary;
-    generation->sampler = request->sampler;
     generation->length = request->length;
-    generation->at_start = ends_in_space(request->prompt, request->prompt_bytes);
+    generation->alternative_count = request->logprobs < V ? request->logprobs : V;
+    generation->at_start = starts_text(vocabulary, request);
     rng_seed(&generation->rng, request->seed, 0);
 
-    if (!check_numbers(request, field, err) || !encode(generation, request, field, err) ||
-        !take_memory(generation, field, err))
+    if (!check_numbers(request, field, err) || !open_stop(generation, request, field, err) ||
+        !encode(generation, request, field, err) || !take_memory(generation, field, err) ||
+        !open_sampler(generation, request, field, err))
         return false;
     generation->next = generation->prompt.ids[0];
     return true;
@@ -167,9 +249,49 @@ void generation_close(struct generation *generation)
 {
     token_list_free(&generation->prompt);
     unknown_list_free(&generation->unknown);
+    stop_matcher_close(&generation->stop);
+    sampler_close(&generation->sampler);
     free(generation->text);
-    free(generation->scratch);
+    free(generation->tokens);
+    free(generation->alternatives);
+    free(generation->logits);
     memset(generation, 0, sizeof *generation);
+}
+
+void generation_skip(struct generation *generation, size_t count)
+{
+    assert(generation->fed == 0 && count < generation->prompt.count);
+    generation->cached = generation->fed = count;
+    generation->next = generation->prompt.ids[count];
+}
+
+uint64_t generation_seed(uint64_t seed, size_t i)
+{
+    return (seed + i) & ((UINT64_C(1) << 53) - 1);
+}
+
+bool generation_find_token(const struct vocabulary *vocabulary, const char *text, size_t n, uint32_t *id,
+                           struct error *err)
+{
+    struct token_list ids = {0};
+    struct unknown_list unknown = {0};
+    const uint32_t eos = vocabulary_eos(vocabulary);
+    size_t eos_bytes = 0;
+    const char *eos_text = eos == TOKEN_NONE ? "" : vocabulary_token(vocabulary, eos, &eos_bytes);
+    const bool encoded = vocabulary_encode(vocabulary, text, n, &ids, &unknown, 0, err);
+    bool found = encoded && ids.count == 1 && unknown.total == 0 && ids.ids[0] != vocabulary_unknown(vocabulary);
+    if (found) {
+        *id = ids.ids[0];
+    } else if (encoded && eos != TOKEN_NONE && n == eos_bytes && memcmp(text, eos_text, n) == 0) {
+        *id = eos;
+        found = true;
+    } else if (encoded) {
+        error_set(err, ERROR_INVALID, "\"%.*s\" is not one token of the model's vocabulary",
+                  (int)utf8_complete_prefix(text, n < 100 ? n : 100), text);
+    }
+    token_list_free(&ids);
+    unknown_list_free(&unknown);
+    return found;
 }
 
 bool generation_done(const struct generation *generation)
@@ -187,34 +309,81 @@ bool generation_wants_logits(const struct generation *generation)
     return generation->fed + 1 >= generation->prompt.count;
 }
 
-static void append(struct generation *generation, uint32_t id)
+/* Looks at the last n bytes of the text; ends it before a stop text. */
+static void search_stop(struct generation *generation, size_t n)
+{
+    if (generation->stop.count == 0) return;
+    for (size_t i = generation->text_bytes - n; i < generation->text_bytes; i++) {
+        const size_t found = stop_matcher_feed(&generation->stop, generation->text[i]);
+        if (found == 0) continue;
+        generation->text_bytes = i + 1 - found;
+        generation->finish = FINISH_STOP;
+    }
+}
+
+static bool is_token_ready(const struct generation *generation, size_t i)
+{
+    if (generation->tokens[i].text_end <= generation->text_ready) return true;
+    return generation_done(generation) && (i > 0 ? generation->tokens[i - 1].text_end : 0) < generation->text_bytes;
+}
+
+static void update_ready(struct generation *generation)
+{
+    size_t ready = generation->text_bytes;
+    if (!generation_done(generation))
+        ready = utf8_complete_prefix(generation->text, ready - stop_matcher_held(&generation->stop));
+    assert(ready >= generation->text_ready);
+    generation->text_ready = ready;
+    while (generation->tokens_ready < generation->produced && is_token_ready(generation, generation->tokens_ready))
+        generation->tokens_ready++;
+}
+
+static void append(struct generation *generation, uint32_t id, float logprob)
 {
     char *end = generation->text + generation->text_bytes;
     const size_t n = vocabulary_decode(generation->vocabulary, id, generation->at_start, end);
     if (n > 0) generation->at_start = false;
     generation->text_bytes += n;
     assert(generation->text_bytes < generation->text_capacity);
+    generation->tokens[generation->produced++] = (struct generated_token){generation->text_bytes, id, logprob};
+    search_stop(generation, n);
+    if (!generation_done(generation) && generation->produced == generation->length) generation->finish = FINISH_LENGTH;
     generation->text[generation->text_bytes] = '\0';
-    if (++generation->produced == generation->length) generation->finish = FINISH_LENGTH;
+}
+
+/* The next token; *logprob: of the model's own distribution, 0 where nobody asked. */
+static uint32_t pick(struct generation *generation, float *logits, float *logprob)
+{
+    struct sampler *sampler = &generation->sampler;
+    const size_t count = generation->alternative_count;
+    *logprob = 0;
+    if (count == 0) return sampler_pick(sampler, logits, &generation->rng);
+    const double logarithm =
+        sampler_logprobs(sampler, logits, count, generation->alternatives + generation->produced * count);
+    memcpy(generation->logits, logits, sampler->vocabulary_size * sizeof *logits);
+    const uint32_t id = sampler_pick(sampler, logits, &generation->rng);
+    *logprob = (float)((double)generation->logits[id] - logarithm);
+    return id;
 }
 
 void generation_advance(struct generation *generation, float *logits)
 {
     assert(!generation_done(generation));
     const bool choose = generation_wants_logits(generation);
+    float logprob;
     generation->fed++;
     if (!choose) {
         generation->next = generation->prompt.ids[generation->fed];
         return;
     }
-    sampler_forbid(generation->vocabulary, logits);
-    generation->next = sampler_pick(&generation->sampler, logits, vocabulary_size(generation->vocabulary),
-                                    &generation->rng, generation->scratch);
+    generation->next = pick(generation, logits, &logprob);
     if (generation->next == vocabulary_eos(generation->vocabulary)) {
         generation->finish = FINISH_EOS;
     } else {
-        append(generation, generation->next);
+        sampler_see(&generation->sampler, generation->next);
+        append(generation, generation->next, logprob);
     }
+    update_ready(generation);
 }
 
 /* What one sequence needs to be stepped alone. */
@@ -257,12 +426,10 @@ static void solo_read_prompt(struct solo *solo, struct generation *generation)
     }
 }
 
-/* Emits what lies between *sent and the last complete character; all of it at the end. */
 static bool emit_ready(const struct generation *generation, size_t *sent, generation_emit *emit, void *context)
 {
     const char *text = generation->text + *sent;
-    size_t n = generation->text_bytes - *sent;
-    if (!generation_done(generation)) n = utf8_complete_prefix(text, n);
+    const size_t n = generation->text_ready - *sent;
     if (emit == NULL || n == 0) return true;
     *sent += n;
     return emit(context, text, n);

@@ -146,12 +146,14 @@ static void gone(void *context)
 static void reply_answer(struct call *call)
 {
     const struct engine_job *job = &call->job;
+    const struct generation *const generations[] = {&job->generation};
     const struct answer answer = {
         .id = http_request_id(call->request),
         .model = call->daemon->registry.model.name,
         .prompt = call->fields.prompt.data ? call->fields.prompt.data : "",
         .prompt_bytes = call->fields.prompt.size,
-        .generation = &job->generation,
+        .generations = generations,
+        .count = 1,
         .seed = call->fields.seed,
         .queue_ms = milliseconds(job->submitted_ns, job->started_ns),
         .prompt_ms = milliseconds(job->started_ns, job->prompted_ns),

@@ -14,7 +14,7 @@
 static struct generation finished(char *text, size_t n)
 {
     return (struct generation){
-        .text = text, .text_bytes = n, .produced = 5, .finish = FINISH_EOS, .prompt = {.count = 3}};
+        .text = text, .text_bytes = n, .produced = 5, .finish = FINISH_EOS, .prompt = {.count = 3}, .cached = 2};
 }
 
 static json_t *build(const struct generation *generation, const char *prompt)
@@ -23,9 +23,9 @@ static json_t *build(const struct generation *generation, const char *prompt)
                                   .model = "headlines",
                                   .prompt = prompt,
                                   .prompt_bytes = strlen(prompt),
-                                  .generation = generation,
+                                  .generations = &generation,
+                                  .count = 1,
                                   .seed = 9007199254740991u,
-                                  .cached_tokens = 2,
                                   .queue_ms = 0.5,
                                   .prompt_ms = 0.25,
                                   .generate_ms = 2};
@@ -95,7 +95,9 @@ static void test_answer_names_what_was_skipped(void **state)
 
 static bool attempt_answer(void *context, struct error *err)
 {
-    const struct answer answer = {.id = "", .model = "", .prompt = "a~~", .prompt_bytes = 3, .generation = context};
+    const struct generation *const generations[] = {context};
+    const struct answer answer = {
+        .id = "", .model = "", .prompt = "a~~", .prompt_bytes = 3, .generations = generations, .count = 1};
     json_t *json = answer_build(&answer, err);
     json_decref(json);
     return json != NULL;
