@@ -17,13 +17,22 @@ struct config {
     const char *model_path; /* model.path: a model directory */
     /* engine */
     const char *kernel; /* engine.kernel: auto, ref, portable, avx2, avx512, neon */
-    int64_t max_batch;  /* engine.max_batch: sequences stepped together */
+    int64_t threads;    /* engine.threads: 0: one per processor */
+    int64_t max_batch;  /* engine.max_batch: sequences that a thread steps together */
     /* limits */
     uint64_t max_body;  /* limits.max_body bytes */
     int64_t max_length; /* limits.max_length new tokens */
     int64_t max_connections;
-    int64_t queue;       /* limits.queue: requests waiting for a slot; beyond: 503 */
-    double idle_timeout; /* limits.idle_timeout seconds of a silent connection */
+    int64_t queue;          /* limits.queue: requests waiting for a slot; beyond: 503 */
+    double idle_timeout;    /* limits.idle_timeout seconds of a silent connection */
+    double request_timeout; /* limits.request_timeout seconds that a generation may wait and run */
+    /* cache */
+    uint64_t cache_max_bytes; /* cache.max_bytes of hidden states by prompt prefix; 0: none are kept */
+    int64_t cache_interval;   /* cache.interval: tokens of a long prompt between two states */
+    /* sessions */
+    double session_ttl;       /* sessions.ttl seconds after its last use */
+    int64_t sessions_max;     /* sessions.max_count */
+    int64_t session_max_name; /* sessions.max_name bytes */
     /* log */
     int log_level;  /* log.level: debug, info, warning, error (enum log_level) */
     int log_format; /* log.format: logfmt, json (enum log_format) */

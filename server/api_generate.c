@@ -188,10 +188,14 @@ static void resumed(struct http_request *request, void *context)
     case ENGINE_CANCELLED:
         http_reply_nothing(request);
         return;
+    case ENGINE_TIMEOUT:
+        problem_set(&problem, 503, "the text was not finished within limits.request_timeout, %g s",
+                    call->daemon->config->request_timeout);
+        break;
     case ENGINE_STOPPED:
+        problem_set(&problem, 503, "the daemon was shut down before the text was finished");
         break;
     }
-    problem_set(&problem, 503, "the daemon was shut down before the text was finished");
     http_reply_problem(request, &problem);
     problem_close(&problem);
 }
@@ -209,8 +213,9 @@ static enum http_outcome submit(struct call *call)
     struct http_request *request = call->request;
     struct error err = {0};
     call->job.finished = finished;
+    call->job.use_cache = true;
     http_request_suspend(request, &(struct http_waiter){.resumed = resumed, .gone = gone, .context = call});
-    if (engine_submit(call->daemon->engine, &call->job, &err)) return HTTP_LATER;
+    if (engine_submit(call->daemon->engine, &(struct engine_job *){&call->job}, 1, &err)) return HTTP_LATER;
     struct problem problem = {0};
     problem_set_error(&problem, &err);
     refuse(request, &problem);

@@ -20,13 +20,50 @@ static bool load_model(struct daemon *daemon, struct error *err)
     return registry_open(&daemon->registry, config->model_path, kernels, err);
 }
 
+static uint64_t nanoseconds(double seconds)
+{
+    return (uint64_t)(seconds * 1e9);
+}
+
+static bool open_states(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->config;
+    const struct registry *registry = &daemon->registry;
+    const struct sessions_options options = {.max_count = (size_t)config->sessions_max,
+                                             .max_name = (size_t)config->session_max_name,
+                                             .ttl_ns = nanoseconds(config->session_ttl)};
+    daemon->sessions = sessions_new(&options, err);
+    if (!daemon->sessions) return false;
+    if (config->cache_max_bytes == 0) return true;
+    daemon->cache = state_cache_new((size_t)config->cache_max_bytes, err);
+    return daemon->cache && state_cache_add_model(daemon->cache, registry->version, registry->stepper.state_size,
+                                                  vocabulary_size(registry->model.vocabulary), err);
+}
+
+static bool open_engine(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->config;
+    if (!open_states(daemon, err)) return false;
+    const struct engine_options options = {
+        .stepper = &daemon->registry.stepper,
+        .cache = daemon->cache,
+        .model = daemon->registry.version,
+        .threads = (size_t)config->threads,
+        .max_batch = (size_t)config->max_batch,
+        .queue_limit = (size_t)config->queue,
+        .cache_interval = (size_t)config->cache_interval,
+        .timeout_ns = nanoseconds(config->request_timeout),
+    };
+    daemon->engine = engine_new(&options, err);
+    return daemon->engine != NULL;
+}
+
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
 {
     const uint64_t begun = clock_monotonic_ns();
     *daemon = (struct daemon){.config = config};
     if (!load_model(daemon, err)) return false;
-    daemon->engine = engine_new(&daemon->registry.stepper, (size_t)config->max_batch, (size_t)config->queue, err);
-    if (!daemon->engine) return false;
+    if (!open_engine(daemon, err)) return false;
     const struct http_options options = {
         .listen = config->listen,
         .port = (uint16_t)config->port,
@@ -70,5 +107,7 @@ void daemon_close(struct daemon *daemon)
     if (daemon->http) wait_for_answers(daemon->http);
     http_server_free(daemon->http);
     engine_free(daemon->engine);
+    sessions_free(daemon->sessions);
+    state_cache_free(daemon->cache);
     registry_close(&daemon->registry);
 }

@@ -14,10 +14,14 @@
 #include "server/engine.h"
 #include "server/http.h"
 #include "server/registry.h"
+#include "server/sessions.h"
+#include "server/state_cache.h"
 
 struct daemon {
     const struct config *config;
     struct registry registry;
+    struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
+    struct sessions *sessions;
     struct engine *engine;
     struct http_server *http;
     atomic_bool draining;

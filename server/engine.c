@@ -1,112 +1,130 @@
 #include "server/engine.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "server/engine_queue.h"
+
+#define NEVER       UINT64_MAX /* a deadline */
+#define LONG_PROMPT 64         /* tokens from which a group's first job reads the prompt for all */
 
 /* A job beside the memory that it steps with. Slots 0 .. running-1 are taken; a slot that becomes free changes places
  * with the last taken one, so a batch has no holes. */
 struct slot {
     struct engine_job *job;
-    float *state;  /* [state_size] */
-    float *logits; /* [logits_size] */
-    bool reading;  /* the prompt's tokens but the last */
+    float *state;   /* [state_size] */
+    float *logits;  /* [logits_size] */
+    size_t covered; /* tokens that the cached state which it started from has seen */
+    bool reading;   /* the prompt's tokens but the last */
+};
+
+struct worker {
+    struct engine *engine;
+    pthread_t thread;
+    bool started;
+    pthread_cond_t wake;
+    bool sleeping; /* under the engine's mutex; whoever ends it clears it, so nobody wakes it twice */
+    _Alignas(64) atomic_size_t running; /* grows under the engine's mutex */
+
+    /* The thread's own. */
+    struct step_scratch scratch;
+    struct slot *slots; /* [max_batch] */
+    size_t *stepped;    /* [max_batch] slots, and arguments of step(): */
+    uint32_t *tokens;
+    float **states, **logits;
+    uint64_t deadline;   /* none of its jobs' comes before */
+    unsigned long swept; /* cancellations that were looked at */
+    struct arena arena;
 };
 
 struct engine {
-    const struct stepper *stepper;
-    size_t max_batch, queue_limit;
-    atomic_ulong cancellations; /* calls of engine_cancel(): tells the thread to look at the flags of its jobs */
-
-    /* The thread's own. */
-    pthread_t thread;
-    struct step_scratch scratch;
-    struct slot *slots;  /* [max_batch] */
-    uint32_t *tokens;    /* [max_batch], arguments of step() */
-    float **states;      /* [max_batch] */
-    float **logits;      /* [max_batch] */
-    size_t running;      /* written under the mutex, too: engine_submit() reads it */
-    unsigned long swept; /* cancellations that were looked at */
+    struct engine_options options;
+    struct worker *workers; /* [options.threads] */
     struct arena arena;
 
-    pthread_mutex_t
-        mutex; /* guards the queue, `stopping` and, for other threads, `running`; no lock is taken under it */
-    pthread_cond_t changed;
-    struct engine_job *first, **last; /* waiting jobs, oldest first */
-    size_t waiting;
-    bool stopping;
+    /* What a thread looks at between two steps; written under the mutex, but for `cancellations`. */
+    atomic_ulong cancellations; /* calls of engine_cancel(): tells threads to look at the flags of their jobs */
+    atomic_bool stopping;
+    atomic_size_t ready;           /* queue.ready */
+    atomic_uint_fast64_t deadline; /* none of a waiting job's comes before */
+
+    pthread_mutex_t mutex; /* guards what follows, and what is said above; no lock is taken under it */
+    struct engine_queue queue;
+    unsigned long swept; /* cancellations that the queue was looked through for */
 };
 
-static bool take_memory(struct engine *engine, struct error *err)
+/* --- Life --- */
+
+static bool take_memory(struct worker *worker, struct error *err)
 {
-    const struct stepper *stepper = engine->stepper;
-    const size_t n = engine->max_batch;
-    struct arena *arena = &engine->arena;
-    engine->slots = arena_alloc(arena, n, sizeof *engine->slots, "the engine's slots", err);
-    engine->tokens = arena_alloc(arena, n, sizeof *engine->tokens, "the engine's tokens", err);
-    engine->states = arena_alloc(arena, n, sizeof *engine->states, "the engine's states", err);
-    engine->logits = arena_alloc(arena, n, sizeof *engine->logits, "the engine's logits", err);
-    if (!engine->slots || !engine->tokens || !engine->states || !engine->logits) return false;
+    const struct stepper *stepper = worker->engine->options.stepper;
+    const size_t n = worker->engine->options.max_batch;
+    struct arena *arena = &worker->arena;
+    worker->slots = arena_alloc(arena, n, sizeof *worker->slots, "the engine's slots", err);
+    worker->stepped = arena_alloc(arena, n, sizeof *worker->stepped, "the engine's slots", err);
+    worker->tokens = arena_alloc(arena, n, sizeof *worker->tokens, "the engine's tokens", err);
+    worker->states = arena_alloc(arena, n, sizeof *worker->states, "the engine's states", err);
+    worker->logits = arena_alloc(arena, n, sizeof *worker->logits, "the engine's logits", err);
+    if (!worker->slots || !worker->stepped || !worker->tokens || !worker->states || !worker->logits) return false;
     for (size_t i = 0; i < n; i++) {
-        engine->slots[i].state = arena_alloc(arena, stepper->state_size, sizeof(float), "a hidden state", err);
-        engine->slots[i].logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
-        if (!engine->slots[i].state || !engine->slots[i].logits) return false;
+        worker->slots[i].state = arena_alloc(arena, stepper->state_size, sizeof(float), "a hidden state", err);
+        worker->slots[i].logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
+        if (!worker->slots[i].state || !worker->slots[i].logits) return false;
     }
-    return step_scratch_open(&engine->scratch, stepper, n, err);
+    return step_scratch_open(&worker->scratch, stepper, n, err);
 }
 
-static void *engine_main(void *argument);
+static void *worker_main(void *argument);
 
-struct engine *engine_new(const struct stepper *stepper, size_t max_batch, size_t queue_limit, struct error *err)
+static bool worker_start(struct worker *worker, struct error *err)
+{
+    worker->deadline = NEVER;
+    if (!take_memory(worker, err)) return false;
+    const int code = pthread_create(&worker->thread, NULL, worker_main, worker);
+    if (code != 0) return error_set_errno(err, code, "cannot start a thread of the engine");
+    worker->started = true;
+    return true;
+}
+
+/* The processors that this process may use. */
+static size_t processors(void)
+{
+    cpu_set_t set;
+    const int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 0;
+    return n > 0 ? (size_t)n : 1;
+}
+
+struct engine *engine_new(const struct engine_options *options, struct error *err)
 {
     struct engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
         error_set_no_memory(err, sizeof *engine, "the engine");
         return NULL;
     }
-    engine->stepper = stepper;
-    engine->max_batch = max_batch;
-    engine->queue_limit = queue_limit;
-    engine->last = &engine->first;
+    engine->options = *options;
+    if (engine->options.threads == 0) engine->options.threads = processors();
+    atomic_store(&engine->deadline, NEVER);
     pthread_mutex_init(&engine->mutex, NULL);
-    pthread_cond_init(&engine->changed, NULL);
-    if (take_memory(engine, err)) {
-        int code = pthread_create(&engine->thread, NULL, engine_main, engine);
-        if (code == 0) return engine;
-        error_set_errno(err, code, "cannot start the engine's thread");
+    const size_t threads = engine->options.threads;
+    engine->workers = arena_alloc(&engine->arena, threads, sizeof *engine->workers, "the engine's threads", err);
+    bool good = engine->workers != NULL;
+    for (size_t i = 0; good && i < threads; i++) {
+        engine->workers[i].engine = engine;
+        pthread_cond_init(&engine->workers[i].wake, NULL);
     }
+    for (size_t i = 0; good && i < threads; i++) good = worker_start(&engine->workers[i], err);
+    if (good) return engine;
+    if (engine->workers) engine_stop(engine);
     engine_free(engine);
     return NULL;
 }
 
-bool engine_submit(struct engine *engine, struct engine_job *job, struct error *err)
+size_t engine_threads(const struct engine *engine)
 {
-    job->next = NULL;
-    job->submitted_ns = clock_monotonic_ns();
-    job->started_ns = job->prompted_ns = job->finished_ns = 0;
-    pthread_mutex_lock(&engine->mutex);
-    const bool stopping = engine->stopping;
-    const bool full = engine->waiting >= engine->queue_limit + (engine->max_batch - engine->running);
-    if (!stopping && !full) {
-        *engine->last = job;
-        engine->last = &job->next;
-        engine->waiting++;
-        pthread_cond_signal(&engine->changed);
-    }
-    pthread_mutex_unlock(&engine->mutex);
-    if (stopping) return error_set(err, ERROR_UNAVAILABLE, "the daemon is shutting down");
-    if (full)
-        return error_set(err, ERROR_UNAVAILABLE, "%zu requests are running and %zu are waiting; try again later",
-                         engine->max_batch, engine->queue_limit);
-    return true;
-}
-
-void engine_cancel(struct engine *engine, struct engine_job *job)
-{
-    atomic_store(&job->cancelled, true);
-    atomic_fetch_add(&engine->cancellations, 1);
+    return engine->options.threads;
 }
 
 static void finish(struct engine_job *job, enum engine_outcome outcome, uint64_t now)
@@ -116,140 +134,371 @@ static void finish(struct engine_job *job, enum engine_outcome outcome, uint64_t
     job->finished(job);
 }
 
-/* Called with the mutex locked. Moves waiting jobs into free slots; cancelled ones to the list that is returned. */
-static struct engine_job *admit(struct engine *engine, bool sweep)
+static void finish_all(struct engine_job *jobs, enum engine_outcome outcome)
 {
-    struct engine_job *cancelled = NULL, **link = &engine->first;
-    while (*link && (sweep || engine->running < engine->max_batch)) {
-        struct engine_job *job = *link;
-        const bool gone = atomic_load(&job->cancelled);
-        if (!gone && engine->running == engine->max_batch) {
-            link = &job->next;
-            continue;
-        }
-        *link = job->next;
-        engine->waiting--;
-        if (gone) {
-            job->next = cancelled;
-            cancelled = job;
-        } else {
-            engine->slots[engine->running++].job = job;
-        }
-    }
-    if (sweep || !engine->first) {
-        while (*link) link = &(*link)->next;
-        engine->last = link;
-    }
-    return cancelled;
-}
-
-static void start(struct engine *engine, struct slot *slot, uint64_t now)
-{
-    memset(slot->state, 0, engine->stepper->state_size * sizeof *slot->state);
-    slot->job->started_ns = now;
-    slot->reading = true;
-}
-
-static void step_all(struct engine *engine)
-{
-    const size_t n = engine->running;
-    uint64_t now = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct slot *slot = &engine->slots[i];
-        const struct generation *generation = &slot->job->generation;
-        const bool wants = generation_wants_logits(generation);
-        if (slot->reading && wants) {
-            if (!now) now = clock_monotonic_ns();
-            slot->job->prompted_ns = now;
-            slot->reading = false;
-        }
-        engine->tokens[i] = generation_token(generation);
-        engine->states[i] = slot->state;
-        engine->logits[i] = wants ? slot->logits : NULL;
-    }
-    step(engine->stepper, &engine->scratch, n, engine->tokens, engine->states, engine->logits);
-    for (size_t i = 0; i < n; i++) generation_advance(&engine->slots[i].job->generation, engine->logits[i]);
-}
-
-/* Takes job i out of the batch; `running` is published to other threads at the next lock. */
-static struct engine_job *leave(struct engine *engine, size_t i)
-{
-    struct slot gone = engine->slots[i];
-    pthread_mutex_lock(&engine->mutex);
-    const size_t last = --engine->running;
-    pthread_mutex_unlock(&engine->mutex);
-    engine->slots[i] = engine->slots[last];
-    engine->slots[last] = gone;
-    engine->slots[last].job = NULL;
-    return gone.job;
-}
-
-static void retire(struct engine *engine, bool sweep)
-{
-    for (size_t i = engine->running; i-- > 0;) {
-        struct engine_job *job = engine->slots[i].job;
-        if (generation_done(&job->generation))
-            finish(leave(engine, i), ENGINE_DONE, clock_monotonic_ns());
-        else if (sweep && atomic_load(&job->cancelled))
-            finish(leave(engine, i), ENGINE_CANCELLED, clock_monotonic_ns());
-    }
-}
-
-/* Everything that is left ends here; the mutex is not needed, as nobody adds jobs while `stopping` is set. */
-static void stop_all(struct engine *engine)
-{
-    while (engine->running > 0) finish(leave(engine, engine->running - 1), ENGINE_STOPPED, clock_monotonic_ns());
-    for (struct engine_job *job = engine->first, *next; job; job = next) {
+    for (struct engine_job *job = jobs, *next; job; job = next) {
         next = job->next;
-        finish(job, ENGINE_STOPPED, clock_monotonic_ns());
+        finish(job, outcome, clock_monotonic_ns());
     }
-    engine->first = NULL;
 }
 
-static void *engine_main(void *argument)
+static bool everything(struct engine_job *job, void *context)
 {
-    struct engine *engine = argument;
-    for (;;) {
-        pthread_mutex_lock(&engine->mutex);
-        while (!engine->stopping && !engine->first && engine->running == 0)
-            pthread_cond_wait(&engine->changed, &engine->mutex);
-        const bool stopping = engine->stopping;
-        /* Read before the flags are: a cancellation that comes in between is swept again, never missed. */
-        const unsigned long cancellations = atomic_load(&engine->cancellations);
-        const bool sweep = cancellations != engine->swept;
-        engine->swept = cancellations;
-        const size_t before = engine->running;
-        struct engine_job *cancelled = stopping ? NULL : admit(engine, sweep);
-        pthread_mutex_unlock(&engine->mutex);
-
-        if (stopping) break;
-        for (struct engine_job *job = cancelled, *next; job; job = next) {
-            next = job->next;
-            finish(job, ENGINE_CANCELLED, clock_monotonic_ns());
-        }
-        for (size_t i = before; i < engine->running; i++) start(engine, &engine->slots[i], clock_monotonic_ns());
-        if (engine->running > 0) step_all(engine);
-        retire(engine, sweep);
-    }
-    stop_all(engine);
-    return NULL;
+    (void)job;
+    (void)context;
+    return true;
 }
 
 void engine_stop(struct engine *engine)
 {
     pthread_mutex_lock(&engine->mutex);
-    engine->stopping = true;
-    pthread_cond_signal(&engine->changed);
+    atomic_store(&engine->stopping, true);
+    for (size_t i = 0; i < engine->options.threads; i++) pthread_cond_signal(&engine->workers[i].wake);
     pthread_mutex_unlock(&engine->mutex);
-    pthread_join(engine->thread, NULL);
+    for (size_t i = 0; i < engine->options.threads; i++)
+        if (engine->workers[i].started) pthread_join(engine->workers[i].thread, NULL);
+    finish_all(engine_queue_sweep(&engine->queue, everything, NULL), ENGINE_STOPPED);
 }
 
 void engine_free(struct engine *engine)
 {
     if (!engine) return;
-    step_scratch_close(&engine->scratch);
+    for (size_t i = 0; engine->workers && i < engine->options.threads; i++) {
+        struct worker *worker = &engine->workers[i];
+        step_scratch_close(&worker->scratch);
+        arena_free(&worker->arena);
+        pthread_cond_destroy(&worker->wake);
+    }
     arena_free(&engine->arena);
-    pthread_cond_destroy(&engine->changed);
     pthread_mutex_destroy(&engine->mutex);
     free(engine);
+}
+
+/* --- The queue; all of these run with the mutex locked --- */
+
+/* Wakes up to n sleeping threads. */
+static void wake(struct engine *engine, size_t n)
+{
+    for (size_t i = 0; n > 0 && i < engine->options.threads; i++) {
+        struct worker *worker = &engine->workers[i];
+        if (!worker->sleeping) continue;
+        worker->sleeping = false;
+        pthread_cond_signal(&worker->wake);
+        n--;
+    }
+}
+
+static size_t free_slots(struct engine *engine)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < engine->options.threads; i++)
+        n += engine->options.max_batch - atomic_load(&engine->workers[i].running);
+    return n;
+}
+
+/* Only threads with free slots count, so a full one keeps nobody from taking. */
+static bool is_least_loaded(const struct worker *worker)
+{
+    const struct engine *engine = worker->engine;
+    const size_t running = atomic_load(&worker->running);
+    for (size_t i = 0; i < engine->options.threads; i++)
+        if (atomic_load(&engine->workers[i].running) < running) return false;
+    return running < engine->options.max_batch;
+}
+
+static bool holds_group(const struct engine_job *job)
+{
+    return job->caches && job->generation.prompt.count >= LONG_PROMPT;
+}
+
+/* Moves ready jobs into the thread's free slots, as long as no other thread should take them. */
+static void admit(struct worker *worker)
+{
+    struct engine *engine = worker->engine;
+    struct engine_job *job;
+    while (is_least_loaded(worker) && (job = engine_queue_pop(&engine->queue, holds_group)) != NULL)
+        worker->slots[atomic_fetch_add(&worker->running, 1)].job = job;
+    atomic_store(&engine->ready, engine->queue.ready);
+}
+
+struct sweep {
+    uint64_t now, deadline; /* deadline: the first of those that stay */
+};
+
+static bool is_over(struct engine_job *job, void *context)
+{
+    struct sweep *sweep = context;
+    if (atomic_load(&job->cancelled) || sweep->now >= job->deadline_ns) return true;
+    if (job->deadline_ns < sweep->deadline) sweep->deadline = job->deadline_ns;
+    return false;
+}
+
+static struct engine_job *sweep_queue(struct engine *engine, unsigned long cancellations, uint64_t now)
+{
+    if (engine->swept == cancellations && now < atomic_load(&engine->deadline)) return NULL;
+    engine->swept = cancellations;
+    struct sweep sweep = {now, NEVER};
+    struct engine_job *over = engine_queue_sweep(&engine->queue, is_over, &sweep);
+    atomic_store(&engine->deadline, sweep.deadline);
+    return over;
+}
+
+/* --- What other threads call --- */
+
+static void prepare(const struct engine *engine, struct engine_job *job, uint64_t now)
+{
+    const struct engine_options *options = &engine->options;
+    job->submitted_ns = now;
+    job->started_ns = job->prompted_ns = job->finished_ns = 0;
+    job->deadline_ns = options->timeout_ns > 0 ? now + options->timeout_ns : NEVER;
+    job->caches = job->use_cache && options->cache && !job->start_state;
+    job->own = (struct engine_group){0};
+    if (!job->group) job->group = &job->own;
+}
+
+bool engine_submit(struct engine *engine, struct engine_job *const *jobs, size_t count, struct error *err)
+{
+    const struct engine_options *options = &engine->options;
+    const uint64_t now = clock_monotonic_ns();
+    for (size_t i = 0; i < count; i++) prepare(engine, jobs[i], now);
+    pthread_mutex_lock(&engine->mutex);
+    const bool stopping = atomic_load(&engine->stopping);
+    const bool full = engine->queue.waiting + count > options->queue_limit + free_slots(engine);
+    if (!stopping && !full) {
+        for (size_t i = 0; i < count; i++) {
+            if (jobs[i]->deadline_ns < atomic_load(&engine->deadline))
+                atomic_store(&engine->deadline, jobs[i]->deadline_ns);
+            engine_queue_push(&engine->queue, jobs[i]);
+        }
+        atomic_store(&engine->ready, engine->queue.ready);
+        wake(engine, count);
+    }
+    pthread_mutex_unlock(&engine->mutex);
+    if (stopping) return error_set(err, ERROR_UNAVAILABLE, "the daemon is shutting down");
+    if (full)
+        return error_set(err, ERROR_UNAVAILABLE, "%zu requests are running and %zu are waiting; try again later",
+                         options->threads * options->max_batch, options->queue_limit);
+    return true;
+}
+
+void engine_cancel(struct engine *engine, struct engine_job *job)
+{
+    atomic_store(&job->cancelled, true);
+    atomic_fetch_add(&engine->cancellations, 1);
+}
+
+struct engine_load engine_load(struct engine *engine)
+{
+    pthread_mutex_lock(&engine->mutex);
+    const struct engine_load load = {
+        .running = engine->options.threads * engine->options.max_batch - free_slots(engine),
+        .waiting = engine->queue.waiting,
+    };
+    pthread_mutex_unlock(&engine->mutex);
+    return load;
+}
+
+/* --- A job in its slot --- */
+
+/* The prompt is read but for its last token. */
+static void end_reading(struct worker *worker, struct slot *slot)
+{
+    struct engine *engine = worker->engine;
+    struct engine_job *job = slot->job;
+    const struct generation *generation = &job->generation;
+    slot->reading = false;
+    job->prompted_ns = clock_monotonic_ns();
+    if (job->caches && generation->fed > slot->covered)
+        state_cache_store(engine->options.cache, engine->options.model, generation->prompt.ids, generation->fed,
+                          slot->state);
+}
+
+/* Lets the other jobs of its group go. */
+static void stop_leading(struct engine *engine, struct engine_job *job)
+{
+    if (!job->leads) return;
+    job->leads = false;
+    pthread_mutex_lock(&engine->mutex);
+    engine_queue_release(&engine->queue, job->group);
+    atomic_store(&engine->ready, engine->queue.ready);
+    wake(engine, engine->queue.ready);
+    pthread_mutex_unlock(&engine->mutex);
+}
+
+static void start(struct worker *worker, struct slot *slot)
+{
+    const struct engine_options *options = &worker->engine->options;
+    struct engine_job *job = slot->job;
+    struct generation *generation = &job->generation;
+    const size_t bytes = options->stepper->state_size * sizeof *slot->state;
+    size_t covered = 0;
+    job->started_ns = clock_monotonic_ns();
+    if (job->deadline_ns < worker->deadline) worker->deadline = job->deadline_ns;
+    if (job->caches)
+        covered = state_cache_find(options->cache, options->model, generation->prompt.ids, generation->prompt.count - 1,
+                                   slot->state);
+    if (job->start_state)
+        memcpy(slot->state, job->start_state, bytes);
+    else if (covered == 0)
+        memset(slot->state, 0, bytes);
+    if (covered > 0) {
+        generation->fed = covered;
+        generation->next = generation->prompt.ids[covered];
+    }
+    slot->covered = covered;
+    slot->reading = true;
+    if (!generation_wants_logits(generation)) return;
+    end_reading(worker, slot);
+    stop_leading(worker->engine, job);
+}
+
+static void advance(struct worker *worker, struct slot *slot, float *logits)
+{
+    const struct engine_options *options = &worker->engine->options;
+    struct engine_job *job = slot->job;
+    struct generation *generation = &job->generation;
+    generation_advance(generation, logits);
+    if (!slot->reading) {
+        if (job->progressed && !generation_done(generation)) job->progressed(job);
+    } else if (generation_wants_logits(generation)) {
+        end_reading(worker, slot);
+        stop_leading(worker->engine, job);
+    } else if (job->caches && generation->fed % options->cache_interval == 0) {
+        state_cache_store(options->cache, options->model, generation->prompt.ids, generation->fed, slot->state);
+    }
+}
+
+/* Takes the job of slot i out of the batch and puts it before `ended`. */
+static struct engine_job *leave(struct worker *worker, size_t i, enum engine_outcome outcome, struct engine_job *ended)
+{
+    const struct engine_options *options = &worker->engine->options;
+    struct slot gone = worker->slots[i];
+    struct engine_job *job = gone.job;
+    job->outcome = outcome;
+    stop_leading(worker->engine, job);
+    if (job->end_state && !gone.reading && (outcome == ENGINE_DONE || outcome == ENGINE_TIMEOUT))
+        memcpy(job->end_state, gone.state, options->stepper->state_size * sizeof *gone.state);
+    const size_t last = atomic_load(&worker->running) - 1;
+    worker->slots[i] = worker->slots[last];
+    worker->slots[last] = gone;
+    worker->slots[last].job = NULL;
+    atomic_store(&worker->running, last);
+    job->next = ended;
+    return job;
+}
+
+/* --- A thread --- */
+
+/* Steps all sequences, or only those that read their prompts; returns how many. */
+static size_t step_batch(struct worker *worker, bool readers_only)
+{
+    const size_t running = atomic_load(&worker->running);
+    size_t n = 0;
+    for (size_t i = 0; i < running; i++) {
+        struct slot *slot = &worker->slots[i];
+        if (readers_only && !slot->reading) continue;
+        worker->stepped[n] = i;
+        worker->tokens[n] = generation_token(&slot->job->generation);
+        worker->states[n] = slot->state;
+        worker->logits[n] = slot->reading ? NULL : slot->logits;
+        n++;
+    }
+    if (n == 0) return 0;
+    step(worker->engine->options.stepper, &worker->scratch, n, worker->tokens, worker->states, worker->logits);
+    for (size_t i = 0; i < n; i++) advance(worker, &worker->slots[worker->stepped[i]], worker->logits[i]);
+    return n;
+}
+
+static size_t count_readers(const struct worker *worker)
+{
+    const size_t running = atomic_load(&worker->running);
+    size_t n = 0;
+    for (size_t i = 0; i < running; i++) n += worker->slots[i].reading;
+    return n;
+}
+
+/* One step of the batch; then, where some read and others generate, as much time again for those that read. */
+static void step_round(struct worker *worker)
+{
+    const size_t readers = count_readers(worker);
+    if (readers == 0 || readers == atomic_load(&worker->running)) {
+        step_batch(worker, false);
+        return;
+    }
+    const uint64_t begun = clock_monotonic_ns();
+    step_batch(worker, false);
+    const uint64_t stepped = clock_monotonic_ns(), end = stepped + (stepped - begun);
+    while (clock_monotonic_ns() < end && step_batch(worker, true) > 0) continue;
+}
+
+/* Takes out what is done and, where sweep is set, what was cancelled or is late. */
+static void retire(struct worker *worker, bool sweep, uint64_t now)
+{
+    struct engine_job *ended = NULL;
+    struct sweep at = {now, NEVER};
+    for (size_t i = atomic_load(&worker->running); i-- > 0;) {
+        struct engine_job *job = worker->slots[i].job;
+        if (generation_done(&job->generation))
+            ended = leave(worker, i, ENGINE_DONE, ended);
+        else if (sweep && is_over(job, &at))
+            ended = leave(worker, i, atomic_load(&job->cancelled) ? ENGINE_CANCELLED : ENGINE_TIMEOUT, ended);
+    }
+    if (sweep) worker->deadline = at.deadline;
+    for (struct engine_job *job = ended, *next; job; job = next) {
+        next = job->next;
+        finish(job, job->outcome, clock_monotonic_ns());
+    }
+}
+
+/* Whether there may be something to do besides stepping. */
+static bool must_look(const struct worker *worker, unsigned long cancellations, uint64_t now)
+{
+    const struct engine *engine = worker->engine;
+    const size_t running = atomic_load(&worker->running);
+    return running == 0 || atomic_load(&engine->stopping) || cancellations != worker->swept ||
+           (running < engine->options.max_batch && atomic_load(&engine->ready) > 0) ||
+           now >= atomic_load(&engine->deadline);
+}
+
+/* Sleeps while there is nothing to do, takes new jobs, ends waiting ones that are over. False: the engine stops. */
+static bool look(struct worker *worker, unsigned long cancellations, uint64_t now)
+{
+    struct engine *engine = worker->engine;
+    const size_t before = atomic_load(&worker->running);
+    pthread_mutex_lock(&engine->mutex);
+    while (!atomic_load(&engine->stopping) && engine->queue.ready == 0 && before == 0) {
+        worker->sleeping = true;
+        pthread_cond_wait(&worker->wake, &engine->mutex);
+    }
+    worker->sleeping = false;
+    const bool stopping = atomic_load(&engine->stopping);
+    struct engine_job *over = stopping ? NULL : sweep_queue(engine, cancellations, now);
+    if (!stopping) admit(worker);
+    pthread_mutex_unlock(&engine->mutex);
+
+    for (struct engine_job *job = over, *next; job; job = next) {
+        next = job->next;
+        finish(job, atomic_load(&job->cancelled) ? ENGINE_CANCELLED : ENGINE_TIMEOUT, clock_monotonic_ns());
+    }
+    for (size_t i = before; i < atomic_load(&worker->running); i++) start(worker, &worker->slots[i]);
+    return !stopping;
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    for (;;) {
+        const uint64_t now = clock_monotonic_ns();
+        /* Read before the flags are: a cancellation that comes in between is swept again, never missed. */
+        const unsigned long cancellations = atomic_load(&worker->engine->cancellations);
+        if (must_look(worker, cancellations, now) && !look(worker, cancellations, now)) break;
+        const bool sweep = cancellations != worker->swept || now >= worker->deadline;
+        worker->swept = cancellations;
+        step_round(worker);
+        retire(worker, sweep, now);
+    }
+    struct engine_job *ended = NULL;
+    for (size_t n; (n = atomic_load(&worker->running)) > 0;) ended = leave(worker, n - 1, ENGINE_STOPPED, ended);
+    finish_all(ended, ENGINE_STOPPED);
+    return NULL;
 }

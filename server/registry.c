@@ -1,5 +1,6 @@
 #include "server/registry.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +35,8 @@ static bool describe(struct registry *registry, struct error *err)
 
 bool registry_open(struct registry *registry, const char *directory, const struct kernels *kernels, struct error *err)
 {
-    *registry = (struct registry){0};
+    static atomic_uint_fast64_t versions;
+    *registry = (struct registry){.version = atomic_fetch_add(&versions, 1) + 1};
     if (!model_load(&registry->model, directory, err)) return false;
     if (!describe(registry, err)) return false;
     if (!stepper_open(&registry->stepper, &registry->model.network, kernels, err)) return false;

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 #include "model/checkpoint.h"
@@ -15,6 +16,7 @@
 struct registry {
     struct model model; /* its network is closed */
     struct stepper stepper;
+    uint64_t version;  /* no other load of this process has it: what hidden states belong to */
     char *description; /* JSON object: model_describe() with name, default and labels */
     size_t description_size;
 };

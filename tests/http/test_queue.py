@@ -11,7 +11,7 @@ import pytest
 
 from conftest import DEADLINE, read_answer
 
-ONE_SLOT = {"engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000}
+ONE_SLOT = {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000}
 FOREVER = 5_000_000
 
 
