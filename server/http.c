@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <math.h>
 #include <microhttpd.h>
-#include <netdb.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "server/listen.h"
 #include "server/watch.h"
 #include "server/worker.h"
 
@@ -28,8 +28,7 @@ struct http_server {
     struct MHD_Daemon *daemon;
     struct worker *worker;
     struct watch *watch;
-    char address[NI_MAXHOST];
-    uint16_t port;
+    struct listen_address address;
     uint32_t boot;               /* random; makes generated ids differ between runs */
     atomic_uint_fast64_t serial; /* of generated ids */
     atomic_size_t open;          /* requests between handler and reply sent */
@@ -564,43 +563,10 @@ static void log_library(void *context, const char *format, va_list arguments)
 
 /* --- The server --- */
 
-static int listen_at(const struct http_options *options, struct error *err)
-{
-    char service[8];
-    snprintf(service, sizeof service, "%u", options->port);
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
-    struct addrinfo *address;
-    if (getaddrinfo(options->listen, service, &hints, &address) != 0) {
-        error_set(err, ERROR_INVALID, "server.listen: \"%s\" is not an IPv4 or IPv6 address", options->listen);
-        return -1;
-    }
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) == 0 &&
-                bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0;
-    if (!good) error_set_errno(err, errno, "cannot listen on %s port %u", options->listen, options->port);
-    freeaddrinfo(address);
-    if (good) return fd;
-    if (fd >= 0) close(fd);
-    return -1;
-}
-
-static void note_address(struct http_server *server, int fd)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t size = sizeof address;
-    char service[8] = "0";
-    getsockname(fd, (struct sockaddr *)&address, &size);
-    getnameinfo((struct sockaddr *)&address, size, server->address, sizeof server->address, service, sizeof service,
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    server->port = (uint16_t)strtoul(service, NULL, 10);
-}
-
 static bool start_library(struct http_server *server, struct error *err)
 {
-    int fd = listen_at(&server->options, err);
+    int fd = listen_open(server->options.listen, server->options.port, &server->address, err);
     if (fd < 0) return false;
-    note_address(server, fd);
     const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     server->daemon = MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library,
                                       NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
@@ -643,12 +609,12 @@ void http_server_free(struct http_server *server)
 
 const char *http_server_address(const struct http_server *server)
 {
-    return server->address;
+    return server->address.text;
 }
 
 uint16_t http_server_port(const struct http_server *server)
 {
-    return server->port;
+    return server->address.port;
 }
 
 size_t http_server_open_requests(struct http_server *server)
