@@ -15,10 +15,9 @@
  * with the last taken one, so a batch has no holes. */
 struct slot {
     struct engine_job *job;
-    float *state;   /* [state_size] */
-    float *logits;  /* [logits_size] */
-    size_t covered; /* tokens that the cached state which it started from has seen */
-    bool reading;   /* the prompt's tokens but the last */
+    float *state;  /* [state_size] */
+    float *logits; /* [logits_size] */
+    bool reading;  /* the prompt's tokens but the last */
 };
 
 struct worker {
@@ -308,7 +307,7 @@ static void end_reading(struct worker *worker, struct slot *slot)
     const struct generation *generation = &job->generation;
     slot->reading = false;
     job->prompted_ns = clock_monotonic_ns();
-    if (job->caches && generation->fed > slot->covered)
+    if (job->caches && generation->fed > generation->cached)
         state_cache_store(engine->options.cache, engine->options.model, generation->prompt.ids, generation->fed,
                           slot->state);
 }
@@ -337,15 +336,12 @@ static void start(struct worker *worker, struct slot *slot)
     if (job->caches)
         covered = state_cache_find(options->cache, options->model, generation->prompt.ids, generation->prompt.count - 1,
                                    slot->state);
-    if (job->start_state)
+    if (covered > 0)
+        generation_skip(generation, covered);
+    else if (job->start_state)
         memcpy(slot->state, job->start_state, bytes);
-    else if (covered == 0)
+    else
         memset(slot->state, 0, bytes);
-    if (covered > 0) {
-        generation->fed = covered;
-        generation->next = generation->prompt.ids[covered];
-    }
-    slot->covered = covered;
     slot->reading = true;
     if (!generation_wants_logits(generation)) return;
     end_reading(worker, slot);
@@ -368,6 +364,20 @@ static void advance(struct worker *worker, struct slot *slot, float *logits)
     }
 }
 
+/* Leaves the state where the generation ended by itself in the cache, under the prompt and the new tokens. */
+static void cache_end(const struct engine_options *options, const struct slot *slot)
+{
+    const struct generation *generation = &slot->job->generation;
+    const size_t prompt = generation->prompt.count, fed = generation->fed;
+    if (fed <= prompt) return; /* the state before the prompt's last token is there, and as good */
+    uint32_t *tokens = malloc(fed * sizeof *tokens);
+    if (!tokens) return;
+    memcpy(tokens, generation->prompt.ids, prompt * sizeof *tokens);
+    for (size_t i = prompt; i < fed; i++) tokens[i] = generation->tokens[i - prompt].id;
+    state_cache_store(options->cache, options->model, tokens, fed, slot->state);
+    free(tokens);
+}
+
 /* Takes the job of slot i out of the batch and puts it before `ended`. */
 static struct engine_job *leave(struct worker *worker, size_t i, enum engine_outcome outcome, struct engine_job *ended)
 {
@@ -376,6 +386,7 @@ static struct engine_job *leave(struct worker *worker, size_t i, enum engine_out
     struct engine_job *job = gone.job;
     job->outcome = outcome;
     stop_leading(worker->engine, job);
+    if (outcome == ENGINE_DONE && job->caches) cache_end(options, &gone);
     if (job->end_state && !gone.reading && (outcome == ENGINE_DONE || outcome == ENGINE_TIMEOUT))
         memcpy(job->end_state, gone.state, options->stepper->state_size * sizeof *gone.state);
     const size_t last = atomic_load(&worker->running) - 1;

@@ -48,9 +48,16 @@ static int world_close(void **state)
 
 static struct engine *engine_of(const struct world *world, size_t max_batch, size_t queue_limit)
 {
-    struct engine *engine = engine_new(&world->stepper, max_batch, queue_limit, NULL);
+    const struct engine_options options = {
+        .stepper = &world->stepper, .threads = 1, .max_batch = max_batch, .queue_limit = queue_limit};
+    struct engine *engine = engine_new(&options, NULL);
     assert_non_null(engine);
     return engine;
+}
+
+static bool submit(struct engine *engine, struct test_job *job, struct error *err)
+{
+    return engine_submit(engine, &(struct engine_job *){&job->job}, 1, err);
 }
 
 static void close_engine(struct engine *engine)
@@ -101,7 +108,7 @@ static void test_engine_jobs_get_the_text_that_they_get_alone(void **state)
     struct engine *engine = engine_of(world, 5, JOBS);
     for (size_t i = 0; i < JOBS; i++) {
         job_open(&jobs[i], world, i, 40 + 7 * (i % 5));
-        assert_true(engine_submit(engine, &jobs[i].job, NULL));
+        assert_true(submit(engine, &jobs[i], NULL));
     }
     for (size_t i = 0; i < JOBS; i++) {
         struct engine_job *job = &jobs[i].job;
@@ -126,15 +133,15 @@ static void test_engine_refuses_beyond_slots_and_queue(void **state)
     struct test_job jobs[4];
     struct engine *engine = engine_of(world, 2, 1);
     for (size_t i = 0; i < 4; i++) job_open(&jobs[i], world, i, LONG);
-    for (size_t i = 0; i < 3; i++) assert_true(engine_submit(engine, &jobs[i].job, NULL));
+    for (size_t i = 0; i < 3; i++) assert_true(submit(engine, &jobs[i], NULL));
     struct error err = {0};
-    assert_false(engine_submit(engine, &jobs[3].job, &err));
+    assert_false(submit(engine, &jobs[3], &err));
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
     for (size_t i = 0; i < 3; i++) {
         engine_cancel(engine, &jobs[i].job);
         job_wait(&jobs[i]);
     }
-    assert_true(engine_submit(engine, &jobs[3].job, NULL));
+    assert_true(submit(engine, &jobs[3], NULL));
     close_engine(engine);
     for (size_t i = 0; i < 4; i++) job_close(&jobs[i]);
 }
@@ -147,7 +154,7 @@ static void test_engine_cancels_running_and_waiting_jobs(void **state)
     for (size_t i = 0; i < 5; i++) {
         job_open(&jobs[i], world, i, i == 4 ? 3 : LONG);
         if (i == 3) engine_cancel(engine, &jobs[i].job); /* before it is submitted */
-        assert_true(engine_submit(engine, &jobs[i].job, NULL));
+        assert_true(submit(engine, &jobs[i], NULL));
     }
     static const size_t order[] = {1, 3, 0, 2};
     for (size_t i = 0; i < 4; i++) {
@@ -169,14 +176,14 @@ static void test_engine_stop_ends_everything_and_refuses_more(void **state)
     struct test_job jobs[6];
     struct engine *engine = engine_of(world, 2, 8);
     for (size_t i = 0; i < 6; i++) job_open(&jobs[i], world, i, LONG);
-    for (size_t i = 0; i < 5; i++) assert_true(engine_submit(engine, &jobs[i].job, NULL));
+    for (size_t i = 0; i < 5; i++) assert_true(submit(engine, &jobs[i], NULL));
     engine_stop(engine);
     for (size_t i = 0; i < 5; i++) {
         assert_int_equal(sem_trywait(&jobs[i].done), 0);
         assert_int_equal(jobs[i].job.outcome, ENGINE_STOPPED);
     }
     struct error err = {0};
-    assert_false(engine_submit(engine, &jobs[5].job, &err));
+    assert_false(submit(engine, &jobs[5], &err));
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
     engine_free(engine);
     for (size_t i = 0; i < 6; i++) job_close(&jobs[i]);
@@ -190,7 +197,7 @@ static void test_engine_slot_starts_from_the_zero_state_each_time(void **state)
     for (int round = 0; round < 3; round++) {
         struct test_job job;
         job_open(&job, world, 0, 100);
-        assert_true(engine_submit(engine, &job.job, NULL));
+        assert_true(submit(engine, &job, NULL));
         job_wait(&job);
         if (round == 0) memcpy(first, job.job.generation.text, sizeof first);
         assert_string_equal(job.job.generation.text, first);
@@ -202,7 +209,8 @@ static void test_engine_slot_starts_from_the_zero_state_each_time(void **state)
 static bool open_and_close(void *context, struct error *err)
 {
     const struct world *world = context;
-    struct engine *engine = engine_new(&world->stepper, 3, 3, err);
+    const struct engine_options options = {.stepper = &world->stepper, .threads = 3, .max_batch = 3, .queue_limit = 3};
+    struct engine *engine = engine_new(&options, err);
     if (!engine) return false;
     close_engine(engine);
     return true;
