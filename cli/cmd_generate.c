@@ -1,6 +1,8 @@
-/* lstmd generate: continues a prompt, text to stdout as it is made. */
+/* lstmd generate: continues a prompt, text to stdout as it is made. Several continuations are made one after another.
+ */
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
@@ -12,31 +14,62 @@
 
 #define MAX_SEED 9007199254740991.0 /* 2^53 - 1: exact in every JSON reader */
 
+#define MAX_CONTINUATIONS 1000.0
+
 struct flags {
     const char *model, *prompt, *label;
-    int64_t length, seed;
-    double temperature;
+    int64_t length, seed, n, logprobs;
+    double temperature, top_p, min_p;
+    double repetition_penalty, presence_penalty, frequency_penalty;
+    int64_t top_k, repetition_window;
+    struct option_list logit_bias, stop;
     int unknown;
-    bool json;
+    bool ignore_eos, json;
 };
 
 enum unknown_choice { UNKNOWN_SKIP, UNKNOWN_ERROR };
 static const char *const unknown_choices[] = {"skip", "error", NULL};
 
+#define FIELD(name) offsetof(struct flags, name)
+
 static const struct option rows[] = {
-    {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "Model directory."},
-    {"prompt", OPTION_TEXT, offsetof(struct flags, prompt), NULL, 0, 1e9, NULL, NULL,
+    {"model", OPTION_TEXT, FIELD(model), NULL, 1, 4095, NULL, NULL, "Model directory."},
+    {"prompt", OPTION_TEXT, FIELD(prompt), NULL, 0, 1e9, NULL, NULL,
      "Text to continue; none: the start of a document."},
-    {"length", OPTION_INT, offsetof(struct flags, length), "100", 1, 1e9, NULL, "tokens", "New tokens at most."},
-    {"temperature", OPTION_REAL, offsetof(struct flags, temperature), "1", 0, SAMPLER_MAX_TEMPERATURE, NULL, NULL,
+    {"length", OPTION_INT, FIELD(length), "100", 1, 1e9, NULL, "tokens", "New tokens at most."},
+    {"temperature", OPTION_REAL, FIELD(temperature), "1", 0, SAMPLER_MAX_TEMPERATURE, NULL, NULL,
      "0: always the likeliest token; higher: more surprising."},
-    {"seed", OPTION_INT, offsetof(struct flags, seed), "-1", -1, MAX_SEED, NULL, NULL,
+    {"top_k", OPTION_INT, FIELD(top_k), "0", 0, VOCABULARY_MAX_TOKENS, NULL, "tokens",
+     "Only the likeliest so many tokens are drawn from; 0: all."},
+    {"top_p", OPTION_REAL, FIELD(top_p), "1", 1e-9, 1, NULL, NULL,
+     "Only the likeliest tokens that together have this probability are drawn from; 1: all."},
+    {"min_p", OPTION_REAL, FIELD(min_p), "0", 0, 1, NULL, NULL,
+     "Only tokens with at least this share of the likeliest one's probability are drawn from; 0: all."},
+    {"repetition_penalty", OPTION_REAL, FIELD(repetition_penalty), "1", SAMPLER_MIN_REPETITION, SAMPLER_MAX_REPETITION,
+     NULL, NULL, "Above 1: tokens that occurred lately become less likely; 1: off."},
+    {"presence_penalty", OPTION_REAL, FIELD(presence_penalty), "0", -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL,
+     NULL, "Taken from the logit of each token that occurred lately."},
+    {"frequency_penalty", OPTION_REAL, FIELD(frequency_penalty), "0", -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL,
+     NULL, "Taken from a token's logit for each time it occurred lately."},
+    {"repetition_window", OPTION_INT, FIELD(repetition_window), "64", 0, 1e9, NULL, "tokens",
+     "How far back \"lately\" reaches for the three penalties; 0: they are off."},
+    {"logit_bias", OPTION_LIST, FIELD(logit_bias), NULL, 0, 0, NULL, NULL,
+     "TOKEN=BIAS, may be repeated: added to the token's logit; -100 forbids it, 100 all but forces it."},
+    {"stop", OPTION_LIST, FIELD(stop), NULL, 0, 0, NULL, NULL,
+     "May be repeated: the continuation ends before this text."},
+    {"ignore_eos", OPTION_BOOL, FIELD(ignore_eos), "false", 0, 0, NULL, NULL,
+     "Goes on where the model would end the document."},
+    {"n", OPTION_INT, FIELD(n), "1", 1, MAX_CONTINUATIONS, NULL, NULL,
+     "So many continuations, with the seeds that follow the first one's."},
+    {"seed", OPTION_INT, FIELD(seed), "-1", -1, MAX_SEED, NULL, NULL,
      "Same seed, same text; -1: a random one, which is told."},
-    {"label", OPTION_TEXT, offsetof(struct flags, label), NULL, 1, 1e6, NULL, NULL,
+    {"label", OPTION_TEXT, FIELD(label), NULL, 1, 1e6, NULL, NULL,
      "Label to write for, where the model was trained with labels."},
-    {"unknown", OPTION_CHOICE, offsetof(struct flags, unknown), "skip", 0, 0, unknown_choices, NULL,
+    {"unknown", OPTION_CHOICE, FIELD(unknown), "skip", 0, 0, unknown_choices, NULL,
      "What becomes of prompt characters that the model's vocabulary lacks."},
-    {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL,
+    {"logprobs", OPTION_INT, FIELD(logprobs), "0", 0, GENERATION_MAX_LOGPROBS, NULL, NULL,
+     "With --json: each token's log-probability and those of so many alternatives."},
+    {"json", OPTION_BOOL, FIELD(json), "false", 0, 0, NULL, NULL,
      "Prints the answer of POST /generate instead of the text."},
 };
 
@@ -53,7 +86,11 @@ static const struct command_line line = {
 
 struct run {
     const struct flags *flags;
-    uint64_t start_ns, prompt_ns; /* when it started, and when the prompt had been read */
+    const struct loaded *loaded;
+    uint64_t seed;                  /* of the first continuation */
+    struct generation *generations; /* [n]; zero until opened */
+    uint64_t start_ns, prompt_ns;   /* of one continuation: when it started, and when the prompt had been read */
+    double prompt_ms, generate_ms;  /* of all */
 };
 
 static bool random_bits(uint64_t *bits, struct error *err)
@@ -89,24 +126,27 @@ static double milliseconds(uint64_t from, uint64_t to)
     return (double)(to - from) / 1e6;
 }
 
-static bool print_answer(const struct run *run, const struct loaded *loaded, const struct generation *generation,
-                         uint64_t seed, struct error *err)
+static bool print_answer(const struct run *run, struct error *err)
 {
-    const uint64_t end_ns = clock_monotonic_ns();
+    const size_t n = (size_t)run->flags->n;
     uint64_t bits;
     char id[32];
     if (!random_bits(&bits, err)) return false;
     snprintf(id, sizeof id, "%016llx", (unsigned long long)bits);
+    const struct generation **list = calloc(n, sizeof *list);
+    if (list == NULL) return error_set_no_memory(err, n * sizeof *list, "the answer");
+    for (size_t i = 0; i < n; i++) list[i] = &run->generations[i];
     const struct answer answer = {.id = id,
-                                  .model = loaded->model.name,
+                                  .model = run->loaded->model.name,
                                   .prompt = run->flags->prompt,
                                   .prompt_bytes = strlen(run->flags->prompt),
-                                  .generations = &generation,
-                                  .count = 1,
-                                  .seed = seed,
-                                  .prompt_ms = milliseconds(run->start_ns, run->prompt_ns),
-                                  .generate_ms = milliseconds(run->prompt_ns, end_ns)};
+                                  .generations = list,
+                                  .count = n,
+                                  .seed = run->seed,
+                                  .prompt_ms = run->prompt_ms,
+                                  .generate_ms = run->generate_ms};
     json_t *json = answer_build(&answer, err);
+    free(list);
     if (json == NULL) return false;
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
@@ -115,40 +155,108 @@ static bool print_answer(const struct run *run, const struct loaded *loaded, con
 }
 
 /* Without --json: the prompt, then the continuation while it is made, then a newline. */
-static bool run_generation(struct run *run, const struct loaded *loaded, struct generation *generation, uint64_t seed,
-                           struct error *err)
+static bool run_one(struct run *run, struct generation *generation, struct error *err)
 {
     const struct flags *flags = run->flags;
-    loaded_print_warnings(generation, flags->prompt);
-    if (flags->seed < 0) fprintf(stderr, "lstmd: seed %llu\n", (unsigned long long)seed);
     if (!flags->json && !write_text(flags->prompt, strlen(flags->prompt))) return false;
+    run->prompt_ns = 0;
     run->start_ns = clock_monotonic_ns();
-    if (!generation_run(generation, &loaded->stepper, emit, run, err)) return false;
-    if (flags->json) return print_answer(run, loaded, generation, seed, err);
-    putchar('\n');
+    if (!generation_run(generation, &run->loaded->stepper, emit, run, err)) return false;
+    run->prompt_ms += milliseconds(run->start_ns, run->prompt_ns);
+    run->generate_ms += milliseconds(run->prompt_ns, clock_monotonic_ns());
+    if (!flags->json) putchar('\n');
     return true;
 }
 
-static bool generate(const struct flags *flags, struct error *err)
+static bool run_all(struct run *run, struct generation_request *request, struct error *err)
 {
-    struct run run = {.flags = flags};
-    struct generation generation = {0};
+    const struct vocabulary *vocabulary = run->loaded->model.vocabulary;
+    for (size_t i = 0; i < (size_t)run->flags->n; i++) {
+        struct generation *generation = &run->generations[i];
+        request->seed = generation_seed(run->seed, i);
+        if (!generation_open(generation, vocabulary, request, NULL, err)) return false;
+        if (i == 0) {
+            loaded_print_warnings(generation, run->flags->prompt);
+            if (run->flags->seed < 0) fprintf(stderr, "lstmd: seed %llu\n", (unsigned long long)run->seed);
+        }
+        if (!run_one(run, generation, err)) return false;
+        if (!run->flags->json) generation_close(generation); /* it has been written */
+    }
+    return !run->flags->json || print_answer(run, err);
+}
+
+/* "TOKEN=BIAS", where the token may hold "=" itself. */
+static bool parse_bias(const char *text, const struct vocabulary *vocabulary, struct logit_bias *bias,
+                       struct error *err)
+{
+    char *end;
+    const char *number = strrchr(text, '=');
+    if (number == NULL || number == text || number[1] == '\0')
+        return error_set(err, ERROR_USAGE, "--logit-bias: \"%.100s\" is not TOKEN=BIAS", text);
+    const double value = strtod(number + 1, &end);
+    if (*end != '\0' || !(value >= -SAMPLER_MAX_BIAS && value <= SAMPLER_MAX_BIAS))
+        return error_set(err, ERROR_USAGE, "--logit-bias: \"%.100s\" is not a number from -100 to 100", number + 1);
+    bias->bias = (float)value;
+    return generation_find_token(vocabulary, text, (size_t)(number - text), &bias->id, err) ||
+           error_add_context(err, "--logit-bias");
+}
+
+/* The lists of the flags, as a request has them; they live in the arena. */
+static bool read_lists(const struct flags *flags, const struct vocabulary *vocabulary,
+                       struct generation_request *request, struct arena *arena, struct error *err)
+{
+    struct logit_bias *bias = arena_alloc(arena, flags->logit_bias.count, sizeof *bias, "logit biases", err);
+    struct text_span *stop = arena_alloc(arena, flags->stop.count, sizeof *stop, "stop texts", err);
+    if (bias == NULL || stop == NULL) return false;
+    for (size_t i = 0; i < flags->logit_bias.count; i++)
+        if (!parse_bias(flags->logit_bias.items[i], vocabulary, &bias[i], err)) return false;
+    for (size_t i = 0; i < flags->stop.count; i++)
+        stop[i] = (struct text_span){flags->stop.items[i], strlen(flags->stop.items[i])};
+    request->sampler.bias = bias;
+    request->sampler.bias_count = flags->logit_bias.count;
+    request->stop = stop;
+    request->stop_count = flags->stop.count;
+    return true;
+}
+
+static struct generation_request request_of(const struct flags *flags)
+{
+    return (struct generation_request){
+        .prompt = flags->prompt,
+        .prompt_bytes = strlen(flags->prompt),
+        .label = flags->label,
+        .length = (size_t)flags->length,
+        .sampler = {.temperature = flags->temperature,
+                    .top_k = (uint64_t)flags->top_k,
+                    .top_p = flags->top_p,
+                    .min_p = flags->min_p,
+                    .repetition_penalty = flags->repetition_penalty,
+                    .presence_penalty = flags->presence_penalty,
+                    .frequency_penalty = flags->frequency_penalty,
+                    .repetition_window = (uint64_t)flags->repetition_window},
+        .unknown_is_error = flags->unknown == UNKNOWN_ERROR,
+        .ignore_eos = flags->ignore_eos,
+        .logprobs = (size_t)flags->logprobs,
+    };
+}
+
+static bool generate(const struct flags *flags, struct arena *arena, struct error *err)
+{
     struct loaded loaded;
-    uint64_t seed;
+    struct run run = {.flags = flags, .loaded = &loaded};
+    struct generation_request request = request_of(flags);
     bool done = false;
 
-    if (!loaded_open(&loaded, flags->model, err) || !choose_seed(flags, &seed, err)) goto out;
-    const struct generation_request request = {.prompt = flags->prompt,
-                                               .prompt_bytes = strlen(flags->prompt),
-                                               .label = flags->label,
-                                               .length = (size_t)flags->length,
-                                               .seed = seed,
-                                               .sampler = {.temperature = flags->temperature},
-                                               .unknown_is_error = flags->unknown == UNKNOWN_ERROR};
-    done = generation_open(&generation, loaded.model.vocabulary, &request, NULL, err) &&
-           run_generation(&run, &loaded, &generation, seed, err);
-out:
-    generation_close(&generation);
+    if (flags->logprobs > 0 && !flags->json)
+        return error_set(err, ERROR_USAGE, "--logprobs: log-probabilities are a part of the answer; add --json");
+    run.generations = arena_alloc(arena, (size_t)flags->n, sizeof *run.generations, "continuations", err);
+    if (run.generations == NULL) return false;
+    if (loaded_open(&loaded, flags->model, err) && choose_seed(flags, &run.seed, err) &&
+        read_lists(flags, loaded.model.vocabulary, &request, arena, err)) {
+        request.kernels = loaded.stepper.kernels;
+        done = run_all(&run, &request, err);
+    }
+    for (size_t i = 0; i < (size_t)flags->n; i++) generation_close(&run.generations[i]);
     loaded_close(&loaded);
     return done;
 }
@@ -161,7 +269,7 @@ int cmd_generate(int argc, char **argv)
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
         if (flags.prompt == NULL) flags.prompt = "";
-        if (!generate(&flags, &err)) {
+        if (!generate(&flags, &arena, &err)) {
             /* main() reports a stdout that could not be written. */
             exit_code = ferror(stdout) ? 1 : command_fail(&err);
         }

@@ -135,6 +135,92 @@ def test_generate_warns_of_skipped_characters(model):
     assert same["completion"] == answer["completion"]
 
 
+def test_generate_makes_n_continuations_with_the_seeds_that_follow(model):
+    flags = ("--prompt", "Tod", "--length", 20)
+    alone = [generate(model, *flags, "--seed", seed).stdout for seed in (7, 8, 9)]
+    assert generate(model, *flags, "--seed", 7, "--n", 3).stdout == b"".join(alone)
+    answer = json.loads(generate(model, *flags, "--seed", 7, "--n", 3, "--json").stdout)
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2]
+    assert [choice["seed"] for choice in answer["choices"]] == [7, 8, 9]
+    assert [choice["text"].encode() + b"\n" for choice in answer["choices"]] == alone
+    assert answer["text"] == answer["choices"][0]["text"]
+    assert answer["usage"] == {"prompt_tokens": 4, "cached_tokens": 0, "completion_tokens": 60}
+
+
+def test_generate_ends_before_a_stop_text(model):
+    flags = ("--length", 60, "--seed", 4, "--ignore-eos")
+    whole = generate(model, *flags).stdout.decode()[:-1]
+    stops = whole[20:23], whole[30:34]
+    place = min(whole.find(stop) + len(stop) for stop in stops)
+    ended = [stop for stop in stops if whole[:place].endswith(stop)][0]
+    done = generate(model, *flags, "--stop", stops[0], "--stop", stops[1])
+    assert done.stdout.decode() == whole[: place - len(ended)] + "\n"
+    answer = json.loads(generate(model, *flags, "--stop", stops[0], "--stop", stops[1], "--json").stdout)
+    assert answer["finish_reason"] == "stop" and answer["completion"] == whole[: place - len(ended)]
+    assert answer["usage"]["completion_tokens"] == place
+
+
+def test_generate_truncated_to_one_token_is_greedy(model):
+    greedy = generate(model, "--temperature", 0, "--length", 50, "--seed", 1).stdout
+    for flags in (("--top-k", 1), ("--top-p", 1e-9), ("--min-p", 0.999999)):
+        assert generate(model, "--temperature", 5, "--length", 50, "--seed", 1, *flags).stdout == greedy
+
+
+def test_generate_biases_force_and_forbid(model):
+    flags = ("--length", 30, "--seed", 1)
+    assert generate(model, *flags, "--logit-bias", "a=100").stdout == b"a" * 30 + b"\n"
+    assert b"e" not in generate(model, *flags, "--temperature", 100, "--logit-bias", "e=-100").stdout
+    assert generate(model, *flags, "--logit-bias", "<eos>=100").stdout == b"\n"
+    assert len(generate(model, *flags, "--logit-bias", "<eos>=100", "--ignore-eos").stdout.decode()) == 31
+
+
+def test_generate_penalties_keep_a_text_from_repeating_itself(model):
+    flags = ("--length", 10, "--temperature", 0, "--ignore-eos")
+    for penalty in ("repetition", "presence", "frequency"):
+        text = generate(model, *flags, f"--{penalty}-penalty", 100).stdout.decode()[:-1]
+        assert len(set(text)) == 10
+        off = generate(model, *flags, f"--{penalty}-penalty", 100, "--repetition-window", 0)
+        assert off.stdout == generate(model, *flags).stdout
+
+
+def test_generate_logprobs_are_those_of_the_equations(model):
+    flags = ("--prompt", "T", "--length", 5, "--seed", 2, "--temperature", 3, "--ignore-eos", "--json")
+    answer = json.loads(generate(model, *flags, "--logprobs", 4).stdout)
+    plain = Plain(model)
+    for token in (0, plain.tokens.index("T")):
+        expected = plain.step(token)
+    assert "".join(entry["token"] for entry in answer["logprobs"]) == answer["completion"]
+    for entry in answer["logprobs"]:
+        assert entry["logprob"] == pytest.approx(math.log(expected[entry["id"]]), abs=1e-4)
+        best = sorted(range(len(expected)), key=lambda id: -expected[id])[:4]
+        assert [other["id"] for other in entry["top_logprobs"]] == best
+        for other in entry["top_logprobs"]:
+            assert other["token"] == plain.tokens[other["id"]]
+            assert other["logprob"] == pytest.approx(math.log(expected[other["id"]]), abs=1e-4)
+        expected = plain.step(entry["id"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "part"),
+    [
+        (("--logit-bias", "a"), 2, "TOKEN=BIAS"),
+        (("--logit-bias", "a=x"), 2, "from -100 to 100"),
+        (("--logit-bias", "a=101"), 2, "from -100 to 100"),
+        (("--logit-bias", "ab=1"), 1, "not one token"),
+        (("--logprobs", "3"), 2, "--json"),
+        (("--stop", ""), 1, "empty"),
+        (("--stop", "x" * 1025), 1, "too long"),
+        (("--stop", "x") * 17, 1, "at most 16"),
+        (("--min-p", "1"), 1, "below 1"),
+        (("--top-p", "0"), 2, "--top-p"),
+        (("--n", "0"), 2, "--n"),
+    ],
+)
+def test_generate_says_what_is_wrong_with_an_option(model, arguments, code, part):
+    done = generate(model, *arguments, code=code)
+    assert part in done.stderr.decode() and done.stdout == b""
+
+
 def test_generate_refuses_unknown_characters_where_asked_to(model):
     done = generate(model, "--prompt", "ab\u0439c", "--unknown", "error", code=1)
     assert done.stdout == b"" and "U+0439" in done.stderr.decode()
