@@ -47,6 +47,7 @@ TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 ifneq ($(filter x86_64%,$(TARGET)),)
 KERNEL_FLAGS_avx2 := -mavx2 -mfma
 KERNEL_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
+KERNEL_FLAGS_avx512vnni := $(KERNEL_FLAGS_avx512) -mavx512vnni
 endif
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
@@ -104,6 +105,7 @@ OPTIMISE_FILE = $(OPTIMISE)
 $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
 $(BUILD)/model/kernels_avx2.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2)
 $(BUILD)/model/kernels_avx512.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx512)
+$(BUILD)/model/kernels_avx512vnni.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx512vnni)
 
 # What the program serves as it is in the repository is part of that object (.incbin).
 $(BUILD)/server/embedded.o: openapi.yaml $(wildcard server/web/*)
@@ -115,7 +117,8 @@ $(BUILD)/base/version.o: $(BUILD)/version
 
 # Stamps: rewritten only when their content changes.
 export FLAGS_TEXT := $(shell $(CC) --version 2>/dev/null | head -n 1) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(CFLAGS) \
-    $(FUZZER) $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2) $(KERNEL_FLAGS_avx512)
+    $(FUZZER) $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2) $(KERNEL_FLAGS_avx512) \
+    $(KERNEL_FLAGS_avx512vnni)
 stamp = @mkdir -p $(@D); $(1) >$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(BUILD)/flags: FORCE
 	$(call stamp,printf '%s\n' "$$FLAGS_TEXT")
@@ -233,6 +236,7 @@ $(BUILD)/tidy/%.ok: %.c .clang-tidy $(HEADERS)
 	@touch $@
 $(BUILD)/tidy/model/kernels_avx2.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx2)
 $(BUILD)/tidy/model/kernels_avx512.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx512)
+$(BUILD)/tidy/model/kernels_avx512vnni.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx512vnni)
 
 .PHONY: check-isa
 check-isa: check-gcc

@@ -5,7 +5,7 @@
 
 #include "base/log.h"
 
-static const char *const kernels[] = {"auto", "ref", "portable", "avx2", "avx512", "neon", NULL};
+static const char *const kernels[] = {"auto", "ref", "portable", "avx2", "avx512", "avx512vnni", "neon", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL}; /* in the order of log_level */
 static const char *const log_formats[] = {"logfmt", "json", NULL};                   /* in the order of log_format */
 

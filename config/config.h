@@ -16,7 +16,7 @@ struct config {
     /* model */
     const char *model_path; /* model.path: a model directory */
     /* engine */
-    const char *kernel; /* engine.kernel: auto, ref, portable, avx2, avx512, neon */
+    const char *kernel; /* engine.kernel: auto, ref, portable, avx2, avx512, avx512vnni, neon */
     int64_t threads;    /* engine.threads: 0: one per processor */
     int64_t max_batch;  /* engine.max_batch: sequences that a thread steps together */
     /* limits */

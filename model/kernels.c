@@ -31,10 +31,16 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
 }
+
+static bool has_avx512vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
 #endif
 
 static const struct candidate candidates[] = {
 #if defined(__x86_64__)
+    {&kernels_avx512vnni, has_avx512vnni, "avx512vnni, avx512, avx2, portable, ref"},
     {&kernels_avx512, has_avx512, "avx512, avx2, portable, ref"},
     {&kernels_avx2, has_avx2, "avx2, portable, ref"},
 #elif defined(__aarch64__)

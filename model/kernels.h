@@ -1,8 +1,9 @@
-/* The arithmetic that must be fast: packed products, gate non-linearities, losses and updates.
+/* The arithmetic that must be fast: packed products, gate non-linearities, fused steps, losses and updates.
  *
  * One table of functions per instruction set, chosen once by the CPU it runs on: ref (plain loops: the specification),
- * portable (vectors of 4 that any compiler knows), avx2 (AVX2 + FMA), avx512 (AVX-512F), neon (arm64). Everything
- * above this header reads like the equations. All functions are pure: thread-safe, no allocation, no errors.
+ * portable (vectors of 4 that any compiler knows), avx2 (AVX2 + FMA), avx512 (AVX-512 F, VL, DQ, BW), avx512vnni (and
+ * VNNI), neon (arm64). Everything above this header reads like the equations. All functions are pure: thread-safe, no
+ * allocation, no errors.
  *
  * Layouts. A block is KERNEL_BLOCK = 16 floats, one cache line. H and E are padded to whole blocks (Hp, Ep); the
  * padding is zero and stays zero.
@@ -10,8 +11,9 @@
  *   gates: the G gates of 16 units lie together: [Hp/16][G][16], so that a cell's elementwise part finds what it needs
  *   in one place while it is still in the first-level cache.
  *
- * Summation order: every output of product() is one accumulator over k = 0 .. K-1, whatever M is and whichever other
- * rows are there, so a sequence gets the same bits alone and beside others.
+ * Summation order: every output of product(), of the fused steps and of project() is one accumulator over k = 0 .. K-1
+ * (of the input, then of the hidden state), whatever M is and whichever other rows are there, so a sequence gets the
+ * same bits alone and beside others.
  */
 #ifndef LSTMD_MODEL_KERNELS_H
 #define LSTMD_MODEL_KERNELS_H
@@ -21,6 +23,41 @@
 #include <stdint.h>
 
 #define KERNEL_BLOCK 16
+
+/* How the weights are kept that stepping multiplies. */
+enum kernel_format { KERNEL_F32, KERNEL_BF16, KERNEL_INT8 };
+
+/* A matrix of N outputs and K inputs for stepping. The blocks of 16 outputs that belong together (the gates of 16
+ * units; the output layer: each block by itself) form a group of `group` blocks: F32:  float [N/16/group][K][group][16]
+ *   BF16: uint16_t [N/16/group][K/2][group][16][2], the upper halves of floats
+ *   INT8: int8_t, the same places as BF16; not below -KERNEL_INT8_MAX
+ * An input row is float [K], for INT8 int16_t [K], with no value beyond KERNEL_INT8_LIMIT(K) in magnitude. */
+struct kernel_matrix {
+    enum kernel_format format;
+    size_t inputs;       /* K, whole blocks of 16; 0: there is no product, and the rest is not looked at */
+    const void *weights; /* 4-byte aligned at least */
+    const float *scale;  /* INT8: [N], what the sum of integers is multiplied by */
+};
+
+/* Sums of INT8 are exact: K products of a weight and an input stay within 32 bits (K * 127 * limit < 2^31; up to 516
+ * inputs of 16 bits, 1024 of 15, 16384 of 11). */
+#define KERNEL_INT8_MAX      127
+#define KERNEL_INT8_LIMIT(K) ((K)*KERNEL_INT8_MAX > 65535 ? (int32_t)(INT32_MAX / ((K)*KERNEL_INT8_MAX)) : 32767)
+
+/* One step of one layer for `rows` sequences, each with its own places in memory. A row of gates is [blocks][G][16]
+ * floats. input and hidden have the same format. h must not overlap anything that is read; c is updated in place. */
+struct kernel_step {
+    size_t rows, blocks;             /* units: 16 * blocks */
+    struct kernel_matrix input;      /* W_ih: inputs 0 for a one-hot input */
+    struct kernel_matrix hidden;     /* W_hh */
+    const float *const *start;       /* [rows]: a row of gates: the input bias, or the one-hot input's table row */
+    const float *bias_hh;            /* GRU: [blocks][3][16] in the order r z q */
+    const void *const *x;            /* [rows]: input row of `input`; unused for a one-hot input */
+    const void *const *hidden_input; /* [rows]: input row of `hidden`: h_previous, for INT8 its integers */
+    const float *const *h_previous;  /* [rows]: GRU */
+    float *const *h;                 /* [rows] */
+    float *const *c;                 /* [rows]: LSTM */
+};
 
 struct kernels {
     const char *name;
@@ -52,6 +89,24 @@ struct kernels {
     /* RNN: gates [blocks][16] pre-activation -> h; and h, dh -> gradient of the pre-activation, written to gates. */
     void (*rnn_forward)(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh);
     void (*rnn_backward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh);
+
+    /* The product of input and hidden state with the weights, the gates and the new state in one go. Gates: LSTM i f g
+     * o; GRU n r z of the input and r z q of the hidden product; RNN one. */
+    void (*lstm_step)(const struct kernel_step *step);
+    void (*gru_step)(const struct kernel_step *step);
+    void (*rnn_step)(const struct kernel_step *step);
+
+    /* y[m] = bias + W x[m], 16 * blocks outputs each: the output layer. */
+    void (*project)(size_t rows, size_t blocks, const struct kernel_matrix *matrix, const float *bias,
+                    const void *const *x, float *const *y);
+
+    /* out[i] = x[i] * factor to the nearest integer (half to even), at most `limit` (<= 32767) in magnitude. */
+    void (*quantize)(size_t n, const float *x, float factor, int32_t limit, int16_t *out);
+
+    /* out[i] = exp((logits[i] - largest) * factor), the weights of sampling at temperature 1 / factor; returns their
+     * sum. largest: a finite maximum of the logits; factor: finite, positive. 0 for what is NaN, -infinity, or so far
+     * below that the exponent is under -87. Relative error: below 4e-7 + 2e-7 * |exponent|. out may be logits. */
+    double (*sampling_weights)(size_t n, const float *logits, float largest, float factor, float *out);
 
     /* Softmax cross-entropy of one row of V logits against `target`: returns -log p(target) in nats and, unless
      * gradient is NULL, writes gradient[v] = scale * (p[v] - [v == target]) (gradient may be logits). */

@@ -12,6 +12,11 @@
 #define vf_fma(a, b, c)  ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define vf_min(bound, x) ((vf)_mm256_min_ps((__m256)(bound), (__m256)(x)))
 #define vf_max(bound, x) ((vf)_mm256_max_ps((__m256)(bound), (__m256)(x)))
+#define STEP_ROWS        3
+#define STEP_1_GROUPS    1
+#define STEP_1_VECTORS   2
+#define vs_widen(p)      ((vs)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define vi_dot(s, a, b)  ((s) + (vi)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
 #define KERNELS_TABLE    kernels_avx2
 #define KERNELS_NAME     "avx2"
 #include "model/kernels_simd.h"

@@ -3,6 +3,7 @@
  */
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "model/kernels_tables.h"
 
@@ -119,6 +120,127 @@ static void rnn_backward(size_t M, size_t blocks, float *gates, size_t ldg, cons
     }
 }
 
+/* ------------------------------------------------------------------ steps */
+
+/* Where input k of output `n` lies among the weights, in units of one weight (kernels.h has the layouts). */
+static size_t place_of(const struct kernel_matrix *matrix, size_t group, size_t n, size_t k)
+{
+    const size_t block = n / BLOCK, together = matrix->format == KERNEL_F32 ? 1 : 2;
+    const size_t row = block / group * (matrix->inputs / together) + k / together;
+    return ((row * group + block % group) * BLOCK + n % BLOCK) * together + k % together;
+}
+
+static float float_of_bf16(uint16_t upper)
+{
+    const uint32_t bits = (uint32_t)upper << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float dot_int8(const struct kernel_matrix *matrix, size_t group, size_t n, const int16_t *x, float start)
+{
+    const int8_t *w = matrix->weights;
+    int32_t sum = 0;
+    for (size_t k = 0; k < matrix->inputs; k++) sum += w[place_of(matrix, group, n, k)] * x[k];
+    return start + (float)sum * matrix->scale[n];
+}
+
+/* start + row n of the matrix times x */
+static float dot(const struct kernel_matrix *matrix, size_t group, size_t n, const void *x, float start)
+{
+    const float *values = x, *weights = matrix->weights;
+    const uint16_t *halves = matrix->weights;
+    if (matrix->inputs == 0) return start;
+    if (matrix->format == KERNEL_INT8) return dot_int8(matrix, group, n, x, start);
+    float sum = start;
+    for (size_t k = 0; k < matrix->inputs; k++) {
+        const size_t at = place_of(matrix, group, n, k);
+        sum += values[k] * (matrix->format == KERNEL_BF16 ? float_of_bf16(halves[at]) : weights[at]);
+    }
+    return sum;
+}
+
+/* Gate g of unit u: its place in a row of gates. */
+static size_t gate_index(size_t gates, size_t g, size_t u)
+{
+    return u / BLOCK * (gates * BLOCK) + g * BLOCK + u % BLOCK;
+}
+
+/* Gate g of unit u of row m, before its non-linearity, where input and hidden part have the same gates. */
+static float gate_sum(const struct kernel_step *s, size_t gates, size_t g, size_t m, size_t u)
+{
+    const size_t n = gate_index(gates, g, u);
+    return dot(&s->hidden, gates, n, s->hidden_input[m],
+               dot(&s->input, gates, n, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][n]));
+}
+
+static void lstm_step(const struct kernel_step *s)
+{
+    for (size_t m = 0; m < s->rows; m++) {
+        for (size_t u = 0; u < s->blocks * BLOCK; u++) {
+            const float i = sigmoid(gate_sum(s, 4, 0, m, u)), f = sigmoid(gate_sum(s, 4, 1, m, u));
+            const float g = tanhf(gate_sum(s, 4, 2, m, u)), o = sigmoid(gate_sum(s, 4, 3, m, u));
+            s->c[m][u] = f * s->c[m][u] + i * g;
+            s->h[m][u] = o * tanhf(s->c[m][u]);
+        }
+    }
+}
+
+/* r (index 0) or z (1) of the GRU; they are gates 1 and 2 of the input part. */
+static float gru_gate(const struct kernel_step *s, size_t index, size_t m, size_t u)
+{
+    const size_t in = gate_index(3, index + 1, u), hidden = gate_index(3, index, u);
+    const float start = s->start[m][in] + s->bias_hh[hidden];
+    return sigmoid(dot(&s->hidden, 3, hidden, s->hidden_input[m],
+                       dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, start)));
+}
+
+static void gru_step(const struct kernel_step *s)
+{
+    for (size_t m = 0; m < s->rows; m++) {
+        for (size_t u = 0; u < s->blocks * BLOCK; u++) {
+            const size_t in = gate_index(3, 0, u), hidden = gate_index(3, 2, u);
+            const float r = gru_gate(s, 0, m, u), z = gru_gate(s, 1, m, u);
+            const float x = dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][in]);
+            const float q = dot(&s->hidden, 3, hidden, s->hidden_input[m], s->bias_hh[hidden]);
+            const float n = tanhf(x + r * q);
+            s->h[m][u] = (1.0f - z) * n + z * s->h_previous[m][u];
+        }
+    }
+}
+
+static void rnn_step(const struct kernel_step *s)
+{
+    for (size_t m = 0; m < s->rows; m++)
+        for (size_t u = 0; u < s->blocks * BLOCK; u++) s->h[m][u] = tanhf(gate_sum(s, 1, 0, m, u));
+}
+
+static void project(size_t rows, size_t blocks, const struct kernel_matrix *matrix, const float *bias,
+                    const void *const *x, float *const *y)
+{
+    for (size_t m = 0; m < rows; m++)
+        for (size_t n = 0; n < blocks * BLOCK; n++) y[m][n] = dot(matrix, 1, n, x[m], bias[n]);
+}
+
+static void quantize(size_t n, const float *x, float factor, int32_t limit, int16_t *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = (int16_t)lrintf(fmaxf(-(float)limit, fminf((float)limit, x[i] * factor)));
+}
+
+static double sampling_weights(size_t n, const float *logits, float largest, float factor, float *out)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        const float exponent = (logits[i] - largest) * factor;
+        out[i] = exponent >= -87.0f ? expf(exponent) : 0; /* also where it is NaN */
+        sum += (double)out[i];
+    }
+    return sum;
+}
+
+/* ------------------------------------------------------------------ loss */
+
 static double cross_entropy(size_t V, const float *logits, uint32_t target, float scale, float *gradient)
 {
     assert(target < V);
@@ -204,6 +326,12 @@ const struct kernels kernels_ref = {
     .gru_backward = gru_backward,
     .rnn_forward = rnn_forward,
     .rnn_backward = rnn_backward,
+    .lstm_step = lstm_step,
+    .gru_step = gru_step,
+    .rnn_step = rnn_step,
+    .project = project,
+    .quantize = quantize,
+    .sampling_weights = sampling_weights,
     .cross_entropy = cross_entropy,
     .transpose = transpose,
     .add = add,

@@ -3,8 +3,8 @@
  *   LANES              floats in a vector register (4, 8, 16)
  *   vf_fma(a, b, c)    a * b + c (fused where the instruction set has it)
  *   vf_min, vf_max     of (constant, x): x where x is NaN, so NaN is never hidden
- *   vf_sqrt
  *   TILE_ROWS, TILE_BLOCKS  the register tile of the product, and TILE_1_BLOCKS: blocks at once for a single row
+ *   STEP_ROWS, STEP_1_GROUPS, STEP_1_VECTORS, vs_widen, vi_dot  for kernels_step.h
  *   KERNELS_TABLE, KERNELS_NAME
  * kernels_ref.c is the specification of every function here.
  */
@@ -330,6 +330,26 @@ static double cross_entropy(size_t V, const float *logits, uint32_t target, floa
     return log((double)sum) + (double)largest - (double)target_logit;
 }
 
+typedef double vd __attribute__((vector_size(8 * LANES)));
+
+static double sampling_weights(size_t n, const float *logits, float largest, float factor, float *out)
+{
+    vd sums = {0};
+    double sum = 0;
+    for (size_t i = 0; i < n; i += LANES) {
+        vf exponent = (load_padded(logits, n, i) - largest) * factor;
+        vf weight = (vf)((vi)vf_exp(exponent) & (vi)(exponent >= EXP_MINIMUM)); /* false where it is NaN */
+        sums += __builtin_convertvector(weight, vd);
+        if (i + LANES <= n) {
+            vf_store(out + i, weight);
+        } else {
+            for (size_t l = 0; i + l < n; l++) out[i + l] = weight[l];
+        }
+    }
+    for (size_t l = 0; l < LANES; l++) sum += sums[l];
+    return sum;
+}
+
 /* ------------------------------------------------------------------ vectors and updates */
 
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
@@ -423,6 +443,8 @@ static void update_adam(size_t n, float *restrict w, const float *restrict g, fl
     }
 }
 
+#include "model/kernels_step.h"
+
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .product = product,
@@ -432,6 +454,12 @@ const struct kernels KERNELS_TABLE = {
     .gru_backward = gru_backward,
     .rnn_forward = rnn_forward,
     .rnn_backward = rnn_backward,
+    .lstm_step = lstm_step,
+    .gru_step = gru_step,
+    .rnn_step = rnn_step,
+    .project = project,
+    .quantize = quantize,
+    .sampling_weights = sampling_weights,
     .cross_entropy = cross_entropy,
     .transpose = transpose,
     .add = add,

@@ -6,7 +6,7 @@
 
 extern const struct kernels kernels_ref, kernels_portable;
 #if defined(__x86_64__)
-extern const struct kernels kernels_avx2, kernels_avx512;
+extern const struct kernels kernels_avx2, kernels_avx512, kernels_avx512vnni;
 #elif defined(__aarch64__)
 extern const struct kernels kernels_neon;
 #endif

@@ -95,7 +95,7 @@ static bool open_learner(struct learner *learner, struct error *err)
     if (!learner_bytes(a, options, &bytes))
         return error_set(err, ERROR_TOO_LARGE, "batch %zu with windows of %zu steps is too large", options->batch,
                          options->window);
-    if (!packed_open(&learner->packed, a, PACKED_TRAINING, err) || !network_open(&learner->sum, a, err)) return false;
+    if (!packed_open(&learner->packed, a, err) || !network_open(&learner->sum, a, err)) return false;
     learner->state_size = a->layers * state_kinds(a) * options->batch * learner->packed.hidden;
     learner->state = arena_alloc(arena, learner->state_size, sizeof(float), "hidden state", err);
     learner->moments = arena_alloc(arena, learner->network->parameter_count,

@@ -24,11 +24,11 @@ size_t packed_gate_index(const struct architecture *architecture, bool hidden_pa
     return (unit / BLOCK * gates + (rotated ? gru_input_place[gate] : gate)) * BLOCK + unit % BLOCK;
 }
 
-static bool open_layer(struct packed_network *packed, size_t k, enum packed_use use, struct error *err)
+static bool open_layer(struct packed_network *packed, size_t k, struct error *err)
 {
     struct packed_layer *layer = &packed->layers[k];
     const struct architecture *a = &packed->architecture;
-    const bool one_hot = k == 0 && a->embedding_size == 0, training = use == PACKED_TRAINING;
+    const bool one_hot = k == 0 && a->embedding_size == 0;
     const size_t H = packed->hidden, row = packed->gate_row;
 
     layer->input = one_hot ? 0 : k == 0 ? packed->embedding_width : H;
@@ -37,14 +37,14 @@ static bool open_layer(struct packed_network *packed, size_t k, enum packed_use 
     return false
     TAKE(bias, row);
     TAKE(weight_hh, row * H);
+    TAKE(weight_hh_t, row * H);
     if (one_hot) {
         TAKE(table, a->vocabulary_size * row);
     } else {
         TAKE(weight_ih, row * layer->input);
+        TAKE(weight_ih_t, row * layer->input);
     }
     if (a->cell == CELL_GRU) TAKE(bias_hh, row);
-    if (training) TAKE(weight_hh_t, row * H);
-    if (training && !one_hot) TAKE(weight_ih_t, row * layer->input);
 #undef TAKE
     return true;
 }
@@ -62,8 +62,7 @@ void packed_layout(struct packed_network *packed, const struct architecture *arc
     packed->gate_row = packed->gates * packed->hidden;
 }
 
-bool packed_open(struct packed_network *packed, const struct architecture *architecture, enum packed_use use,
-                 struct error *err)
+bool packed_open(struct packed_network *packed, const struct architecture *architecture, struct error *err)
 {
     *packed = (struct packed_network){0};
     if (!architecture_validate(architecture, err)) return false;
@@ -73,17 +72,14 @@ bool packed_open(struct packed_network *packed, const struct architecture *archi
     const size_t V = architecture->vocabulary_size, output = packed->vocabulary * packed->hidden;
     packed->output = arena_alloc(arena, output, sizeof(float), "packed output weights", err);
     packed->output_bias = arena_alloc(arena, packed->vocabulary, sizeof(float), "packed output bias", err);
-    if (packed->output == NULL || packed->output_bias == NULL) return false;
-    if (use == PACKED_TRAINING) {
-        packed->output_t = arena_alloc(arena, output, sizeof(float), "packed output weights", err);
-        if (packed->output_t == NULL) return false;
-    }
+    packed->output_t = arena_alloc(arena, output, sizeof(float), "packed output weights", err);
+    if (packed->output == NULL || packed->output_bias == NULL || packed->output_t == NULL) return false;
     if (architecture->embedding_size > 0) {
         packed->embedding = arena_alloc(arena, V * packed->embedding_width, sizeof(float), "packed embedding", err);
         if (packed->embedding == NULL) return false;
     }
     for (size_t k = 0; k < architecture->layers; k++)
-        if (!open_layer(packed, k, use, err)) return false;
+        if (!open_layer(packed, k, err)) return false;
     return true;
 }
 
@@ -97,8 +93,8 @@ static size_t rows_of_block(size_t first, size_t rows)
     return rows - first < BLOCK ? rows - first : BLOCK;
 }
 
-/* The share of the gate blocks of W [G*H][columns] that `part` packs: forward blocks [gate_row/16][inputs][16] and, if
- * wanted, the transpose [inputs/16][gate_row][16]. */
+/* The share of the gate blocks of W [G*H][columns] that `part` packs: forward blocks [gate_row/16][inputs][16] and the
+ * transpose [inputs/16][gate_row][16]. */
 static void pack_gates(const struct packed_network *packed, const struct kernels *kernels, bool hidden_part,
                        const float *weights, size_t columns, size_t inputs, float *forward, float *transpose,
                        size_t part, size_t parts)
@@ -109,7 +105,6 @@ static void pack_gates(const struct packed_network *packed, const struct kernels
         const float *rows = weights + (place.gate * H + place.unit) * columns;
         const size_t count = rows_of_block(place.unit, H);
         kernels->transpose(count, columns, rows, columns, forward + block * inputs * BLOCK, BLOCK);
-        if (transpose == NULL) continue;
         for (size_t i = 0; i < columns; i += BLOCK) {
             float *out = transpose + (i / BLOCK * packed->gate_row + block * BLOCK) * BLOCK;
             for (size_t r = 0; r < count; r++)
@@ -150,7 +145,6 @@ static void pack_output(struct packed_network *packed, const struct kernels *ker
         const float *rows = weights + block * BLOCK * H;
         const size_t count = rows_of_block(block * BLOCK, V);
         kernels->transpose(count, H, rows, H, packed->output + block * packed->hidden * BLOCK, BLOCK);
-        if (packed->output_t == NULL) continue;
         for (size_t i = 0; i < H; i += BLOCK) {
             float *out = packed->output_t + (i / BLOCK * packed->vocabulary + block * BLOCK) * BLOCK;
             for (size_t r = 0; r < count; r++)

@@ -1,5 +1,6 @@
 /* A network's weights arranged for the kernels (kernels.h says the layouts); made from a struct network by
- * packed_update(), for inference and for training alike. Immutable between updates, so threads may share it.
+ * packed_update(), for training (stepping has its own arrangement: step_weights.h). Immutable between updates, so
+ * threads may share it.
  *
  * Letters: Hp, Ep, Vp are H, E, V rounded up to whole blocks of 16; Gx, Gh are the gates of the input and of the hidden
  * product (LSTM 4 and 4: i f g o; GRU 3: n r z and 3: r z q; RNN 1 and 1). The packed matrix of N outputs and K inputs
@@ -22,9 +23,9 @@ struct packed_layer {
     float *bias;        /* [Gx*Hp] input bias */
     float *bias_hh;     /* [Gh*Hp] GRU; else NULL */
     float *weight_ih;   /* [Gx*Hp/16][input][16]; NULL for one-hot */
-    float *weight_ih_t; /* [input/16][Gx*Hp][16] the transpose, training only; else NULL */
+    float *weight_ih_t; /* [input/16][Gx*Hp][16] the transpose */
     float *weight_hh;   /* [Gh*Hp/16][Hp][16] */
-    float *weight_hh_t; /* [Hp/16][Gh*Hp][16] the transpose, training only; else NULL */
+    float *weight_hh_t; /* [Hp/16][Gh*Hp][16] the transpose */
 };
 
 struct packed_network {
@@ -37,19 +38,16 @@ struct packed_network {
     struct packed_layer layers[NETWORK_MAX_LAYERS];
     float *embedding;   /* [V][Ep]; NULL for one-hot */
     float *output;      /* [Vp/16][Hp][16] */
-    float *output_t;    /* [Hp/16][Vp][16] the transpose, training only; else NULL */
+    float *output_t;    /* [Hp/16][Vp][16] the transpose */
     float *output_bias; /* [Vp] */
     struct arena arena;
 };
-
-enum packed_use { PACKED_INFERENCE, PACKED_TRAINING };
 
 /* Fills in the sizes alone, of a valid architecture; takes no memory. */
 void packed_layout(struct packed_network *packed, const struct architecture *architecture);
 
 /* Allocates; the weights are zero until packed_update(). Close with packed_close(), also after a failure. */
-bool packed_open(struct packed_network *packed, const struct architecture *architecture, enum packed_use use,
-                 struct error *err);
+bool packed_open(struct packed_network *packed, const struct architecture *architecture, struct error *err);
 
 /* Copies the weights in. Share `part` of `parts`: training's workers each pack a share; shares are disjoint, so they
  * may run at the same time (0 of 1: everything). */

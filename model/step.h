@@ -15,32 +15,33 @@
 #include "base/error.h"
 #include "model/kernels.h"
 #include "model/network.h"
-#include "model/packed.h"
+#include "model/step_weights.h"
 
 struct stepper {
     struct architecture architecture;
     const struct kernels *kernels;
-    struct packed_network packed;
+    struct step_weights weights;
     size_t state_size;  /* floats per sequence: for every layer h [Hp], then c [Hp] for LSTM */
     size_t logits_size; /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
 };
 
-/* Packs the weights; the network is not referenced afterwards. Close with stepper_close(), also after a failure. */
+/* Arranges the weights, as float32; the network is not referenced afterwards. Close with stepper_close(), also after a
+ * failure. */
 bool stepper_open(struct stepper *stepper, const struct network *network, const struct kernels *kernels,
                   struct error *err);
+/* The same, with the weights in another format. */
+bool stepper_open_as(struct stepper *stepper, const struct network *network, const struct kernels *kernels,
+                     enum kernel_format format, struct error *err);
 void stepper_close(struct stepper *stepper);
 
-#define STEP_LOGITS_TILE 512 /* logits of a batch that are computed together; whole blocks */
-
 struct step_scratch {
-    size_t max_batch; /* B */
-    float *gates;     /* [B][Gx*Hp] input part of the gates, then their activations */
-    float *gates_h;   /* [B][Gh*Hp] GRU: hidden part of the gates; else NULL */
-    float *embedding; /* [B][Ep] embedded tokens; NULL for one-hot */
-    float *state;     /* [layers][h, c][B][Hp] gathered states */
-    float *top;       /* [B][Hp] the top h of the rows that want logits */
-    float *logits;    /* [B][STEP_LOGITS_TILE] */
-    float **wanted;   /* [B] where their logits go */
+    size_t max_batch;                 /* B */
+    float *h[2];                      /* [B][Hp] the new h of a layer, and of the one below */
+    int16_t *h_integers, *x_integers; /* [B][Hp] INT8: of h_previous, and of the layer below; else NULL */
+    /* [B] each: what struct kernel_step points at */
+    const float **start, **h_previous;
+    const void **x, **hidden_input;
+    float **h_rows, **c, **wanted;
     struct arena arena;
 };
 

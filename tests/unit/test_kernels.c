@@ -14,7 +14,7 @@
 
 #define BLOCK KERNEL_BLOCK
 
-static const char *const names[] = {"portable", "avx2", "avx512", "neon"};
+static const char *const names[] = {"portable", "avx2", "avx512", "avx512vnni", "neon"};
 #define NAMES (sizeof names / sizeof names[0])
 
 static const struct kernels *reference(void)

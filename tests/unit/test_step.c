@@ -205,7 +205,7 @@ static void test_step_keeps_the_padding_of_states_zero(void **state)
         struct machine machine;
         machine_open(&machine, &architectures[i], "auto");
         run_together(&machine, 3);
-        const size_t width = machine.stepper.packed.hidden;
+        const size_t width = machine.stepper.weights.hidden;
         for (size_t at = 0; at < machine.stepper.state_size; at++)
             if (at % width >= architectures[i].hidden_size) assert_true(machine.states[2][at] == 0);
         machine_close(&machine);

@@ -1,0 +1,78 @@
+#include "model/quantize.h"
+
+#include <math.h>
+#include <string.h>
+
+#define LARGEST_BF16 0x7F7F
+
+static const char *const names[] = {[KERNEL_F32] = "f32", [KERNEL_BF16] = "bf16", [KERNEL_INT8] = "int8"};
+
+const char *kernel_format_name(enum kernel_format format)
+{
+    return names[format];
+}
+
+bool kernel_format_parse(const char *name, enum kernel_format *format)
+{
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        *format = (enum kernel_format)i;
+        return true;
+    }
+    return false;
+}
+
+static uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static float float_of(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+uint16_t quantize_bf16(float weight)
+{
+    const uint32_t bits = bits_of(weight), magnitude = bits & 0x7FFFFFFFu;
+    const uint32_t rounded = (magnitude + 0x7FFF + (magnitude >> 16 & 1)) >> 16;
+    return (uint16_t)((bits >> 16 & 0x8000) | (rounded > LARGEST_BF16 ? LARGEST_BF16 : rounded));
+}
+
+/* largest / 127, rounded up to 17 significant bits. Rounding up adds to the bits of the fraction, and may carry into
+ * the exponent, which is right too. */
+static float scale_of(float largest)
+{
+    return float_of((bits_of(largest / KERNEL_INT8_MAX) + 0x7F) & ~0x7Fu);
+}
+
+float quantize_int8(size_t n, const float *weights, int8_t *q)
+{
+    float largest = 0;
+    for (size_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(weights[i]));
+    const float scale = scale_of(largest);
+    for (size_t i = 0; i < n; i++) q[i] = scale > 0 ? (int8_t)lrintf(weights[i] / scale) : 0;
+    return scale;
+}
+
+bool quantize_applies(const struct architecture *architecture, const struct tensor *tensor)
+{
+    switch (tensor->kind) {
+    case TENSOR_embedding:
+        return architecture->tie_weights;
+    case TENSOR_weight_ih:
+        return tensor->layer > 0 || architecture->embedding_size > 0;
+    case TENSOR_weight_hh:
+    case TENSOR_output_weight:
+        return true;
+    case TENSOR_bias:
+    case TENSOR_bias_hh:
+    case TENSOR_output_bias:
+        break;
+    }
+    return false;
+}

@@ -1,0 +1,210 @@
+#include "model/step_weights.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "model/packed.h"
+#include "model/quantize.h"
+
+#define BLOCK KERNEL_BLOCK
+
+static const size_t weight_sizes[] = {
+    [KERNEL_F32] = sizeof(float), [KERNEL_BF16] = sizeof(uint16_t), [KERNEL_INT8] = sizeof(int8_t)};
+
+size_t step_input_size(enum kernel_format format, size_t width)
+{
+    return width * (format == KERNEL_INT8 ? sizeof(int16_t) : sizeof(float));
+}
+
+/* A matrix that is being filled in. */
+struct target {
+    size_t outputs, inputs, group;
+    enum kernel_format format;
+    void *weights;
+    float *scale;
+    int8_t *row; /* [inputs] scratch of INT8 */
+};
+
+/* Where input k of an output lies, in weights (kernels.h). */
+static size_t place_of(const struct target *t, size_t output, size_t k)
+{
+    const size_t block = output / BLOCK, together = t->format == KERNEL_F32 ? 1 : 2;
+    const size_t row = block / t->group * (t->inputs / together) + k / together;
+    return ((row * t->group + block % t->group) * BLOCK + output % BLOCK) * together + k % together;
+}
+
+/* Output `output` of the matrix is values[n]. factor: what one unit of the input's integers is worth (INT8). */
+static void put_row(const struct target *t, size_t output, size_t n, const float *values, float factor)
+{
+    float *floats = t->weights;
+    uint16_t *halves = t->weights;
+    int8_t *bytes = t->weights;
+    switch (t->format) {
+    case KERNEL_F32:
+        for (size_t k = 0; k < n; k++) floats[place_of(t, output, k)] = values[k];
+        break;
+    case KERNEL_BF16:
+        for (size_t k = 0; k < n; k++) halves[place_of(t, output, k)] = quantize_bf16(values[k]);
+        break;
+    case KERNEL_INT8:
+        t->scale[output] = quantize_int8(n, values, t->row) * factor;
+        for (size_t k = 0; k < n; k++) bytes[place_of(t, output, k)] = t->row[k];
+        break;
+    }
+}
+
+/* Takes the memory of outputs x inputs, and describes it to the kernels. The sizes of a valid architecture cannot
+ * overflow. */
+static bool open_matrix(struct step_weights *weights, struct target *t, struct kernel_matrix *matrix, struct error *err)
+{
+    struct arena *arena = &weights->arena;
+    t->format = weights->format;
+    t->weights = arena_alloc(arena, t->outputs * t->inputs, weight_sizes[t->format], "weights", err);
+    if (t->weights == NULL) return false;
+    if (t->format == KERNEL_INT8) {
+        t->scale = arena_alloc(arena, t->outputs, sizeof(float), "the scales of weights", err);
+        t->row = arena_alloc(arena, t->inputs, 1, "a row of weights", err);
+        if (t->scale == NULL || t->row == NULL) return false;
+    }
+    *matrix =
+        (struct kernel_matrix){.format = t->format, .inputs = t->inputs, .weights = t->weights, .scale = t->scale};
+    return true;
+}
+
+/* W [G*H][columns] of the file. */
+static bool open_gates(struct step_weights *weights, bool hidden_part, const float *values, size_t columns,
+                       float factor, struct kernel_matrix *matrix, struct error *err)
+{
+    const struct architecture *a = &weights->architecture;
+    const size_t gates = architecture_gates(a);
+    struct target t = {.outputs = weights->gate_row, .inputs = size_round_up(columns, BLOCK), .group = gates};
+    if (!open_matrix(weights, &t, matrix, err)) return false;
+    for (size_t row = 0; row < gates * a->hidden_size; row++)
+        put_row(&t, packed_gate_index(a, hidden_part, row), columns, values + row * columns, factor);
+    return true;
+}
+
+static const float *open_bias(struct step_weights *weights, bool hidden_part, const float *values, struct error *err)
+{
+    const struct architecture *a = &weights->architecture;
+    float *bias = arena_alloc(&weights->arena, weights->gate_row, sizeof(float), "biases", err);
+    for (size_t row = 0; bias != NULL && row < architecture_gates(a) * a->hidden_size; row++)
+        bias[packed_gate_index(a, hidden_part, row)] = values[row];
+    return bias;
+}
+
+/* Row v: column v of W_ih [G*H][V], plus the bias. */
+static const float *open_table(struct step_weights *weights, const float *values, const float *bias, struct error *err)
+{
+    const struct architecture *a = &weights->architecture;
+    const size_t V = a->vocabulary_size, width = weights->gate_row;
+    float *table = arena_alloc(&weights->arena, V * width, sizeof(float), "the table of the one-hot input", err);
+    for (size_t row = 0; table != NULL && row < architecture_gates(a) * a->hidden_size; row++) {
+        const size_t at = packed_gate_index(a, false, row);
+        for (size_t v = 0; v < V; v++) table[v * width + at] = values[row * V + v] + bias[row];
+    }
+    return table;
+}
+
+static float largest_of(const float *values, size_t n)
+{
+    float largest = 0;
+    for (size_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(values[i]));
+    return largest;
+}
+
+/* The rows that layer 0 reads; *unit: what one unit of their integers is worth (INT8). */
+static bool open_embedding(struct step_weights *weights, const struct network *network, const struct kernels *kernels,
+                           float *unit, struct error *err)
+{
+    const struct architecture *a = &weights->architecture;
+    const size_t V = a->vocabulary_size, E = a->embedding_size, width = weights->embedding_width;
+    const size_t size = step_input_size(weights->format, width);
+    const int32_t limit = KERNEL_INT8_LIMIT((int64_t)width);
+    const float largest = largest_of(network->embedding, V * E);
+    char *rows = arena_alloc(&weights->arena, V, size, "the embedding", err);
+    if (rows == NULL) return false;
+    *unit = largest / (float)limit;
+    for (size_t v = 0; v < V; v++) {
+        const float *values = network->embedding + v * E;
+        if (weights->format != KERNEL_INT8) {
+            memcpy(rows + v * size, values, E * sizeof(float));
+        } else if (*unit > 0) {
+            kernels->quantize(E, values, 1.0f / *unit, limit, (int16_t *)(void *)(rows + v * size));
+        }
+    }
+    weights->embedding = rows;
+    return true;
+}
+
+static bool open_layer(struct step_weights *weights, size_t k, const struct network *network, float input_unit,
+                       struct error *err)
+{
+    struct step_layer *layer = &weights->layers[k];
+    const struct architecture *a = &weights->architecture;
+    const float unit = 1.0f / (float)weights->limit;
+    if (k == 0 && a->embedding_size == 0) {
+        layer->table = open_table(weights, network->weight_ih[k], network->bias[k], err);
+        if (layer->table == NULL) return false;
+    } else {
+        layer->bias = open_bias(weights, false, network->bias[k], err);
+        if (layer->bias == NULL) return false;
+        if (!open_gates(weights, false, network->weight_ih[k], architecture_input(a, k), k == 0 ? input_unit : unit,
+                        &layer->input, err))
+            return false;
+    }
+    if (a->cell == CELL_GRU) {
+        layer->bias_hh = open_bias(weights, true, network->bias_hh[k], err);
+        if (layer->bias_hh == NULL) return false;
+    }
+    return open_gates(weights, true, network->weight_hh[k], a->hidden_size, unit, &layer->hidden, err);
+}
+
+static bool open_output(struct step_weights *weights, const struct network *network, struct error *err)
+{
+    const size_t V = weights->architecture.vocabulary_size, H = weights->architecture.hidden_size;
+    struct target t = {.outputs = weights->vocabulary, .inputs = weights->hidden, .group = 1};
+    float *bias = arena_alloc(&weights->arena, weights->vocabulary, sizeof(float), "biases", err);
+    if (bias == NULL || !open_matrix(weights, &t, &weights->output, err)) return false;
+    for (size_t v = 0; v < V; v++) put_row(&t, v, H, network->output_weight + v * H, 1.0f / (float)weights->limit);
+    memcpy(bias, network->output_bias, V * sizeof(float));
+    weights->output_bias = bias;
+    return true;
+}
+
+bool step_weights_open(struct step_weights *weights, const struct network *network, const struct kernels *kernels,
+                       enum kernel_format format, struct error *err)
+{
+    const struct architecture *a = &network->architecture;
+    float input_unit = 0;
+    *weights = (struct step_weights){0};
+    if (!architecture_validate(a, err)) return false;
+    weights->architecture = *a;
+    weights->format = format;
+    weights->hidden = size_round_up(a->hidden_size, BLOCK);
+    weights->embedding_width = size_round_up(a->embedding_size, BLOCK);
+    weights->vocabulary = size_round_up(a->vocabulary_size, BLOCK);
+    weights->gate_row = architecture_gates(a) * weights->hidden;
+    weights->limit = KERNEL_INT8_LIMIT((int64_t)weights->hidden);
+    if (a->embedding_size > 0 && !open_embedding(weights, network, kernels, &input_unit, err)) return false;
+    for (size_t k = 0; k < a->layers; k++)
+        if (!open_layer(weights, k, network, input_unit, err)) return false;
+    return open_output(weights, network, err);
+}
+
+void step_weights_close(struct step_weights *weights)
+{
+    arena_free(&weights->arena);
+}
+
+size_t step_weights_bytes(const struct step_weights *weights)
+{
+    const size_t size = weight_sizes[weights->format];
+    size_t bytes = weights->vocabulary * (weights->hidden * size + sizeof(float));
+    for (size_t k = 0; k < weights->architecture.layers; k++) {
+        const size_t inputs = weights->layers[k].input.inputs + weights->hidden;
+        bytes += weights->gate_row * (inputs * size + sizeof(float));
+    }
+    return bytes;
+}

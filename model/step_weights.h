@@ -1,0 +1,50 @@
+/* A network's weights arranged for stepping, in one of the formats of kernels.h; made from a struct network, immutable,
+ * shared by threads. What training uses is packed.h, which also says how the gates lie in a row.
+ *
+ * Letters: Hp, Ep, Vp are H, E, V rounded up to whole blocks of 16; the padding is zero. G: gates. A row of gates is
+ * [Hp/16][G][16].
+ */
+#ifndef LSTMD_MODEL_STEP_WEIGHTS_H
+#define LSTMD_MODEL_STEP_WEIGHTS_H
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/kernels.h"
+#include "model/network.h"
+
+struct step_layer {
+    const float *table;          /* [V][G*Hp] one-hot layer 0: the input product and bias of each token; else NULL */
+    const float *bias;           /* [G*Hp] input bias; NULL where there is a table */
+    const float *bias_hh;        /* [G*Hp] GRU; else NULL */
+    struct kernel_matrix input;  /* [G*Hp] x [Ep or Hp]; inputs 0 where there is a table */
+    struct kernel_matrix hidden; /* [G*Hp] x [Hp] */
+};
+
+struct step_weights {
+    struct architecture architecture;
+    enum kernel_format format;
+    size_t hidden;          /* Hp */
+    size_t embedding_width; /* Ep */
+    size_t vocabulary;      /* Vp */
+    size_t gate_row;        /* floats of one row of gates: G*Hp */
+    struct step_layer layers[NETWORK_MAX_LAYERS];
+    const void *embedding;       /* [V][Ep] input rows of layer 0 (float, or int16_t for INT8); NULL for one-hot */
+    struct kernel_matrix output; /* [Vp] x [Hp] */
+    const float *output_bias;    /* [Vp] */
+    int32_t limit;               /* INT8: an h of 1 as an integer; h is never beyond 1 */
+    struct arena arena;
+};
+
+/* Bytes of one row of a matrix's input in this format. */
+size_t step_input_size(enum kernel_format format, size_t width);
+
+/* Copies the weights; the network is not referenced afterwards. Close with step_weights_close(), also after a failure.
+ * Errors: ERROR_NO_MEMORY, those of architecture_validate(). */
+bool step_weights_open(struct step_weights *weights, const struct network *network, const struct kernels *kernels,
+                       enum kernel_format format, struct error *err);
+void step_weights_close(struct step_weights *weights);
+
+/* Bytes of weights that one step of one sequence reads: everything but the rows that are not looked up. */
+size_t step_weights_bytes(const struct step_weights *weights);
+
+#endif
