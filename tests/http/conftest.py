@@ -130,7 +130,7 @@ class Daemon:
         return connection
 
     def occupy(self, length):
-        """Fills a daemon with engine.max_batch=1 and limits.queue=0: returns once the request holds the only slot."""
+        """Fills a daemon with one thread, engine.max_batch=1 and limits.queue=0: returns once the request holds the only slot."""
         connection = self.send_generate(prompt="", length=length, seed=1)
         end = time.monotonic() + DEADLINE
         while self.query(length=1).status != 503:

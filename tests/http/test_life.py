@@ -13,7 +13,7 @@ import pytest
 
 from conftest import DEADLINE, PROGRAM, ROOT, read_answer
 
-DRAINING = {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000, "server.drain_seconds": 600}
+DRAINING = {"engine.threads": 1, "engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000, "server.drain_seconds": 600}
 FOREVER = 10_000_000
 
 

@@ -115,7 +115,7 @@ def test_other_refusals(daemon):
 
 
 def test_busy_and_draining(start):
-    daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000})
+    daemon = start("tiny", {"engine.threads": 1, "engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000})
     with daemon.occupy(10_000_000):
         check(operation_of("/generate", "post"), daemon.post("/generate", {}))
         daemon.signal()

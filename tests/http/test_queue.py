@@ -11,7 +11,7 @@ import pytest
 
 from conftest import DEADLINE, read_answer
 
-ONE_SLOT = {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000}
+ONE_SLOT = {"engine.threads": 1, "engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000}
 FOREVER = 5_000_000
 
 
@@ -102,7 +102,7 @@ def test_probes_do_not_wait_behind_compute(start):
 
 
 def test_requests_beyond_the_batch_are_queued_and_answered(start):
-    daemon = start("tiny", {"engine.max_batch": 2})
+    daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 2})
     answers = [None] * 12
 
     def run(i):
