@@ -69,7 +69,7 @@ static void print_number(FILE *out, double value)
 static void print_row(const struct bench_report *report, const struct bench_row *row, FILE *out)
 {
     const double value = bench_median(&row->values), limit = bench_median(&row->limits);
-    fprintf(out, "%-34s %-8s", row->name, row->unit);
+    fprintf(out, "%-40s %-8s", row->name, row->unit);
     print_number(out, value);
     fprintf(out, " %4.0f%%", 100 * bench_spread(&row->values));
     print_number(out, limit);
@@ -91,7 +91,7 @@ void bench_report_print(const struct bench_report *report, FILE *out)
         fprintf(out, "%s: %s\n", report->peers[i].name, report->peers[i].description);
     fprintf(out, "medians of %zu repetitions, the limit and the peers measured in turns with lstmd\n\n",
             report->repetitions);
-    fprintf(out, "%-34s %-8s %10s %5s %10s %6s", "", "unit", "value", "+-", "limit", "ratio");
+    fprintf(out, "%-40s %-8s %10s %5s %10s %6s", "", "unit", "value", "+-", "limit", "ratio");
     for (size_t i = 0; i < report->peer_count; i++) fprintf(out, " %10s", report->peers[i].name);
     fputc('\n', out);
     for (size_t i = 0; i < report->count; i++) print_row(report, &report->rows[i], out);

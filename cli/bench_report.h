@@ -10,7 +10,7 @@
 #include "cli/bench.h"
 #include "cli/bench_peer.h"
 
-#define BENCH_MAX_ROWS 32
+#define BENCH_MAX_ROWS 96
 
 struct bench_row {
     char name[64];

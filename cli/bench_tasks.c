@@ -66,40 +66,73 @@ void bench_training_close(struct bench_training *training)
 
 double bench_training_operations(const struct bench_shape *shape)
 {
-    const double H = shape->hidden, V = shape->vocabulary, layers = shape->layers;
-    const double recurrent = layers * 4 * H * H, below = (layers - 1) * 4 * H * H, output = V * H;
-    return 3 * 2 * (recurrent + below + output);
+    const struct bench_step_shape step = {
+        .layers = shape->layers, .hidden = shape->hidden, .vocabulary = shape->vocabulary};
+    return 3 * bench_stepping_operations(&step);
 }
 
 /* ------------------------------------------------------------------ stepping */
+
+/* Whole batches, so that every call does about the same number of characters. */
+static size_t steps_per_call(const struct bench_stepping *stepping)
+{
+    return stepping->batch < STEPS_PER_CALL ? STEPS_PER_CALL / stepping->batch : 1;
+}
 
 static void step_some(void *context, size_t worker)
 {
     struct bench_stepping *s = context;
     (void)worker;
-    for (size_t i = 0; i < STEPS_PER_CALL; i++) {
-        step(&s->stepper, &s->scratch, 1, &s->token, &s->state, &s->logits);
-        s->token = sampler_pick(&s->sampler, s->logits, &s->rng);
+    for (size_t i = steps_per_call(s); i > 0; i--) {
+        step(&s->stepper, &s->scratch, s->batch, s->tokens, s->states, s->logits);
+        for (size_t b = 0; b < s->batch; b++) s->tokens[b] = sampler_pick(&s->sampler, s->logits[b], &s->rng);
     }
 }
 
-bool bench_stepping_open(struct bench_stepping *stepping, uint32_t layers, uint32_t hidden, uint32_t vocabulary,
-                         struct error *err)
+static bool take_rows(struct arena *arena, float **rows, size_t count, size_t width, struct error *err)
 {
-    *stepping = (struct bench_stepping){0};
+    float *values = arena_alloc(arena, count, width * sizeof(float), "states", err);
+    for (size_t i = 0; values != NULL && i < count; i++) rows[i] = values + i * width;
+    return values != NULL;
+}
+
+/* Random weights; those of network_initialise() would take minutes for the large shapes. */
+static bool open_random_network(struct network *network, const struct bench_step_shape *shape, struct error *err)
+{
+    const struct architecture a = {
+        .cell = CELL_LSTM, .layers = shape->layers, .hidden_size = shape->hidden, .vocabulary_size = shape->vocabulary};
+    struct rng rng;
+    rng_seed(&rng, 1, 0);
+    if (!network_open(network, &a, err)) return false;
+    for (size_t i = 0; i < network->parameter_count; i++)
+        network->parameters[i] = (float)(0.1 * (rng_uniform(&rng) - 0.5));
+    return true;
+}
+
+bool bench_stepping_open(struct bench_stepping *stepping, const struct bench_step_shape *shape, struct error *err)
+{
+    *stepping = (struct bench_stepping){.batch = shape->batch};
     rng_seed(&stepping->rng, 1, 0);
     struct arena *arena = &stepping->arena;
     struct stepper *stepper = &stepping->stepper;
-    if (!open_network(&stepping->network, layers, hidden, vocabulary, err)) return false;
-    if (!stepper_open(stepper, &stepping->network, kernels_select("auto"), err)) return false;
-    if (!step_scratch_open(&stepping->scratch, stepper, 1, err)) return false;
-    stepping->state = arena_alloc(arena, stepper->state_size, sizeof(float), "state", err);
-    stepping->logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
-    if (stepping->state == NULL || stepping->logits == NULL) return false;
+    const size_t n = shape->batch;
+    struct network network;
+    const bool packed = open_random_network(&network, shape, err) &&
+                        stepper_open_as(stepper, &network, kernels_select("auto"), shape->format, err);
+    network_close(&network);
+    if (!packed || !step_scratch_open(&stepping->scratch, stepper, n, err)) return false;
+    stepping->tokens = arena_alloc(arena, n, sizeof *stepping->tokens, "tokens", err);
+    stepping->states = arena_alloc(arena, n, sizeof *stepping->states, "states", err);
+    stepping->logits = arena_alloc(arena, n, sizeof *stepping->logits, "logits", err);
+    if (stepping->tokens == NULL || stepping->states == NULL || stepping->logits == NULL) return false;
+    if (!take_rows(arena, stepping->states, n, stepper->state_size, err)) return false;
+    if (!take_rows(arena, stepping->logits, n, stepper->logits_size, err)) return false;
     const struct sampler_options options = {.temperature = 1};
-    if (!sampler_open(&stepping->sampler, &options, stepper->kernels, vocabulary, 0, err)) return false;
-    stepping->work =
-        (struct bench_work){.once = step_some, .context = stepping, .team = team_new(1, err), .units = STEPS_PER_CALL};
+    if (!sampler_open(&stepping->sampler, &options, stepper->kernels, shape->vocabulary, 0, err)) return false;
+    stepping->work = (struct bench_work){.once = step_some,
+                                         .context = stepping,
+                                         .team = team_new(1, err),
+                                         .units = (double)(n * steps_per_call(stepping))};
     return stepping->work.team != NULL;
 }
 
@@ -109,13 +142,11 @@ void bench_stepping_close(struct bench_stepping *stepping)
     sampler_close(&stepping->sampler);
     step_scratch_close(&stepping->scratch);
     stepper_close(&stepping->stepper);
-    network_close(&stepping->network);
     arena_free(&stepping->arena);
 }
 
-size_t bench_stepping_bytes(const struct bench_stepping *stepping)
+double bench_stepping_operations(const struct bench_step_shape *shape)
 {
-    const struct architecture *a = &stepping->network.architecture;
-    const size_t rows_not_read = a->vocabulary_size - 1, row = architecture_gates(a) * a->hidden_size;
-    return (stepping->network.parameter_count - rows_not_read * row) * sizeof(float);
+    const double H = shape->hidden, V = shape->vocabulary, layers = shape->layers;
+    return 2 * (layers * 4 * H * H + (layers - 1) * 4 * H * H + V * H);
 }

@@ -1,4 +1,4 @@
-/* What `lstmd bench` measures of lstmd itself: training steps and single-stream stepping with sampling. Weights and
+/* What `lstmd bench` measures of lstmd itself: training steps, and stepping with sampling. Weights and
  * tokens are random; their values do not change how long anything takes.
  */
 #ifndef LSTMD_CLI_BENCH_TASKS_H
@@ -41,24 +41,30 @@ void bench_training_close(struct bench_training *training);
  * backward pass. A one-hot input is a look-up and costs none. */
 double bench_training_operations(const struct bench_shape *shape);
 
-/* One sequence: step, sample at temperature 1, feed the sample back; the work's units are characters. Close with
- * bench_stepping_close(), also after a failure. */
+/* A stepping shape: an LSTM with one-hot input, `batch` sequences. */
+struct bench_step_shape {
+    uint32_t layers, hidden, vocabulary;
+    size_t batch;
+    enum kernel_format format;
+};
+
+/* Step, sample at temperature 1, feed the samples back; the work's units are characters of all sequences together.
+ * Close with bench_stepping_close(), also after a failure. */
 struct bench_stepping {
     struct bench_work work;
-    struct network network;
     struct stepper stepper;
     struct step_scratch scratch;
     struct rng rng;
-    uint32_t token;
-    float *state, *logits;
+    size_t batch;
+    uint32_t *tokens;         /* [batch] */
+    float **states, **logits; /* [batch] */
     struct sampler sampler;
     struct arena arena;
 };
-bool bench_stepping_open(struct bench_stepping *stepping, uint32_t layers, uint32_t hidden, uint32_t vocabulary,
-                         struct error *err);
+bool bench_stepping_open(struct bench_stepping *stepping, const struct bench_step_shape *shape, struct error *err);
 void bench_stepping_close(struct bench_stepping *stepping);
 
-/* Bytes of weights that one character reads: everything but the rows of a one-hot input that are not looked up. */
-size_t bench_stepping_bytes(const struct bench_stepping *stepping);
+/* Floating-point operations of one character's products; a one-hot input is a look-up and costs none. */
+double bench_stepping_operations(const struct bench_step_shape *shape);
 
 #endif

@@ -10,6 +10,7 @@
 #include "cli/bench_report.h"
 #include "cli/bench_tasks.h"
 #include "cli/commands.h"
+#include "model/quantize.h"
 
 #define MAX_THREADS      2
 #define GIGA             1e9
@@ -25,7 +26,7 @@ struct flags {
 static const struct option rows[] = {
     {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Print JSON instead of a table."},
     {"quick", OPTION_BOOL, offsetof(struct flags, quick), "false", 0, 0, NULL, NULL,
-     "Fewer and shorter repetitions, without the largest shape: a glance, not a measurement."},
+     "Fewer and shorter repetitions, without the large shapes: a glance, not a measurement."},
     {"only", OPTION_TEXT, offsetof(struct flags, only), NULL, 1, 63, NULL, NULL,
      "Only the rows whose name contains this text."},
     {"peer", OPTION_LIST, offsetof(struct flags, peer), NULL, 0, 0, NULL, NULL,
@@ -35,7 +36,8 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd bench [--quick] [--json] [--only TEXT] [--peer NAME=COMMAND]...",
     .description = "Measures what this machine can do (matrix products, reading memory) and what lstmd does on it:\n"
-                   "single-stream stepping and training, with the ratio to the limit that follows from the machine.",
+                   "stepping of one and of many sequences, and training, with the ratio to the limit that follows from "
+                   "the machine.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL},
 };
 
@@ -113,23 +115,53 @@ static bool measure_machine(struct bench *bench, struct error *err)
 
 /* ------------------------------------------------------------------ lstmd */
 
-/* The limit of one sequence: its weights cannot be read faster than a buffer of their size. */
-static bool measure_stepping(struct bench *bench, struct error *err)
+/* The limit of one sequence: its weights cannot be read faster than a buffer of their size. The limit of many: their
+ * products cannot be faster than OpenBLAS; the integers of int8 may. */
+static double stepping_limit(struct bench *bench, const struct bench_step_shape *shape, struct bench_read *read)
 {
-    struct bench_row *row = add_row(bench, "step 1x128, sampled, 1 thread", "chars/s");
+    if (shape->batch > 1) return product_rate(bench, 1) / bench_stepping_operations(shape);
+    return bench_measure(&read->work, bench->seconds / 2) / read->work.units;
+}
+
+static bool measure_stepping(struct bench *bench, const struct bench_step_shape *shape, struct error *err)
+{
+    char name[64];
     struct bench_stepping stepping;
     struct bench_read read = {.floats = 0};
+    snprintf(name, sizeof name, "step %ux%u %s B=%zu, sampled, 1 thread", shape->layers, shape->hidden,
+             kernel_format_name(shape->format), shape->batch);
+    struct bench_row *row = add_row(bench, name, "chars/s");
     if (row == NULL) return true;
-    bool ok = bench_stepping_open(&stepping, 1, 128, STEP_VOCABULARY, err);
-    const size_t bytes = ok ? bench_stepping_bytes(&stepping) : 0;
-    ok = ok && bench_read_open(&read, 1, bytes, err);
+    bool ok = bench_stepping_open(&stepping, shape, err);
+    ok = ok && (shape->batch > 1 || bench_read_open(&read, 1, step_weights_bytes(&stepping.stepper.weights), err));
     for (size_t i = 0; ok && i < bench->report.repetitions; i++) {
-        bench_add(&row->limits, bench_measure(&read.work, bench->seconds / 2) / (double)bytes);
+        bench_add(&row->limits, stepping_limit(bench, shape, &read));
         bench_add(&row->values, bench_measure(&stepping.work, bench->seconds));
     }
-    bench_read_close(&read);
+    if (shape->batch == 1) bench_read_close(&read);
     bench_stepping_close(&stepping);
     return ok;
+}
+
+static bool measure_all_stepping(struct bench *bench, struct error *err)
+{
+    static const struct bench_step_shape sizes[] = {{.layers = 1, .hidden = 128, .vocabulary = STEP_VOCABULARY},
+                                                    {.layers = 2, .hidden = 512, .vocabulary = STEP_VOCABULARY},
+                                                    {.layers = 3, .hidden = 1024, .vocabulary = STEP_VOCABULARY}};
+    static const size_t batches[] = {1, 8, 32, 128};
+    static const enum kernel_format formats[] = {KERNEL_F32, KERNEL_BF16, KERNEL_INT8};
+    const size_t size_count = bench->flags.quick ? 1 : sizeof sizes / sizeof sizes[0];
+    for (size_t i = 0; i < size_count; i++) {
+        for (size_t f = 0; f < sizeof formats / sizeof formats[0]; f++) {
+            for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+                struct bench_step_shape shape = sizes[i];
+                shape.format = formats[f];
+                shape.batch = batches[b];
+                if (!measure_stepping(bench, &shape, err)) return false;
+            }
+        }
+    }
+    return true;
 }
 
 /* One measurement of each peer into `row` (NULL: to warm up), with one of lstmd after each. */
@@ -170,7 +202,7 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
 static bool measure_all(struct bench *bench, struct error *err)
 {
     const size_t shape_count = bench->flags.quick ? SHAPES - 1 : SHAPES;
-    if (!measure_machine(bench, err) || !measure_stepping(bench, err)) return false;
+    if (!measure_machine(bench, err) || !measure_all_stepping(bench, err)) return false;
     for (size_t i = 0; i < shape_count; i++)
         for (size_t threads = 1; threads <= bench->max_threads; threads++)
             if (!measure_training(bench, &shapes[i], threads, err)) return false;

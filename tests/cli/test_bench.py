@@ -14,7 +14,7 @@ def bench(*flags):
 
 
 def test_bench_json_has_a_limit_and_a_ratio_for_stepping():
-    result = bench("--json", "--only", "step 1x128")
+    result = bench("--json", "--only", "step 1x128 f32 B=1,")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     (row,) = report["rows"]
