@@ -201,10 +201,11 @@ void step_weights_close(struct step_weights *weights)
 size_t step_weights_bytes(const struct step_weights *weights)
 {
     const size_t size = weight_sizes[weights->format];
-    size_t bytes = weights->vocabulary * (weights->hidden * size + sizeof(float));
+    const size_t each = weights->format == KERNEL_INT8 ? 2 * sizeof(float) : sizeof(float); /* bias and scale */
+    size_t bytes = weights->vocabulary * (weights->hidden * size + each);
     for (size_t k = 0; k < weights->architecture.layers; k++) {
         const size_t inputs = weights->layers[k].input.inputs + weights->hidden;
-        bytes += weights->gate_row * (inputs * size + sizeof(float));
+        bytes += weights->gate_row * (inputs * size + each);
     }
     return bytes;
 }

@@ -74,12 +74,18 @@ static void test_bench_counts_the_operations_of_performance_targets(void **state
 static void test_bench_stepping_reads_one_row_of_the_one_hot_weights(void **state)
 {
     (void)state;
-    struct bench_stepping stepping;
-    assert_true(bench_stepping_open(&stepping, 1, 128, 84, NULL));
-    assert_int_equal(bench_stepping_bytes(&stepping), 4 * (512 * 128 + 512 + 512 + 84 * 128 + 84));
-    assert_true(bench_measure(&stepping.work, 1e-3) > 0);
-    assert_true(stepping.token < 84);
-    bench_stepping_close(&stepping);
+    static const size_t sizes[] = {[KERNEL_F32] = 4, [KERNEL_BF16] = 2, [KERNEL_INT8] = 1};
+    for (size_t format = 0; format < 3; format++) {
+        const struct bench_step_shape step_shape = {1, 128, 84, 3, (enum kernel_format)format};
+        const size_t scale = format == KERNEL_INT8 ? 4 : 0;
+        struct bench_stepping stepping;
+        assert_true(bench_stepping_open(&stepping, &step_shape, NULL));
+        assert_int_equal(step_weights_bytes(&stepping.stepper.weights),
+                         (512 + 96) * (128 * sizes[format] + 4 + scale)); /* 84 outputs: 6 blocks of 16 */
+        assert_true(bench_measure(&stepping.work, 1e-3) > 0);
+        for (size_t b = 0; b < 3; b++) assert_true(stepping.tokens[b] < 84);
+        bench_stepping_close(&stepping);
+    }
 }
 
 static void test_bench_levels_grow_and_fit_their_cache(void **state)
