@@ -1,103 +1,86 @@
-#include <semaphore.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "server/engine.h"
-#include "tests/unit/reference.h"
-#include "tests/unit/support.h"
+#include "base/clock.h"
+#include "tests/unit/engine_support.h"
 
-#define LONG 2000000 /* tokens: more than any test waits for */
+#define MODEL 5
 
-static const char vocabulary_json[] = "{\"level\": \"char\", \"tokens\": [\"<eos>\", \"a\", \"b\", \"c\", \" \"], "
-                                      "\"eos\": 0, \"pad\": null, \"unknown\": null}";
-
-/* A model that never ends a text by itself. */
-struct world {
-    struct vocabulary *vocabulary;
-    struct network network;
-    struct stepper stepper;
-};
-
-struct test_job {
-    struct engine_job job; /* first */
-    sem_t done;
-};
-
-static int world_open(void **state)
+static int open_world(void **state)
 {
-    struct world *world = calloc(1, sizeof *world);
-    assert_non_null(world);
-    world->vocabulary = vocabulary_from_json(vocabulary_json, sizeof vocabulary_json - 1, "test", NULL);
-    assert_non_null(world->vocabulary);
-    reference_random_network(&world->network, &(struct architecture){CELL_LSTM, 1, 12, 0, 5, false}, 3, 2.0);
-    world->network.output_bias[0] = -1e9f;
-    assert_true(stepper_open(&world->stepper, &world->network, kernels_select("auto"), NULL));
-    *state = world;
+    static struct world world;
+    world_open(&world, &(struct architecture){CELL_LSTM, 1, 12, 0, 10, false}, "auto", -1e9f);
+    *state = &world;
     return 0;
 }
 
-static int world_close(void **state)
+static int close_world(void **state)
 {
-    struct world *world = *state;
-    stepper_close(&world->stepper);
-    network_close(&world->network);
-    vocabulary_free(world->vocabulary);
-    free(world);
+    world_close(*state);
     return 0;
 }
 
-static struct engine *engine_of(const struct world *world, size_t max_batch, size_t queue_limit)
+static struct engine_options options_of(const struct world *world, size_t max_batch, size_t queue_limit)
 {
-    const struct engine_options options = {
-        .stepper = &world->stepper, .threads = 1, .max_batch = max_batch, .queue_limit = queue_limit};
-    struct engine *engine = engine_new(&options, NULL);
+    return (struct engine_options){.stepper = &world->stepper,
+                                   .model = MODEL,
+                                   .threads = 1,
+                                   .max_batch = max_batch,
+                                   .queue_limit = queue_limit,
+                                   .cache_interval = 100};
+}
+
+static struct engine *engine_with(const struct engine_options *options)
+{
+    struct engine *engine = engine_new(options, NULL);
     assert_non_null(engine);
     return engine;
 }
 
-static bool submit(struct engine *engine, struct test_job *job, struct error *err)
+static struct engine *engine_of(const struct world *world, size_t max_batch, size_t queue_limit)
 {
-    return engine_submit(engine, &(struct engine_job *){&job->job}, 1, err);
+    const struct engine_options options = options_of(world, max_batch, queue_limit);
+    return engine_with(&options);
 }
 
-static void close_engine(struct engine *engine)
+static struct state_cache *cache_of(const struct world *world)
 {
-    engine_stop(engine);
-    engine_free(engine);
+    struct state_cache *cache = state_cache_new(1 << 20, NULL);
+    assert_non_null(cache);
+    assert_true(state_cache_add_model(cache, MODEL, world->stepper.state_size, 10, NULL));
+    return cache;
 }
 
-static void finished(struct engine_job *job)
+static struct generation_request request_of(const char *prompt, size_t length)
 {
-    sem_post(&((struct test_job *)job)->done);
+    return (struct generation_request){
+        .prompt = prompt, .prompt_bytes = strlen(prompt), .length = length, .sampler = {.temperature = 1}};
 }
 
-static void open_generation(struct generation *generation, const struct world *world, size_t i, size_t length)
+static struct generation_request numbered(size_t i, size_t length)
 {
-    static const char prompt[] = "abc cab bac";
-    const struct generation_request request = {.prompt = prompt,
-                                               .prompt_bytes = i % sizeof prompt,
-                                               .length = length,
-                                               .seed = i,
-                                               .sampler = {.temperature = 0.5 + (double)i}};
-    assert_true(generation_open(generation, world->vocabulary, &request, NULL, NULL));
+    struct generation_request request = request_of("abc cab bac hdc", length);
+    request.prompt_bytes = i % 16;
+    request.seed = i;
+    request.sampler.temperature = 0.5 + (double)i;
+    return request;
 }
 
-static void job_open(struct test_job *job, const struct world *world, size_t i, size_t length)
+static void open_numbered(struct test_job *job, const struct world *world, size_t i, size_t length)
 {
-    *job = (struct test_job){.job.finished = finished};
-    sem_init(&job->done, 0, 0);
-    open_generation(&job->job.generation, world, i, length);
+    const struct generation_request request = numbered(i, length);
+    job_open(job, world, &request);
 }
 
-static void job_wait(struct test_job *job)
+/* Seven letters in an order that no period of seven has. */
+static char *long_prompt(size_t n)
 {
-    while (sem_wait(&job->done) != 0) continue;
-}
-
-static void job_close(struct test_job *job)
-{
-    generation_close(&job->job.generation);
-    sem_destroy(&job->done);
+    char *text = malloc(n + 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++) text[i] = (char)('a' + (i + i / 5) % 8);
+    text[n] = '\0';
+    return text;
 }
 
 static void test_engine_jobs_get_the_text_that_they_get_alone(void **state)
@@ -107,8 +90,8 @@ static void test_engine_jobs_get_the_text_that_they_get_alone(void **state)
     struct test_job jobs[JOBS];
     struct engine *engine = engine_of(world, 5, JOBS);
     for (size_t i = 0; i < JOBS; i++) {
-        job_open(&jobs[i], world, i, 40 + 7 * (i % 5));
-        assert_true(submit(engine, &jobs[i], NULL));
+        open_numbered(&jobs[i], world, i, 40 + 7 * (i % 5));
+        assert_true(job_submit(engine, &jobs[i], NULL));
     }
     for (size_t i = 0; i < JOBS; i++) {
         struct engine_job *job = &jobs[i].job;
@@ -117,8 +100,8 @@ static void test_engine_jobs_get_the_text_that_they_get_alone(void **state)
         assert_true(job->submitted_ns <= job->started_ns && job->started_ns <= job->prompted_ns);
         assert_true(job->prompted_ns < job->finished_ns);
         struct generation alone;
-        open_generation(&alone, world, i, 40 + 7 * (i % 5));
-        assert_true(generation_run(&alone, &world->stepper, NULL, NULL, NULL));
+        const struct generation_request request = numbered(i, 40 + 7 * (i % 5));
+        run_alone(&alone, world, &request);
         assert_int_equal(job->generation.text_bytes, 40 + 7 * (i % 5));
         assert_string_equal(job->generation.text, alone.text);
         generation_close(&alone);
@@ -130,20 +113,27 @@ static void test_engine_jobs_get_the_text_that_they_get_alone(void **state)
 static void test_engine_refuses_beyond_slots_and_queue(void **state)
 {
     const struct world *world = *state;
-    struct test_job jobs[4];
-    struct engine *engine = engine_of(world, 2, 1);
-    for (size_t i = 0; i < 4; i++) job_open(&jobs[i], world, i, LONG);
-    for (size_t i = 0; i < 3; i++) assert_true(submit(engine, &jobs[i], NULL));
+    struct test_job jobs[5];
+    struct engine_options options = options_of(world, 1, 1);
+    options.threads = 2;
+    struct engine *engine = engine_with(&options);
+    for (size_t i = 0; i < 5; i++) open_numbered(&jobs[i], world, i, LONG);
+    for (size_t i = 0; i < 2; i++) assert_true(job_submit(engine, &jobs[i], NULL));
     struct error err = {0};
-    assert_false(submit(engine, &jobs[3], &err));
+    struct engine_job *const both[] = {&jobs[3].job, &jobs[4].job};
+    assert_false(engine_submit(engine, both, 2, &err)); /* there is room for one: none is taken */
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
+    assert_true(job_submit(engine, &jobs[2], NULL));
+    assert_false(job_submit(engine, &jobs[3], NULL));
+    const struct engine_load load = engine_load(engine);
+    assert_int_equal(load.running + load.waiting, 3);
     for (size_t i = 0; i < 3; i++) {
         engine_cancel(engine, &jobs[i].job);
         job_wait(&jobs[i]);
     }
-    assert_true(submit(engine, &jobs[3], NULL));
+    assert_true(engine_submit(engine, both, 2, NULL));
     close_engine(engine);
-    for (size_t i = 0; i < 4; i++) job_close(&jobs[i]);
+    for (size_t i = 0; i < 5; i++) job_close(&jobs[i]);
 }
 
 static void test_engine_cancels_running_and_waiting_jobs(void **state)
@@ -152,9 +142,9 @@ static void test_engine_cancels_running_and_waiting_jobs(void **state)
     struct test_job jobs[5];
     struct engine *engine = engine_of(world, 1, 8);
     for (size_t i = 0; i < 5; i++) {
-        job_open(&jobs[i], world, i, i == 4 ? 3 : LONG);
+        open_numbered(&jobs[i], world, i, i == 4 ? 3 : LONG);
         if (i == 3) engine_cancel(engine, &jobs[i].job); /* before it is submitted */
-        assert_true(submit(engine, &jobs[i], NULL));
+        assert_true(job_submit(engine, &jobs[i], NULL));
     }
     static const size_t order[] = {1, 3, 0, 2};
     for (size_t i = 0; i < 4; i++) {
@@ -175,15 +165,15 @@ static void test_engine_stop_ends_everything_and_refuses_more(void **state)
     const struct world *world = *state;
     struct test_job jobs[6];
     struct engine *engine = engine_of(world, 2, 8);
-    for (size_t i = 0; i < 6; i++) job_open(&jobs[i], world, i, LONG);
-    for (size_t i = 0; i < 5; i++) assert_true(submit(engine, &jobs[i], NULL));
+    for (size_t i = 0; i < 6; i++) open_numbered(&jobs[i], world, i, LONG);
+    for (size_t i = 0; i < 5; i++) assert_true(job_submit(engine, &jobs[i], NULL));
     engine_stop(engine);
     for (size_t i = 0; i < 5; i++) {
         assert_int_equal(sem_trywait(&jobs[i].done), 0);
         assert_int_equal(jobs[i].job.outcome, ENGINE_STOPPED);
     }
     struct error err = {0};
-    assert_false(submit(engine, &jobs[5], &err));
+    assert_false(job_submit(engine, &jobs[5], &err));
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
     engine_free(engine);
     for (size_t i = 0; i < 6; i++) job_close(&jobs[i]);
@@ -196,8 +186,8 @@ static void test_engine_slot_starts_from_the_zero_state_each_time(void **state)
     char first[101] = "";
     for (int round = 0; round < 3; round++) {
         struct test_job job;
-        job_open(&job, world, 0, 100);
-        assert_true(submit(engine, &job, NULL));
+        open_numbered(&job, world, 0, 100);
+        assert_true(job_submit(engine, &job, NULL));
         job_wait(&job);
         if (round == 0) memcpy(first, job.job.generation.text, sizeof first);
         assert_string_equal(job.job.generation.text, first);
@@ -206,10 +196,373 @@ static void test_engine_slot_starts_from_the_zero_state_each_time(void **state)
     close_engine(engine);
 }
 
+static void count_token(struct engine_job *job)
+{
+    (*(size_t *)((struct test_job *)job)->context)++;
+}
+
+static void test_engine_tells_of_every_token_but_the_last(void **state)
+{
+    const struct world *world = *state;
+    struct engine *engine = engine_of(world, 2, 2);
+    struct test_job job;
+    size_t tokens = 0;
+    open_numbered(&job, world, 9, 50);
+    job.context = &tokens;
+    job.job.progressed = count_token;
+    assert_true(job_submit(engine, &job, NULL));
+    job_wait(&job);
+    assert_int_equal(tokens, 49);
+    job_close(&job);
+    close_engine(engine);
+}
+
+/* A job that keeps the engine's thread in its first progressed() until the test opens the gate. */
+struct gate {
+    sem_t reached, open;
+    bool passed;
+};
+
+static void gate_init(struct gate *gate)
+{
+    gate->passed = false;
+    sem_init(&gate->reached, 0, 0);
+    sem_init(&gate->open, 0, 0);
+}
+
+static void stand_at_gate(struct engine_job *job)
+{
+    struct gate *gate = ((struct test_job *)job)->context;
+    if (gate->passed) return;
+    gate->passed = true;
+    sem_post(&gate->reached);
+    while (sem_wait(&gate->open) != 0) continue;
+}
+
+/* Submits the job and returns while the thread stands still in it. */
+static void occupy(struct engine *engine, const struct world *world, struct test_job *job, struct gate *gate,
+                   size_t length)
+{
+    gate_init(gate);
+    open_numbered(job, world, 0, length);
+    job->context = gate;
+    job->job.progressed = stand_at_gate;
+    assert_true(job_submit(engine, job, NULL));
+    while (sem_wait(&gate->reached) != 0) continue;
+}
+
+static void test_engine_deadline_ends_running_and_waiting_jobs(void **state)
+{
+    const struct world *world = *state;
+    struct engine_options options = options_of(world, 1, 2);
+    options.timeout_ns = 3 * 1000 * 1000;
+    struct engine *engine = engine_with(&options);
+    struct test_job running, waiting;
+    struct gate gate;
+    occupy(engine, world, &running, &gate, LONG);
+    open_numbered(&waiting, world, 1, LONG);
+    assert_true(job_submit(engine, &waiting, NULL));
+    while (clock_monotonic_ns() < waiting.job.submitted_ns + options.timeout_ns) continue;
+    sem_post(&gate.open);
+    job_wait(&running);
+    job_wait(&waiting);
+    assert_int_equal(running.job.outcome, ENGINE_TIMEOUT);
+    assert_true(running.job.generation.produced > 0);
+    assert_int_equal(waiting.job.outcome, ENGINE_TIMEOUT);
+    assert_int_equal(waiting.job.started_ns, 0);
+    struct test_job later; /* the slot is free again */
+    open_numbered(&later, world, 2, 1);
+    assert_true(job_submit(engine, &later, NULL));
+    job_wait(&later);
+    assert_int_equal(later.job.outcome, ENGINE_DONE);
+    close_engine(engine);
+    job_close(&running);
+    job_close(&waiting);
+    job_close(&later);
+}
+
+struct record {
+    atomic_size_t next;
+    struct test_job *order[16];
+};
+
+static void finished_in_order(struct engine_job *job)
+{
+    struct record *record = ((struct test_job *)job)->context;
+    record->order[atomic_fetch_add(&record->next, 1)] = (struct test_job *)job;
+    sem_post(&((struct test_job *)job)->done);
+}
+
+static void test_engine_serves_groups_in_turns(void **state)
+{
+    const struct world *world = *state;
+    struct engine *engine = engine_of(world, 1, 16);
+    struct test_job first, jobs[6];
+    struct gate gate;
+    struct record record = {0};
+    struct engine_group many = {0};
+    struct engine_job *list[4];
+    occupy(engine, world, &first, &gate, 2);
+    for (size_t i = 0; i < 6; i++) {
+        open_numbered(&jobs[i], world, i, 1);
+        jobs[i].context = &record;
+        jobs[i].job.finished = finished_in_order;
+        if (i < 4) jobs[i].job.group = &many;
+        if (i < 4) list[i] = &jobs[i].job;
+    }
+    assert_true(engine_submit(engine, list, 4, NULL));
+    assert_true(job_submit(engine, &jobs[4], NULL));
+    assert_true(job_submit(engine, &jobs[5], NULL));
+    sem_post(&gate.open);
+    job_wait(&first);
+    for (size_t i = 0; i < 6; i++) job_wait(&jobs[i]);
+    static const size_t expected[] = {0, 4, 5, 1, 2, 3};
+    for (size_t i = 0; i < 6; i++) assert_ptr_equal(record.order[i], &jobs[expected[i]]);
+    close_engine(engine);
+    job_close(&first);
+    for (size_t i = 0; i < 6; i++) job_close(&jobs[i]);
+}
+
+static void test_engine_group_reads_a_long_prompt_once(void **state)
+{
+    const struct world *world = *state;
+    enum { JOBS = 6, PROMPT = 500 };
+    struct engine_options options = options_of(world, 4, 16);
+    options.cache = cache_of(world);
+    options.threads = 2;
+    struct engine *engine = engine_with(&options);
+    char *prompt = long_prompt(PROMPT);
+    struct test_job jobs[JOBS];
+    struct engine_group group = {0};
+    struct engine_job *list[JOBS];
+    for (size_t i = 0; i < JOBS; i++) {
+        struct generation_request request = request_of(prompt, 30);
+        request.seed = i;
+        job_open(&jobs[i], world, &request);
+        jobs[i].job.use_cache = true;
+        jobs[i].job.group = &group;
+        list[i] = &jobs[i].job;
+    }
+    assert_true(engine_submit(engine, list, JOBS, NULL));
+    for (size_t i = 0; i < JOBS; i++) {
+        job_wait(&jobs[i]);
+        assert_int_equal(jobs[i].job.generation.cached, i == 0 ? 0 : PROMPT); /* all but the last of <eos> and prompt */
+        struct generation alone;
+        struct generation_request request = request_of(prompt, 30);
+        request.seed = i;
+        run_alone(&alone, world, &request);
+        assert_string_equal(jobs[i].job.generation.text, alone.text);
+        generation_close(&alone);
+        job_close(&jobs[i]);
+    }
+    close_engine(engine);
+    state_cache_free(options.cache);
+    free(prompt);
+}
+
+static void test_engine_group_goes_on_where_the_job_that_reads_is_cancelled(void **state)
+{
+    const struct world *world = *state;
+    struct engine_options options = options_of(world, 2, 16);
+    options.cache = cache_of(world);
+    struct engine *engine = engine_with(&options);
+    char *prompt = long_prompt(50000);
+    struct test_job jobs[3];
+    struct engine_group group = {0};
+    struct engine_job *list[3];
+    const struct generation_request request = request_of(prompt, 2);
+    for (size_t i = 0; i < 3; i++) {
+        job_open(&jobs[i], world, &request);
+        jobs[i].job.use_cache = true;
+        jobs[i].job.group = &group;
+        list[i] = &jobs[i].job;
+    }
+    assert_true(engine_submit(engine, list, 3, NULL));
+    engine_cancel(engine, &jobs[0].job);
+    engine_cancel(engine, &jobs[1].job);
+    for (size_t i = 0; i < 3; i++) job_wait(&jobs[i]);
+    assert_int_equal(jobs[0].job.outcome, ENGINE_CANCELLED);
+    assert_int_equal(jobs[1].job.outcome, ENGINE_CANCELLED);
+    assert_int_equal(jobs[2].job.outcome, ENGINE_DONE);
+    close_engine(engine);
+    for (size_t i = 0; i < 3; i++) job_close(&jobs[i]);
+    state_cache_free(options.cache);
+    free(prompt);
+}
+
+/* Runs a request through the engine; returns how many tokens of its prompt the cache had, checks the text. */
+static size_t cached_tokens(struct engine *engine, const struct world *world, const char *prompt, bool use_cache)
+{
+    struct generation_request request = request_of(prompt, 20);
+    struct test_job job;
+    struct generation alone;
+    job_open(&job, world, &request);
+    job.job.use_cache = use_cache;
+    assert_true(job_submit(engine, &job, NULL));
+    job_wait(&job);
+    run_alone(&alone, world, &request);
+    assert_string_equal(job.job.generation.text, alone.text);
+    const size_t cached = job.job.generation.cached;
+    generation_close(&alone);
+    job_close(&job);
+    return cached;
+}
+
+static void test_engine_starts_from_the_longest_cached_prefix(void **state)
+{
+    const struct world *world = *state;
+    struct engine_options options = options_of(world, 2, 2);
+    options.cache = cache_of(world);
+    struct engine *engine = engine_with(&options);
+    char *prompt = long_prompt(250);
+    assert_int_equal(cached_tokens(engine, world, prompt, false), 0);
+    assert_int_equal(state_cache_numbers(options.cache).states, 0);
+    assert_int_equal(cached_tokens(engine, world, prompt, true), 0);
+    assert_int_equal(cached_tokens(engine, world, prompt, false), 0);
+    assert_int_equal(cached_tokens(engine, world, prompt, true), 250);
+    prompt[220] = prompt[220] == 'a' ? 'b' : 'a'; /* token 221, as <eos> is the first */
+    assert_int_equal(cached_tokens(engine, world, prompt, true), 200);
+    prompt[150] = '\0';
+    assert_int_equal(cached_tokens(engine, world, prompt, true), 100);
+    close_engine(engine);
+    state_cache_free(options.cache);
+    free(prompt);
+}
+
+static void test_engine_goes_on_from_where_a_text_ended(void **state)
+{
+    const struct world *world = *state;
+    struct engine_options options = options_of(world, 2, 2);
+    options.cache = cache_of(world);
+    struct engine *engine = engine_with(&options);
+    struct test_job job;
+    const struct generation_request request = request_of("abc", 20);
+    job_open(&job, world, &request);
+    job.job.use_cache = true;
+    assert_true(job_submit(engine, &job, NULL));
+    job_wait(&job);
+    char longer[64];
+    snprintf(longer, sizeof longer, "abc%s", job.job.generation.text);
+    assert_int_equal(cached_tokens(engine, world, longer, true), 1 + 3 + 19); /* the last token was not fed */
+    job_close(&job);
+    close_engine(engine);
+    state_cache_free(options.cache);
+}
+
+static void test_engine_cancelled_jobs_leave_nothing_of_their_end_in_the_cache(void **state)
+{
+    const struct world *world = *state;
+    struct engine_options options = options_of(world, 1, 2);
+    options.cache = cache_of(world);
+    struct engine *engine = engine_with(&options);
+    struct test_job job;
+    struct gate gate;
+    gate_init(&gate);
+    const struct generation_request request = request_of("abc", LONG);
+    job_open(&job, world, &request);
+    job.context = &gate;
+    job.job.progressed = stand_at_gate;
+    job.job.use_cache = true;
+    assert_true(job_submit(engine, &job, NULL));
+    while (sem_wait(&gate.reached) != 0) continue;
+    engine_cancel(engine, &job.job);
+    sem_post(&gate.open);
+    job_wait(&job);
+    assert_int_equal(job.job.outcome, ENGINE_CANCELLED);
+    assert_int_equal(state_cache_numbers(options.cache).states, 1); /* that of the prompt, which was read */
+    job_close(&job);
+    close_engine(engine);
+    state_cache_free(options.cache);
+}
+
+/* "ab" + 30 tokens in one request, and in two that a session joins: the same text. */
+static void test_engine_session_continues_as_one_long_request_would(void **state)
+{
+    const struct world *world = *state;
+    struct engine *engine = engine_of(world, 2, 2);
+    struct generation whole;
+    struct generation_request request = request_of("ab", 30);
+    request.sampler.temperature = 0;
+    run_alone(&whole, world, &request);
+
+    float *middle = calloc(world->stepper.state_size, sizeof *middle);
+    assert_non_null(middle);
+    struct test_job first, second;
+    request.length = 12;
+    job_open(&first, world, &request);
+    first.job.end_state = middle;
+    assert_true(job_submit(engine, &first, NULL));
+    job_wait(&first);
+    struct generation_request rest = request_of("", 18);
+    rest.sampler.temperature = 0;
+    rest.continues = true;
+    rest.pending = generation_token(&first.job.generation);
+    job_open(&second, world, &rest);
+    second.job.start_state = middle;
+    second.job.use_cache = true;
+    assert_true(job_submit(engine, &second, NULL));
+    job_wait(&second);
+    char text[64];
+    snprintf(text, sizeof text, "%s%s", first.job.generation.text, second.job.generation.text);
+    assert_string_equal(text, whole.text);
+    generation_close(&whole);
+    job_close(&first);
+    job_close(&second);
+    free(middle);
+    close_engine(engine);
+}
+
+/* A writer that submits a reader with its first token, and counts its own tokens until the reader is done. All of it
+ * happens in the engine's only thread. */
+struct beside {
+    struct engine *engine;
+    struct test_job reader;
+    size_t tokens, tokens_beside;
+};
+
+static void write_beside(struct engine_job *job)
+{
+    struct beside *beside = ((struct test_job *)job)->context;
+    if (beside->tokens++ == 0) assert_true(job_submit(beside->engine, &beside->reader, NULL));
+}
+
+static void reader_finished(struct engine_job *job)
+{
+    struct beside *beside = ((struct test_job *)job)->context;
+    beside->tokens_beside = beside->tokens;
+    sem_post(&beside->reader.done);
+}
+
+static void test_engine_reads_a_prompt_faster_than_others_write(void **state)
+{
+    const struct world *world = *state;
+    enum { PROMPT = 20000 };
+    struct beside beside = {.engine = engine_of(world, 2, 2)};
+    struct test_job writer;
+    char *prompt = long_prompt(PROMPT);
+    const struct generation_request request = request_of(prompt, 1);
+    job_open(&beside.reader, world, &request);
+    beside.reader.context = &beside;
+    beside.reader.job.finished = reader_finished;
+    open_numbered(&writer, world, 3, LONG);
+    writer.context = &beside;
+    writer.job.progressed = write_beside;
+    assert_true(job_submit(beside.engine, &writer, NULL));
+    job_wait(&beside.reader);
+    engine_cancel(beside.engine, &writer.job);
+    job_wait(&writer);
+    assert_true(beside.tokens_beside > 100); /* and the writer did not stand still */
+    assert_true(beside.tokens_beside <= PROMPT / 2 + 10);
+    close_engine(beside.engine);
+    job_close(&writer);
+    job_close(&beside.reader);
+    free(prompt);
+}
+
 static bool open_and_close(void *context, struct error *err)
 {
-    const struct world *world = context;
-    const struct engine_options options = {.stepper = &world->stepper, .threads = 3, .max_batch = 3, .queue_limit = 3};
+    struct engine_options options = options_of(context, 3, 3);
+    options.threads = 3;
     struct engine *engine = engine_new(&options, err);
     if (!engine) return false;
     close_engine(engine);
@@ -221,6 +574,19 @@ static void test_engine_new_survives_failing_allocations(void **state)
     assert_survives_failing_allocations(open_and_close, *state);
 }
 
+static void test_engine_has_a_thread_per_processor_unless_told(void **state)
+{
+    struct engine_options options = options_of(*state, 1, 1);
+    options.threads = 0;
+    struct engine *engine = engine_with(&options);
+    assert_true(engine_threads(engine) >= 1);
+    close_engine(engine);
+    options.threads = 3;
+    engine = engine_with(&options);
+    assert_int_equal(engine_threads(engine), 3);
+    close_engine(engine);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -229,7 +595,18 @@ int main(void)
         cmocka_unit_test(test_engine_cancels_running_and_waiting_jobs),
         cmocka_unit_test(test_engine_stop_ends_everything_and_refuses_more),
         cmocka_unit_test(test_engine_slot_starts_from_the_zero_state_each_time),
+        cmocka_unit_test(test_engine_tells_of_every_token_but_the_last),
+        cmocka_unit_test(test_engine_deadline_ends_running_and_waiting_jobs),
+        cmocka_unit_test(test_engine_serves_groups_in_turns),
+        cmocka_unit_test(test_engine_group_reads_a_long_prompt_once),
+        cmocka_unit_test(test_engine_group_goes_on_where_the_job_that_reads_is_cancelled),
+        cmocka_unit_test(test_engine_starts_from_the_longest_cached_prefix),
+        cmocka_unit_test(test_engine_goes_on_from_where_a_text_ended),
+        cmocka_unit_test(test_engine_cancelled_jobs_leave_nothing_of_their_end_in_the_cache),
+        cmocka_unit_test(test_engine_session_continues_as_one_long_request_would),
+        cmocka_unit_test(test_engine_reads_a_prompt_faster_than_others_write),
         cmocka_unit_test(test_engine_new_survives_failing_allocations),
+        cmocka_unit_test(test_engine_has_a_thread_per_processor_unless_told),
     };
-    return cmocka_run_group_tests(tests, world_open, world_close);
+    return cmocka_run_group_tests(tests, open_world, close_world);
 }
