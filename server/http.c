@@ -18,10 +18,11 @@
 #include "server/watch.h"
 #include "server/worker.h"
 
-#define LARGE_BODY      ((size_t)64 * 1024)          /* bytes beyond which the worker handles a request */
-#define LINGER_BYTES    ((uint64_t)16 * 1024 * 1024) /* read and thrown away behind an early refusal */
-#define REQUEST_ID_SIZE 129                          /* 128 characters and a NUL */
-#define MAX_EXTRAS      8                            /* reply headers, log fields */
+#define LARGE_BODY         ((size_t)64 * 1024)          /* bytes beyond which the worker handles a request */
+#define LINGER_BYTES       ((uint64_t)16 * 1024 * 1024) /* read and thrown away behind an early refusal */
+#define REQUEST_ID_SIZE    129                          /* 128 characters and a NUL */
+#define STATUS_CLIENT_LEFT 499                          /* in the log only, as nginx writes it */
+#define MAX_EXTRAS         8                            /* reply headers, log fields */
 
 struct http_server {
     struct http_options options;
@@ -177,7 +178,7 @@ void http_reply_problem(struct http_request *request, const struct problem *prob
 void http_reply_nothing(struct http_request *request)
 {
     request->reply.kind = REPLY_NOTHING;
-    request->reply.status = 499; /* in the log only, as nginx writes it */
+    request->reply.status = STATUS_CLIENT_LEFT;
 }
 
 void http_reply_header(struct http_request *request, const char *name, const char *value)
@@ -525,6 +526,15 @@ static void request_free(struct http_request *request)
     free(request);
 }
 
+/* libmicrohttpd noticed before the handler did that the client has left: the log still gets the handler's numbers. */
+static void note_lost(struct http_request *request)
+{
+    if (request->stage == STAGE_REPLIED || request->stage == STAGE_LINGER) return;
+    if (request->stage == STAGE_WAITING && request->reply.kind == REPLY_NONE && request->waiter.resumed)
+        request->waiter.resumed(request, request->waiter.context);
+    request->reply.status = STATUS_CLIENT_LEFT;
+}
+
 static void request_over(void *context, struct MHD_Connection *connection, void **slot,
                          enum MHD_RequestTerminationCode code)
 {
@@ -534,6 +544,7 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     *slot = NULL;
     if (!request || !owner) return;
     owner->request = NULL;
+    note_lost(request);
     if (request->stage != STAGE_HEADERS) log_access(request);
     request_free(request);
 }

@@ -18,7 +18,7 @@ FOREVER = 5_000_000
 def wait_until(condition):
     end = time.monotonic() + DEADLINE
     while not condition():
-        assert time.monotonic() < end
+        assert time.monotonic() < end, "never"
 
 
 def test_full_queue_refuses_at_once(start):
