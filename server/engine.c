@@ -268,6 +268,8 @@ bool engine_submit(struct engine *engine, struct engine_job *const *jobs, size_t
             if (jobs[i]->deadline_ns < atomic_load(&engine->deadline))
                 atomic_store(&engine->deadline, jobs[i]->deadline_ns);
             engine_queue_push(&engine->queue, jobs[i]);
+            /* Cancelled before it came: threads may have looked for it already. */
+            if (atomic_load(&jobs[i]->cancelled)) atomic_fetch_add(&engine->cancellations, 1);
         }
         atomic_store(&engine->ready, engine->queue.ready);
         wake(engine, count);

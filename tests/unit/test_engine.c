@@ -160,6 +160,26 @@ static void test_engine_cancels_running_and_waiting_jobs(void **state)
     for (size_t i = 0; i < 5; i++) job_close(&jobs[i]);
 }
 
+/* The cancellation has been looked at, and found no job, long before the job comes. */
+static void test_engine_cancels_a_job_that_was_cancelled_before_it_came(void **state)
+{
+    const struct world *world = *state;
+    struct test_job early, other;
+    struct engine *engine = engine_of(world, 2, 8);
+    open_numbered(&early, world, 0, LONG);
+    open_numbered(&other, world, 1, LONG);
+    engine_cancel(engine, &early.job);
+    assert_true(job_submit(engine, &other, NULL));
+    engine_cancel(engine, &other.job);
+    job_wait(&other);
+    assert_true(job_submit(engine, &early, NULL));
+    job_wait(&early);
+    assert_int_equal(early.job.outcome, ENGINE_CANCELLED);
+    close_engine(engine);
+    job_close(&early);
+    job_close(&other);
+}
+
 static void test_engine_stop_ends_everything_and_refuses_more(void **state)
 {
     const struct world *world = *state;
@@ -593,6 +613,7 @@ int main(void)
         cmocka_unit_test(test_engine_jobs_get_the_text_that_they_get_alone),
         cmocka_unit_test(test_engine_refuses_beyond_slots_and_queue),
         cmocka_unit_test(test_engine_cancels_running_and_waiting_jobs),
+        cmocka_unit_test(test_engine_cancels_a_job_that_was_cancelled_before_it_came),
         cmocka_unit_test(test_engine_stop_ends_everything_and_refuses_more),
         cmocka_unit_test(test_engine_slot_starts_from_the_zero_state_each_time),
         cmocka_unit_test(test_engine_tells_of_every_token_but_the_last),
