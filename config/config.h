@@ -13,6 +13,7 @@ struct config {
     const char *listen; /* server.listen: address, default 127.0.0.1 */
     int64_t port;       /* server.port: 0 picks a free one, which the log names */
     double drain_seconds;
+    double ping_seconds; /* server.ping_seconds: longest silence of a stream */
     /* model */
     const char *model_path; /* model.path: a model directory */
     /* engine */
@@ -22,9 +23,12 @@ struct config {
     /* limits */
     uint64_t max_body;  /* limits.max_body bytes */
     int64_t max_length; /* limits.max_length new tokens */
+    int64_t max_n;      /* limits.max_n continuations of one request */
+    int64_t max_score;  /* limits.max_score tokens of a text that is scored */
     int64_t max_connections;
     int64_t queue;          /* limits.queue: requests waiting for a slot; beyond: 503 */
     double idle_timeout;    /* limits.idle_timeout seconds of a silent connection */
+    double write_timeout;   /* limits.write_timeout seconds that a stream may stay unread */
     double request_timeout; /* limits.request_timeout seconds that a generation may wait and run */
     /* cache */
     uint64_t cache_max_bytes; /* cache.max_bytes of hidden states by prompt prefix; 0: none are kept */

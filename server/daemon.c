@@ -70,6 +70,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
         .max_body = (size_t)config->max_body,
         .max_connections = (size_t)config->max_connections,
         .idle_timeout = config->idle_timeout,
+        .write_timeout = config->write_timeout,
         .routes = api_routes,
         .route_count = api_route_count,
         .context = daemon,

@@ -118,9 +118,12 @@ static bool read_number(const struct field *field, void *member, const struct ra
                                  value->query.data);
     }
     /* Written so that NaN fails, too. */
-    if (!(number >= field->minimum && number <= field->maximum))
-        return problem_add_field(problem, field->name, "must be %s from %.16g to %.16g, not %.17g", kind,
-                                 field->minimum, field->maximum, number);
+    const bool high = field->flags & FIELD_ABOVE ? number > field->minimum : number >= field->minimum;
+    const bool low = field->flags & FIELD_BELOW ? number < field->maximum : number <= field->maximum;
+    if (!(high && low))
+        return problem_add_field(problem, field->name, "must be %s %s %.16g %s %.16g, not %.17g", kind,
+                                 field->flags & FIELD_ABOVE ? "above" : "from", field->minimum,
+                                 field->flags & FIELD_BELOW ? "to below" : "to", field->maximum, number);
     if (field->type == FIELD_REAL) {
         *(double *)member = number;
         return true;
@@ -150,15 +153,80 @@ static bool read_choice(const struct field *field, void *member, const struct ra
     return problem_add_field(problem, field->name, "must be %s", known);
 }
 
+static bool read_bool(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
+{
+    const struct field_text text = value->query;
+    const bool yes = value->json ? json_is_true(value->json) : text.size == 4 && memcmp(text.data, "true", 4) == 0;
+    const bool no = value->json ? json_is_false(value->json) : text.size == 5 && memcmp(text.data, "false", 5) == 0;
+    if (!yes && !no) return problem_add_field(problem, field->name, "must be true or false");
+    *(bool *)member = yes;
+    return true;
+}
+
+/* Adds one text to the list. */
+static bool append_text(const struct field *field, struct field_texts *list, const struct raw_value *value,
+                        struct problem *problem)
+{
+    struct field_text text;
+    if (!read_text(field, &text, value, problem)) return false;
+    if (list->count == FIELD_MAX_TEXTS)
+        return problem_add_field(problem, field->name, "must be at most %d strings", FIELD_MAX_TEXTS);
+    if ((double)text.size < field->minimum || (double)text.size > field->maximum)
+        return problem_add_field(problem, field->name, "must be strings of %.16g to %.16g bytes, not %zu",
+                                 field->minimum, field->maximum, text.size);
+    list->items[list->count++] = text;
+    return true;
+}
+
+static bool read_texts(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
+{
+    if (value->json && !json_is_array(value->json) && !json_is_string(value->json))
+        return problem_add_field(problem, field->name, "must be a string or an array of strings, not %s",
+                                 json_type_name(value->json));
+    if (!json_is_array(value->json)) return append_text(field, member, value, problem);
+    for (size_t i = 0; i < json_array_size(value->json); i++) {
+        const struct raw_value item = {.json = json_array_get(value->json, i)};
+        if (!append_text(field, member, &item, problem)) return false;
+    }
+    return true;
+}
+
+static bool read_object(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
+{
+    json_t *object = json_incref((json_t *)(uintptr_t)value->json);
+    json_error_t error;
+    if (!object) {
+        object = json_loadb(value->query.data, value->query.size,
+                            JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+        if (!object) return problem_add_field(problem, field->name, "must be a JSON object: %s", error.text);
+    }
+    if (!json_is_object(object)) {
+        problem_add_field(problem, field->name, "must be an object, not %s", json_type_name(object));
+        json_decref(object);
+        return false;
+    }
+    *(json_t **)member = object;
+    return true;
+}
+
 static bool read_value(const struct field *field, void *target, const struct raw_value *value, struct problem *problem)
 {
     void *member = (char *)target + field->offset;
+    if (field->flags & FIELD_NULLABLE && json_is_null(value->json)) return true;
     switch (field->type) {
     case FIELD_TEXT:
         return read_text(field, member, value, problem);
     case FIELD_INTEGER:
     case FIELD_REAL:
         return read_number(field, member, value, problem);
+    case FIELD_BOOL:
+        return read_bool(field, member, value, problem);
+    case FIELD_TEXTS:
+        return read_texts(field, member, value, problem);
+    case FIELD_OBJECT:
+        return read_object(field, member, value, problem);
+    case FIELD_IGNORED:
+        return true;
     case FIELD_CHOICE:
         break;
     }
@@ -225,7 +293,7 @@ bool fields_read_query(const struct field_table *table, void *target, const stru
             continue;
         }
         uint64_t bit = UINT64_C(1) << (field - table->fields);
-        if (seen & bit) {
+        if (seen & bit && field->type != FIELD_TEXTS) {
             good = problem_add_field(problem, field->name, "given twice");
             continue;
         }

@@ -1,6 +1,8 @@
 /* The fields of a request: one table row per field drives the JSON body, the query parameters, the bounds and the error
  * messages. A table describes the members of one struct, which holds the defaults before it is read.
  *
+ * In a query a list is written by repeating the parameter, an object as JSON text, a boolean as true or false.
+ *
  * Every field that is wrong is added to the problem; the member of a wrong field keeps its default, so that the caller
  * can go on looking for further errors. Pure functions, thread-safe.
  */
@@ -22,6 +24,10 @@ enum field_type {
     FIELD_INTEGER, /* uint64_t, at most 2^53 - 1 */
     FIELD_REAL,    /* double, finite */
     FIELD_CHOICE,  /* int: index into choices */
+    FIELD_BOOL,    /* bool */
+    FIELD_TEXTS,   /* struct field_texts; a string alone is a list of one */
+    FIELD_OBJECT,  /* json_t *: an object, a reference for the caller to give back; NULL: not given */
+    FIELD_IGNORED, /* anything; no member */
 };
 
 struct field_text {
@@ -29,12 +35,22 @@ struct field_text {
     size_t size;
 };
 
+#define FIELD_MAX_TEXTS 16
+
+struct field_texts {
+    struct field_text items[FIELD_MAX_TEXTS];
+    size_t count;
+};
+
+enum { FIELD_ABOVE = 1, FIELD_BELOW = 2, FIELD_NULLABLE = 4 };
+
 struct field {
     const char *name;
     enum field_type type;
-    size_t offset;              /* of the member */
-    double minimum, maximum;    /* INTEGER, REAL: inclusive */
+    size_t offset;           /* of the member */
+    double minimum, maximum; /* INTEGER, REAL: inclusive, but for FIELD_ABOVE and FIELD_BELOW; TEXTS: bytes of each */
     const char *const *choices; /* CHOICE: NULL-terminated */
+    unsigned flags;             /* FIELD_ABOVE, FIELD_BELOW: exclusive; FIELD_NULLABLE: null is as if not given */
 };
 
 struct field_table {

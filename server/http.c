@@ -23,6 +23,7 @@
 #define REQUEST_ID_SIZE    129                          /* 128 characters and a NUL */
 #define STATUS_CLIENT_LEFT 499                          /* in the log only, as nginx writes it */
 #define MAX_EXTRAS         8                            /* reply headers, log fields */
+#define STREAM_BLOCK       ((size_t)8 * 1024)           /* bytes of a stream that are read at once */
 
 struct http_server {
     struct http_options options;
@@ -46,11 +47,13 @@ enum stage {
 };
 
 struct reply {
-    enum { REPLY_NONE, REPLY_DATA, REPLY_NOTHING } kind;
+    enum { REPLY_NONE, REPLY_DATA, REPLY_STREAM, REPLY_NOTHING } kind;
     int status;
     const char *content_type;
     const char *body;
-    size_t size;
+    size_t size; /* of a stream: bytes that were read from it */
+    struct http_stream *stream;
+    bool stream_ended;
     enum http_ownership ownership;
     struct {
         const char *name, *value;
@@ -117,6 +120,11 @@ const struct query *http_request_query(const struct http_request *request)
     return &request->query;
 }
 
+bool http_request_is_head(const struct http_request *request)
+{
+    return strcmp(request->method, "HEAD") == 0;
+}
+
 const char *http_request_parameter(const struct http_request *request)
 {
     return request->parameter;
@@ -165,14 +173,13 @@ void http_reply_json(struct http_request *request, int status, json_t *json)
 
 void http_reply_problem(struct http_request *request, const struct problem *problem)
 {
-    size_t size = 0;
-    char *text = problem_to_json(problem, request->path, &size);
-    if (!text) {
+    struct problem_document document;
+    if (!problem_write(problem, request->path, &document)) {
         reply_no_memory(request);
         return;
     }
     if (problem->status == 503) http_reply_header(request, "Retry-After", "1");
-    http_reply(request, problem->status, "application/problem+json", text, size, HTTP_TAKEN);
+    http_reply(request, document.status, document.content_type, document.text, document.size, HTTP_TAKEN);
 }
 
 void http_reply_nothing(struct http_request *request)
@@ -189,6 +196,34 @@ void http_reply_header(struct http_request *request, const char *name, const cha
     reply->headers[reply->header_count++].value = value;
 }
 
+void http_reply_stream(struct http_request *request, int status, const char *content_type, struct http_stream *stream)
+{
+    struct reply *reply = &request->reply;
+    reply->kind = REPLY_STREAM;
+    reply->status = status;
+    reply->content_type = content_type;
+    reply->stream = stream;
+    stream->connection = request->connection;
+    /* state: left as it is; whoever writes the stream may have called http_stream_wake() already. */
+}
+
+static void watch_connection(struct http_request *request, const struct watch_entry *entry)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!info) return;
+    request->watch = *entry;
+    request->watch.fd = info->connect_fd;
+    request->watched = true;
+    watch_add(request->server->watch, &request->watch);
+}
+
+static void unwatch_connection(struct http_request *request)
+{
+    if (request->watched) watch_remove(request->server->watch, &request->watch);
+    request->watched = false;
+}
+
 void http_request_suspend(struct http_request *request, const struct http_waiter *waiter)
 {
     request->waiter = *waiter;
@@ -197,19 +232,94 @@ void http_request_suspend(struct http_request *request, const struct http_waiter
         request->stage = STAGE_WAITING;
         MHD_suspend_connection(request->connection);
     }
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    if (!waiter->gone || !info) return;
-    request->watch = (struct watch_entry){.fd = info->connect_fd, .gone = waiter->gone, .context = waiter->context};
-    request->watched = true;
-    watch_add(request->server->watch, &request->watch);
+    if (waiter->gone)
+        watch_connection(request, &(struct watch_entry){.gone = waiter->gone, .context = waiter->context});
 }
 
 void http_request_resume(struct http_request *request)
 {
-    if (request->watched) watch_remove(request->server->watch, &request->watch);
-    request->watched = false;
+    unwatch_connection(request);
     MHD_resume_connection(request->connection);
+}
+
+/* --- Streams ---
+ *
+ * A stream that has nothing to send is suspended, and the library looks at it again only after a resume. Who finds
+ * something to send and who is about to suspend meet in stream->state: only the one that changes PARKED to POKED
+ * resumes, so each suspend has exactly one resume, and a wake that comes just before the suspend is not lost. A request
+ * can only be over while its connection is not suspended, so the state is not PARKED then and nobody touches the
+ * connection any more. */
+
+enum { STREAM_AWAKE, STREAM_POKED, STREAM_PARKED };
+
+void http_stream_wake(struct http_stream *stream)
+{
+    if (atomic_load(&stream->state) == STREAM_POKED) return;
+    if (atomic_exchange(&stream->state, STREAM_POKED) == STREAM_PARKED) MHD_resume_connection(stream->connection);
+}
+
+static void park(struct http_stream *stream)
+{
+    MHD_suspend_connection(stream->connection);
+    int awake = STREAM_AWAKE;
+    if (!atomic_compare_exchange_strong(&stream->state, &awake, STREAM_PARKED))
+        MHD_resume_connection(stream->connection);
+}
+
+static ssize_t read_stream(void *context, uint64_t position, char *out, size_t size)
+{
+    (void)position;
+    struct http_request *request = context;
+    struct http_stream *stream = request->reply.stream;
+    atomic_store(&stream->state, STREAM_AWAKE);
+    const size_t n = stream->read(stream->context, out, size);
+    if (n == HTTP_STREAM_END) {
+        request->reply.stream_ended = true;
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    if (n == 0) park(stream);
+    request->reply.size += n;
+    return (ssize_t)n;
+}
+
+static void stream_due(void *context)
+{
+    http_stream_wake(context);
+}
+
+static void stream_gone(void *context)
+{
+    struct http_stream *stream = context;
+    stream->gone(stream->context);
+    http_stream_wake(stream);
+}
+
+static void set_timeout(struct http_request *request, double seconds)
+{
+    MHD_set_connection_option(request->connection, MHD_CONNECTION_OPTION_TIMEOUT, (unsigned)ceil(seconds));
+}
+
+static struct MHD_Response *open_stream(struct http_request *request)
+{
+    struct http_stream *stream = request->reply.stream;
+    watch_connection(request, &(struct watch_entry){.gone = stream_gone,
+                                                    .due = stream_due,
+                                                    .context = stream,
+                                                    .period_ns = (uint64_t)(stream->quiet_seconds * 1e9)});
+    set_timeout(request, request->server->options.write_timeout);
+    return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, request, NULL);
+}
+
+static void close_stream(struct http_request *request, bool complete)
+{
+    struct reply *reply = &request->reply;
+    if (reply->kind != REPLY_STREAM) return;
+    unwatch_connection(request);
+    if (http_request_is_head(request)) reply->stream_ended = true;
+    complete = complete && reply->stream_ended;
+    if (!complete) reply->status = STATUS_CLIENT_LEFT;
+    reply->stream->over(request, complete, reply->stream->context);
+    set_timeout(request, request->server->options.idle_timeout);
 }
 
 /* --- Sending --- */
@@ -222,9 +332,12 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
 static enum MHD_Result send_reply(struct http_request *request)
 {
     struct reply *reply = &request->reply;
-    if (reply->kind != REPLY_DATA) return MHD_NO;
+    if (reply->kind != REPLY_DATA && reply->kind != REPLY_STREAM) return MHD_NO;
     enum MHD_ResponseMemoryMode mode = reply->ownership == HTTP_TAKEN ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT;
-    struct MHD_Response *response = MHD_create_response_from_buffer(reply->size, (void *)(uintptr_t)reply->body, mode);
+    struct MHD_Response *response =
+        reply->kind == REPLY_STREAM
+            ? open_stream(request)
+            : MHD_create_response_from_buffer(reply->size, (void *)(uintptr_t)reply->body, mode);
     if (!response) return MHD_NO;
     reply->ownership = HTTP_BORROWED; /* the response frees it */
     if (reply->content_type) add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
@@ -250,24 +363,24 @@ static void reply_refusal(struct http_request *request)
  */
 static enum MHD_Result refuse_early(struct http_request *request)
 {
-    size_t size = 0;
-    char *body = problem_to_json(&request->problem, request->path, &size);
+    struct problem_document document;
+    if (!problem_write(&request->problem, request->path, &document)) return MHD_NO;
     char head[1024];
     int head_size =
         snprintf(head, sizeof head,
-                 "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                  "X-Request-Id: %s\r\nConnection: close\r\n%s%s%s\r\n",
-                 request->problem.status, http_status_reason(request->problem.status), size, request->id,
-                 request->problem.status == 405 ? "Allow: " : "", request->problem.status == 405 ? request->allow : "",
-                 request->problem.status == 405 ? "\r\n" : "");
+                 document.status, http_status_reason(document.status), document.content_type, document.size,
+                 request->id, request->problem.status == 405 ? "Allow: " : "",
+                 request->problem.status == 405 ? request->allow : "", request->problem.status == 405 ? "\r\n" : "");
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    request->reply.status = request->problem.status;
-    request->reply.size = size;
+    request->reply.status = document.status;
+    request->reply.size = document.size;
     request->stage = STAGE_LINGER;
-    bool sent = info && body && send(info->connect_fd, head, (size_t)head_size, MSG_NOSIGNAL | MSG_MORE) == head_size &&
-                send(info->connect_fd, body, size, MSG_NOSIGNAL) == (ssize_t)size;
-    free(body);
+    bool sent = info && send(info->connect_fd, head, (size_t)head_size, MSG_NOSIGNAL | MSG_MORE) == head_size &&
+                send(info->connect_fd, document.text, document.size, MSG_NOSIGNAL) == (ssize_t)document.size;
+    free(document.text);
     return sent ? MHD_YES : MHD_NO;
 }
 
@@ -499,7 +612,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 
 static void log_access(const struct http_request *request)
 {
-    const bool head = strcmp(request->method, "HEAD") == 0;
+    const bool head = http_request_is_head(request);
     struct log_field fields[6 + MAX_EXTRAS + 1] = {
         LOG_TEXT("id", request->id),
         LOG_TEXT("method", request->method),
@@ -538,13 +651,14 @@ static void note_lost(struct http_request *request)
 static void request_over(void *context, struct MHD_Connection *connection, void **slot,
                          enum MHD_RequestTerminationCode code)
 {
-    (void)context, (void)code;
+    (void)context;
     struct http_request *request = *slot;
     struct http_connection *owner = connection_of(connection);
     *slot = NULL;
     if (!request || !owner) return;
     owner->request = NULL;
     note_lost(request);
+    close_stream(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     if (request->stage != STAGE_HEADERS) log_access(request);
     request_free(request);
 }

@@ -13,6 +13,7 @@
 #define LSTMD_SERVER_HTTP_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,7 +44,8 @@ struct http_options {
     const char *listen; /* IPv4 or IPv6 address */
     uint16_t port;      /* 0: a free one */
     size_t max_body, max_connections;
-    double idle_timeout; /* seconds; 0: none */
+    double idle_timeout;  /* seconds; 0: none */
+    double write_timeout; /* seconds that a client may leave a stream unread; 0: no end */
     const struct http_route *routes;
     size_t route_count;
     void *context; /* for handlers */
@@ -74,6 +76,7 @@ const char *http_request_id(const struct http_request *request);
 const char *http_request_path(const struct http_request *request); /* as it came, percent signs and all */
 const char *http_request_body(const struct http_request *request, size_t *size);
 const struct query *http_request_query(const struct http_request *request);
+bool http_request_is_head(const struct http_request *request);
 const char *http_request_parameter(const struct http_request *request); /* the text of {name}; "" for none */
 
 /* `release(context)` is called when the request is over, in the HTTP thread. One per request. */
@@ -98,6 +101,33 @@ void http_reply_problem(struct http_request *request, const struct problem *prob
 void http_reply_nothing(struct http_request *request);
 /* Adds a header to the reply (8 at most; both texts are borrowed until release). */
 void http_reply_header(struct http_request *request, const char *name, const char *value);
+
+/* A reply that comes in pieces. Memory of the caller's, untouched by it from http_reply_stream() to over(); after that
+ * http_stream_wake() may still be called, and does nothing. */
+struct http_stream {
+    /* The HTTP thread: writes up to `size` bytes to `out` and returns how many. 0: nothing now; it is called again
+     * after http_stream_wake(), or when quiet_seconds have passed. HTTP_STREAM_END: that was all. */
+    size_t (*read)(void *context, char *out, size_t size);
+    /* The HTTP thread, once, before the request's line in the access log is written. complete: read() said that it was
+     * all, and everything was given to the socket, or it was a HEAD; else the client left, or did not read in time. */
+    void (*over)(struct http_request *request, bool complete, void *context);
+    /* Another thread, at most once: the client closed its connection (or its sending half). Must be short. */
+    void (*gone)(void *context);
+    void *context;
+    double quiet_seconds;
+
+    /* http.c's. */
+    struct MHD_Connection *connection;
+    atomic_int state;
+};
+
+#define HTTP_STREAM_END SIZE_MAX
+
+/* Sends the head at once, then what read() gives: in chunks, or to an HTTP/1.0 client until the connection closes. */
+void http_reply_stream(struct http_request *request, int status, const char *content_type, struct http_stream *stream);
+/* Any thread, also before the request was resumed: there may be something to read. Costs next to nothing where the
+ * stream does not wait. */
+void http_stream_wake(struct http_stream *stream);
 
 /* --- Waiting --- */
 

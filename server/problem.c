@@ -135,6 +135,35 @@ char *problem_to_json(const struct problem *problem, const char *instance, size_
     return text;
 }
 
+/* {"error": {message, type, param, code}}; param is the first wrong field. */
+static char *openai_text(const struct problem *problem, int status, size_t *size)
+{
+    const json_t *first = json_array_get(problem->errors, 0);
+    const char *field = json_string_value(json_object_get(first, "field"));
+    const char *text = *problem->detail ? problem->detail : json_string_value(json_object_get(first, "message"));
+    char message[2 * ERROR_MESSAGE_SIZE];
+    snprintf(message, sizeof message, "%s%s%s", field && !*problem->detail ? field : "",
+             field && !*problem->detail ? " " : "", text ? text : http_status_reason(status));
+    json_t *document =
+        json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", json_safe_string(message, strlen(message)), "type",
+                  status < 500 ? "invalid_request_error" : "server_error", "param", field, "code",
+                  status == 404 && field && strcmp(field, "model") == 0 ? "model_not_found" : NULL);
+    char *json = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    json_decref(document);
+    if (json) *size = strlen(json);
+    return json;
+}
+
+bool problem_write(const struct problem *problem, const char *path, struct problem_document *document)
+{
+    const bool openai = strncmp(path, "/v1/", 4) == 0;
+    document->status = openai && problem->status == 422 ? 400 : problem->status;
+    document->content_type = openai ? "application/json" : "application/problem+json";
+    document->text = openai ? openai_text(problem, document->status, &document->size)
+                            : problem_to_json(problem, path, &document->size);
+    return document->text != NULL;
+}
+
 void problem_close(struct problem *problem)
 {
     json_decref(problem->errors);

@@ -1,4 +1,5 @@
-/* What went wrong with a request, as application/problem+json (RFC 9457).
+/* What went wrong with a request, as application/problem+json (RFC 9457), or, below /v1/, in the form that OpenAI's
+ * clients read: {"error": {message, type, param, code}}.
  *
  * A handler collects everything that is wrong into one struct problem, so that one answer names every wrong field. The
  * first status wins; field errors make it 422. `struct problem p = {0};` is "nothing wrong"; problem_close() returns it
@@ -34,6 +35,16 @@ bool problem_add_field(struct problem *problem, const char *field, const char *f
 
 /* The JSON document, or NULL where memory is out. `instance`: the path of the request. Ownership: caller frees. */
 char *problem_to_json(const struct problem *problem, const char *instance, size_t *size);
+
+/* The document in the form that belongs to the path. */
+struct problem_document {
+    int status; /* below /v1/, wrong fields are 400 as OpenAI has it */
+    const char *content_type;
+    char *text; /* caller frees */
+    size_t size;
+};
+/* False where memory is out. */
+bool problem_write(const struct problem *problem, const char *path, struct problem_document *document);
 void problem_close(struct problem *problem);
 
 /* "Not Found" for 404; "Error" for a status that lstmd never sends. */

@@ -1,22 +1,28 @@
 #include "server/watch.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define EVENTS_AT_ONCE 64
+#define NEVER          UINT64_MAX
 
 struct watch {
     int epoll;
-    int stop; /* eventfd: readable once the thread shall end */
+    int poke; /* eventfd: readable where the thread shall look at what follows */
     pthread_t thread;
     bool started;
     pthread_mutex_t mutex; /* guards everything below, and entries in the list; gone() runs under it */
     struct watch_entry *first;
     uint64_t serial;
+    uint64_t next_due_ns; /* no entry is due before */
+    bool stopping;
 };
 
 /* Events carry the serial number of an entry, not its address: it may have been removed since. */
@@ -29,26 +35,54 @@ static void notice(struct watch *watch, uint64_t serial)
     pthread_mutex_unlock(&watch->mutex);
 }
 
+/* Calls what is due. Returns how long to sleep in milliseconds, -1: until something happens; false: the end. */
+static bool look_at_clock(struct watch *watch, int *sleep_ms)
+{
+    pthread_mutex_lock(&watch->mutex);
+    const bool goes_on = !watch->stopping;
+    const uint64_t now = clock_monotonic_ns();
+    if (now >= watch->next_due_ns) {
+        watch->next_due_ns = NEVER;
+        for (struct watch_entry *entry = watch->first; entry; entry = entry->next) {
+            if (now >= entry->due_ns) {
+                entry->due_ns = now + entry->period_ns;
+                entry->due(entry->context);
+            }
+            if (entry->due_ns < watch->next_due_ns) watch->next_due_ns = entry->due_ns;
+        }
+    }
+    const uint64_t left_ms = watch->next_due_ns == NEVER ? INT_MAX : (watch->next_due_ns - now) / 1000000 + 1;
+    *sleep_ms = watch->next_due_ns == NEVER ? -1 : left_ms < INT_MAX ? (int)left_ms : INT_MAX;
+    pthread_mutex_unlock(&watch->mutex);
+    return goes_on;
+}
+
 static void *watch_main(void *argument)
 {
     struct watch *watch = argument;
     struct epoll_event events[EVENTS_AT_ONCE];
-    for (;;) {
-        int n = epoll_wait(watch->epoll, events, EVENTS_AT_ONCE, -1);
+    int sleep_ms;
+    while (look_at_clock(watch, &sleep_ms)) {
+        int n = epoll_wait(watch->epoll, events, EVENTS_AT_ONCE, sleep_ms);
         if (n < 0 && errno != EINTR) return NULL;
         for (int i = 0; i < n; i++) {
-            if (events[i].data.u64 == 0) return NULL;
-            notice(watch, events[i].data.u64);
+            eventfd_t count;
+            if (events[i].data.u64 == 0)
+                eventfd_read(watch->poke, &count);
+            else
+                notice(watch, events[i].data.u64);
         }
     }
+    return NULL;
 }
 
 static bool watch_open(struct watch *watch, struct error *err)
 {
     watch->epoll = epoll_create1(EPOLL_CLOEXEC);
-    watch->stop = eventfd(0, EFD_CLOEXEC);
+    watch->poke = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    watch->next_due_ns = NEVER;
     struct epoll_event event = {.events = EPOLLIN, .data.u64 = 0};
-    if (watch->epoll < 0 || watch->stop < 0 || epoll_ctl(watch->epoll, EPOLL_CTL_ADD, watch->stop, &event) != 0)
+    if (watch->epoll < 0 || watch->poke < 0 || epoll_ctl(watch->epoll, EPOLL_CTL_ADD, watch->poke, &event) != 0)
         return error_set_errno(err, errno, "cannot watch connections");
     int code = pthread_create(&watch->thread, NULL, watch_main, watch);
     if (code != 0) return error_set_errno(err, code, "cannot start the thread that watches connections");
@@ -73,11 +107,14 @@ void watch_free(struct watch *watch)
 {
     if (!watch) return;
     if (watch->started) {
-        eventfd_write(watch->stop, 1);
+        pthread_mutex_lock(&watch->mutex);
+        watch->stopping = true;
+        pthread_mutex_unlock(&watch->mutex);
+        eventfd_write(watch->poke, 1);
         pthread_join(watch->thread, NULL);
     }
     if (watch->epoll >= 0) close(watch->epoll);
-    if (watch->stop >= 0) close(watch->stop);
+    if (watch->poke >= 0) close(watch->poke);
     pthread_mutex_destroy(&watch->mutex);
     free(watch);
 }
@@ -92,7 +129,11 @@ void watch_add(struct watch *watch, struct watch_entry *entry)
     watch->first = entry;
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = entry->serial};
     epoll_ctl(watch->epoll, EPOLL_CTL_ADD, entry->fd, &event);
+    entry->due_ns = entry->due ? clock_monotonic_ns() + entry->period_ns : NEVER;
+    const bool sooner = entry->due_ns < watch->next_due_ns;
+    if (sooner) watch->next_due_ns = entry->due_ns;
     pthread_mutex_unlock(&watch->mutex);
+    if (sooner) eventfd_write(watch->poke, 1);
 }
 
 void watch_remove(struct watch *watch, struct watch_entry *entry)

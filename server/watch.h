@@ -1,7 +1,9 @@
-/* Notices that a client has left while its connection is suspended, when the HTTP library does not look at it.
+/* Notices that a client has left while its connection is suspended, when the HTTP library does not look at it, and
+ * wakes connections that are to be looked at from time to time.
  *
- * One thread sleeps in epoll over the sockets that are watched; nothing polls. A socket whose peer closed at least its
- * sending half counts as left: TCP does not tell a client that is gone from one that is only silent from now on.
+ * One thread sleeps in epoll over the sockets that are watched until the next entry is due; nothing polls. A socket
+ * whose peer closed at least its sending half counts as left: TCP does not tell a client that is gone from one that is
+ * only silent from now on.
  */
 #ifndef LSTMD_SERVER_WATCH_H
 #define LSTMD_SERVER_WATCH_H
@@ -18,6 +20,9 @@ struct watch_entry {
     int fd;
     void (*gone)(void *context); /* watch's thread, at most once, under its lock: may only set flags */
     void *context;
+    void (*due)(void *context); /* NULL, or called every period_ns: the same thread, the same lock; must be short */
+    uint64_t period_ns;
+    uint64_t due_ns; /* the watch's, as all that follows */
     uint64_t serial;
     struct watch_entry *previous, *next;
 };
