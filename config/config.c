@@ -32,7 +32,7 @@ static const struct option rows[] = {
      "Largest body of a request; a larger one gets 413."},
     {"limits.max_length", OPTION_INT, FIELD(max_length), "10000", 1, 10000000, NULL, "tokens",
      "Most new tokens that one request may ask for."},
-    {"limits.max_n", OPTION_INT, FIELD(max_n), "8", 1, 1024, NULL, "texts",
+    {"limits.max_n", OPTION_INT, FIELD(max_n), "8", 1, 128, NULL, "texts",
      "Most continuations that one request may ask for."},
     {"limits.max_score", OPTION_INT, FIELD(max_score), "20000", 1, 10000000, NULL, "tokens",
      "Longest text that /score takes."},

@@ -137,14 +137,27 @@ static json_t *timings(const struct answer *answer)
                      "generate_ms", answer->generate_ms, "tokens_per_second", rate);
 }
 
+static bool set_end(json_t *json, const struct answer *answer)
+{
+    return json_object_set_new(json, "usage", usage(answer)) == 0 &&
+           json_object_set_new(json, "timings", timings(answer)) == 0 &&
+           json_object_set_new(json, "warnings", warnings(answer)) == 0;
+}
+
+json_t *answer_end(const struct answer *answer)
+{
+    json_t *json = json_pack("{s:s, s:I}", "finish_reason", finish_reason_name(answer->generations[0]->finish), "seed",
+                             (json_int_t)answer->seed);
+    if (json != NULL && set_end(json, answer)) return json;
+    json_decref(json);
+    return NULL;
+}
+
 static bool fill(json_t *json, const struct answer *answer)
 {
     const bool several = answer->count > 1;
     return set_text(json, answer, 0) && (several || set_logprobs(json, answer->generations[0])) &&
-           (!several || json_object_set_new(json, "choices", choices(answer)) == 0) &&
-           json_object_set_new(json, "usage", usage(answer)) == 0 &&
-           json_object_set_new(json, "timings", timings(answer)) == 0 &&
-           json_object_set_new(json, "warnings", warnings(answer)) == 0;
+           (!several || json_object_set_new(json, "choices", choices(answer)) == 0) && set_end(json, answer);
 }
 
 json_t *answer_build(const struct answer *answer, struct error *err)

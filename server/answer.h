@@ -34,6 +34,9 @@ struct answer {
  * ERROR_NO_MEMORY. */
 json_t *answer_build(const struct answer *answer, struct error *err);
 
+/* {finish_reason, seed, usage, timings, warnings}: what a stream ends with. NULL without memory. */
+json_t *answer_end(const struct answer *answer);
+
 /* [{id, token, logprob, top_logprobs[{id, token, logprob}]}] of the generated tokens first .. first + count - 1, for a
  * generation that was asked for logprobs. token: the token's own text as the vocabulary has it, without the space that
  * stands before a word. A probability of zero is -9999. NULL without memory. */

@@ -277,6 +277,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t s
         request->reply.stream_ended = true;
         return MHD_CONTENT_READER_END_OF_STREAM;
     }
+    if (n == HTTP_STREAM_BROKEN) return MHD_CONTENT_READER_END_WITH_ERROR;
     if (n == 0) park(stream);
     request->reply.size += n;
     return (ssize_t)n;

@@ -121,7 +121,8 @@ struct http_stream {
     atomic_int state;
 };
 
-#define HTTP_STREAM_END SIZE_MAX
+#define HTTP_STREAM_END    SIZE_MAX
+#define HTTP_STREAM_BROKEN (SIZE_MAX - 1)
 
 /* Sends the head at once, then what read() gives: in chunks, or to an HTTP/1.0 client until the connection closes. */
 void http_reply_stream(struct http_request *request, int status, const char *content_type, struct http_stream *stream);
