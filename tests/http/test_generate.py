@@ -41,6 +41,7 @@ def test_query_gives_what_the_body_gives(daemon):
     by_body = daemon.generate(**fields)
     for part in ("text", "completion", "seed", "warnings"):
         assert by_query[part] == by_body[part]
+    assert by_body["usage"]["cached_tokens"] == by_body["usage"]["prompt_tokens"] - 1
 
 
 def test_query_plus_is_a_space(daemon):
@@ -154,8 +155,7 @@ WRONG = [
     ("label", "x", "no labels"),
     ("lenght", 5, '"length"'),
     ("Prompt", "x", '"prompt"'),
-    ("top_k", 5, "unknown field"),
-    ("stream", True, "unknown field"),
+    ("stream", 1, "true or false"),
     ("", 1, "unknown field"),
 ]
 
