@@ -17,10 +17,10 @@ struct target {
 
 static const char *const choices[] = {"skip", "error", NULL};
 static const struct field rows[] = {
-    {"prompt", FIELD_TEXT, offsetof(struct target, prompt), 0, 0, NULL},
-    {"length", FIELD_INTEGER, offsetof(struct target, length), 1, 10000, NULL},
-    {"temperature", FIELD_REAL, offsetof(struct target, temperature), 0, 100, NULL},
-    {"unknown", FIELD_CHOICE, offsetof(struct target, unknown), 0, 0, choices},
+    {"prompt", FIELD_TEXT, offsetof(struct target, prompt), 0, 0, NULL, 0},
+    {"length", FIELD_INTEGER, offsetof(struct target, length), 1, 10000, NULL, 0},
+    {"temperature", FIELD_REAL, offsetof(struct target, temperature), 0, 100, NULL, 0},
+    {"unknown", FIELD_CHOICE, offsetof(struct target, unknown), 0, 0, choices, 0},
 };
 static const struct field_table table = {rows, sizeof rows / sizeof *rows};
 

@@ -138,10 +138,10 @@ static void test_config_every_limit_holds(void **state)
         for (int j = 0; j < 2; j++) {
             char assignment[128];
             struct config config;
-            snprintf(assignment, sizeof assignment, "%s=%.0f", option->key, inside[j]);
+            snprintf(assignment, sizeof assignment, "%s=%.15g", option->key, inside[j]);
             assert_true(load(&config, NULL, NULL, assignment, NULL));
             config_close(&config);
-            snprintf(assignment, sizeof assignment, "%s=%.0f", option->key, outside[j]);
+            snprintf(assignment, sizeof assignment, "%s=%.15g", option->key, outside[j]);
             assert_false(load(&config, NULL, NULL, assignment, NULL));
             config_close(&config);
         }

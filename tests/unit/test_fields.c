@@ -12,10 +12,10 @@ struct target {
 
 static const char *const choices[] = {"one", "two", NULL};
 static const struct field rows[] = {
-    {"text", FIELD_TEXT, offsetof(struct target, text), 0, 0, NULL},
-    {"count", FIELD_INTEGER, offsetof(struct target, count), 1, FIELDS_MAX_INTEGER, NULL},
-    {"real", FIELD_REAL, offsetof(struct target, real), -1, 1, NULL},
-    {"choice", FIELD_CHOICE, offsetof(struct target, choice), 0, 0, choices},
+    {"text", FIELD_TEXT, offsetof(struct target, text), 0, 0, NULL, 0},
+    {"count", FIELD_INTEGER, offsetof(struct target, count), 1, FIELDS_MAX_INTEGER, NULL, 0},
+    {"real", FIELD_REAL, offsetof(struct target, real), -1, 1, NULL, 0},
+    {"choice", FIELD_CHOICE, offsetof(struct target, choice), 0, 0, choices, 0},
 };
 static const struct field_table table = {rows, 4};
 
