@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "model/json_text.h"
 #include "server/listen.h"
 #include "server/watch.h"
 #include "server/worker.h"
@@ -163,10 +164,11 @@ static void reply_no_memory(struct http_request *request)
 
 void http_reply_json(struct http_request *request, int status, json_t *json)
 {
-    char *text = json ? json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    size_t size = 0;
+    char *text = json ? json_text_print(json, JSON_COMPACT | JSON_REAL_PRECISION(15), &size, NULL) : NULL;
     json_decref(json);
     if (text)
-        http_reply(request, status, "application/json", text, strlen(text), HTTP_TAKEN);
+        http_reply(request, status, "application/json", text, size, HTTP_TAKEN);
     else
         reply_no_memory(request);
 }

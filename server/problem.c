@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "model/json_text.h"
 
 static const struct {
     int status;
@@ -129,9 +130,8 @@ char *problem_to_json(const struct problem *problem, const char *instance, size_
                   "status", problem->status, "detail", json_safe_string(detail, strlen(detail)), "instance",
                   json_safe_string(instance, strlen(instance)));
     if (document && problem->errors) json_object_set(document, "errors", problem->errors);
-    char *text = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    char *text = document ? json_text_print(document, JSON_COMPACT, size, NULL) : NULL;
     json_decref(document);
-    if (text) *size = strlen(text);
     return text;
 }
 

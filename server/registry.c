@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/json_text.h"
 #include "server/problem.h"
 
 static json_t *label_names(const struct vocabulary *vocabulary)
@@ -25,11 +26,10 @@ static bool describe(struct registry *registry, struct error *err)
         json_pack("{s:o, s:b, s:o}", "name", json_safe_string(registry->model.name, strlen(registry->model.name)),
                   "default", 1, "labels", label_names(registry->model.vocabulary));
     if (whole && json_object_update_missing(whole, details) == 0)
-        registry->description = json_dumps(whole, JSON_COMPACT);
+        registry->description = json_text_print(whole, JSON_COMPACT, &registry->description_size, NULL);
     json_decref(whole);
     json_decref(details);
     if (!registry->description) return error_set_no_memory(err, 0, "the model's description");
-    registry->description_size = strlen(registry->description);
     return true;
 }
 
