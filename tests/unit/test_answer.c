@@ -5,6 +5,8 @@
 
 #include <cmocka.h>
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/answer.h"
@@ -93,11 +95,88 @@ static void test_answer_names_what_was_skipped(void **state)
     json_decref(json);
 }
 
+/* Two tokens with two alternatives each. */
+static const char json_of_vocabulary[] = "{\"level\": \"byte\", \"tokens\": [\"<eos>\", \"a\", \"\xC3\xA9\"], "
+                                         "\"eos\": 0, \"pad\": null, \"unknown\": null}";
+static struct generated_token some_tokens[] = {
+    {.text_end = 1, .id = 1, .logprob = -0.5f}, {.text_end = 2, .id = 2, .logprob = -2}, {3, 1, -1}};
+static struct token_probability some_alternatives[] = {{1, -0.5f}, {0, -INFINITY}, {2, -2}, {1, -3}, {1, -1}, {2, -2}};
+
+static struct generation with_logprobs(char *text, size_t n, struct vocabulary **vocabulary)
+{
+    struct generation generation = finished(text, n);
+    *vocabulary = vocabulary_from_json(json_of_vocabulary, strlen(json_of_vocabulary), "test", NULL);
+    assert_non_null(*vocabulary);
+    generation.vocabulary = *vocabulary;
+    generation.tokens = some_tokens;
+    generation.alternatives = some_alternatives;
+    generation.alternative_count = 2;
+    generation.tokens_ready = 2;
+    return generation;
+}
+
+#define LOGPROBS                                                                                                       \
+    "[{\"id\":1,\"token\":\"a\",\"logprob\":-0.5,\"top_logprobs\":[{\"id\":1,\"token\":\"a\",\"logprob\":-0.5},{"      \
+    "\"id\":0,"                                                                                                        \
+    "\"token\":\"<eos>\",\"logprob\":-9999.0}]},{\"id\":2,\"token\":\"\xEF\xBF\xBD\",\"logprob\":-2.0,\"top_"          \
+    "logprobs\":[{"                                                                                                    \
+    "\"id\":2,\"token\":\"\xEF\xBF\xBD\",\"logprob\":-2.0},{\"id\":1,\"token\":\"a\",\"logprob\":-3.0}]}]"
+
+static void test_answer_has_the_logprobs_of_the_tokens_that_are_shown(void **state)
+{
+    (void)state;
+    char text[] = "a";
+    struct vocabulary *vocabulary;
+    const struct generation generation = with_logprobs(text, 1, &vocabulary);
+    json_t *json = build(&generation, "");
+    assert_dumps(json_incref(json_object_get(json, "logprobs")), LOGPROBS);
+    assert_null(json_object_get(json, "choices"));
+    assert_dumps(answer_logprobs(&generation, 1, 0), "[]");
+    json_t *last = answer_logprobs(&generation, 2, 1);
+    assert_int_equal(json_array_size(last), 1);
+    json_decref(last);
+    json_decref(json);
+    vocabulary_free(vocabulary);
+}
+
+static void test_answer_has_choices_where_there_are_several_continuations(void **state)
+{
+    (void)state;
+    char first_text[] = "b", second_text[] = "c";
+    struct vocabulary *vocabulary;
+    struct generation first = finished(first_text, 1), second = with_logprobs(second_text, 1, &vocabulary);
+    second.finish = FINISH_STOP;
+    second.produced = 7;
+    const struct generation *const generations[] = {&first, &second};
+    const struct answer answer = {.id = "i",
+                                  .model = "m",
+                                  .prompt = "a",
+                                  .prompt_bytes = 1,
+                                  .generations = generations,
+                                  .count = 2,
+                                  .seed = 9007199254740991u,
+                                  .generate_ms = 6};
+    assert_dumps(answer_build(&answer, NULL),
+                 "{\"id\":\"i\",\"model\":\"m\",\"text\":\"ab\",\"completion\":\"b\",\"finish_reason\":\"eos\","
+                 "\"seed\":9007199254740991,\"choices\":[{\"index\":0,\"text\":\"ab\",\"completion\":\"b\","
+                 "\"finish_reason\":\"eos\",\"seed\":9007199254740991},{\"index\":1,\"text\":\"ac\",\"completion\":"
+                 "\"c\",\"finish_reason\":\"stop\",\"seed\":0,\"logprobs\":" LOGPROBS
+                 "}],\"usage\":{\"prompt_tokens\":3,"
+                 "\"cached_tokens\":2,\"completion_tokens\":12},\"timings\":{\"queue_ms\":0.0,\"prompt_ms\":0.0,"
+                 "\"generate_ms\":6.0,\"tokens_per_second\":2000.0},\"warnings\":[]}");
+    vocabulary_free(vocabulary);
+}
+
 static bool attempt_answer(void *context, struct error *err)
 {
-    const struct generation *const generations[] = {context};
-    const struct answer answer = {
-        .id = "", .model = "", .prompt = "a~~", .prompt_bytes = 3, .generations = generations, .count = 1};
+    const struct generation *const generations[] = {context, context};
+    struct answer answer = {.prompt_bytes = 3, .generations = generations, .count = 1};
+    answer.id = answer.model = "";
+    answer.prompt = "a~~";
+    json_t *alone = answer_build(&answer, err);
+    json_decref(alone);
+    if (alone == NULL) return false;
+    answer.count = 2;
     json_t *json = answer_build(&answer, err);
     json_decref(json);
     return json != NULL;
@@ -108,9 +187,12 @@ static void test_answer_survives_failing_allocations(void **state)
     (void)state;
     char text[] = "abc";
     struct unknown_text items[] = {{.offset = 1, .length = 1}};
-    struct generation generation = finished(text, 3);
+    struct vocabulary *vocabulary;
+    struct generation generation = with_logprobs(text, 3, &vocabulary);
     generation.unknown = (struct unknown_list){.items = items, .count = 1, .total = 2};
+    json_set_alloc_funcs(malloc, free); /* ours, which can fail */
     assert_survives_failing_allocations(attempt_answer, &generation);
+    vocabulary_free(vocabulary);
 }
 
 int main(void)
@@ -120,6 +202,8 @@ int main(void)
         cmocka_unit_test(test_answer_cleans_bytes_that_are_not_utf8),
         cmocka_unit_test(test_answer_keeps_nul_characters),
         cmocka_unit_test(test_answer_names_what_was_skipped),
+        cmocka_unit_test(test_answer_has_the_logprobs_of_the_tokens_that_are_shown),
+        cmocka_unit_test(test_answer_has_choices_where_there_are_several_continuations),
         cmocka_unit_test(test_answer_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
