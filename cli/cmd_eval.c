@@ -12,7 +12,7 @@
 
 struct flags {
     const char *model, *data, *columns, *label_column, *field;
-    int format, csv_header;
+    int format, csv_header, weights;
     int64_t threads;
     bool bytes, json;
 };
@@ -22,6 +22,8 @@ struct flags {
 enum { FORMAT_TRAINED, HEADER_TRAINED = 0 };
 static const char *const format_choices[] = {"trained", "auto", "text", "lines", "csv", "jsonl", NULL};
 static const char *const header_choices[] = {"trained", "auto", "yes", "no", NULL};
+
+static const char *const weights_choices[] = {"auto", "f32", "bf16", "int8", NULL};
 
 static const struct option rows[] = {
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "Model directory."},
@@ -40,6 +42,8 @@ static const struct option rows[] = {
      "csv: whether the first row is a header; auto: exactly if a column is given by name."},
     {"bytes", OPTION_BOOL, offsetof(struct flags, bytes), "false", 0, 0, NULL, NULL,
      "The file need not be UTF-8 (always so for byte-level models)."},
+    {"weights", OPTION_CHOICE, offsetof(struct flags, weights), "auto", 0, 0, weights_choices, NULL,
+     "How the weights are kept while evaluating, to see what fewer bits cost; auto: as in the directory."},
     {"threads", OPTION_INT, offsetof(struct flags, threads), "0", 0, 1024, NULL, NULL,
      "Worker threads, which do not change the result; 0: one per core."},
     {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Prints JSON."},
@@ -48,7 +52,7 @@ static const struct option rows[] = {
 static const char *const required[] = {"model", "data", NULL};
 
 static const struct command_line line = {
-    .usage = "lstmd eval --model DIR --data FILE [--format FORMAT] [--threads N] [--json]",
+    .usage = "lstmd eval --model DIR --data FILE [--format FORMAT] [--weights FORMAT] [--threads N] [--json]",
     .description =
         "Prints how well a model predicts a text: nats and bits per character, perplexity, and how often the\n"
         "likeliest token was right. Every token counts once, <eos> included; each document starts from a\n"
@@ -138,7 +142,7 @@ static bool eval(const struct flags *flags, struct error *err)
     size_t skipped = 0;
     bool done = false;
 
-    if (!loaded_open(&loaded, flags->model, err)) goto out;
+    if (!loaded_open_as(&loaded, flags->model, flags->weights, err)) goto out;
     const struct corpus_options options = corpus_options(flags, &loaded.model);
     if (!corpus_load(&corpus, flags->data, &options, err)) goto out;
     if (!dataset_encode(&dataset, &corpus, loaded.model.vocabulary, &skipped, err)) goto out;

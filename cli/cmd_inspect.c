@@ -10,6 +10,7 @@
 #include "cli/commands.h"
 #include "model/checkpoint.h"
 #include "model/json_text.h"
+#include "model/quantize.h"
 
 struct flags {
     const char *model;
@@ -106,6 +107,7 @@ static void print_network(const struct model *model)
         printf("embedding of %u%s", a->embedding_size, a->tie_weights ? " tied to the output" : "");
     else
         printf("one-hot input");
+    if (model->weights != KERNEL_F32) printf(", weights %s", kernel_format_name(model->weights));
     printf(", %u tokens (%s)\n\n", a->vocabulary_size, token_level_name(vocabulary_level(model->vocabulary)));
 }
 

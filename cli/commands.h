@@ -13,6 +13,7 @@ int cmd_generate(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_next(int argc, char **argv);
+int cmd_quantize(int argc, char **argv);
 int cmd_serve(int argc, char **argv);
 int cmd_train(int argc, char **argv);
 

@@ -3,11 +3,19 @@
 #include <stdio.h>
 #include <string.h>
 
-bool loaded_open(struct loaded *loaded, const char *directory, struct error *err)
+#include "model/quantize.h"
+
+bool loaded_open_as(struct loaded *loaded, const char *directory, int weights, struct error *err)
 {
     memset(loaded, 0, sizeof *loaded);
     return model_load(&loaded->model, directory, err) &&
-           stepper_open(&loaded->stepper, &loaded->model.network, kernels_select("auto"), err);
+           stepper_open_as(&loaded->stepper, &loaded->model.network, kernels_select("auto"),
+                           kernel_format_choose(weights, loaded->model.weights), err);
+}
+
+bool loaded_open(struct loaded *loaded, const char *directory, struct error *err)
+{
+    return loaded_open_as(loaded, directory, 0, err);
 }
 
 void loaded_close(struct loaded *loaded)

@@ -11,8 +11,10 @@ struct loaded {
     struct stepper stepper;
 };
 
-/* Close with loaded_close(), also after a failure. */
-bool loaded_open(struct loaded *loaded, const char *directory, struct error *err);
+/* weights: 0: as the directory keeps them, else 1 + enum kernel_format (kernel_format_choose()). Close with
+ * loaded_close(), also after a failure. */
+bool loaded_open_as(struct loaded *loaded, const char *directory, int weights, struct error *err);
+bool loaded_open(struct loaded *loaded, const char *directory, struct error *err); /* as the directory keeps them */
 void loaded_close(struct loaded *loaded);
 
 /* Prints the warnings about skipped prompt text to stderr. */

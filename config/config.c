@@ -6,6 +6,7 @@
 #include "base/log.h"
 
 static const char *const kernels[] = {"auto", "ref", "portable", "avx2", "avx512", "avx512vnni", "neon", NULL};
+static const char *const weights[] = {"auto", "f32", "bf16", "int8", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL}; /* in the order of log_level */
 static const char *const log_formats[] = {"logfmt", "json", NULL};                   /* in the order of log_format */
 
@@ -26,6 +27,8 @@ static const struct option rows[] = {
      "Instruction set of the arithmetic; auto takes the best that this CPU has."},
     {"engine.threads", OPTION_INT, FIELD(threads), "0", 0, 256, NULL, "threads",
      "Threads that generate; 0: one per processor."},
+    {"engine.weights", OPTION_CHOICE, FIELD(weights), "auto", 0, 0, weights, NULL,
+     "How the engine keeps the weights; auto: as the model directory does."},
     {"engine.max_batch", OPTION_INT, FIELD(max_batch), "64", 1, 4096, NULL, "sequences",
      "How many sequences a thread steps together."},
     {"limits.max_body", OPTION_SIZE, FIELD(max_body), "1MiB", 1024, 1 << 30, NULL, "bytes",

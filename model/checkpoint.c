@@ -6,7 +6,9 @@
 
 #include "base/file.h"
 #include "base/sha256.h"
+#include "model/checkpoint_weights.h"
 #include "model/model_config.h"
+#include "model/quantize.h"
 #include "model/safetensors.h"
 
 #define CONFIG_FILE     "config.json"
@@ -84,74 +86,6 @@ out:
     return ok;
 }
 
-/* "[512, 84]" */
-static void print_shape(char *out, size_t size, const size_t *shape, size_t rank)
-{
-    size_t at = (size_t)snprintf(out, size, "[");
-    for (size_t i = 0; i < rank && at < size; i++)
-        at += (size_t)snprintf(out + at, size - at, i ? ", %zu" : "%zu", shape[i]);
-    if (at < size) snprintf(out + at, size - at, "]");
-}
-
-static bool check_shape(const struct safetensors *file, const struct tensor *tensor,
-                        const struct safetensors_entry *entry, struct error *err)
-{
-    const size_t shape[] = {tensor->rows, tensor->columns};
-    size_t rank = tensor->vector ? 1 : 2;
-    if (entry->rank == rank && memcmp(entry->shape, shape, rank * sizeof *shape) == 0) return true;
-    char found[SAFETENSORS_MAX_RANK * 24], expected[64];
-    print_shape(found, sizeof found, entry->shape, entry->rank);
-    print_shape(expected, sizeof expected, shape, rank);
-    return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\": shape is %s, but " CONFIG_FILE " asks for %s", file->path,
-                     tensor->name, found, expected);
-}
-
-static const struct tensor *find_tensor(const struct network *layout, const char *name)
-{
-    for (size_t i = 0; i < layout->tensor_count; i++)
-        if (strcmp(layout->tensors[i].name, name) == 0) return &layout->tensors[i];
-    return NULL;
-}
-
-/* The file's tensors are exactly the architecture's. Nothing was allocated for them yet: a configuration that claims
- * absurd sizes fails here, against the size of the file. */
-static bool check_tensors(const struct safetensors *file, const struct network *layout, struct error *err)
-{
-    for (size_t i = 0; i < layout->tensor_count; i++) {
-        const struct tensor *tensor = &layout->tensors[i];
-        const struct safetensors_entry *entry = safetensors_find(file, tensor->name);
-        if (!entry) return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\" is missing", file->path, tensor->name);
-        if (!check_shape(file, tensor, entry, err)) return false;
-    }
-    for (size_t i = 0; i < file->count; i++)
-        if (!find_tensor(layout, file->entries[i].name))
-            return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\" does not belong to this network", file->path,
-                             file->entries[i].name);
-    return true;
-}
-
-static bool check_finite(const struct network *network, enum error_code code, const char *place, struct error *err)
-{
-    size_t index;
-    const struct tensor *tensor = network_find_not_finite(network, &index);
-    if (!tensor) return true;
-    return error_set(err, code, "%s: tensor \"%s\": element %zu is %s, but weights must be finite", place, tensor->name,
-                     index, tensor->data[index] != tensor->data[index] ? "NaN" : "infinite");
-}
-
-static bool read_weights(struct network *network, const struct safetensors *file,
-                         const struct architecture *architecture, struct error *err)
-{
-    struct network layout;
-    if (!network_layout(&layout, architecture, err) || !check_tensors(file, &layout, err)) return false;
-    if (!network_open(network, architecture, err)) return error_add_context(err, "%s", file->path);
-    for (size_t i = 0; i < network->tensor_count; i++) {
-        const struct tensor *tensor = &network->tensors[i];
-        if (!safetensors_read_float(file, safetensors_find(file, tensor->name), tensor->data, err)) return false;
-    }
-    return check_finite(network, ERROR_CORRUPT, file->path, err);
-}
-
 static bool load_weights(struct model *model, const struct model_config *config, const char *directory,
                          struct error *err)
 {
@@ -161,7 +95,8 @@ static bool load_weights(struct model *model, const struct model_config *config,
     bool ok = safetensors_open(&file, path, err);
     free(path);
     if (!ok) return false;
-    ok = read_weights(&model->network, &file, &config->architecture, err);
+    ok = checkpoint_weights_read(&model->network, &file, &config->architecture, config->weights, err);
+    model->weights = config->weights;
     safetensors_close(&file);
     return ok;
 }
@@ -189,21 +124,6 @@ void model_close(struct model *model)
 
 /* ---- saving ---- */
 
-static bool serialise_network(const struct network *network, unsigned char **data, size_t *size, struct error *err)
-{
-    struct safetensors_entry entries[NETWORK_MAX_TENSORS];
-    for (size_t i = 0; i < network->tensor_count; i++) {
-        const struct tensor *tensor = &network->tensors[i];
-        entries[i] = (struct safetensors_entry){.name = tensor->name,
-                                                .type = SAFETENSORS_F32,
-                                                .rank = tensor->vector ? 1 : 2,
-                                                .shape = {tensor->rows, tensor->columns},
-                                                .count = tensor->rows * tensor->columns,
-                                                .data = (const unsigned char *)tensor->data};
-    }
-    return safetensors_serialise(entries, network->tensor_count, NULL, data, size, err);
-}
-
 /* The three files in memory. */
 struct contents {
     char *config, *vocabulary;
@@ -212,14 +132,16 @@ struct contents {
 };
 
 static bool make_contents(struct contents *contents, const struct network *network, const struct vocabulary *vocabulary,
-                          const json_t *training, const json_t *extra, struct error *err)
+                          enum kernel_format format, const json_t *training, const json_t *extra, struct error *err)
 {
-    struct model_config config = {.architecture = network->architecture, .token_level = vocabulary_level(vocabulary)};
+    struct model_config config = {
+        .architecture = network->architecture, .token_level = vocabulary_level(vocabulary), .weights = format};
     contents->vocabulary = vocabulary_to_json(vocabulary, &contents->vocabulary_size, err);
     if (!contents->vocabulary) return false;
     sha256_text(contents->vocabulary, contents->vocabulary_size, config.vocabulary_sha256);
     contents->config = model_config_print(&config, vocabulary, training, extra, &contents->config_size, err);
-    return contents->config && serialise_network(network, &contents->weights, &contents->weights_size, err);
+    return contents->config &&
+           checkpoint_weights_serialise(network, format, &contents->weights, &contents->weights_size, err);
 }
 
 static void free_contents(struct contents *contents)
@@ -241,20 +163,26 @@ static bool publish(const char *directory, const struct contents *contents, stru
     return false;
 }
 
-bool checkpoint_save(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
-                     const json_t *training, const json_t *extra, struct error *err)
+bool checkpoint_save_as(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
+                        enum kernel_format format, const json_t *training, const json_t *extra, struct error *err)
 {
     struct contents contents = {0};
     uint32_t tokens = vocabulary_size(vocabulary);
     if (tokens != network->architecture.vocabulary_size)
         return error_set(err, ERROR_INVALID, "%s: a vocabulary of %u tokens does not fit a network of %u", directory,
                          tokens, network->architecture.vocabulary_size);
-    if (!check_finite(network, ERROR_NUMERIC, directory, err)) return false;
-    bool ok = make_contents(&contents, network, vocabulary, training, extra, err);
+    if (!checkpoint_weights_check(network, ERROR_NUMERIC, directory, err)) return false;
+    bool ok = make_contents(&contents, network, vocabulary, format, training, extra, err);
     if (!ok) error_add_context(err, "%s", directory);
     ok = ok && publish(directory, &contents, err);
     free_contents(&contents);
     return ok;
+}
+
+bool checkpoint_save(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
+                     const json_t *training, const json_t *extra, struct error *err)
+{
+    return checkpoint_save_as(directory, network, vocabulary, KERNEL_F32, training, extra, err);
 }
 
 /* ---- describing ---- */
@@ -293,12 +221,13 @@ json_t *model_describe(const struct model *model, struct error *err)
     const struct architecture *a = &network->architecture;
     const json_t *training = json_object_get(model->config, "training");
     json_t *json = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:I, s:I, s:I, s:I}", "name", model->name, "cell", cell_name(a->cell),
-        "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size, "embedding_size",
-        (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size, "token_level",
-        token_level_name(vocabulary_level(model->vocabulary)), "tie_weights", (int)a->tie_weights, "parameters",
-        (json_int_t)network->parameter_count, "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."),
-        "embedding_parameters", (json_int_t)count_parameters(network, "embedding."), "output_parameters",
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I}", "name", model->name, "cell",
+        cell_name(a->cell), "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size,
+        "embedding_size", (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size,
+        "token_level", token_level_name(vocabulary_level(model->vocabulary)), "tie_weights", (int)a->tie_weights,
+        "weights", kernel_format_name(model->weights), "parameters", (json_int_t)network->parameter_count,
+        "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."), "embedding_parameters",
+        (json_int_t)count_parameters(network, "embedding."), "output_parameters",
         (json_int_t)count_parameters(network, "output."));
     if (json && json_object_set_new(json, "tensors", describe_tensors(network)) == 0 &&
         json_object_set_new(json, "training", training ? json_deep_copy(training) : json_null()) == 0)

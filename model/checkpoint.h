@@ -12,12 +12,14 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "model/kernels.h"
 #include "model/network.h"
 #include "model/vocabulary.h"
 
 struct model {
-    char *name; /* the last component of the directory's path */
-    struct network network;
+    char *name;                 /* the last component of the directory's path */
+    struct network network;     /* float32, whatever the file keeps */
+    enum kernel_format weights; /* how the file keeps the matrices that stepping multiplies */
     struct vocabulary *vocabulary;
     json_t *config; /* all of config.json, unknown keys kept; "training" may be read from here */
 };
@@ -34,9 +36,13 @@ void model_close(struct model *model);
 bool checkpoint_save(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
                      const json_t *training, const json_t *extra, struct error *err);
 
+/* The same, with the matrices that stepping multiplies in another format (checkpoint_weights.h). */
+bool checkpoint_save_as(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
+                        enum kernel_format format, const json_t *training, const json_t *extra, struct error *err);
+
 /* What `lstmd inspect` shows, as JSON: {name, cell, layers, hidden_size, embedding_size, vocabulary_size, token_level,
- * tie_weights, parameters, recurrent_parameters, embedding_parameters, output_parameters, tensors: [{name, shape,
- * parameters}], training}. Caller owns the result; NULL on failure. */
+ * tie_weights, weights, parameters, recurrent_parameters, embedding_parameters, output_parameters, tensors: [{name,
+ * shape, parameters}], training}. Caller owns the result; NULL on failure. */
 json_t *model_describe(const struct model *model, struct error *err);
 
 #endif

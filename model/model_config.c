@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "model/json_text.h"
+#include "model/quantize.h"
 
 /* Not to be taken from elsewhere when a configuration is written: we set these, or leave them out for a reason. */
 static const char *const our_keys[] = {
-    "format",      "cell",        "layers",      "hidden_size",       "embedding_size", "vocabulary_size",
-    "token_level", "tie_weights", "reset_after", "vocabulary_sha256", "labels",         "training",
+    "format",      "cell",        "layers",  "hidden_size",       "embedding_size", "vocabulary_size", "token_level",
+    "tie_weights", "reset_after", "weights", "vocabulary_sha256", "labels",         "training",
 };
 
 static bool out_of_memory(struct error *err)
@@ -103,10 +104,22 @@ static bool read_vocabulary(struct model_config *config, const json_t *json, str
     return true;
 }
 
+/* Where there is no such field: float32. */
+static bool read_format(struct model_config *config, const json_t *json, struct error *err)
+{
+    config->weights = KERNEL_F32;
+    if (!json_object_get(json, "weights")) return true;
+    const char *name = read_text(json, "weights", err);
+    if (!name) return false;
+    return kernel_format_parse(name, &config->weights) ||
+           error_set(err, ERROR_CORRUPT, "weights is \"%.64s\", but must be f32, bf16 or int8", name);
+}
+
 static bool read_fields(struct model_config *config, const json_t *json, struct error *err)
 {
     if (!check_format(json, err) || !read_architecture(&config->architecture, json, err) ||
-        !check_variant(&config->architecture, json, err) || !read_vocabulary(config, json, err))
+        !check_variant(&config->architecture, json, err) || !read_format(config, json, err) ||
+        !read_vocabulary(config, json, err))
         return false;
     const json_t *training = json_object_get(json, "training");
     return !training || json_is_object(training) || error_set(err, ERROR_CORRUPT, "training is not an object");
@@ -182,6 +195,8 @@ static bool put_fields(json_t *json, const struct model_config *config, const st
         !put(json, "tie_weights", json_boolean(a->tie_weights)))
         return false;
     if (a->cell == CELL_GRU && !put(json, "reset_after", json_true())) return false;
+    if (config->weights != KERNEL_F32 && !put(json, "weights", json_string(kernel_format_name(config->weights))))
+        return false;
     if (!put(json, "vocabulary_sha256", json_string(config->vocabulary_sha256))) return false;
     return vocabulary_label_count(vocabulary) == 0 || put(json, "labels", labels_of(vocabulary));
 }

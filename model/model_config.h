@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/sha256.h"
+#include "model/kernels.h"
 #include "model/network.h"
 #include "model/vocabulary.h"
 
@@ -16,6 +17,7 @@
 struct model_config {
     struct architecture architecture;
     enum token_level token_level;
+    enum kernel_format weights;               /* how model.safetensors keeps the matrices that stepping multiplies */
     char vocabulary_sha256[SHA256_TEXT_SIZE]; /* of the bytes of vocabulary.json, lower case */
 };
 

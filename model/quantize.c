@@ -22,6 +22,11 @@ bool kernel_format_parse(const char *name, enum kernel_format *format)
     return false;
 }
 
+enum kernel_format kernel_format_choose(int choice, enum kernel_format own)
+{
+    return choice == 0 ? own : (enum kernel_format)(choice - 1);
+}
+
 static uint32_t bits_of(float value)
 {
     uint32_t bits;

@@ -17,6 +17,9 @@
 const char *kernel_format_name(enum kernel_format format); /* "f32", "bf16", "int8" */
 bool kernel_format_parse(const char *name, enum kernel_format *format);
 
+/* What a setting of auto, f32, bf16 or int8 (0, 1, 2, 3) means for a model that keeps its weights as `own`. */
+enum kernel_format kernel_format_choose(int choice, enum kernel_format own);
+
 /* The nearest bfloat16 (half to even): the upper 16 bits of a float; finite for every finite weight. */
 uint16_t quantize_bf16(float weight);
 

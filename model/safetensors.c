@@ -18,12 +18,16 @@ static const struct {
     size_t size;
     bool written;
 } types[] = {
-    [SAFETENSORS_F32] = {"F32", 4, true},    [SAFETENSORS_F16] = {"F16", 2, false},
-    [SAFETENSORS_BF16] = {"BF16", 2, false}, [SAFETENSORS_I64] = {"I64", 8, true},
-    [SAFETENSORS_U64] = {"U64", 8, true},
+    [SAFETENSORS_F32] = {"F32", 4, true}, [SAFETENSORS_F16] = {"F16", 2, false}, [SAFETENSORS_BF16] = {"BF16", 2, true},
+    [SAFETENSORS_I8] = {"I8", 1, true},   [SAFETENSORS_I64] = {"I64", 8, true},  [SAFETENSORS_U64] = {"U64", 8, true},
 };
 
 #define TYPE_COUNT (sizeof types / sizeof types[0])
+
+const char *safetensors_type_name(enum safetensors_type type)
+{
+    return types[type].name;
+}
 
 /* Where the tensors' data lies, and how many bytes there are. */
 struct region {
@@ -64,7 +68,7 @@ static bool read_type(struct safetensors_entry *entry, const json_t *value, stru
         entry->type = (enum safetensors_type)i;
         return true;
     }
-    return error_set(err, ERROR_CORRUPT, "dtype \"%.32s\" is not one of F32, F16, BF16, I64, U64", name);
+    return error_set(err, ERROR_CORRUPT, "dtype \"%.32s\" is not one of F32, F16, BF16, I8, I64, U64", name);
 }
 
 static bool count_elements(struct safetensors_entry *entry)
@@ -301,6 +305,7 @@ bool safetensors_read_float(const struct safetensors *file, const struct safeten
     case SAFETENSORS_BF16:
         convert_16_bits(entry, float_of_bfloat, out);
         return true;
+    case SAFETENSORS_I8:
     case SAFETENSORS_I64:
     case SAFETENSORS_U64:
         break;
@@ -326,7 +331,7 @@ static bool check_written(const struct safetensors_entry *entry, struct error *e
 {
     struct safetensors_entry counted = *entry;
     if ((size_t)entry->type >= TYPE_COUNT || !types[entry->type].written)
-        return error_set(err, ERROR_INVALID, "only F32, I64 and U64 are written");
+        return error_set(err, ERROR_INVALID, "F16 is not written");
     if (entry->rank > SAFETENSORS_MAX_RANK)
         return error_set(err, ERROR_INVALID, "%zu dimensions are more than %d", entry->rank, SAFETENSORS_MAX_RANK);
     if (strcmp(entry->name, METADATA_KEY) == 0) return error_set(err, ERROR_INVALID, "that name is reserved");
@@ -397,17 +402,16 @@ static bool make_header(struct header *header, const struct safetensors_entry *c
     return ok;
 }
 
-/* The order of the file: 8-byte types first. */
+/* The order of the file: types of more bytes first. */
 static const struct safetensors_entry **order_entries(const struct safetensors_entry *entries, size_t count,
                                                       struct arena *arena, struct error *err)
 {
     const struct safetensors_entry **order = arena_alloc(arena, count, sizeof *order, "tensor entries", err);
     if (!order) return NULL;
     size_t n = 0;
-    for (size_t i = 0; i < count; i++)
-        if (types[entries[i].type].size == 8) order[n++] = &entries[i];
-    for (size_t i = 0; i < count; i++)
-        if (types[entries[i].type].size != 8) order[n++] = &entries[i];
+    for (size_t element = 8; element > 0; element /= 2)
+        for (size_t i = 0; i < count; i++)
+            if (types[entries[i].type].size == element) order[n++] = &entries[i];
     return order;
 }
 

@@ -1,7 +1,7 @@
 /* The safetensors format (https://github.com/huggingface/safetensors, "Format"): 8-byte little-endian header length,
  * JSON header, tensor data. The reader is strict: header length, JSON, duplicate names, dtypes, shapes, offsets without
  * holes or overlaps, sizes against the file; every violation names the file and the tensor, and nothing is loaded.
- * F32, F16 and BF16 are read (converted to float32), F32 is written.
+ * F32, F16 and BF16 are read (converted to float32), F32 and BF16 are written; I8, I64 and U64 both ways, as they lie.
  * Entries may lie in the file in any order and at any alignment; their offsets alone count. A file that is open may be
  * read by any number of threads.
  */
@@ -19,7 +19,16 @@
 #define SAFETENSORS_MAX_HEADER ((size_t)16 << 20)
 #define SAFETENSORS_MAX_RANK   8
 
-enum safetensors_type { SAFETENSORS_F32, SAFETENSORS_F16, SAFETENSORS_BF16, SAFETENSORS_I64, SAFETENSORS_U64 };
+enum safetensors_type {
+    SAFETENSORS_F32,
+    SAFETENSORS_F16,
+    SAFETENSORS_BF16,
+    SAFETENSORS_I8,
+    SAFETENSORS_I64,
+    SAFETENSORS_U64,
+};
+
+const char *safetensors_type_name(enum safetensors_type type); /* "F32" */
 
 struct safetensors_entry {
     const char *name;
@@ -54,10 +63,10 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
 bool safetensors_read_float(const struct safetensors *file, const struct safetensors_entry *entry, float *out,
                             struct error *err);
 
-/* The bytes of a file with these entries (F32, I64, U64 alone; `count` must be what the shape says); *data is the
- * caller's (free()). `metadata` is a JSON object of strings or NULL. The same entries give the same bytes: 8-byte types
- * come first, so that every element is aligned, otherwise the order is kept. Errors: ERROR_INVALID where the entries
- * or the metadata are not what is said here, ERROR_TOO_LARGE, ERROR_NO_MEMORY. */
+/* The bytes of a file with these entries (all types but F16; `count` must be what the shape says); *data is the
+ * caller's (free()). `metadata` is a JSON object of strings or NULL. The same entries give the same bytes: types of
+ * more bytes come first, so that every element is aligned, otherwise the order is kept. Errors: ERROR_INVALID where the
+ * entries or the metadata are not what is said here, ERROR_TOO_LARGE, ERROR_NO_MEMORY. */
 bool safetensors_serialise(const struct safetensors_entry *entries, size_t count, const char *metadata,
                            unsigned char **data, size_t *size, struct error *err);
 

@@ -1,4 +1,5 @@
 #include "server/daemon.h"
+#include "model/quantize.h"
 
 #include <poll.h>
 #include <sys/eventfd.h>
@@ -17,7 +18,7 @@ static bool load_model(struct daemon *daemon, struct error *err)
     if (!kernels)
         return error_set(err, ERROR_INVALID, "engine.kernel: this machine cannot run \"%s\"; it can run %s",
                          config->kernel, kernels_names());
-    return registry_open(&daemon->registry, config->model_path, kernels, err);
+    return registry_open(&daemon->registry, config->model_path, kernels, config->weights, err);
 }
 
 static uint64_t nanoseconds(double seconds)
@@ -79,8 +80,9 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     if (!daemon->http) return false;
     log_event(LOG_INFO, "listening", LOG_TEXT("address", http_server_address(daemon->http)),
               LOG_INTEGER("port", http_server_port(daemon->http)), LOG_TEXT("model", daemon->registry.model.name),
-              LOG_TEXT("kernel", daemon->registry.stepper.kernels->name), LOG_TEXT("version", version_full),
-              LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
+              LOG_TEXT("kernel", daemon->registry.stepper.kernels->name),
+              LOG_TEXT("weights", kernel_format_name(daemon->registry.stepper.weights.format)),
+              LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/json_text.h"
+#include "model/quantize.h"
 #include "server/problem.h"
 
 static json_t *label_names(const struct vocabulary *vocabulary)
@@ -33,13 +34,15 @@ static bool describe(struct registry *registry, struct error *err)
     return true;
 }
 
-bool registry_open(struct registry *registry, const char *directory, const struct kernels *kernels, struct error *err)
+bool registry_open(struct registry *registry, const char *directory, const struct kernels *kernels, int weights,
+                   struct error *err)
 {
     static atomic_uint_fast64_t versions;
     *registry = (struct registry){.version = atomic_fetch_add(&versions, 1) + 1};
     if (!model_load(&registry->model, directory, err)) return false;
     if (!describe(registry, err)) return false;
-    if (!stepper_open(&registry->stepper, &registry->model.network, kernels, err)) return false;
+    const enum kernel_format format = kernel_format_choose(weights, registry->model.weights);
+    if (!stepper_open_as(&registry->stepper, &registry->model.network, kernels, format, err)) return false;
     network_close(&registry->model.network);
     registry->model.network = (struct network){0};
     return true;

@@ -21,8 +21,10 @@ struct registry {
     size_t description_size;
 };
 
-/* Loads the model directory as the default model. Close with registry_close(), also after a failure. */
-bool registry_open(struct registry *registry, const char *directory, const struct kernels *kernels, struct error *err);
+/* Loads the model directory as the default model, its weights as engine.weights says (kernel_format_choose()). Close
+ * with registry_close(), also after a failure. */
+bool registry_open(struct registry *registry, const char *directory, const struct kernels *kernels, int weights,
+                   struct error *err);
 void registry_close(struct registry *registry);
 
 /* Whether a model of this name is served. */

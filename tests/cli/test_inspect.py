@@ -105,6 +105,7 @@ def test_json_has_the_documented_keys(model):
         "vocabulary_size": 84,
         "token_level": "char",
         "tie_weights": False,
+        "weights": "f32",
         "parameters": 119892,
         "recurrent_parameters": 109056,
         "embedding_parameters": 0,

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/quantize.h"
 #include "model/step.h"
 #include "tests/unit/reference.h"
 #include "tests/unit/support.h"
@@ -29,6 +30,7 @@ static const struct architecture architectures[] = {
 
 static const char *const kernel_names[] = {"ref", "portable", "auto"};
 #define KERNELS (sizeof kernel_names / sizeof kernel_names[0])
+#define FORMATS 3
 
 struct machine {
     struct network network;
@@ -37,10 +39,10 @@ struct machine {
     float *states[MAX_BATCH], *logits[MAX_BATCH];
 };
 
-static void machine_open(struct machine *machine, const struct architecture *architecture, const char *kernels)
+/* A machine for the network that `machine` holds already. */
+static void machine_start(struct machine *machine, const char *kernels, enum kernel_format format)
 {
-    reference_random_network(&machine->network, architecture, 5, 0.4);
-    assert_true(stepper_open(&machine->stepper, &machine->network, kernels_select(kernels), NULL));
+    assert_true(stepper_open_as(&machine->stepper, &machine->network, kernels_select(kernels), format, NULL));
     assert_true(step_scratch_open(&machine->scratch, &machine->stepper, MAX_BATCH, NULL));
     for (size_t b = 0; b < MAX_BATCH; b++) {
         machine->states[b] = calloc(machine->stepper.state_size, sizeof(float));
@@ -48,6 +50,18 @@ static void machine_open(struct machine *machine, const struct architecture *arc
         assert_non_null(machine->states[b]);
         assert_non_null(machine->logits[b]);
     }
+}
+
+static void machine_open_as(struct machine *machine, const struct architecture *architecture, const char *kernels,
+                            enum kernel_format format)
+{
+    reference_random_network(&machine->network, architecture, 5, 0.4);
+    machine_start(machine, kernels, format);
+}
+
+static void machine_open(struct machine *machine, const struct architecture *architecture, const char *kernels)
+{
+    machine_open_as(machine, architecture, kernels, KERNEL_F32);
 }
 
 static void machine_close(struct machine *machine)
@@ -140,10 +154,11 @@ static void test_step_gives_a_sequence_the_same_bits_alone_and_in_any_batch(void
 {
     (void)state;
     for (size_t i = 0; i < ARCHITECTURES; i++) {
-        for (size_t k = 0; k < KERNELS; k++) {
+        for (size_t k = 0; k < KERNELS * FORMATS; k++) {
             struct machine alone, together;
-            machine_open(&alone, &architectures[i], kernel_names[k]);
-            machine_open(&together, &architectures[i], kernel_names[k]);
+            const enum kernel_format format = (enum kernel_format)(k / KERNELS);
+            machine_open_as(&alone, &architectures[i], kernel_names[k % KERNELS], format);
+            machine_open_as(&together, &architectures[i], kernel_names[k % KERNELS], format);
             for (size_t b = 0; b < MAX_BATCH; b++) run_alone(&alone, b);
             for (size_t batch = 2; batch <= MAX_BATCH; batch++) {
                 run_together(&together, batch);
@@ -151,6 +166,66 @@ static void test_step_gives_a_sequence_the_same_bits_alone_and_in_any_batch(void
             }
             machine_close(&alone);
             machine_close(&together);
+        }
+    }
+}
+
+/* The network whose weights are what a format makes of another's. */
+static void round_weights(struct network *network, enum kernel_format format)
+{
+    for (size_t i = 0; i < network->tensor_count; i++) {
+        const struct tensor *tensor = &network->tensors[i];
+        if (!quantize_applies(&network->architecture, tensor)) continue;
+        for (size_t row = 0; row < tensor->rows; row++) {
+            float *values = tensor->data + row * tensor->columns;
+            int8_t q[64];
+            const float scale = quantize_int8(tensor->columns, values, q);
+            for (size_t c = 0; c < tensor->columns; c++) {
+                const uint32_t bits = (uint32_t)quantize_bf16(values[c]) << 16;
+                if (format == KERNEL_BF16) memcpy(&values[c], &bits, sizeof bits);
+                if (format == KERNEL_INT8) values[c] = (float)q[c] * scale;
+            }
+        }
+    }
+}
+
+/* Rounding the weights is all that a format costs, but for int8's inputs of 15 or 16 bits (whose error a random
+ * recurrent network amplifies from step to step): against the equations with
+ * rounded weights, and with the same bits as the rounded network in that format. */
+static void check_format(const struct architecture *architecture, const char *kernels, enum kernel_format format)
+{
+    struct machine machine, rounded;
+    struct reference reference;
+    machine_open_as(&machine, architecture, kernels, format);
+    reference_random_network(&rounded.network, architecture, 5, 0.4);
+    round_weights(&rounded.network, format);
+    machine_start(&rounded, kernels, format);
+    reference_open(&reference, &rounded.network);
+    for (size_t t = 0; t < STEPS; t++) {
+        const uint32_t token = token_at(architecture, 0, t);
+        step(&machine.stepper, &machine.scratch, 1, &token, machine.states, machine.logits);
+        step(&rounded.stepper, &rounded.scratch, 1, &token, rounded.states, rounded.logits);
+        if (!architecture->tie_weights) assert_same_bits(&machine, &rounded, 0); /* tied: the embedding is rounded */
+        reference_step(&reference, token);
+        for (size_t v = 0; v < architecture->vocabulary_size; v++) {
+            const double error = fabs((double)rounded.logits[0][v] - reference.logits[v]);
+            if (!(error < (format == KERNEL_INT8 ? 1e-2 : 5e-5)))
+                fail_msg("%s %s %s H=%u: error %g", kernels, kernel_format_name(format), cell_name(architecture->cell),
+                         architecture->hidden_size, error);
+        }
+    }
+    reference_close(&reference);
+    machine_close(&machine);
+    machine_close(&rounded);
+}
+
+static void test_step_in_fewer_bits_is_the_network_of_rounded_weights(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARCHITECTURES; i++) {
+        for (size_t k = 0; k < KERNELS; k++) {
+            check_format(&architectures[i], kernel_names[k], KERNEL_BF16);
+            check_format(&architectures[i], kernel_names[k], KERNEL_INT8);
         }
     }
 }
@@ -311,6 +386,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_step_matches_the_equations_in_double_precision),
         cmocka_unit_test(test_step_gives_a_sequence_the_same_bits_alone_and_in_any_batch),
+        cmocka_unit_test(test_step_in_fewer_bits_is_the_network_of_rounded_weights),
         cmocka_unit_test(test_step_writes_logits_only_where_they_are_wanted),
         cmocka_unit_test(test_step_without_logits_moves_the_state_alone),
         cmocka_unit_test(test_step_keeps_the_padding_of_states_zero),
