@@ -1,0 +1,153 @@
+"""Clients that connect, leave at random points and come back: slots, queue, descriptors and memory return to the baseline.
+
+A few hundred clients for a few seconds by default; `make soak` sets CHURN_CLIENTS and CHURN_SECONDS.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import pathlib
+import random
+import resource
+import select
+import socket
+import struct
+import time
+
+from conftest import DEADLINE, read_answer
+
+CLIENTS = int(os.environ.get("CHURN_CLIENTS", 200))
+SECONDS = float(os.environ.get("CHURN_SECONDS", 3))
+FOREVER = 5_000_000
+SLOTS, QUEUE = 2 * 8, 24
+SETTINGS = {
+    "engine.threads": 2,
+    "engine.max_batch": 8,
+    "limits.queue": QUEUE,
+    "limits.max_length": 10_000_000,
+    "limits.max_connections": CLIENTS + 100,
+    "cache.max_bytes": "1MiB",
+    "sessions.max_count": 100,
+}
+
+
+def more_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CLIENTS + 300
+    if soft < wanted and (hard == resource.RLIM_INFINITY or hard >= wanted):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def resident_bytes(daemon):
+    status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def descriptors(daemon):
+    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+
+
+def random_request(rng):
+    fields = {
+        "prompt": "".join(rng.choices("abcdefgh ", k=rng.choice([0, 3, 20, 20, 300, 3000]))),
+        "length": rng.choice([1, 20, 200, 5000, FOREVER]),
+        "seed": rng.randrange(1000),
+        "stream": rng.random() < 0.6,
+        "n": rng.choice([1, 1, 1, 3]),
+        "cache_prompt": rng.random() < 0.7,
+    }
+    if fields["n"] == 1 and rng.random() < 0.2:
+        fields["session"] = f"s{rng.randrange(200)}"
+    body = json.dumps(fields).encode()
+    head = "POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def visit(daemon, rng, counts):
+    """One connection from its beginning to its end, which may be anywhere."""
+    reader, writer = await asyncio.open_connection(daemon.address, daemon.port, limit=1024)
+    request = random_request(rng)
+    how = rng.choice(["reset", "close", "half", "torn", "patient", "deaf"])
+    if how == "torn":
+        request = request[: rng.randrange(len(request))]
+    writer.write(request)
+    with contextlib.suppress(OSError):
+        await writer.drain()
+        if how == "patient":  # reads what comes, for a while
+            with contextlib.suppress(asyncio.TimeoutError):
+                data = await asyncio.wait_for(reader.read(rng.choice([1, 100, 10000])), 0.3)
+                counts["answered"] += data.startswith(b"HTTP/1.1 200")
+                counts["refused"] += data.startswith(b"HTTP/1.1 503")
+        else:  # "deaf" reads nothing: its stream cannot be written once buffers are full
+            await asyncio.sleep(rng.random() * 0.05)
+        if how == "half" and not writer.transport.is_closing():
+            writer.write_eof()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(reader.read(), 0.05)
+    if how == "reset":
+        connection = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort() if how == "deaf" else writer.close()
+    counts["visits"] += 1
+
+
+async def come_and_go(daemon, seed, end, counts):
+    rng = random.Random(seed)
+    while time.monotonic() < end:
+        with contextlib.suppress(ConnectionError):
+            await visit(daemon, rng, counts)
+
+
+async def churn(daemon, clients, seconds, seed):
+    counts = {"visits": 0, "answered": 0, "refused": 0}
+    end = time.monotonic() + seconds
+    await asyncio.gather(*(come_and_go(daemon, seed * 1_000_000 + i, end, counts) for i in range(clients)))
+    return counts
+
+
+def wait_for_descriptors(daemon, count):
+    end = time.monotonic() + DEADLINE
+    while descriptors(daemon) > count:
+        assert daemon.get("/healthz").status == 200
+        assert time.monotonic() < end, (descriptors(daemon), count)
+
+
+def assert_all_places_are_free(daemon):
+    """Every slot and every place in the queue can be had, and no more than those."""
+    taken = [daemon.send_generate(length=FOREVER, cache_prompt=False) for _ in range(SLOTS + QUEUE + 3)]
+    refused = 0
+    while refused < 3:
+        readable = select.select(taken, [], [], DEADLINE)[0]
+        assert readable
+        for connection in readable:
+            assert read_answer(connection).status == 503
+            connection.close()
+            taken.remove(connection)
+            refused += 1
+    assert daemon.get("/healthz").status == 200  # whatever was on its way is there after this
+    assert refused == 3 and not select.select(taken, [], [], 0)[0]
+    for connection in taken:
+        connection.close()
+
+
+def settle(daemon, idle_descriptors):
+    wait_for_descriptors(daemon, idle_descriptors)
+    assert_all_places_are_free(daemon)
+    wait_for_descriptors(daemon, idle_descriptors)
+
+
+def test_slots_queue_descriptors_and_memory_return_to_the_baseline(start):
+    more_descriptors()
+    daemon = start("tiny", SETTINGS)
+    idle = descriptors(daemon)
+    asyncio.run(churn(daemon, CLIENTS, SECONDS / 3, 1))  # fills the cache, and the allocator's pools
+    settle(daemon, idle)
+    before = resident_bytes(daemon)
+    counts = asyncio.run(churn(daemon, CLIENTS, SECONDS, 2))
+    settle(daemon, idle)
+    after = resident_bytes(daemon)
+    print(f"{CLIENTS} clients, {counts}; resident {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
+    assert counts["visits"] > CLIENTS
+    assert counts["answered"] > 0
+    assert after < before * 1.25 + 4e6
