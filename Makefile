@@ -164,6 +164,12 @@ test-cli: all ## command-line tests alone
 test-http: all ## tests of the running daemon alone
 	@$(RUN_TESTS) http
 
+CHURN_SECONDS ?= 60
+.PHONY: soak
+soak: all ## a thousand clients that leave anywhere and come back, CHURN_SECONDS=60
+	@LSTMD='$(BUILD)/lstmd' CHURN_CLIENTS=1000 CHURN_SECONDS=$(CHURN_SECONDS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
+	    tests/http/test_churn.py
+
 .PHONY: fuzz-smoke
 fuzz-smoke: $(FUZZ) ## every fuzz target over its committed inputs and a few thousand mutations
 	@$(RUN_TESTS) fuzz

@@ -27,6 +27,7 @@ SETTINGS = {
     "limits.queue": QUEUE,
     "limits.max_length": 10_000_000,
     "limits.max_connections": CLIENTS + 100,
+    "limits.idle_timeout": 5,  # ends at the latest a connection whose body never came
     "cache.max_bytes": "1MiB",
     "sessions.max_count": 100,
 }
