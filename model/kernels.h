@@ -103,11 +103,6 @@ struct kernels {
     /* out[i] = x[i] * factor to the nearest integer (half to even), at most `limit` (<= 32767) in magnitude. */
     void (*quantize)(size_t n, const float *x, float factor, int32_t limit, int16_t *out);
 
-    /* out[i] = exp((logits[i] - largest) * factor), the weights of sampling at temperature 1 / factor; returns their
-     * sum. largest: a finite maximum of the logits; factor: finite, positive. 0 for what is NaN, -infinity, or so far
-     * below that the exponent is under -87. Relative error: below 4e-7 + 2e-7 * |exponent|. out may be logits. */
-    double (*sampling_weights)(size_t n, const float *logits, float largest, float factor, float *out);
-
     /* Softmax cross-entropy of one row of V logits against `target`: returns -log p(target) in nats and, unless
      * gradient is NULL, writes gradient[v] = scale * (p[v] - [v == target]) (gradient may be logits). */
     double (*cross_entropy)(size_t V, const float *logits, uint32_t target, float scale, float *gradient);

@@ -228,17 +228,6 @@ static void quantize(size_t n, const float *x, float factor, int32_t limit, int1
     for (size_t i = 0; i < n; i++) out[i] = (int16_t)lrintf(fmaxf(-(float)limit, fminf((float)limit, x[i] * factor)));
 }
 
-static double sampling_weights(size_t n, const float *logits, float largest, float factor, float *out)
-{
-    double sum = 0;
-    for (size_t i = 0; i < n; i++) {
-        const float exponent = (logits[i] - largest) * factor;
-        out[i] = exponent >= -87.0f ? expf(exponent) : 0; /* also where it is NaN */
-        sum += (double)out[i];
-    }
-    return sum;
-}
-
 /* ------------------------------------------------------------------ loss */
 
 static double cross_entropy(size_t V, const float *logits, uint32_t target, float scale, float *gradient)
@@ -331,7 +320,6 @@ const struct kernels kernels_ref = {
     .rnn_step = rnn_step,
     .project = project,
     .quantize = quantize,
-    .sampling_weights = sampling_weights,
     .cross_entropy = cross_entropy,
     .transpose = transpose,
     .add = add,

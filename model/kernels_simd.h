@@ -330,26 +330,6 @@ static double cross_entropy(size_t V, const float *logits, uint32_t target, floa
     return log((double)sum) + (double)largest - (double)target_logit;
 }
 
-typedef double vd __attribute__((vector_size(8 * LANES)));
-
-static double sampling_weights(size_t n, const float *logits, float largest, float factor, float *out)
-{
-    vd sums = {0};
-    double sum = 0;
-    for (size_t i = 0; i < n; i += LANES) {
-        vf exponent = (load_padded(logits, n, i) - largest) * factor;
-        vf weight = (vf)((vi)vf_exp(exponent) & (vi)(exponent >= EXP_MINIMUM)); /* false where it is NaN */
-        sums += __builtin_convertvector(weight, vd);
-        if (i + LANES <= n) {
-            vf_store(out + i, weight);
-        } else {
-            for (size_t l = 0; i + l < n; l++) out[i + l] = weight[l];
-        }
-    }
-    for (size_t l = 0; l < LANES; l++) sum += sums[l];
-    return sum;
-}
-
 /* ------------------------------------------------------------------ vectors and updates */
 
 typedef float v4 __attribute__((vector_size(16), aligned(4), may_alias));
@@ -459,7 +439,6 @@ const struct kernels KERNELS_TABLE = {
     .rnn_step = rnn_step,
     .project = project,
     .quantize = quantize,
-    .sampling_weights = sampling_weights,
     .cross_entropy = cross_entropy,
     .transpose = transpose,
     .add = add,

@@ -310,7 +310,7 @@ static void test_kernel_int8_sums_do_not_overflow(void **state)
     }
 }
 
-/* ------------------------------------------------------------------ quantize, sampling weights */
+/* ------------------------------------------------------------------ quantize */
 
 static void test_kernel_quantize_rounds_to_nearest_on_every_kernel(void **state)
 {
@@ -337,45 +337,6 @@ static void test_kernel_quantize_rounds_to_nearest_on_every_kernel(void **state)
     }
 }
 
-static void check_sampling_weights(const struct kernels *kernels, struct rng *rng, size_t n)
-{
-    float *logits = random_floats(rng, n + 4, 4), *out = random_floats(rng, n + 4, 1), largest = -INFINITY;
-    const float factor = (float)exp(rng_normal(rng)), special[4] = {-INFINITY, NAN, -1e30f, 0};
-    memcpy(logits + n, special, sizeof special);
-    for (size_t v = 0; v < n + 4; v++) largest = fmaxf(largest, logits[v]);
-    const double sum = kernels->sampling_weights(n + 4, logits, largest, factor, out);
-    double total = 0;
-    for (size_t v = 0; v < n + 4; v++) {
-        const double exponent = ((double)logits[v] - (double)largest) * (double)factor, exact = exp(exponent);
-        if (v >= n && v < n + 3) {
-            assert_true(out[v] == 0);
-        } else if (exponent < -86.9) {
-            assert_true(out[v] < 1e-37f);
-        } else {
-            assert_true(fabs((double)out[v] / exact - 1) <= 4e-7 + 2e-7 * fabs(exponent));
-            if (logits[v] == largest) assert_true(out[v] == 1);
-        }
-        total += (double)out[v];
-    }
-    assert_true(fabs(sum - total) <= 1e-12 * total);
-    assert_true(kernels->sampling_weights(n + 4, logits, largest, factor, logits) == sum);
-    assert_memory_equal(logits, out, (n + 4) * sizeof(float));
-}
-
-static void test_kernel_sampling_weights_stay_within_their_error(void **state)
-{
-    (void)state;
-    for (size_t i = 0; i < NAMES; i++) {
-        const struct kernels *kernels = kernels_select(names[i]);
-        struct rng rng;
-        rng_seed(&rng, 6, i);
-        for (size_t n = 0; kernels != NULL && n < 150; n++) {
-            check_sampling_weights(kernels, &rng, n);
-            release_all();
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,7 +345,6 @@ int main(void)
         cmocka_unit_test(test_kernel_project_equals_reference_and_itself_alone),
         cmocka_unit_test(test_kernel_int8_sums_do_not_overflow),
         cmocka_unit_test(test_kernel_quantize_rounds_to_nearest_on_every_kernel),
-        cmocka_unit_test(test_kernel_sampling_weights_stay_within_their_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
