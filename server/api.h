@@ -11,9 +11,12 @@
 extern const struct http_route api_routes[];
 extern const size_t api_route_count;
 
-http_handler api_generate_post, api_generate_get; /* api_generate.c */
-http_handler api_models, api_model;               /* api_models.c */
-http_handler api_healthz, api_readyz;             /* api_health.c */
-http_handler api_file;                            /* api_files.c: the page and openapi.yaml, embedded */
+http_handler api_generate_post, api_generate_get;             /* api_generate.c */
+http_handler api_v1_completions, api_v1_models, api_v1_model; /* api_openai.c */
+http_handler api_score;                                       /* api_score.c */
+http_handler api_tokenize, api_detokenize;                    /* api_tokens.c */
+http_handler api_models, api_model;                           /* api_models.c */
+http_handler api_healthz, api_readyz;                         /* api_health.c */
+http_handler api_file;                                        /* api_files.c: the page and openapi.yaml, embedded */
 
 #endif

@@ -38,8 +38,12 @@ struct completion_fields {
     json_t *logit_bias; /* owned, or NULL */
     int unknown;        /* 0: skip, 1: error */
     bool seed_given, ignore_eos, stream, cache_prompt;
-    bool echo, include_usage; /* OpenAI's */
-    json_t *stream_options;   /* OpenAI's; owned, or NULL */
+    /* OpenAI's: */
+    struct field_texts prompts;
+    uint64_t best_of, shown_logprobs; /* alternatives that are shown of the `logprobs` that are computed */
+    struct field_text suffix;
+    json_t *stream_options; /* owned, or NULL */
+    bool echo, include_usage;
 };
 
 /* What one event of a stream carries: text[0..size) of a continuation, the text of some of its tokens. */

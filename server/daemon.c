@@ -65,6 +65,8 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     *daemon = (struct daemon){.config = config};
     if (!load_model(daemon, err)) return false;
     if (!open_engine(daemon, err)) return false;
+    daemon->scorer = worker_new(err);
+    if (!daemon->scorer) return false;
     const struct http_options options = {
         .listen = config->listen,
         .port = (uint16_t)config->port,
@@ -106,9 +108,12 @@ static void wait_for_answers(struct http_server *http)
 void daemon_close(struct daemon *daemon)
 {
     if (daemon->http) daemon_drain(daemon);
+    atomic_store(&daemon->closing, true);
     if (daemon->engine) engine_stop(daemon->engine);
+    if (daemon->scorer) worker_stop(daemon->scorer);
     if (daemon->http) wait_for_answers(daemon->http);
     http_server_free(daemon->http);
+    worker_free(daemon->scorer);
     engine_free(daemon->engine);
     sessions_free(daemon->sessions);
     state_cache_free(daemon->cache);

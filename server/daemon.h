@@ -16,6 +16,7 @@
 #include "server/registry.h"
 #include "server/sessions.h"
 #include "server/state_cache.h"
+#include "server/worker.h"
 
 struct daemon {
     const struct config *config;
@@ -23,8 +24,10 @@ struct daemon {
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
     struct engine *engine;
+    struct worker *scorer; /* reads the texts of /score, one after the other */
+    atomic_size_t scores;  /* requests that it has */
     struct http_server *http;
-    atomic_bool draining;
+    atomic_bool draining, closing;
 };
 
 /* Loads the model, starts the engine, listens. config: borrowed. Close with daemon_close(), also after a failure. */

@@ -191,21 +191,27 @@ static bool read_texts(const struct field *field, void *member, const struct raw
     return true;
 }
 
-static bool read_object(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
+/* An object or an array, as it is. */
+static bool read_document(const struct field *field, void *member, const struct raw_value *value,
+                          struct problem *problem)
 {
-    json_t *object = json_incref((json_t *)(uintptr_t)value->json);
+    const bool array = field->type == FIELD_ARRAY;
+    json_t *document = json_incref((json_t *)(uintptr_t)value->json);
     json_error_t error;
-    if (!object) {
-        object = json_loadb(value->query.data, value->query.size,
-                            JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
-        if (!object) return problem_add_field(problem, field->name, "must be a JSON object: %s", error.text);
+    if (!document) {
+        document = json_loadb(value->query.data, value->query.size,
+                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+        if (!document)
+            return problem_add_field(problem, field->name, "must be JSON of %s: %s", array ? "an array" : "an object",
+                                     error.text);
     }
-    if (!json_is_object(object)) {
-        problem_add_field(problem, field->name, "must be an object, not %s", json_type_name(object));
-        json_decref(object);
+    if (array ? !json_is_array(document) : !json_is_object(document)) {
+        problem_add_field(problem, field->name, "must be %s, not %s", array ? "an array" : "an object",
+                          json_type_name(document));
+        json_decref(document);
         return false;
     }
-    *(json_t **)member = object;
+    *(json_t **)member = document;
     return true;
 }
 
@@ -224,7 +230,8 @@ static bool read_value(const struct field *field, void *target, const struct raw
     case FIELD_TEXTS:
         return read_texts(field, member, value, problem);
     case FIELD_OBJECT:
-        return read_object(field, member, value, problem);
+    case FIELD_ARRAY:
+        return read_document(field, member, value, problem);
     case FIELD_IGNORED:
         return true;
     case FIELD_CHOICE:
