@@ -38,12 +38,13 @@ def safetensors(tensors):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1):
+def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="char"):
     """eos_bias: very low never ends a text by itself, +80 always does (nearly) at once."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
-    tokens = ["<eos>", *TEXT, *labels]
-    vocabulary = {"level": "char", "tokens": tokens, "eos": 0, "pad": None, "unknown": None}
+    text = TEXT if level == "char" else map(chr, range(256))
+    tokens = ["<eos>", *text, *labels]
+    vocabulary = {"level": level, "tokens": tokens, "eos": 0, "pad": None, "unknown": None}
     if labels:
         vocabulary["labels"] = list(range(len(tokens) - len(labels), len(tokens)))
     vocabulary_text = json.dumps(vocabulary, ensure_ascii=False).encode()
@@ -54,7 +55,7 @@ def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1):
         "hidden_size": hidden,
         "embedding_size": 0,
         "vocabulary_size": len(tokens),
-        "token_level": "char",
+        "token_level": level,
         "tie_weights": False,
         "vocabulary_sha256": hashlib.sha256(vocabulary_text).hexdigest(),
     }

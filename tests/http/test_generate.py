@@ -1,9 +1,14 @@
 """POST and GET /generate: what comes out, and what is refused."""
 
 import json
+import math
 import threading
+import time
+import urllib.parse
 
 import pytest
+
+from conftest import DEADLINE
 
 MAX_SEED = 2**53 - 1
 
@@ -156,8 +161,101 @@ WRONG = [
     ("lenght", 5, '"length"'),
     ("Prompt", "x", '"prompt"'),
     ("stream", 1, "true or false"),
+    ("top_k", -1, "0 to"),
+    ("top_p", 0, "above 0 to 1"),
+    ("top_p", 1.0001, "above 0 to 1"),
+    ("min_p", 1, "0 to below 1"),
+    ("min_p", -0.001, "0 to below 1"),
+    ("repetition_penalty", 0.009, "0.01 to 100"),
+    ("repetition_penalty", 100.1, "0.01 to 100"),
+    ("presence_penalty", 100.1, "-100 to 100"),
+    ("frequency_penalty", -100.1, "-100 to 100"),
+    ("repetition_window", 1.5, "integer"),
+    ("n", 0, "1 to 8"),
+    ("n", 9, "1 to 8"),
+    ("logprobs", 21, "0 to 20"),
+    ("logprobs", -1, "0 to 20"),
+    ("logit_bias", {"漢": 1}, "漢"),
+    ("logit_bias", {"ab": 1}, "one token"),
+    ("logit_bias", {"a": 100.5}, "-100 to 100"),
+    ("logit_bias", {"a": "1"}, "-100 to 100"),
+    ("logit_bias", ["a"], "array"),
+    ("stop", "", "1 to 1024 bytes"),
+    ("stop", "x" * 1025, "1 to 1024 bytes"),
+    ("stop", ["x"] * 17, "at most 16"),
+    ("stop", ["a", 5], "number"),
+    ("stop", {"a": 1}, "object"),
+    ("ignore_eos", "true", "true or false"),
+    ("cache_prompt", None, "true or false"),
+    ("session", "", "session"),
+    ("session", "x" * 129, "128"),
+    ("session", "a b", "letters"),
     ("", 1, "unknown field"),
 ]
+
+
+RIGHT = [
+    ("top_k", 0), ("top_k", 2**53 - 1), ("top_p", 1e-9), ("top_p", 1), ("min_p", 0), ("min_p", 0.999),
+    ("repetition_penalty", 0.01), ("repetition_penalty", 100), ("presence_penalty", -100), ("presence_penalty", 100),
+    ("frequency_penalty", -100), ("frequency_penalty", 100), ("repetition_window", 0), ("repetition_window", 2**53 - 1),
+    ("n", 1), ("n", 8), ("logprobs", 0), ("logprobs", 20), ("logit_bias", {}), ("logit_bias", {"a": 100, "b": -100}),
+    ("logit_bias", {"<eos>": -1}), ("stop", []), ("stop", ["x" * 1024] * 16), ("stop", "a"), ("ignore_eos", True),
+    ("cache_prompt", False), ("session", "x" * 128), ("stream", False), ("length", 10000), ("temperature", 100),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("field, value", RIGHT)
+def test_bounds_themselves_are_right(daemon, field, value):
+    daemon.generate(**{"length": 3, field: value})
+
+
+def test_lists_and_objects_in_a_query(daemon):
+    fields = {"length": 200, "seed": 1, "stop": ["q", "z"], "logit_bias": {"a": 3}, "ignore_eos": True}
+    query = [("length", 200), ("seed", 1), ("stop", "q"), ("stop", "z"), ("logit_bias", '{"a": 3}'), ("ignore_eos", "true")]
+    by_query = daemon.get("/generate?" + urllib.parse.urlencode(query)).json()
+    assert by_query["text"] == daemon.generate(**fields)["text"]
+    assert by_query["finish_reason"] == "stop"
+    assert "JSON" in daemon.query(logit_bias="{").fields()["logit_bias"]
+    assert "true or false" in daemon.query(stream="1").fields()["stream"]
+
+
+def test_several_continuations(daemon):
+    document = daemon.generate(prompt="a", length=30, seed=2**53 - 2, n=3)
+    assert [choice["seed"] for choice in document["choices"]] == [2**53 - 2, 2**53 - 1, 0]
+    for choice in document["choices"]:
+        alone = daemon.generate(prompt="a", length=30, seed=choice["seed"])
+        assert "choices" not in alone
+        assert alone["completion"] == choice["completion"]
+
+
+def test_logprobs_of_all_tokens_sum_to_one(start):
+    """Twenty alternatives of a model that has two tokens worth speaking of."""
+    document = start("ending").generate(length=5, logprobs=20, ignore_eos=True)
+    for token in document["logprobs"]:
+        values = [math.exp(one["logprob"]) for one in token["top_logprobs"]]
+        assert values == sorted(values, reverse=True)
+        assert sum(values) == pytest.approx(1, abs=1e-5)
+
+
+def test_session_goes_on(daemon):
+    whole = daemon.generate(prompt="abc", length=60, temperature=0)["completion"]
+    parts = [daemon.generate(prompt="abc", length=20, temperature=0, session="s1")["completion"]]
+    parts += [daemon.generate(length=20, temperature=0, session="s1")["completion"] for _ in range(2)]
+    assert "".join(parts) == whole
+    assert daemon.generate(prompt="abc", length=20, temperature=0, session="s2")["completion"] == parts[0]
+    assert "n must be 1" in daemon.post("/generate", {"session": "s1", "n": 2}).fields()["session"]
+
+
+def test_session_that_is_busy_is_a_conflict(start):
+    daemon = start("tiny", {"limits.max_length": 10_000_000})
+    with daemon.send_generate(length=5_000_000, session="s", stream=True) as connection:
+        assert connection.recv(100)
+        assert "session" in daemon.post("/generate", {"session": "s"}).problem(409)["detail"]
+        assert daemon.generate(session="other", length=1)
+    daemon.wait_log("id=sent ")
+    end = time.monotonic() + DEADLINE
+    while daemon.post("/generate", {"session": "s", "length": 1}).status == 409:
+        assert time.monotonic() < end
 
 
 @pytest.mark.parametrize("field, value, message", WRONG)

@@ -16,7 +16,7 @@ OPERATIONS = [
     for method in ("get", "post", "put", "delete")
     if method in item
 ]
-NAMES = {"/models/{name}": "tiny", "/web/{name}": "app.js"}
+NAMES = {"/models/{name}": "tiny", "/v1/models/{name}": "tiny", "/web/{name}": "app.js"}
 
 
 def resolve(node):

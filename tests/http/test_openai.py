@@ -1,0 +1,136 @@
+"""POST /v1/completions and /v1/models, by hand and with OpenAI's own client."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import warnings
+
+import pytest
+
+CLIENT = pathlib.Path(__file__).parent / "openai"
+
+
+def complete(daemon, **fields):
+    answer = daemon.post("/v1/completions", {"model": "tiny", **fields})
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def error(answer, status):
+    assert answer.status == status, answer.body
+    assert answer.headers["Content-Type"] == "application/json"
+    document = answer.json()
+    assert list(document) == ["error"] and set(document["error"]) == {"message", "type", "param", "code"}
+    return document["error"]
+
+
+def test_models(daemon):
+    assert daemon.get("/v1/models").json()["data"][0]["id"] == "tiny"
+    assert daemon.get("/v1/models/tiny").json()["object"] == "model"
+    assert error(daemon.get("/v1/models/none"), 404)["code"] == "model_not_found"
+
+
+def test_completion_is_what_generate_writes(daemon):
+    document = complete(daemon, prompt="Today ", max_tokens=30, seed=3, temperature=0.7)
+    own = daemon.generate(prompt="Today ", length=30, seed=3, temperature=0.7)
+    choice = document["choices"][0]
+    assert document["object"] == "text_completion"
+    assert (choice["text"], choice["finish_reason"], choice["logprobs"]) == (own["completion"], "length", None)
+    assert document["usage"]["total_tokens"] == 37
+    assert complete(daemon, prompt=["Today "], max_tokens=30, seed=3, temperature=0.7)["choices"][0] == choice
+
+
+def test_defaults_and_nulls(daemon):
+    nothing = dict.fromkeys(["prompt", "max_tokens", "temperature", "top_p", "n", "stop", "seed", "logprobs", "echo",
+                             "presence_penalty", "frequency_penalty", "logit_bias", "user", "stream", "suffix"])
+    document = complete(daemon, **nothing)
+    assert document["usage"]["completion_tokens"] == 16
+
+
+def test_bias_by_token_id(daemon):
+    b = daemon.post("/tokenize", {"text": "b"}).json()["ids"][0]
+    assert complete(daemon, max_tokens=5, logit_bias={str(b): 100})["choices"][0]["text"] == "bbbbb"
+    assert "token id" in error(daemon.post("/v1/completions", {"logit_bias": {"b": 1}}), 400)["message"]
+
+
+def test_logprobs(daemon):
+    choice = complete(daemon, prompt="a", max_tokens=8, seed=1, logprobs=3)["choices"][0]
+    logprobs = choice["logprobs"]
+    assert "".join(logprobs["tokens"]) == choice["text"]
+    assert logprobs["text_offset"] == list(range(8))
+    assert all(len(top) == 3 for top in logprobs["top_logprobs"])
+    assert all(value < 0 for value in logprobs["token_logprobs"])
+    none = complete(daemon, prompt="a", max_tokens=8, seed=1, logprobs=0)["choices"][0]["logprobs"]
+    assert none["token_logprobs"] == logprobs["token_logprobs"] and none["top_logprobs"] == [{}] * 8
+
+
+@pytest.mark.parametrize(
+    "fields, param",
+    [
+        ({"prompt": ["a", "b"]}, "prompt"),
+        ({"prompt": [1, 2]}, "prompt"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"presence_penalty": 2.1}, "presence_penalty"),
+        ({"n": 9}, "n"),
+        ({"best_of": 3}, "best_of"),
+        ({"suffix": "x"}, "suffix"),
+        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"stream_options": {}}, "stream_options"),
+        ({"max_token": 5}, "max_token"),
+    ],
+)
+def test_wrong_fields(daemon, fields, param):
+    wrong = error(daemon.post("/v1/completions", fields), 400)
+    assert wrong["param"] == param and wrong["type"] == "invalid_request_error"
+
+
+def test_every_refusal_has_openai_s_form(daemon):
+    error(daemon.post("/v1/completions", b"{"), 400)
+    error(daemon.get("/v1/nothing"), 404)
+    error(daemon.get("/v1/completions"), 405)
+    error(daemon.post("/v1/completions", b" " * (2**20 + 1)), 413)
+    error(daemon.request("POST", "/v1/completions", b"{}"), 415)
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    """The directory with the client installed."""
+    def skip(reason):
+        warnings.warn(f"OpenAI's client is NOT tested: {reason}")
+        pytest.skip(reason)
+
+    if not shutil.which("node") or not shutil.which("npm"):
+        skip("node and npm are not installed")
+    directory = tmp_path_factory.mktemp("openai")
+    for name in ("package.json", "package-lock.json", "client.js"):
+        shutil.copy(CLIENT / name, directory)
+    install = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    try:
+        result = subprocess.run(install, cwd=directory, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        skip("npm ci did not end within 120 s")
+    if result.returncode != 0:
+        skip(f"npm ci failed: {result.stderr[-500:]}")
+    return directory
+
+
+def test_official_client(daemon, client):
+    command = ["node", "client.js", f"http://{daemon.address}:{daemon.port}/v1", "tiny"]
+    environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    result = subprocess.run(command, cwd=client, capture_output=True, text=True, timeout=120, env=environment)
+    assert result.returncode == 0, result.stderr
+    out = json.loads(result.stdout)
+    own = daemon.generate(prompt="Today ", length=40, seed=5, temperature=0.8, n=3)
+    texts = [choice["completion"] for choice in own["choices"]]
+    assert out["models"] == ["tiny"] and out["model"]["id"] == "tiny"
+    assert out["whole"]["choices"][0]["text"] == texts[0]
+    assert out["echo"]["choices"][0]["text"] == "Today " + texts[0]
+    assert [choice["text"] for choice in out["several"]["choices"]] == [text.split("e")[0] for text in texts]
+    assert out["stream"]["texts"] == {"0": texts[0]} and out["stream"]["finish"] == {"0": "length"}
+    assert out["stream"]["usage"]["completion_tokens"] == 40
+    assert out["streams"]["texts"] == {str(i): "Today " + text for i, text in enumerate(texts)}
+    assert (out["wrong"]["name"], out["wrong"]["param"]) == ("BadRequestError", "top_p")
+    assert (out["none"]["name"], out["none"]["code"]) == ("NotFoundError", "model_not_found")
+    assert out["lost"]["status"] == 404
