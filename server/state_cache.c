@@ -1,5 +1,6 @@
 #include "server/state_cache.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +138,7 @@ static size_t cost_of_state(const struct model_states *model)
 static struct node *add_node(struct state_cache *cache, const struct model_states *model, const uint32_t *tokens,
                              const unsigned char *packed, size_t n)
 {
+    assert(n > 0 && model->token_bytes > 0);
     struct node *node = calloc(1, sizeof *node);
     unsigned char *bytes = node ? malloc(n * model->token_bytes) : NULL;
     if (!bytes) {
