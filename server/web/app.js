@@ -29,30 +29,66 @@ function listItem(text) {
 
 function requestBody() {
   const body = {
+    stream: true,
     prompt: element("prompt").value,
     length: element("length").valueAsNumber,
     temperature: element("temperature").valueAsNumber,
   };
-  if (element("seed").value !== "") body.seed = element("seed").valueAsNumber;
+  for (const name of ["seed", "top_k", "top_p", "min_p", "repetition_penalty"])
+    if (element(name).value !== "") body[name] = element(name).valueAsNumber;
+  if (element("stop").value !== "") body.stop = element("stop").value;
   if (element("label").value !== "") body.label = element("label").value;
   return body;
 }
 
-function showAnswer(answer) {
-  element("given").textContent = answer.text.slice(0, answer.text.length - answer.completion.length);
-  element("written").textContent = answer.completion;
-  const ends = { length: "length reached", eos: "end of text" };
-  const time = answer.timings;
+function showBeginning() {
+  element("given").textContent = element("prompt").value;
+  element("written").textContent = "";
+  fillList(element("facts"), [], () => []);
+  show("facts", false);
+  show("warnings", false);
+  show("result", true);
+}
+
+function showEnd(end) {
+  const reasons = { length: "length reached", eos: "end of text", stop: "stop text" };
+  const time = end.timings;
   fillList(element("facts"), [
-    ["Ended by", ends[answer.finish_reason] || answer.finish_reason],
-    ["Tokens", String(answer.usage.completion_tokens)],
+    ["Ended by", reasons[end.finish_reason] || end.finish_reason],
+    ["Tokens", String(end.usage.completion_tokens)],
     ["Tokens/s", Math.round(time.tokens_per_second).toLocaleString()],
     ["Server time", `${(time.queue_ms + time.prompt_ms + time.generate_ms).toFixed(1)} ms`],
-    ["Seed", String(answer.seed)],
+    ["Seed", String(end.seed)],
   ], ([name, text]) => [describe(name, text)]);
-  fillList(element("warnings"), answer.warnings, (text) => [listItem(text)]);
-  show("warnings", answer.warnings.length > 0);
-  show("result", true);
+  fillList(element("warnings"), end.warnings, (text) => [listItem(text)]);
+  show("facts", true);
+  show("warnings", end.warnings.length > 0);
+}
+
+/* One event of the stream, without the empty line that ends it. Returns whether it was the end. */
+function takeEvent(event) {
+  const data = event.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
+  if (data === "" || data === "[DONE]") return data === "[DONE]";
+  const document_ = JSON.parse(data);
+  if (event.startsWith("event: error")) {
+    showProblem(document_);
+    return true;
+  }
+  element("written").append(document_.delta);
+  if (document_.finish_reason) showEnd(document_);
+  return false;
+}
+
+async function readStream(response) {
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  let ended = false;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const events = (rest + part.value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) ended = takeEvent(event) || ended;
+  }
+  if (!ended) throw new Error("the stream broke off");
 }
 
 function showProblem(problem) {
@@ -66,8 +102,12 @@ function showProblem(problem) {
   show("problem", true);
 }
 
+let running = null; /* AbortController of the request */
+
 async function generate() {
+  running = new AbortController();
   element("go").disabled = true;
+  show("halt", true);
   element("status").textContent = "Generating …";
   show("problem", false);
   try {
@@ -75,15 +115,21 @@ async function generate() {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(requestBody()),
+      signal: running.signal,
     });
-    const document_ = await response.json();
-    if (response.ok) showAnswer(document_);
-    else showProblem(document_);
-    element("status").textContent = response.ok ? "Done." : "";
+    if (response.ok) {
+      showBeginning();
+      await readStream(response);
+    } else {
+      showProblem(await response.json());
+    }
+    element("status").textContent = element("problem").hidden ? "Done." : "";
   } catch (error) {
-    showProblem({ detail: `The daemon cannot be reached (${error.message}).` });
-    element("status").textContent = "";
+    const halted = error.name === "AbortError";
+    if (!halted) showProblem({ detail: `The daemon cannot be reached (${error.message}).` });
+    element("status").textContent = halted ? "Halted." : "";
   }
+  show("halt", false);
   element("go").disabled = false;
 }
 
@@ -101,6 +147,8 @@ element("form").addEventListener("submit", (event) => {
   event.preventDefault();
   generate();
 });
+
+element("halt").addEventListener("click", () => running.abort());
 
 element("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) element("form").requestSubmit();
