@@ -133,7 +133,7 @@ static bool print_answer(const struct run *run, struct error *err)
     char id[32];
     if (!random_bits(&bits, err)) return false;
     snprintf(id, sizeof id, "%016llx", (unsigned long long)bits);
-    const struct generation **list = calloc(n, sizeof *list);
+    const struct generation **list = calloc(n > 0 ? n : 1, sizeof *list);
     if (list == NULL) return error_set_no_memory(err, n * sizeof *list, "the answer");
     for (size_t i = 0; i < n; i++) list[i] = &run->generations[i];
     const struct answer answer = {.id = id,

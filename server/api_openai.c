@@ -143,11 +143,12 @@ static json_t *choice(const struct completion *completion, const struct completi
 
 static json_t *usage(const struct completion *completion)
 {
-    size_t prompt = completion->parts[0].job.generation.prompt.count, written = 0;
-    for (size_t i = 0; i < completion->count; i++) written += completion->parts[i].job.generation.produced;
-    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", (json_int_t)prompt, "completion_tokens",
-                     (json_int_t)written, "total_tokens", (json_int_t)(prompt + written), "prompt_tokens_details",
-                     "cached_tokens", (json_int_t)completion->parts[0].job.generation.cached);
+    const json_int_t prompt = (json_int_t)completion->parts[0].job.generation.prompt.count;
+    json_int_t written = 0;
+    for (size_t i = 0; i < completion->count; i++) written += (json_int_t)completion->parts[i].job.generation.produced;
+    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", prompt, "completion_tokens", written, "total_tokens",
+                     prompt + written, "prompt_tokens_details", "cached_tokens",
+                     (json_int_t)completion->parts[0].job.generation.cached);
 }
 
 /* usage: NULL leaves it out. */

@@ -167,7 +167,7 @@ static bool read_bool(const struct field *field, void *member, const struct raw_
 static bool append_text(const struct field *field, struct field_texts *list, const struct raw_value *value,
                         struct problem *problem)
 {
-    struct field_text text;
+    struct field_text text = {0};
     if (!read_text(field, &text, value, problem)) return false;
     if (list->count == FIELD_MAX_TEXTS)
         return problem_add_field(problem, field->name, "must be at most %d strings", FIELD_MAX_TEXTS);
