@@ -49,6 +49,15 @@ KERNEL_FLAGS_avx2 := -mavx2 -mfma
 KERNEL_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
 KERNEL_FLAGS_avx512vnni := $(KERNEL_FLAGS_avx512) -mavx512vnni
 endif
+KERNEL_SETS := portable avx2 avx512 avx512vnni neon
+# Their loops are unrolled wide: checks in line make such a file a minute's work for the compiler. Bounds are checked by
+# calls instead, and undefined behaviour in kernels_ref.c alone, the same arithmetic in plain loops.
+ifneq ($(findstring address,$(SANITIZE)),)
+KERNEL_SANITIZER += $(if $(findstring clang,$(CC)),-mllvm -asan,--param asan)-instrumentation-with-call-threshold=0
+endif
+ifneq ($(findstring undefined,$(SANITIZE)),)
+KERNEL_SANITIZER += -fno-sanitize=undefined
+endif
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
 
@@ -103,9 +112,8 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fu
 
 OPTIMISE_FILE = $(OPTIMISE)
 $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
-$(BUILD)/model/kernels_avx2.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2)
-$(BUILD)/model/kernels_avx512.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx512)
-$(BUILD)/model/kernels_avx512vnni.o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx512vnni)
+$(foreach set,$(KERNEL_SETS),$(eval \
+    $(BUILD)/model/kernels_$(set).o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_$(set)) $(KERNEL_SANITIZER)))
 
 # What the program serves as it is in the repository is part of that object (.incbin).
 $(BUILD)/server/embedded.o: openapi.yaml $(wildcard server/web/*)
@@ -117,8 +125,8 @@ $(BUILD)/base/version.o: $(BUILD)/version
 
 # Stamps: rewritten only when their content changes.
 export FLAGS_TEXT := $(shell $(CC) --version 2>/dev/null | head -n 1) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(CFLAGS) \
-    $(FUZZER) $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_FLAGS_avx2) $(KERNEL_FLAGS_avx512) \
-    $(KERNEL_FLAGS_avx512vnni)
+    $(FUZZER) $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_SANITIZER) \
+    $(foreach set,$(KERNEL_SETS),$(KERNEL_FLAGS_$(set)))
 stamp = @mkdir -p $(@D); $(1) >$@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 $(BUILD)/flags: FORCE
 	$(call stamp,printf '%s\n' "$$FLAGS_TEXT")
@@ -240,9 +248,7 @@ $(BUILD)/tidy/%.ok: %.c .clang-tidy $(HEADERS)
 	$(Q)clang-tidy --quiet $< -- $(ALL_CPPFLAGS) -std=c11 $(TIDY_FLAGS) -DLSTMD_VERSION='""' -DLSTMD_REVISION='""' 2>$@.log \
 	    || { grep -v 'warnings generated' $@.log >&2; exit 1; }
 	@touch $@
-$(BUILD)/tidy/model/kernels_avx2.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx2)
-$(BUILD)/tidy/model/kernels_avx512.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx512)
-$(BUILD)/tidy/model/kernels_avx512vnni.ok: TIDY_FLAGS := $(KERNEL_FLAGS_avx512vnni)
+$(foreach set,$(KERNEL_SETS),$(eval $(BUILD)/tidy/model/kernels_$(set).ok: TIDY_FLAGS := $(KERNEL_FLAGS_$(set))))
 
 .PHONY: check-isa
 check-isa: check-gcc
