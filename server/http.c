@@ -83,6 +83,8 @@ struct http_request {
     const struct http_route *route;
     struct query query;
     struct problem problem; /* what the headers alone show to be wrong */
+    bool refused;           /* by authorise(), which has set the reply; the body is thrown away */
+    bool too_large;         /* the body will be, by its Content-Length */
     char *body;
     size_t body_size, body_capacity;
     uint64_t received; /* body bytes, kept or not */
@@ -114,6 +116,11 @@ const char *http_request_body(const struct http_request *request, size_t *size)
 {
     *size = request->body_size;
     return request->body ? request->body : "";
+}
+
+const char *http_request_header(const struct http_request *request, const char *name)
+{
+    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
 const struct query *http_request_query(const struct http_request *request)
@@ -355,36 +362,43 @@ static enum MHD_Result send_reply(struct http_request *request)
     return result;
 }
 
-static void reply_refusal(struct http_request *request)
+/* authorise() has set its reply already; else the problem becomes one. */
+static void set_refusal(struct http_request *request)
 {
+    if (request->refused) return;
     if (request->problem.status == 405) http_reply_header(request, MHD_HTTP_HEADER_ALLOW, request->allow);
     http_reply_problem(request, &request->problem);
 }
 
-/* Answers before the body has come. libmicrohttpd would close the socket over the unread rest, and the reset that
- * follows may reach the client before the answer; so the answer is written at once, and the rest read and thrown away.
- */
-static enum MHD_Result refuse_early(struct http_request *request)
+/* Sends the reply before the body has come. libmicrohttpd would close the socket over the unread rest, and the reset
+ * that follows may reach the client before the answer; so the answer is written at once, and the rest read and thrown
+ * away. */
+static enum MHD_Result send_early(struct http_request *request)
 {
-    struct problem_document document;
-    if (!problem_write(&request->problem, request->path, &document)) return MHD_NO;
-    char head[1024];
-    int head_size =
-        snprintf(head, sizeof head,
-                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                 "X-Request-Id: %s\r\nConnection: close\r\n%s%s%s\r\n",
-                 document.status, http_status_reason(document.status), document.content_type, document.size,
-                 request->id, request->problem.status == 405 ? "Allow: " : "",
-                 request->problem.status == 405 ? request->allow : "", request->problem.status == 405 ? "\r\n" : "");
+    const struct reply *reply = &request->reply;
+    char head[2048];
+    size_t n = (size_t)snprintf(head, sizeof head,
+                                "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                                "X-Request-Id: %s\r\nConnection: close\r\n",
+                                reply->status, http_status_reason(reply->status), reply->content_type, reply->size,
+                                request->id);
+    for (size_t i = 0; i < reply->header_count && n < sizeof head; i++)
+        n += (size_t)snprintf(head + n, sizeof head - n, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
+    if (n + 2 >= sizeof head) return MHD_NO;
+    memcpy(head + n, "\r\n", 2);
+    n += 2;
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    request->reply.status = document.status;
-    request->reply.size = document.size;
     request->stage = STAGE_LINGER;
-    bool sent = info && send(info->connect_fd, head, (size_t)head_size, MSG_NOSIGNAL | MSG_MORE) == head_size &&
-                send(info->connect_fd, document.text, document.size, MSG_NOSIGNAL) == (ssize_t)document.size;
-    free(document.text);
+    const bool sent = info && send(info->connect_fd, head, n, MSG_NOSIGNAL | MSG_MORE) == (ssize_t)n &&
+                      send(info->connect_fd, reply->body, reply->size, MSG_NOSIGNAL) == (ssize_t)reply->size;
     return sent ? MHD_YES : MHD_NO;
+}
+
+static enum MHD_Result refuse_early(struct http_request *request)
+{
+    set_refusal(request);
+    return send_early(request);
 }
 
 /* --- Receiving --- */
@@ -418,14 +432,9 @@ static bool id_is_sane(const char *id)
            strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
-static const char *find_header(const struct http_request *request, const char *name)
-{
-    return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
-}
-
 static void choose_id(struct http_request *request)
 {
-    const char *given = find_header(request, "X-Request-Id");
+    const char *given = http_request_header(request, "X-Request-Id");
     if (id_is_sane(given))
         strcpy(request->id, given);
     else
@@ -475,11 +484,17 @@ static void find_route(struct http_request *request)
     add_allowed(request, "OPTIONS");
 }
 
+static bool has_body(const struct http_request *request)
+{
+    const char *length = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    return http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING) || (length && strcmp(length, "0") != 0);
+}
+
 static void check_content_type(struct http_request *request)
 {
     static const char wanted[] = "application/json";
-    if (!request->route || strcmp(request->method, "POST") != 0) return;
-    const char *type = find_header(request, MHD_HTTP_HEADER_CONTENT_TYPE);
+    if (!request->route || request->problem.status || strcmp(request->method, "GET") == 0 || !has_body(request)) return;
+    const char *type = http_request_header(request, MHD_HTTP_HEADER_CONTENT_TYPE);
     if (type && strncasecmp(type, wanted, sizeof wanted - 1) == 0) {
         const char *rest = type + sizeof wanted - 1;
         rest += strspn(rest, " \t");
@@ -495,7 +510,22 @@ static void set_too_large(struct http_request *request)
                 request->server->options.max_body);
 }
 
-/* What the headers decide; runs once they are complete. */
+static void authorise(struct http_request *request)
+{
+    const struct http_options *options = &request->server->options;
+    if (!request->route || !options->authorise) return;
+    request->refused = !options->authorise(request, request->route->scope, options->context);
+}
+
+static void check_length(struct http_request *request)
+{
+    const char *length = http_request_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    if (!length || strtoull(length, NULL, 10) <= request->server->options.max_body) return;
+    request->too_large = true;
+    set_too_large(request);
+}
+
+/* What the head decides; runs once it is complete. */
 static enum MHD_Result begin(struct http_request *request, const char *method)
 {
     if (!request->target || !request->parameter) return MHD_NO;
@@ -503,17 +533,16 @@ static enum MHD_Result begin(struct http_request *request, const char *method)
     choose_id(request);
     split_target(request);
     find_route(request);
+    authorise(request);
     check_content_type(request);
+    check_length(request);
     request->stage = STAGE_BODY;
-    const char *length = find_header(request, MHD_HTTP_HEADER_CONTENT_LENGTH);
-    const bool too_large = length && strtoull(length, NULL, 10) > request->server->options.max_body;
-    if (too_large) set_too_large(request);
-    if (!request->problem.status) return MHD_YES;
-    if (find_header(request, MHD_HTTP_HEADER_EXPECT)) { /* nothing of the body is on its way */
-        reply_refusal(request);
+    if (!request->refused && !request->problem.status) return MHD_YES;
+    if (http_request_header(request, MHD_HTTP_HEADER_EXPECT)) { /* nothing of the body is on its way */
+        set_refusal(request);
         return send_reply(request);
     }
-    return too_large ? refuse_early(request) : MHD_YES;
+    return request->too_large ? refuse_early(request) : MHD_YES;
 }
 
 static enum MHD_Result receive(struct http_request *request, const char *data, size_t size)
@@ -525,7 +554,7 @@ static enum MHD_Result receive(struct http_request *request, const char *data, s
         set_too_large(request);
         return refuse_early(request);
     }
-    if (request->problem.status) return MHD_YES;
+    if (request->refused || request->problem.status) return MHD_YES;
     const size_t wanted = request->body_size + size;
     if (wanted > request->body_capacity) {
         size_t capacity = request->body_capacity ? request->body_capacity : 1024;
@@ -557,10 +586,10 @@ static enum MHD_Result dispatch(struct http_request *request)
     struct error err = {0};
     atomic_fetch_add(&server->open, 1);
     request->counted = true;
-    if (!request->problem.status && !query_parse(&request->query, request->query_text, &err))
+    if (!request->refused && !request->problem.status && !query_parse(&request->query, request->query_text, &err))
         problem_set(&request->problem, err.code == ERROR_INVALID ? 400 : 503, "%s", err.message);
-    if (request->problem.status) {
-        reply_refusal(request);
+    if (request->refused || request->problem.status) {
+        set_refusal(request);
     } else if (!request->route) { /* OPTIONS */
         http_reply_header(request, MHD_HTTP_HEADER_ALLOW, request->allow);
         http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
@@ -569,7 +598,7 @@ static enum MHD_Result dispatch(struct http_request *request)
         http_request_suspend(request, &(struct http_waiter){0});
         if (worker_submit(server->worker, &request->task)) return MHD_YES;
         problem_set(&request->problem, 503, "the daemon is shutting down");
-        reply_refusal(request);
+        set_refusal(request);
         http_request_resume(request);
         return MHD_YES;
     } else if (request->route->handler(request, server->options.context) == HTTP_LATER) {

@@ -34,9 +34,17 @@ enum http_outcome {
 /* Runs in the HTTP thread, or in the worker where the body is large; several may run at the same time. */
 typedef enum http_outcome http_handler(struct http_request *request, void *context);
 
+/* What a client must be allowed to do. */
+enum http_scope {
+    HTTP_PUBLIC, /* nothing is asked of it: probes, the page, the contract */
+    HTTP_GENERATE,
+    HTTP_ADMIN,
+};
+
 struct http_route {
     const char *method;  /* GET also serves HEAD */
     const char *pattern; /* "/models/{name}" (server/query.h) */
+    enum http_scope scope;
     http_handler *handler;
 };
 
@@ -48,7 +56,10 @@ struct http_options {
     double write_timeout; /* seconds that a client may leave a stream unread; 0: no end */
     const struct http_route *routes;
     size_t route_count;
-    void *context; /* for handlers */
+    /* The HTTP thread, once the head is complete and its route known, before a body is read: whether the client may do
+     * this; false: a reply was set (401, 403). Must be short. OPTIONS is not asked about. NULL: everybody may. */
+    bool (*authorise)(struct http_request *request, enum http_scope scope, void *context);
+    void *context; /* for handlers and authorise() */
 };
 
 /* Binds, listens and starts serving. What `options` points to is borrowed for the server's life. */
@@ -75,6 +86,8 @@ void http_server_free(struct http_server *server);
 const char *http_request_id(const struct http_request *request);
 const char *http_request_path(const struct http_request *request); /* as it came, percent signs and all */
 const char *http_request_body(const struct http_request *request, size_t *size);
+/* The text of a header by its name in any case (of several, the first); NULL: there is none. */
+const char *http_request_header(const struct http_request *request, const char *name);
 const struct query *http_request_query(const struct http_request *request);
 bool http_request_is_head(const struct http_request *request);
 const char *http_request_parameter(const struct http_request *request); /* the text of {name}; "" for none */
