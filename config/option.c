@@ -114,7 +114,7 @@ static bool set_text(const struct option *option, void *field, const char *value
     if (!in_bounds(option, (double)strlen(value))) return refuse(option, value, place, err);
     const char *copy = arena_copy_text(arena, value, strlen(value), err);
     if (!copy) return false;
-    if (option->type == OPTION_LIST) return append_item(field, copy, arena, err);
+    if (option->type != OPTION_TEXT) return append_item(field, copy, arena, err);
     *(const char **)field = copy;
     return true;
 }
@@ -158,6 +158,7 @@ bool option_set(const struct option *option, void *target, const char *value, co
         return find_choice(option, value, field) || refuse(option, value, place, err);
     case OPTION_TEXT:
     case OPTION_LIST:
+    case OPTION_SECRETS:
         return set_text(option, field, value, place, arena, err);
     }
     return false;
@@ -173,6 +174,7 @@ static void clear_field(const struct option *option, void *target)
         [OPTION_TEXT] = sizeof(char *),
         [OPTION_CHOICE] = sizeof(int),
         [OPTION_LIST] = sizeof(struct option_list),
+        [OPTION_SECRETS] = sizeof(struct option_list),
     };
     memset(field_of(option, target), 0, sizes[option->type]);
 }

@@ -50,9 +50,15 @@ static const void *field_of(const struct option *option, const void *target)
     return (const char *)target + option->offset;
 }
 
-static void add_list(struct text *text, const struct option_list *list)
+/* What is shown of an item. */
+static const char *item_text(const struct option *option, const char *item)
 {
-    for (size_t i = 0; i < list->count; i++) add(text, "%s%s", i > 0 ? ", " : "", list->items[i]);
+    return option->type == OPTION_SECRETS ? "(set)" : item;
+}
+
+static void add_list(struct text *text, const struct option *option, const struct option_list *list)
+{
+    for (size_t i = 0; i < list->count; i++) add(text, "%s%s", i > 0 ? ", " : "", item_text(option, list->items[i]));
 }
 
 static void add_value(struct text *text, const struct option *option, const void *field)
@@ -75,7 +81,8 @@ static void add_value(struct text *text, const struct option *option, const void
         add(text, "%s", option->choices[*(const int *)field]);
         break;
     case OPTION_LIST:
-        add_list(text, field);
+    case OPTION_SECRETS:
+        add_list(text, option, field);
         break;
     case OPTION_TEXT:
         words = *(const char *const *)field;
@@ -129,6 +136,7 @@ static void add_type(struct text *text, const struct option *option)
         add_choices(text, option->choices);
         return;
     case OPTION_LIST:
+    case OPTION_SECRETS:
         add(text, "a text");
         return;
     case OPTION_TEXT:
@@ -204,12 +212,12 @@ static void print_text(const char *text, FILE *out)
         print_quoted(text, out);
 }
 
-static void print_list(const struct option_list *list, FILE *out)
+static void print_list(const struct option *option, const struct option_list *list, FILE *out)
 {
     fputc('[', out);
     for (size_t i = 0; i < list->count; i++) {
         if (i > 0) fputs(", ", out);
-        print_text(list->items[i], out);
+        print_text(item_text(option, list->items[i]), out);
     }
     fputc(']', out);
 }
@@ -219,8 +227,8 @@ static void print_value(const struct option *option, const void *target, FILE *o
     char number[64];
     if (option->type == OPTION_TEXT) {
         print_text(*(const char *const *)field_of(option, target), out);
-    } else if (option->type == OPTION_LIST) {
-        print_list(field_of(option, target), out);
+    } else if (option->type == OPTION_LIST || option->type == OPTION_SECRETS) {
+        print_list(option, field_of(option, target), out);
     } else {
         options_format(option, target, number, sizeof number);
         fputs(number, out);

@@ -72,6 +72,9 @@ static bool next_event(struct reader *reader, yaml_event_t *event)
     } else if (event->type == YAML_MAPPING_START_EVENT) {
         anchor = event->data.mapping_start.anchor;
         tag = event->data.mapping_start.tag;
+    } else if (event->type == YAML_SEQUENCE_START_EVENT) {
+        anchor = event->data.sequence_start.anchor;
+        tag = event->data.sequence_start.tag;
     }
     if (!anchor && !tag) return true;
     if (tag)
@@ -98,6 +101,15 @@ static bool is_null(const yaml_event_t *scalar)
     return *value == '\0' || strcmp(value, "~") == 0 || strcasecmp(value, "null") == 0;
 }
 
+/* A key may stand in one place. */
+static bool note_line(struct reader *reader, const struct option *option, yaml_mark_t mark)
+{
+    unsigned *line = &reader->lines[option - reader->table->options];
+    if (*line > 0) return fail(reader, mark, "%s: given twice, first in line %u", reader->key, *line);
+    *line = (unsigned)mark.line + 1;
+    return true;
+}
+
 /* A scalar under the key that reader->key now holds. */
 static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_mark_t mark)
 {
@@ -113,13 +125,41 @@ static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_m
     if (strlen(value) != scalar->data.scalar.length)
         return fail(reader, scalar->start_mark, "%s: the value holds a NUL character", reader->key);
     format_place(reader, option ? scalar->start_mark : mark, place, sizeof place);
-    if (option) {
-        unsigned *line = &reader->lines[option - reader->table->options];
-        if (*line > 0) return fail(reader, mark, "%s: given twice, first in line %u", reader->key, *line);
-        *line = (unsigned)mark.line + 1;
-    }
+    if (option && !note_line(reader, option, mark)) return false;
     return options_set(reader->table, reader->target, reader->key, is_null(scalar) ? NULL : value, place, reader->arena,
                        reader->err);
+}
+
+/* A sequence under the key that reader->key now holds: each item is set as a scalar would be. */
+static bool read_items(struct reader *reader, const struct option *option)
+{
+    for (;;) {
+        yaml_event_t item;
+        char place[300];
+        if (!next_event(reader, &item)) return false;
+        const bool end = item.type == YAML_SEQUENCE_END_EVENT;
+        bool done = end;
+        if (!end && (item.type != YAML_SCALAR_EVENT || is_null(&item))) {
+            fail(reader, item.start_mark, "%s: an item must be a text", reader->key);
+        } else if (!end) {
+            const char *value = (const char *)item.data.scalar.value;
+            format_place(reader, item.start_mark, place, sizeof place);
+            done =
+                strlen(value) == item.data.scalar.length
+                    ? options_set(reader->table, reader->target, option->key, value, place, reader->arena, reader->err)
+                    : fail(reader, item.start_mark, "%s: the value holds a NUL character", reader->key);
+        }
+        yaml_event_delete(&item);
+        if (end || !done) return done;
+    }
+}
+
+static bool read_sequence(struct reader *reader, const yaml_event_t *start, yaml_mark_t mark)
+{
+    const struct option *option = options_find(reader->table, reader->key);
+    if (!option || (option->type != OPTION_LIST && option->type != OPTION_SECRETS))
+        return fail(reader, start->start_mark, "%s: is a sequence, expected a single value", reader->key);
+    return note_line(reader, option, mark) && read_items(reader, option);
 }
 
 /* An unknown section, whose name is reader->key[0..n). */
@@ -183,7 +223,7 @@ static bool read_pair(struct reader *reader, const yaml_event_t *key, unsigned d
     else if (value.type == YAML_MAPPING_START_EVENT)
         done = read_section(reader, key->start_mark, depth);
     else
-        fail(reader, value.start_mark, "%s: is a sequence, expected a single value", reader->key);
+        done = read_sequence(reader, &value, key->start_mark);
     yaml_event_delete(&value);
     reader->key[before] = '\0';
     return done;

@@ -12,7 +12,7 @@ struct settings {
     double rate;
     const char *name, *path, *mode;
     int color;
-    struct option_list items;
+    struct option_list items, keys;
 };
 
 static const char *const colors[] = {"red", "green", NULL};
@@ -30,6 +30,7 @@ static const struct option rows[] = {
     {"mode", OPTION_TEXT, FIELD(mode), "fast", 0, 0, modes, NULL, "A mode."},
     {"color", OPTION_CHOICE, FIELD(color), "green", 0, 0, colors, NULL, "A color."},
     {"items", OPTION_LIST, FIELD(items), NULL, 0, 0, NULL, NULL, "Items."},
+    {"keys", OPTION_SECRETS, FIELD(keys), NULL, 0, 0, NULL, NULL, "Keys."},
 };
 
 static const struct option_table table = {rows, sizeof rows / sizeof rows[0], "TEST"};
@@ -310,6 +311,14 @@ static void test_option_yaml_errors_have_file_line_and_column(void **state)
         {"box: 5\n", ":1:6: box: is a section, expected keys such as box.count"},
         {"path: {a: 1}\n", ":1:1: path: is a mapping, expected a text"},
         {"path:\n  - a\n", ":2:3: path: is a sequence, expected a single value"},
+        {"items: [a, {b: c}]\n", ":1:12: items: an item must be a text"},
+        {"items: [[a]]\n", ":1:9: items: an item must be a text"},
+        {"items: [a, null]\n", ":1:12: items: an item must be a text"},
+        {"items: [\"a\\0b\"]\n", ":1:9: items: the value holds a NUL character"},
+        {"items: &a [b]\n", ":1:8: \"a\": anchors and aliases are not supported"},
+        {"items: [a]\nitems: [b]\n", ":2:1: items: given twice, first in line 1"},
+        {"item: [a]\n", ":1:7: item: is a sequence, expected a single value"},
+        {"items: {a: b}\n", ":1:1: items: is a mapping, expected a text"},
         {"- a\n", ":1:1: expected keys with values, such as \"flag\""},
         {"word\n", ":1:1: expected keys with values, such as \"flag\""},
         {"? [a]\n: 1\n", ":1:3: a key must be a plain name"},
@@ -388,7 +397,7 @@ static bool read_all(void *context, struct error *err)
 static void test_option_survives_failing_allocations(void **state)
 {
     struct fixture *f = *state;
-    write_text(f->yaml, "box: {count: 7, name: x}\npath: y\n");
+    write_text(f->yaml, "box: {count: 7, name: x}\npath: y\nitems: [a, b]\n");
     assert_survives_failing_allocations(read_all, (void *)(uintptr_t)f->yaml);
 }
 
@@ -430,14 +439,16 @@ static void test_option_printed_yaml_reads_back(void **state)
         "plain/path-1.x", "true",           "Null",        "",         "8080", "a: b", "-x", "#x", "it's", "\"q\"",
         "a\\b",           "tab\tnewline\n", "caf\xC3\xA9", "\x01\x7F", "~",    "[x]",  "*a", " x "};
     for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
-        assert_true(set(f, "path", paths[i]));
+        assert_true(options_set_defaults(&table, &f->settings, &f->arena, &f->err));
+        assert_true(set(f, "path", paths[i]) && set(f, "items", paths[i]) && set(f, "items", "b"));
         assert_true(set(f, "box.count", "42") && set(f, "box.size", "3MiB"));
-        char *text = print_yaml(&f->settings), *items = strstr(text, "items:");
-        assert_non_null(items);
-        *items = '\0';
+        char *text = print_yaml(&f->settings);
         assert_true(options_set_defaults(&table, &f->settings, &f->arena, &f->err));
         if (!read_yaml(f, text)) fail_msg("%s\n%s", f->err.message, text);
         assert_string_equal(f->settings.path, paths[i]);
+        assert_int_equal(f->settings.items.count, 2);
+        assert_string_equal(f->settings.items.items[0], paths[i]);
+        assert_string_equal(f->settings.items.items[1], "b");
         assert_int_equal(f->settings.count, 42);
         assert_int_equal(f->settings.size, 3 << 20);
         free(text);
@@ -450,7 +461,22 @@ static void test_option_printed_yaml_has_sections(void **state)
     assert_true(set(f, "items", "a b") && set(f, "items", "c"));
     char *text = print_yaml(&f->settings);
     assert_string_equal(text, "flag: true\nbox:\n  count: 5\n  size: 4KiB\n  rate: 0.5\n  name: n\npath: null\n"
-                              "mode: fast\ncolor: green\nitems: [\"a b\", c]\n");
+                              "mode: fast\ncolor: green\nitems: [\"a b\", c]\nkeys: []\n");
+    free(text);
+}
+
+static void test_option_secrets_are_lists_that_are_not_shown(void **state)
+{
+    struct fixture *f = *state;
+    char value[64];
+    assert_true(read_yaml(f, "keys:\n  - open sesame\n  - xyzzy\n"));
+    assert_int_equal(f->settings.keys.count, 2);
+    assert_string_equal(f->settings.keys.items[0], "open sesame");
+    options_format(options_find(&table, "keys"), &f->settings, value, sizeof value);
+    assert_string_equal(value, "(set), (set)");
+    char *text = print_yaml(&f->settings);
+    assert_non_null(strstr(text, "keys: [\"(set)\", \"(set)\"]\n"));
+    assert_null(strstr(text, "sesame"));
     free(text);
 }
 
@@ -492,6 +518,7 @@ int main(void)
         OPTION_TEST(test_option_format_is_what_set_takes),
         OPTION_TEST(test_option_printed_yaml_reads_back),
         OPTION_TEST(test_option_printed_yaml_has_sections),
+        OPTION_TEST(test_option_secrets_are_lists_that_are_not_shown),
         OPTION_TEST(test_option_help_has_every_key_with_its_default),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
