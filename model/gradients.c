@@ -25,7 +25,7 @@ bool gradients_open(struct gradients *gradients, const struct packed_network *pa
     if (packed->embedding != NULL) TAKE(embedding, V * packed->embedding_width);
     TAKE(output, V * Hp);
     TAKE(output_bias, packed->vocabulary);
-    TAKE(scratch, BLOCK * V);
+    TAKE(scratch, BLOCK * V > (BLOCK + 1) * Hp ? BLOCK * V : (BLOCK + 1) * Hp);
 #undef TAKE
     return true;
 }
@@ -74,6 +74,16 @@ static void sum_rows(struct gradients *const *workers, size_t count, const struc
     }
 }
 
+/* The gradient of a weight that was dropped is zero, of one that was kept it is scaled as the weight was. */
+static void mask_rows(const struct dropout *drop, const struct packed_network *packed, const struct tensor *tensor,
+                      struct gradients_share share, float *mask)
+{
+    for (size_t row = share.first; row < share.first + share.rows; row++) {
+        dropout_draw(drop, DROPOUT_WEIGHTS, dropout_weight_row(tensor->layer, row), packed->hidden, mask);
+        for (size_t i = 0; i < tensor->columns; i++) tensor->data[row * tensor->columns + i] *= mask[i];
+    }
+}
+
 /* Rows from `row` on that lie in one block of gates. */
 static size_t run_length(const struct packed_network *packed, size_t row, size_t rows)
 {
@@ -107,7 +117,8 @@ static void sum_table(struct gradients *const *workers, size_t count, const stru
 }
 
 double gradients_reduce(struct gradients *const *workers, const struct packed_network *packed,
-                        const struct kernels *kernels, struct network *sum, size_t part, size_t parts)
+                        const struct kernels *kernels, struct network *sum, size_t part, size_t parts,
+                        const struct dropout *weight_drop)
 {
     double squares = 0;
     for (size_t t = 0; t < sum->tensor_count; t++) {
@@ -120,6 +131,8 @@ double gradients_reduce(struct gradients *const *workers, const struct packed_ne
         } else {
             sum_rows(workers, parts, packed, kernels, tensor, share);
         }
+        if (weight_drop->probability > 0 && tensor->kind == TENSOR_weight_hh)
+            mask_rows(weight_drop, packed, tensor, share, workers[part]->scratch);
         squares += kernels->sum_of_squares(share.rows * tensor->columns, tensor->data + share.first * tensor->columns);
     }
     return squares;

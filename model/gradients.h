@@ -23,7 +23,7 @@ struct gradients {
     float *embedding;   /* [V][Ep]; NULL for one-hot */
     float *output;      /* [V][Hp] */
     float *output_bias; /* [Vp] */
-    float *scratch;     /* [16][V], of gradients_reduce() */
+    float *scratch;     /* [16][V] and at least [17][Hp], of gradients_reduce() and packed_update() */
 };
 
 bool gradients_open(struct gradients *gradients, const struct packed_network *packed, struct arena *arena,
@@ -36,8 +36,9 @@ struct gradients_share {
 struct gradients_share gradients_share(const struct tensor *tensor, size_t part, size_t parts);
 
 /* Writes the sum over workers, in their order, of the share of every tensor into `sum`, and returns the sum of squares
- * of that share. Workers with different parts may do this at the same time. */
+ * of that share. Workers with different parts may do this at the same time. weight_drop: as the weights were packed. */
 double gradients_reduce(struct gradients *const *workers, const struct packed_network *packed,
-                        const struct kernels *kernels, struct network *sum, size_t part, size_t parts);
+                        const struct kernels *kernels, struct network *sum, size_t part, size_t parts,
+                        const struct dropout *weight_drop);
 
 #endif

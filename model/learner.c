@@ -205,10 +205,14 @@ static void update_range(struct learner *learner, const struct tensor *tensor, s
     }
 }
 
+static bool is_finite(const struct learner *learner)
+{
+    return isfinite(gradient_norm(learner)) && isfinite(total_loss(learner));
+}
+
 static void update_share(struct learner *learner, size_t part)
 {
     const double norm = gradient_norm(learner), clip = learner->options.optimizer.clip;
-    if (!isfinite(norm) || !isfinite(total_loss(learner))) return;
     const float scale = clip > 0 && norm > clip ? (float)(clip / norm) : 1.0f;
     for (size_t i = 0; i < learner->network->tensor_count; i++) {
         const struct tensor *tensor = &learner->network->tensors[i];
@@ -216,20 +220,29 @@ static void update_share(struct learner *learner, size_t part)
     }
 }
 
+static struct dropout weight_drop(const struct learner *learner)
+{
+    return (struct dropout){learner->options.weight_drop, learner->options.seed, learner->step};
+}
+
 static void work(void *context, size_t index)
 {
     struct learner *learner = context;
     struct worker *worker = &learner->workers[index];
+    struct dropout drop = weight_drop(learner);
     run_window(learner, worker);
     if (learner->mode == MODE_LOGITS) return;
     team_barrier(learner->team);
-    worker->squares =
-        gradients_reduce(learner->gradients, &learner->packed, learner->kernels, &learner->sum, index, learner->count);
+    worker->squares = gradients_reduce(learner->gradients, &learner->packed, learner->kernels, &learner->sum, index,
+                                       learner->count, &drop);
     if (learner->mode == MODE_GRADIENT) return;
     team_barrier(learner->team);
+    if (!is_finite(learner)) return;
     update_share(learner, index);
     team_barrier(learner->team);
-    packed_update(&learner->packed, learner->network, learner->kernels, index, learner->count);
+    drop.step++; /* the next one's masks */
+    packed_update(&learner->packed, learner->network, learner->kernels, index, learner->count, &drop,
+                  learner->gradients[index]->scratch);
 }
 
 static void run(struct learner *learner, enum learner_mode mode, size_t T, const uint32_t *inputs,
@@ -248,7 +261,7 @@ static void report(const struct learner *learner, struct learner_result *result)
 {
     result->loss = total_loss(learner);
     result->gradient_norm = gradient_norm(learner);
-    result->finite = isfinite(result->loss) && isfinite(result->gradient_norm);
+    result->finite = is_finite(learner);
 }
 
 void learner_step(struct learner *learner, size_t T, const uint32_t *inputs, const uint32_t *targets, double rate,
@@ -283,7 +296,8 @@ void learner_reset_state(struct learner *learner)
 
 void learner_refresh(struct learner *learner)
 {
-    packed_update(&learner->packed, learner->network, learner->kernels, 0, 1);
+    const struct dropout drop = weight_drop(learner);
+    packed_update(&learner->packed, learner->network, learner->kernels, 0, 1, &drop, learner->gradients[0]->scratch);
 }
 
 size_t learner_threads(const struct learner *learner)

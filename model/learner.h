@@ -7,8 +7,8 @@
  *
  * The loss is the mean of -log p(target) in nats over the window's tokens. Gradients flow back to the window's start
  * and no further; the state at its end is the next window's start. Where the input is <eos>, the state is reset first
- * and no gradient flows through. Dropout is inverted and stands on every non-recurrent connection: embedding -> layer
- * 0, layer -> layer, last layer -> output (Zaremba et al. 2014); its mask depends on (seed, step, place, stream) alone.
+ * and no gradient flows through. Dropout (dropout.h) stands on every non-recurrent connection: embedding -> layer 0,
+ * layer -> layer, last layer -> output; weight drop on the recurrent weights.
  *
  * A learner is used by one thread at a time. The network it was opened with is its master copy: it is changed by
  * learner_step() and may be read between steps.
@@ -26,10 +26,11 @@
 #include "model/optimizer.h"
 
 struct learner_options {
-    size_t batch;   /* B streams */
-    size_t window;  /* T: the longest window */
-    size_t threads; /* worker threads, 1 .. batch; more are reduced to batch */
-    double dropout; /* 0 .. <1 */
+    size_t batch;       /* B streams */
+    size_t window;      /* T: the longest window */
+    size_t threads;     /* worker threads, 1 .. batch; more are reduced to batch */
+    double dropout;     /* 0 .. <1, of activations */
+    double weight_drop; /* 0 .. <1, of recurrent weights (dropout.h) */
     uint64_t seed;
     uint32_t reset_token; /* <eos>, or TOKEN_NONE: never reset */
     struct optimizer_options optimizer;
@@ -66,7 +67,7 @@ void learner_logits(struct learner *learner, size_t T, const uint32_t *inputs, c
 /* All carried hidden state to zero (start of an epoch). */
 void learner_reset_state(struct learner *learner);
 
-/* The network's parameters were changed from outside: pack them again. */
+/* The network's parameters or the step count were changed from outside: pack the weights again. */
 void learner_refresh(struct learner *learner);
 
 /* What resuming bit for bit needs besides the network: plain float blocks and the step counter.

@@ -93,6 +93,18 @@ static size_t rows_of_block(size_t first, size_t rows)
     return rows - first < BLOCK ? rows - first : BLOCK;
 }
 
+static void pack_gate_block(const struct packed_network *packed, const struct kernels *kernels, size_t block,
+                            const float *rows, size_t count, size_t columns, size_t inputs, float *forward,
+                            float *transpose)
+{
+    kernels->transpose(count, columns, rows, columns, forward + block * inputs * BLOCK, BLOCK);
+    for (size_t i = 0; i < columns; i += BLOCK) {
+        float *out = transpose + (i / BLOCK * packed->gate_row + block * BLOCK) * BLOCK;
+        for (size_t r = 0; r < count; r++)
+            memcpy(out + r * BLOCK, rows + r * columns + i, rows_of_block(i, columns) * sizeof(float));
+    }
+}
+
 /* The share of the gate blocks of W [G*H][columns] that `part` packs: forward blocks [gate_row/16][inputs][16] and the
  * transpose [inputs/16][gate_row][16]. */
 static void pack_gates(const struct packed_network *packed, const struct kernels *kernels, bool hidden_part,
@@ -103,13 +115,27 @@ static void pack_gates(const struct packed_network *packed, const struct kernels
     for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
         struct packed_place place = packed_place(&packed->architecture, hidden_part, block);
         const float *rows = weights + (place.gate * H + place.unit) * columns;
-        const size_t count = rows_of_block(place.unit, H);
-        kernels->transpose(count, columns, rows, columns, forward + block * inputs * BLOCK, BLOCK);
-        for (size_t i = 0; i < columns; i += BLOCK) {
-            float *out = transpose + (i / BLOCK * packed->gate_row + block * BLOCK) * BLOCK;
-            for (size_t r = 0; r < count; r++)
-                memcpy(out + r * BLOCK, rows + r * columns + i, rows_of_block(i, columns) * sizeof(float));
+        pack_gate_block(packed, kernels, block, rows, rows_of_block(place.unit, H), columns, inputs, forward,
+                        transpose);
+    }
+}
+
+/* The same of layer k's recurrent weights, with the masks of weight drop. scratch: [17][Hp], the last row for a mask.
+ */
+static void pack_dropped(const struct packed_network *packed, const struct kernels *kernels, size_t k,
+                         const float *weights, const struct dropout *drop, float *scratch, size_t part, size_t parts)
+{
+    const struct packed_layer *layer = &packed->layers[k];
+    const size_t H = packed->architecture.hidden_size, Hp = packed->hidden;
+    float *mask = scratch + BLOCK * Hp;
+    for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
+        struct packed_place place = packed_place(&packed->architecture, true, block);
+        const size_t first = place.gate * H + place.unit, count = rows_of_block(place.unit, H);
+        for (size_t r = 0; r < count; r++) {
+            dropout_draw(drop, DROPOUT_WEIGHTS, dropout_weight_row(k, first + r), Hp, mask);
+            for (size_t i = 0; i < H; i++) scratch[r * H + i] = weights[(first + r) * H + i] * mask[i];
         }
+        pack_gate_block(packed, kernels, block, scratch, count, H, Hp, layer->weight_hh, layer->weight_hh_t);
     }
 }
 
@@ -154,13 +180,17 @@ static void pack_output(struct packed_network *packed, const struct kernels *ker
 }
 
 void packed_update(struct packed_network *packed, const struct network *network, const struct kernels *kernels,
-                   size_t part, size_t parts)
+                   size_t part, size_t parts, const struct dropout *weight_drop, float *scratch)
 {
     const struct architecture *a = &packed->architecture;
     for (size_t k = 0; k < a->layers; k++) {
         struct packed_layer *layer = &packed->layers[k];
-        pack_gates(packed, kernels, true, network->weight_hh[k], a->hidden_size, packed->hidden, layer->weight_hh,
-                   layer->weight_hh_t, part, parts);
+        if (weight_drop->probability > 0) {
+            pack_dropped(packed, kernels, k, network->weight_hh[k], weight_drop, scratch, part, parts);
+        } else {
+            pack_gates(packed, kernels, true, network->weight_hh[k], a->hidden_size, packed->hidden, layer->weight_hh,
+                       layer->weight_hh_t, part, parts);
+        }
         if (layer->table != NULL) {
             pack_table(packed, kernels, network->weight_ih[k], network->bias[k], layer->table, part, parts);
         } else {

@@ -14,6 +14,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "model/dropout.h"
 #include "model/kernels.h"
 #include "model/network.h"
 
@@ -50,9 +51,10 @@ void packed_layout(struct packed_network *packed, const struct architecture *arc
 bool packed_open(struct packed_network *packed, const struct architecture *architecture, struct error *err);
 
 /* Copies the weights in. Share `part` of `parts`: training's workers each pack a share; shares are disjoint, so they
- * may run at the same time (0 of 1: everything). */
+ * may run at the same time (0 of 1: everything). weight_drop (its probability may be 0): recurrent weights are packed
+ * with its masks; scratch is then [17][Hp], the caller's. */
 void packed_update(struct packed_network *packed, const struct network *network, const struct kernels *kernels,
-                   size_t part, size_t parts);
+                   size_t part, size_t parts, const struct dropout *weight_drop, float *scratch);
 void packed_close(struct packed_network *packed);
 
 /* Block j of a row of gates is the gates of 16 units: which unit is the first, and which gate of the file's order it

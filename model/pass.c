@@ -6,7 +6,7 @@
 #include "base/size.h"
 #include "model/blas.h"
 #include "model/cell.h"
-#include "model/rng.h"
+#include "model/dropout.h"
 
 #define BLOCK        KERNEL_BLOCK
 #define CHUNK_FLOATS ((size_t)1 << 20) /* of logits kept at once: 4 MiB */
@@ -101,21 +101,6 @@ bool pass_bytes(const struct architecture *architecture, size_t streams, size_t 
 
 /* ------------------------------------------------------------------ forward */
 
-/* The random numbers of one row of a mask; they depend on nothing but what is named here. */
-static void draw_mask(const struct pass *pass, uint64_t step, size_t place, size_t t, size_t stream, float *mask,
-                      size_t width)
-{
-    const uint64_t threshold = (uint64_t)(pass->dropout * 65536.0);
-    const float kept = (float)(65536.0 / (65536.0 - (double)threshold));
-    const uint64_t row = (pass->first_stream + stream) * (uint64_t)pass->window + t;
-    struct rng rng;
-    rng_seed(&rng, pass->seed ^ (row << 4) ^ place, step);
-    for (size_t i = 0; i < width; i += 4) {
-        uint64_t bits = rng_next(&rng);
-        for (size_t j = 0; j < 4; j++, bits >>= 16) mask[i + j] = (bits & 0xffff) < threshold ? 0.0f : kept;
-    }
-}
-
 static void multiply(size_t n, const float *mask, float *values)
 {
     for (size_t i = 0; i < n; i++) values[i] *= mask[i];
@@ -126,11 +111,13 @@ static void drop(struct pass *pass, size_t place, size_t T, const float *below, 
 {
     struct pass_input *input = &pass->inputs[place];
     const size_t n = pass->streams, width = input->width;
+    const struct dropout dropout = {.probability = pass->dropout, .seed = pass->seed, .step = step};
     for (size_t t = 0; t < T; t++) {
         for (size_t b = 0; b < n; b++) {
             const size_t at = (t * n + b) * width;
             if (below != NULL) memcpy(input->values + at, below + at, width * sizeof(float));
-            draw_mask(pass, step, place, t, b, input->mask + at, width);
+            const uint64_t row = (pass->first_stream + b) * (uint64_t)pass->window + t;
+            dropout_draw(&dropout, (unsigned)place, row, width, input->mask + at);
             multiply(width, input->mask + at, input->values + at);
         }
     }

@@ -56,6 +56,8 @@ const struct trainer_option trainer_option_table[] = {
     ROW("tie_weights", BOOL, tie_weights, "false", 0, 0, NULL, NULL, R,
         "output weights are the embedding; needs embedding = hidden"),
     ROW("dropout", REAL, dropout, "0", 0, 0.95, NULL, NULL, R, "dropout on every non-recurrent connection"),
+    ROW("weight_drop", REAL, weight_drop, "0", 0, 0.95, NULL, NULL, R,
+        "dropout on the elements of the recurrent weights"),
 
     ROW("optimizer", CHOICE, optimizer, "adam", 0, 0, optimizer_names, NULL, R, "the optimizer"),
     ROW("lr", REAL, rate, "0.002", 1e-9, 1000, NULL, NULL, R | A, "base learning rate"),

@@ -38,7 +38,7 @@ struct trainer_options {
     int cell; /* enum cell_kind */
     uint64_t layers, hidden, embedding;
     bool tie_weights;
-    double dropout;
+    double dropout, weight_drop;
     /* optimisation */
     int optimizer; /* enum optimizer_kind */
     double rate, momentum, rms_decay, beta1, beta2, epsilon, weight_decay, clip;

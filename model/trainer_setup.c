@@ -125,6 +125,7 @@ static struct learner_options learner_options(const struct trainer *trainer)
                                     .window = trainer->options.window,
                                     .threads = trainer->options.threads,
                                     .dropout = trainer->options.dropout,
+                                    .weight_drop = trainer->options.weight_drop,
                                     .seed = trainer->options.seed,
                                     .reset_token = vocabulary_eos(trainer->data.vocabulary),
                                     .optimizer = trainer_optimizer_options(&trainer->options),

@@ -169,6 +169,7 @@ static void open_fixture(struct fixture *fixture, const struct setting *setting,
                                             .window = T,
                                             .threads = threads,
                                             .dropout = dropout,
+                                            .weight_drop = dropout,
                                             .seed = 5,
                                             .reset_token = setting->reset_token,
                                             .optimizer = {.kind = OPTIMIZER_SGD}};
@@ -257,9 +258,9 @@ static void test_gradient_matches_differences_of_the_equations(void **state)
 /* The learner's own loss of window 1 with the state, the weights and the masks of the given moment. */
 static double loss_at(struct fixture *fixture, const float *state, struct network *gradient)
 {
+    learner_set_step_count(fixture->learner, 3);
     learner_refresh(fixture->learner);
     memcpy(learner_state(fixture->learner), state, learner_state_size(fixture->learner) * sizeof *state);
-    learner_set_step_count(fixture->learner, 3);
     return gradient_of(fixture, 1, gradient);
 }
 

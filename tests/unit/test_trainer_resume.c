@@ -64,7 +64,7 @@ static void test_trainer_resumes_bit_for_bit_with_every_optimizer(void **state)
         struct bench bench;
         bench_open(&bench, 40);
         bench.options.optimizer = kind;
-        bench.options.dropout = 0.3;
+        bench.options.dropout = bench.options.weight_drop = 0.3;
         bench.options.snapshot_seconds = 0.004;
         assert_resumes_bit_for_bit(&bench);
         bench_close(&bench);
