@@ -4,9 +4,9 @@
  * fsynced. A reader sees the old content or the new, never a part. After any failure the old content is intact and
  * the aside file is removed; after one of the very last fsync, of the directory, the new content is in place and it is
  * unknown whether it would survive a loss of power. What a killed process leaves aside is harmless, and the next that
- * publishes to the same path removes it. Where the path is a symbolic link, what it leads to is replaced.
- * Errors name the path; ERROR_NO_SPACE: disk full, quota, or limit of file size (a process that wants this instead of a
- * signal ignores SIGXFSZ, as main() does); ERROR_CONFLICT: something of another kind stands there.
+ * publishes to the same path removes it, as directory_sweep() does. Where the path is a symbolic link, what it leads to
+ * is replaced. Errors name the path; ERROR_NO_SPACE: disk full, quota, or limit of file size (a process that wants this
+ * instead of a signal ignores SIGXFSZ, as main() does); ERROR_CONFLICT: something of another kind stands there.
  */
 #ifndef LSTMD_BASE_FILE_H
 #define LSTMD_BASE_FILE_H
@@ -51,6 +51,17 @@ bool directory_publish_write(struct directory_publish *publish, const char *name
                              struct error *err);
 bool directory_publish_commit(struct directory_publish *publish, struct error *err);
 void directory_publish_abort(struct directory_publish *publish);
+
+/* Removes a directory with all that is in it: its name is gone at once, and what a killed process does not get to
+ * remove is a leftover. Of a symbolic link, the link. Errors: ERROR_NOT_FOUND, ERROR_IO. */
+bool directory_remove(const char *path, struct error *err);
+
+/* Removes what killed processes left aside of everything in the directory, and gives "<path>.old-..." its name back
+ * where nothing has it. What another process is just writing stays. */
+bool directory_sweep(const char *path, struct error *err);
+
+/* Whether something may be put aside under such a name: not a name for anything else. */
+bool file_name_is_aside(const char *name);
 
 /* "directory/name" in fresh memory (free()), or NULL with ERROR_NO_MEMORY. */
 char *path_join(const char *directory, const char *name, struct error *err);

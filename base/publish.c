@@ -110,61 +110,111 @@ static bool sync_parent(const char *path, struct error *err)
     return done;
 }
 
-/* Removes the files of a directory, and the directory if that was all. */
-static void remove_flat_directory(const char *path)
+/* ---- removing ---- */
+
+static bool is_dots(const char *name)
 {
-    DIR *directory = opendir(path);
-    if (!directory) return;
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* A file, or a directory with all that is in it. Follows no symbolic link; what cannot be removed stays. */
+static void remove_tree(int parent, const char *name)
+{
+    if (unlinkat(parent, name, 0) == 0 || errno != EISDIR) return;
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *directory = fd >= 0 ? fdopendir(fd) : NULL;
+    if (!directory) {
+        if (fd >= 0) close(fd);
+        return;
+    }
     for (struct dirent *entry; (entry = readdir(directory));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            unlinkat(dirfd(directory), entry->d_name, 0);
+        if (!is_dots(entry->d_name)) remove_tree(fd, entry->d_name);
     closedir(directory);
-    rmdir(path);
+    unlinkat(parent, name, AT_REMOVEDIR);
 }
 
-static void remove_aside(const char *aside, mode_t type)
+/* How long the name is that something with the name `name` was put aside of; 0: nothing was. */
+static size_t aside_of(const char *name, const char *mark)
 {
-    if (type == S_IFDIR)
-        remove_flat_directory(aside);
-    else
-        unlink(aside);
+    const size_t n = strlen(name);
+    if (n <= SUFFIX_LENGTH) return 0;
+    const char *suffix = name + n - SUFFIX_LENGTH;
+    if (memcmp(suffix, mark, 5) != 0 || strspn(suffix + 5, "0123456789abcdef") != SUFFIX_LENGTH - 5) return 0;
+    return n - SUFFIX_LENGTH;
 }
 
-static bool is_aside_name(const char *name, const char *target_name)
+bool file_name_is_aside(const char *name)
 {
-    size_t n = strlen(target_name);
-    if (strncmp(name, target_name, n) != 0 || strlen(name + n) != SUFFIX_LENGTH) return false;
-    return memcmp(name + n, ".tmp-", 5) == 0 && strspn(name + n + 5, "0123456789abcdef") == SUFFIX_LENGTH - 5;
+    return aside_of(name, ".tmp-") > 0 || aside_of(name, ".old-") > 0;
 }
 
-static void remove_if_left_over(int parent, const char *parent_path, const char *name, mode_t type)
+/* type: what it must be; 0: anything. */
+static void remove_if_left_over(int parent, const char *name, mode_t type)
 {
     struct stat info;
     int fd = openat(parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return;
-    if (fstat(fd, &info) == 0 && (info.st_mode & S_IFMT) == type && flock(fd, LOCK_EX | LOCK_NB) == 0) {
-        char *path = path_join(parent_path, name, NULL);
-        if (path) remove_aside(path, type);
-        free(path);
-    }
+    if (fstat(fd, &info) == 0 && (type == 0 || (info.st_mode & S_IFMT) == type) && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        remove_tree(parent, name);
     close(fd);
 }
 
-/* What cannot be removed is harmless. */
+/* Removes what was put aside of the path. What cannot be removed is harmless. */
 static bool remove_leftovers(const char *target, mode_t type, struct error *err)
 {
-    const char *slash = strrchr(target, '/');
+    const char *slash = strrchr(target, '/'), *last = slash ? slash + 1 : target;
     char *parent = parent_of(target);
     if (!parent) return error_set_no_memory(err, strlen(target), "a path");
     DIR *directory = opendir(parent);
     if (directory) {
         for (struct dirent *entry; (entry = readdir(directory));)
-            if (is_aside_name(entry->d_name, slash ? slash + 1 : target))
-                remove_if_left_over(dirfd(directory), parent, entry->d_name, type);
+            if (aside_of(entry->d_name, ".tmp-") == strlen(last) && strncmp(entry->d_name, last, strlen(last)) == 0)
+                remove_if_left_over(dirfd(directory), entry->d_name, type);
         closedir(directory);
     }
     free(parent);
     return true;
+}
+
+/* Old content that a crash between two renames left with another name gets its own back, unless that is taken. */
+static void restore(int parent, const char *name, size_t n)
+{
+    char *target = strndup(name, n);
+    struct stat info;
+    if (target && fstatat(parent, target, &info, AT_SYMLINK_NOFOLLOW) == 0)
+        remove_tree(parent, name);
+    else if (target)
+        renameat(parent, name, parent, target);
+    free(target);
+}
+
+bool directory_sweep(const char *path, struct error *err)
+{
+    DIR *directory = opendir(path);
+    if (!directory) return error_set_errno(err, errno, "%s", path);
+    const int fd = dirfd(directory);
+    for (struct dirent *entry; (entry = readdir(directory));) {
+        const size_t old = aside_of(entry->d_name, ".old-");
+        if (old > 0)
+            restore(fd, entry->d_name, old);
+        else if (aside_of(entry->d_name, ".tmp-") > 0)
+            remove_if_left_over(fd, entry->d_name, 0);
+    }
+    closedir(directory);
+    return true;
+}
+
+bool directory_remove(const char *path, struct error *err)
+{
+    char *aside = malloc(strlen(path) + SUFFIX_LENGTH + 1);
+    if (!aside) return error_set_no_memory(err, strlen(path), "a path");
+    make_aside_name(aside, path);
+    bool done = rename(path, aside) == 0;
+    if (!done) error_set_errno(err, errno, "%s: cannot remove", path);
+    done = done && sync_parent(path, err);
+    if (done) remove_tree(AT_FDCWD, aside);
+    free(aside);
+    return done;
 }
 
 /* The path that is renamed to: without trailing slashes, and where it is a symbolic link, what the link leads to, so
@@ -243,7 +293,7 @@ static bool check_flat(const char *path, struct error *err)
     bool flat = true;
     for (struct dirent *entry; flat && (entry = readdir(directory));) {
         struct stat info;
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        if (is_dots(entry->d_name)) continue;
         if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) {
             error_set(err, ERROR_CONFLICT, "%s: holds the directory \"%s\" and is not replaced", path, entry->d_name);
             flat = false;
@@ -305,7 +355,7 @@ static bool exchange_in_two_steps(const char *path, const char *aside)
     bool stepped = rename(path, old) == 0;
     bool done = (stepped || errno == ENOENT) && rename(aside, path) == 0;
     int saved = errno;
-    if (stepped && rename(old, done ? aside : path) != 0 && done) remove_flat_directory(old);
+    if (stepped && rename(old, done ? aside : path) != 0 && done) remove_tree(AT_FDCWD, old);
     free(old);
     errno = saved;
     return done;
@@ -336,7 +386,7 @@ bool directory_publish_commit(struct directory_publish *publish, struct error *e
     }
     /* The old content goes only when the new is known to be on disk. */
     bool durable = sync_parent(publish->path, err);
-    if (durable) remove_flat_directory(publish->aside);
+    if (durable) remove_tree(AT_FDCWD, publish->aside);
     release(publish);
     return durable;
 }
@@ -344,6 +394,6 @@ bool directory_publish_commit(struct directory_publish *publish, struct error *e
 void directory_publish_abort(struct directory_publish *publish)
 {
     if (!publish->aside) return;
-    remove_flat_directory(publish->aside);
+    remove_tree(AT_FDCWD, publish->aside);
     release(publish);
 }

@@ -21,6 +21,8 @@ static const struct option rows[] = {
      "How long a stopping daemon waits for requests that are running."},
     {"server.ping_seconds", OPTION_REAL, FIELD(ping_seconds), "15", 0.1, 3600, NULL, "s",
      "Longest silence of a stream: a comment line is sent before it."},
+    {"server.state_dir", OPTION_TEXT, FIELD(state_dir), NULL, 1, 3900, NULL, NULL,
+     "Directory for models, datasets and training jobs; made if it is not there. Without it, one model is served."},
     {"model.path", OPTION_TEXT, FIELD(model_path), "model/pretrained/headlines", 1, 4095, NULL, NULL,
      "Directory of the model to serve."},
     {"engine.kernel", OPTION_TEXT, FIELD(kernel), "auto", 0, 0, kernels, NULL,

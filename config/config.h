@@ -14,6 +14,7 @@ struct config {
     int64_t port;       /* server.port: 0 picks a free one, which the log names */
     double drain_seconds;
     double ping_seconds; /* server.ping_seconds: longest silence of a stream */
+    const char *state_dir; /* server.state_dir (server/state_dir.h); NULL: none */
     /* model */
     const char *model_path; /* model.path: a model directory */
     /* engine */

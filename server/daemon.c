@@ -63,6 +63,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
 {
     const uint64_t begun = clock_monotonic_ns();
     *daemon = (struct daemon){.config = config};
+    if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
     if (!load_model(daemon, err)) return false;
     if (!open_engine(daemon, err)) return false;
     daemon->scorer = worker_new(err);
@@ -118,4 +119,5 @@ void daemon_close(struct daemon *daemon)
     sessions_free(daemon->sessions);
     state_cache_free(daemon->cache);
     registry_close(&daemon->registry);
+    state_dir_close(daemon->state);
 }

@@ -16,10 +16,12 @@
 #include "server/registry.h"
 #include "server/sessions.h"
 #include "server/state_cache.h"
+#include "server/state_dir.h"
 #include "server/worker.h"
 
 struct daemon {
     const struct config *config;
+    struct state_dir *state; /* NULL: server.state_dir is not set */
     struct registry registry;
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;

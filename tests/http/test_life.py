@@ -48,6 +48,12 @@ def test_signal_ends_an_idle_daemon(start, number):
     idle.close()
 
 
+def test_state_directory_of_another_daemon_is_refused(start, models, tmp_path):
+    start("tiny", {"server.state_dir": tmp_path / "state"})
+    line = refused(models["tiny"], f"server.state_dir={tmp_path / 'state'}")
+    assert "another daemon uses this state directory (process " in line
+
+
 def test_drain_finishes_what_runs_and_refuses_what_comes(start):
     daemon = start("tiny", DRAINING)
     length = daemon.tokens_for(1.0)

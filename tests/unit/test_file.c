@@ -449,6 +449,105 @@ static void test_file_publish_killed_at_any_call_leaves_old_or_new(void **state)
     assert_true(old > 2 && new > 0);
 }
 
+/* A model with something below it, which publishing would not replace. */
+static void make_tree(const char *path)
+{
+    assert_true(publish_model(path, "old", NULL));
+    assert_int_equal(mkdir(in_dir(path, "below"), 0777), 0);
+    write_text(in_dir(path, "below/file"), "x");
+    assert_int_equal(symlink("..", in_dir(path, "below/up")), 0);
+}
+
+static bool has_tree(const char *path)
+{
+    return access(in_dir(path, "below/file"), F_OK) == 0 && count_entries(path) > 1;
+}
+
+static bool remove_tree(void *context, struct error *err)
+{
+    return directory_remove(context, err);
+}
+
+static void test_directory_remove_takes_all_and_follows_no_link(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model"), *link = in_dir(dir, "link");
+    struct error err = {0};
+    make_tree(path);
+    assert_int_equal(symlink("model", link), 0);
+    assert_true(directory_remove(link, NULL));
+    assert_true(has_tree(path));
+    assert_true(directory_remove(path, NULL));
+    assert_int_equal(count_entries(dir), 0);
+    assert_false(directory_remove(path, &err));
+    assert_int_equal(err.code, ERROR_NOT_FOUND);
+}
+
+static void test_directory_remove_killed_at_any_call_leaves_all_or_nothing(void **state)
+{
+    (void)state;
+    const char *path = in_dir(dir, "model");
+    size_t whole = 0, gone = 0;
+    for (size_t n = 1;; n++) {
+        make_tree(path);
+        if (!killed_at(n, remove_tree, path)) break;
+        const bool there = access(path, F_OK) == 0;
+        assert_true(!there || has_tree(path));
+        whole += there;
+        gone += !there;
+        assert_true(directory_sweep(dir, NULL));
+        assert_int_equal(count_entries(dir), there);
+        if (there) assert_true(directory_remove(path, NULL));
+    }
+    assert_true(whole > 0 && gone > 4);
+    assert_int_equal(count_entries(dir), 0);
+}
+
+static void test_directory_sweep_removes_leftovers_alone(void **state)
+{
+    (void)state;
+    struct directory_publish publish;
+    write_text(in_dir(dir, "a.tmp-0123456789ab"), "x");
+    write_text(in_dir(dir, "a.tmp-0123456789a"), "x");
+    write_text(in_dir(dir, ".tmp-0123456789ab"), "x");
+    make_tree(in_dir(dir, "b.tmp-0123456789ab"));
+    assert_true(directory_publish_begin(&publish, in_dir(dir, "c"), NULL));
+    assert_true(directory_sweep(dir, NULL));
+    assert_int_equal(count_entries(dir), 3);
+    assert_true(directory_publish_commit(&publish, NULL));
+    assert_int_equal(access(in_dir(dir, "c"), F_OK), 0);
+    struct error err = {0};
+    assert_false(directory_sweep(in_dir(dir, "none"), &err));
+    assert_int_equal(err.code, ERROR_NOT_FOUND);
+}
+
+static void test_directory_sweep_gives_old_content_its_name_back(void **state)
+{
+    (void)state;
+    assert_true(publish_model(in_dir(dir, "a.old-0123456789ab"), "old", NULL));
+    assert_true(publish_model(in_dir(dir, "b.old-0123456789ab"), "old", NULL));
+    assert_true(publish_model(in_dir(dir, "b"), "new", NULL));
+    assert_true(directory_sweep(dir, NULL));
+    assert_int_equal(count_entries(dir), 2);
+    assert_true(has_model(in_dir(dir, "a"), "old"));
+    assert_true(has_model(in_dir(dir, "b"), "new"));
+}
+
+static void test_file_name_is_aside(void **state)
+{
+    (void)state;
+    assert_true(file_name_is_aside("a.tmp-0123456789ab"));
+    assert_true(file_name_is_aside("a.old-0123456789ab"));
+    static const char *const others[] = {"",
+                                         "a",
+                                         ".tmp-0123456789ab",
+                                         "a.tmp-0123456789a",
+                                         "a.tmp-0123456789aB",
+                                         "a.new-0123456789ab",
+                                         "a.tmp-0123456789ab.txt"};
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) assert_false(file_name_is_aside(others[i]));
+}
+
 static void test_publish_leaves_names_of_others_alone(void **state)
 {
     (void)state;
@@ -530,6 +629,11 @@ int main(void)
         FILE_TEST(test_directory_publish_any_call_failing_leaves_old_or_new),
         FILE_TEST(test_directory_publish_killed_at_any_call_leaves_old_or_new),
         FILE_TEST(test_file_publish_killed_at_any_call_leaves_old_or_new),
+        FILE_TEST(test_directory_remove_takes_all_and_follows_no_link),
+        FILE_TEST(test_directory_remove_killed_at_any_call_leaves_all_or_nothing),
+        FILE_TEST(test_directory_sweep_removes_leftovers_alone),
+        FILE_TEST(test_directory_sweep_gives_old_content_its_name_back),
+        FILE_TEST(test_file_name_is_aside),
         FILE_TEST(test_publish_leaves_names_of_others_alone),
         FILE_TEST(test_directory_publish_in_progress_is_no_leftover),
         FILE_TEST(test_directory_publish_by_several_at_once),

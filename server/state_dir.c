@@ -1,0 +1,163 @@
+#include "server/state_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+enum { MODELS, DATASETS, JOBS, PARTS };
+static const char *const part_names[PARTS] = {[MODELS] = "models", [DATASETS] = "datasets", [JOBS] = "jobs"};
+
+struct state_dir {
+    char *path;
+    char *parts[PARTS];
+    int lock;
+};
+
+static bool make_directory(const char *path, struct error *err)
+{
+    struct stat info;
+    if (mkdir(path, 0700) == 0) return true;
+    if (errno != EEXIST) return error_set_errno(err, errno, "%s: cannot make this directory", path);
+    if (stat(path, &info) != 0) return error_set_errno(err, errno, "%s", path);
+    return S_ISDIR(info.st_mode) || error_set(err, ERROR_INVALID, "%s: is there and is not a directory", path);
+}
+
+/* A file and not the directory itself: network file systems lock only what can be written. */
+static bool take_lock(struct state_dir *state, struct error *err)
+{
+    char *path = path_join(state->path, "lock", err), holder[24] = "";
+    if (!path) return false;
+    state->lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool done = state->lock >= 0 && flock(state->lock, LOCK_EX | LOCK_NB) == 0;
+    if (!done && state->lock >= 0 && errno == EWOULDBLOCK) {
+        const ssize_t n = read(state->lock, holder, sizeof holder - 1);
+        holder[n > 0 ? strspn(holder, "0123456789") : 0] = '\0';
+        error_set(err, ERROR_CONFLICT, "%s: another daemon uses this state directory (process %s)", state->path,
+                  *holder ? holder : "unknown");
+    } else if (!done) {
+        error_set_errno(err, errno, "%s: cannot lock", path);
+    } else {
+        snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
+        done = ftruncate(state->lock, 0) == 0 && write(state->lock, holder, strlen(holder)) > 0;
+        if (!done) error_set_errno(err, errno, "%s: cannot write", path);
+    }
+    free(path);
+    return done;
+}
+
+static bool make_parts(struct state_dir *state, struct error *err)
+{
+    for (size_t i = 0; i < PARTS; i++) {
+        state->parts[i] = path_join(state->path, part_names[i], err);
+        if (!state->parts[i] || !make_directory(state->parts[i], err)) return false;
+    }
+    return true;
+}
+
+/* What a job publishes stands in its own directory. */
+static bool sweep_jobs(const char *jobs, struct error *err)
+{
+    DIR *directory = opendir(jobs);
+    if (!directory) return error_set_errno(err, errno, "%s", jobs);
+    bool good = true;
+    for (struct dirent *entry; good && (entry = readdir(directory));) {
+        if (*entry->d_name == '.') continue;
+        char *path = path_join(jobs, entry->d_name, err);
+        struct stat info;
+        good = path && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode) || directory_sweep(path, err));
+        free(path);
+    }
+    closedir(directory);
+    return good;
+}
+
+static bool sweep(const struct state_dir *state, struct error *err)
+{
+    if (!directory_sweep(state->path, err)) return false;
+    for (size_t i = 0; i < PARTS; i++)
+        if (!directory_sweep(state->parts[i], err)) return false;
+    return sweep_jobs(state->parts[JOBS], err);
+}
+
+struct state_dir *state_dir_open(const char *path, struct error *err)
+{
+    struct state_dir *state = calloc(1, sizeof *state);
+    if (!state) {
+        error_set_no_memory(err, sizeof *state, "the state directory");
+        return NULL;
+    }
+    state->lock = -1;
+    state->path = strdup(path);
+    if (!state->path)
+        error_set_no_memory(err, strlen(path), "a path");
+    else if (make_directory(path, err) && take_lock(state, err) && make_parts(state, err) && sweep(state, err))
+        return state;
+    error_add_context(err, "server.state_dir");
+    state_dir_close(state);
+    return NULL;
+}
+
+void state_dir_close(struct state_dir *state)
+{
+    if (!state) return;
+    if (state->lock >= 0) close(state->lock);
+    for (size_t i = 0; i < PARTS; i++) free(state->parts[i]);
+    free(state->path);
+    free(state);
+}
+
+const char *state_dir_path(const struct state_dir *state)
+{
+    return state->path;
+}
+
+const char *state_dir_models(const struct state_dir *state)
+{
+    return state->parts[MODELS];
+}
+
+const char *state_dir_datasets(const struct state_dir *state)
+{
+    return state->parts[DATASETS];
+}
+
+const char *state_dir_jobs(const struct state_dir *state)
+{
+    return state->parts[JOBS];
+}
+
+bool state_dir_require(const struct state_dir *state, struct error *err)
+{
+    return state || error_set(err, ERROR_CONFLICT,
+                              "this daemon has no state directory; start it with --set server.state_dir=DIR");
+}
+
+bool state_name_valid(const char *name, size_t size)
+{
+    char text[STATE_NAME_MAX + 1];
+    if (size < 1 || size > STATE_NAME_MAX || *name == '.' || *name == '-') return false;
+    for (size_t i = 0; i < size; i++) {
+        const char c = name[i];
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && !memchr("._-", c, 3)) return false;
+        text[i] = c;
+    }
+    text[size] = '\0';
+    return !file_name_is_aside(text);
+}
+
+bool state_name_check(const char *name, size_t size, const char *what, struct error *err)
+{
+    return state_name_valid(name, size) ||
+           error_set(err, ERROR_INVALID,
+                     "%s has 1 to %d letters, digits and ._-, of which the first is neither . nor -", what,
+                     STATE_NAME_MAX);
+}
