@@ -21,7 +21,7 @@ BUILD ?= build$(variant)
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
-PACKAGES := libmicrohttpd jansson openblas yaml-0.1 nettle
+PACKAGES := libmicrohttpd jansson openblas yaml-0.1 nettle libzip
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 

@@ -1,0 +1,48 @@
+/* A model that another program saved, on its way to a model directory.
+ *
+ * Every reader of a foreign format (interop_torch.c, interop_keras.c) fills in one struct foreign: the network in our
+ * layout, and whatever the file tells beyond it. Readers refuse what would not compute the same probabilities, and name
+ * it; they never execute anything, and what they allocate is bounded by the size of the file and of the network in it.
+ *
+ * Life cycle: `struct foreign f = {0};`, a reader, foreign_close(), also after a failure.
+ */
+#ifndef LSTMD_MODEL_INTEROP_H
+#define LSTMD_MODEL_INTEROP_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/network.h"
+
+/* Readers refuse files beyond this, and networks whose parameters are more bytes. */
+#define INTEROP_MAX_BYTES ((size_t)4 << 30)
+
+struct foreign {
+    struct network network;
+    const char *format; /* what the file is: "PyTorch state_dict", "Keras 2.2.4 HDF5"; in the arena */
+    json_t *tokens;  /* the file's own vocabulary, as a vocabulary file would hold it: a list of tokens, or a map from
+                        tokens to ids or from ids to tokens; NULL: none. Not checked: interop_vocabulary.h does */
+    bool pad;        /* id 0 is padding: masked (Masking, mask_zero, padding_idx 0), so never sampled */
+    uint32_t window; /* tokens of the windows that it was trained on, where the file tells; 0: it does not */
+    json_t *notes;   /* array of sentences for the user: what was assumed, what was left out; NULL: none */
+    struct arena arena; /* the reader's, for what lives as long as this */
+};
+
+void foreign_close(struct foreign *foreign);
+
+/* Appends a sentence to foreign->notes. */
+bool foreign_note(struct foreign *foreign, struct error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Reads an HDF5 file or a .keras archive. Errors: ERROR_CORRUPT for a file that is not what its format promises,
+ * ERROR_INVALID for a model that cannot be kept as it is (with the layer's name and class), those of file_map_open().
+ */
+bool interop_keras_read(const char *path, struct foreign *foreign, struct error *err);
+
+/* Reads a .pt or .pth file (zip or legacy form) or a state_dict in a safetensors file. Errors: as above. */
+bool interop_torch_read(const char *path, struct foreign *foreign, struct error *err);
+
+#endif
