@@ -29,74 +29,95 @@ static const struct option rows[] = {
 
 static const struct command_line line = {
     .usage = "lstmd serve [--config FILE] [--model DIR] [--set KEY=VALUE]...",
-    .description =
-        "Serves a model over HTTP. SIGTERM and Ctrl-C let running requests finish; a second one ends at once.",
+    .description = "Serves a model over HTTP. SIGTERM and Ctrl-C let running requests finish; a second one ends at "
+                   "once. SIGHUP reads "
+                   "the configuration and the files of tokens again.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL},
     .reference = &config_table,
 };
 
 /* Handlers only count: signalfd would need SIGTERM blocked in every thread, and libraries (OpenBLAS) start theirs
  * before main() begins. */
-static volatile sig_atomic_t signal_counter = -1; /* eventfd; open until the process ends */
+static volatile sig_atomic_t stops = -1, reloads = -1; /* eventfds; open until the process ends */
 
 static void count_signal(int number)
 {
-    (void)number;
     const int saved = errno;
-    eventfd_write(signal_counter, 1);
+    eventfd_write(number == SIGHUP ? reloads : stops, 1);
     errno = saved;
 }
 
-static int open_signals(struct error *err)
+static bool open_signals(struct error *err)
 {
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
-    if (fd < 0) {
-        error_set_errno(err, errno, "cannot wait for signals");
-        return -1;
-    }
-    signal_counter = fd;
+    stops = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK | EFD_SEMAPHORE);
+    reloads = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (stops < 0 || reloads < 0) return error_set_errno(err, errno, "cannot wait for signals");
     const struct sigaction action = {.sa_handler = count_signal, .sa_flags = SA_RESTART};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
-    return fd;
+    sigaction(SIGHUP, &action, NULL);
+    return true;
 }
 
-/* Waits for a signal, or until `deadline_ns` (0: none), or until `idle_fd` (-1: none) is readable. True: a signal. */
-static bool wait_for_signal(int signals, int idle_fd, uint64_t deadline_ns)
+/* Whether an eventfd has counted something since the last time. */
+static bool take(int fd)
+{
+    eventfd_t count;
+    return eventfd_read(fd, &count) == 0;
+}
+
+/* Waits for one of the signals that end the daemon, or until `deadline_ns` (0: none), or until `other_fd` is readable.
+ * True: such a signal; false also where a handler ran. */
+static bool wait_for_stop(int other_fd, uint64_t deadline_ns)
 {
     int timeout = -1;
     if (deadline_ns) {
         const uint64_t now = clock_monotonic_ns();
         timeout = now < deadline_ns ? (int)((deadline_ns - now) / 1000000) + 1 : 0;
     }
-    struct pollfd wait[2] = {{.fd = signals, .events = POLLIN}, {.fd = idle_fd, .events = POLLIN}};
-    if (poll(wait, 2, timeout) <= 0) return false;
-    eventfd_t count;
-    if (wait[1].revents) eventfd_read(idle_fd, &count);
-    return wait[0].revents && eventfd_read(signals, &count) == 0;
+    struct pollfd wait[2] = {{.fd = stops, .events = POLLIN}, {.fd = other_fd, .events = POLLIN}};
+    return poll(wait, 2, timeout) > 0 && wait[0].revents && take(stops);
 }
 
 /* Lets running requests finish. False where a second signal ended that. */
-static bool drain(struct daemon *daemon, int signals)
+static bool drain(struct daemon *daemon)
 {
     const double seconds = daemon->config->drain_seconds;
     const uint64_t deadline = clock_monotonic_ns() + (uint64_t)(seconds * 1e9);
     daemon_drain(daemon);
     log_event(LOG_INFO, "draining", LOG_INTEGER("requests", http_server_open_requests(daemon->http)),
               LOG_REAL("seconds", seconds));
-    while (http_server_open_requests(daemon->http) > 0 && clock_monotonic_ns() < deadline)
-        if (wait_for_signal(signals, http_server_idle_fd(daemon->http), deadline)) return false;
+    while (http_server_open_requests(daemon->http) > 0 && clock_monotonic_ns() < deadline) {
+        if (wait_for_stop(http_server_idle_fd(daemon->http), deadline)) return false;
+        take(http_server_idle_fd(daemon->http));
+    }
     return true;
 }
 
-static int serve(const struct config *config, struct error *err)
+static bool read_config(struct config *config, const struct flags *flags, struct error *err)
+{
+    if (!config_load(config, flags->config, environ, flags->set.items, flags->set.count, err)) return false;
+    if (flags->model) config->model_path = flags->model;
+    return true;
+}
+
+static void reload(struct daemon *daemon, const struct flags *flags)
+{
+    struct config config;
+    struct error err = {0};
+    if (!read_config(&config, flags, &err) || !daemon_reload(daemon, &config, &err))
+        log_event(LOG_ERROR, "not reloaded", LOG_TEXT("error", err.message));
+    config_close(&config);
+}
+
+static int serve(const struct config *config, const struct flags *flags, struct error *err)
 {
     int exit_code = 1;
-    int signals = open_signals(err);
     struct daemon daemon = {0};
-    if (signals >= 0 && daemon_open(&daemon, config, err)) {
-        while (!wait_for_signal(signals, -1, 0)) continue;
-        exit_code = drain(&daemon, signals) ? 0 : 1;
+    if (open_signals(err) && daemon_open(&daemon, config, err)) {
+        while (!wait_for_stop(reloads, 0))
+            if (take(reloads)) reload(&daemon, flags);
+        exit_code = drain(&daemon) ? 0 : 1;
     }
     daemon_close(&daemon);
     return exit_code;
@@ -110,11 +131,9 @@ int cmd_serve(int argc, char **argv)
     struct error err = {0};
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
-        bool good = config_load(&config, flags.config, environ, flags.set.items, flags.set.count, &err);
-        if (good && flags.model) config.model_path = flags.model;
-        if (good) {
+        if (read_config(&config, &flags, &err)) {
             log_configure((enum log_level)config.log_level, (enum log_format)config.log_format);
-            exit_code = serve(&config, &err);
+            exit_code = serve(&config, &flags, &err);
             if (!err.code) log_event(LOG_INFO, "stopped", LOG_INTEGER("code", exit_code));
         }
         if (err.code) exit_code = command_fail(&err);

@@ -39,6 +39,9 @@ struct config {
     double session_ttl;       /* sessions.ttl seconds after its last use */
     int64_t sessions_max;     /* sessions.max_count */
     int64_t session_max_name; /* sessions.max_name bytes */
+    /* auth: bearer tokens (server/auth.h) */
+    struct option_list generate_tokens, admin_tokens;
+    const char *generate_token_file, *admin_token_file;
     /* log */
     int log_level;  /* log.level: debug, info, warning, error (enum log_level) */
     int log_format; /* log.format: logfmt, json (enum log_format) */

@@ -157,7 +157,11 @@ static bool read_items(struct reader *reader, const struct option *option)
 static bool read_sequence(struct reader *reader, const yaml_event_t *start, yaml_mark_t mark)
 {
     const struct option *option = options_find(reader->table, reader->key);
-    if (!option || (option->type != OPTION_LIST && option->type != OPTION_SECRETS))
+    char place[300];
+    format_place(reader, mark, place, sizeof place);
+    if (!option) /* says which key is near */
+        return options_set(reader->table, reader->target, reader->key, NULL, place, reader->arena, reader->err);
+    if (option->type != OPTION_LIST && option->type != OPTION_SECRETS)
         return fail(reader, start->start_mark, "%s: is a sequence, expected a single value", reader->key);
     return note_line(reader, option, mark) && read_items(reader, option);
 }

@@ -11,6 +11,9 @@
 extern const struct http_route api_routes[];
 extern const size_t api_route_count;
 
+/* The http_options.authorise of the daemon (api_auth.c). */
+bool api_authorise(struct http_request *request, enum http_scope scope, void *context);
+
 http_handler api_generate_post, api_generate_get;             /* api_generate.c */
 http_handler api_v1_completions, api_v1_models, api_v1_model; /* api_openai.c */
 http_handler api_score;                                       /* api_score.c */

@@ -2,6 +2,7 @@
 #include "model/quantize.h"
 
 #include <poll.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
@@ -64,6 +65,8 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     const uint64_t begun = clock_monotonic_ns();
     *daemon = (struct daemon){.config = config};
     if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
+    daemon->auth = auth_new(config, err);
+    if (!daemon->auth) return false;
     if (!load_model(daemon, err)) return false;
     if (!open_engine(daemon, err)) return false;
     daemon->scorer = worker_new(err);
@@ -77,6 +80,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
         .write_timeout = config->write_timeout,
         .routes = api_routes,
         .route_count = api_route_count,
+        .authorise = api_authorise,
         .context = daemon,
     };
     daemon->http = http_server_new(&options, err);
@@ -86,6 +90,21 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
               LOG_TEXT("kernel", daemon->registry.stepper.kernels->name),
               LOG_TEXT("weights", kernel_format_name(daemon->registry.stepper.weights.format)),
               LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
+    return true;
+}
+
+bool daemon_reload(struct daemon *daemon, const struct config *config, struct error *err)
+{
+    if (!auth_reload(daemon->auth, config, err)) return false;
+    log_event(LOG_INFO, "reloaded", LOG_TEXT("section", "auth"));
+    for (size_t i = 0; i < config_table.count; i++) {
+        const struct option *option = &config_table.options[i];
+        char now[1024], wanted[1024];
+        options_format(option, daemon->config, now, sizeof now);
+        options_format(option, config, wanted, sizeof wanted);
+        if (strncmp(option->key, "auth.", 5) != 0 && strcmp(now, wanted) != 0)
+            log_event(LOG_WARNING, "needs a restart", LOG_TEXT("key", option->key));
+    }
     return true;
 }
 
@@ -120,4 +139,5 @@ void daemon_close(struct daemon *daemon)
     state_cache_free(daemon->cache);
     registry_close(&daemon->registry);
     state_dir_close(daemon->state);
+    auth_free(daemon->auth);
 }

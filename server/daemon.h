@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "config/config.h"
+#include "server/auth.h"
 #include "server/engine.h"
 #include "server/http.h"
 #include "server/registry.h"
@@ -22,6 +23,7 @@
 struct daemon {
     const struct config *config;
     struct state_dir *state; /* NULL: server.state_dir is not set */
+    struct auth *auth;
     struct registry registry;
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
@@ -34,6 +36,10 @@ struct daemon {
 
 /* Loads the model, starts the engine, listens. config: borrowed. Close with daemon_close(), also after a failure. */
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err);
+
+/* Takes over what can change without a restart, the tokens; says what else in the new configuration differs and needs
+ * one. False: nothing has changed. Any thread. */
+bool daemon_reload(struct daemon *daemon, const struct config *config, struct error *err);
 
 /* /readyz answers 503 and new generations are refused from now on. Any thread. */
 void daemon_drain(struct daemon *daemon);

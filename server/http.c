@@ -1,5 +1,6 @@
 #include "server/http.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <math.h>
 #include <microhttpd.h>
@@ -78,7 +79,8 @@ struct http_request {
     const char *path; /* into target */
     const char *query_text;
     char *parameter;
-    char allow[64];      /* methods of the path */
+    char allow[64]; /* methods of the path */
+    char client[INET6_ADDRSTRLEN];
     const char *pattern; /* of the path, for the log; "-" for none */
     const struct http_route *route;
     struct query query;
@@ -121,6 +123,19 @@ const char *http_request_body(const struct http_request *request, size_t *size)
 const char *http_request_header(const struct http_request *request, const char *name)
 {
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_request_client(struct http_request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    const struct sockaddr *address = info ? info->client_addr : NULL;
+    if (address && address->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, request->client, sizeof request->client);
+    else if (address && address->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, request->client,
+                  sizeof request->client);
+    return request->client;
 }
 
 const struct query *http_request_query(const struct http_request *request)

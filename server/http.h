@@ -88,6 +88,8 @@ const char *http_request_path(const struct http_request *request); /* as it came
 const char *http_request_body(const struct http_request *request, size_t *size);
 /* The text of a header by its name in any case (of several, the first); NULL: there is none. */
 const char *http_request_header(const struct http_request *request, const char *name);
+/* Where it came from: an IP address as text; "" for what is none. The HTTP thread. */
+const char *http_request_client(struct http_request *request);
 const struct query *http_request_query(const struct http_request *request);
 bool http_request_is_head(const struct http_request *request);
 const char *http_request_parameter(const struct http_request *request); /* the text of {name}; "" for none */

@@ -143,6 +143,13 @@ char *problem_to_json(const struct problem *problem, const char *instance, size_
     return text;
 }
 
+static const char *openai_code(int status, const char *field)
+{
+    if (status == 401) return "invalid_api_key";
+    if (status == 429) return "rate_limit_exceeded";
+    return status == 404 && field && strcmp(field, "model") == 0 ? "model_not_found" : NULL;
+}
+
 /* {"error": {message, type, param, code}}; param is the first wrong field. */
 static char *openai_text(const struct problem *problem, int status, size_t *size)
 {
@@ -152,10 +159,9 @@ static char *openai_text(const struct problem *problem, int status, size_t *size
     char message[2 * ERROR_MESSAGE_SIZE];
     snprintf(message, sizeof message, "%s%s%s", field && !*problem->detail ? field : "",
              field && !*problem->detail ? " " : "", text ? text : http_status_reason(status));
-    json_t *document =
-        json_pack("{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", json_safe_string(message, strlen(message)), "type",
-                  status < 500 ? "invalid_request_error" : "server_error", "param", field, "code",
-                  status == 404 && field && strcmp(field, "model") == 0 ? "model_not_found" : NULL);
+    json_t *document = json_pack(
+        "{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", json_safe_string(message, strlen(message)), "type",
+        status < 500 ? "invalid_request_error" : "server_error", "param", field, "code", openai_code(status, field));
     char *json = document ? json_dumps(document, JSON_COMPACT) : NULL;
     json_decref(document);
     if (json) *size = strlen(json);

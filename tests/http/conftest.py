@@ -23,6 +23,7 @@ from make_model import make_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("LSTMD") or os.environ.get("LSTMD_BIN") or str(ROOT / "build/lstmd")
+ADMIN = "admin-token-of-the-tests"
 DEADLINE = 60 if not os.environ.get("SANITIZE") else 300
 
 
@@ -48,13 +49,14 @@ class Answer:
 
 
 class Daemon:
-    """A running `lstmd serve`. Settings are --set values."""
+    """A running `lstmd serve`. Settings are --set values; None takes one out of those that all have."""
 
     def __init__(self, model, settings=(), environment=None):
-        settings = {"server.port": 0, "engine.kernel": "portable", **dict(settings)}
+        settings = {"server.port": 0, "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
         command = [PROGRAM, "serve", "--model", str(model)]
         for key, value in settings.items():
-            command += ["--set", f"{key}={value}"]
+            if value is not None:
+                command += ["--set", f"{key}={value}"]
         env = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
         env.update(environment or {})
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=ROOT)
@@ -93,10 +95,13 @@ class Daemon:
                 if not self.changed.wait(end - time.monotonic()):
                     raise AssertionError(f"no line like {pattern} in {self.lines}")
 
-    def request(self, method, path, body=None, headers=None, timeout=DEADLINE):
+    def request(self, method, path, body=None, headers=None, token=None, timeout=DEADLINE):
+        headers = dict(headers or {})
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
         with contextlib.closing(connection):
-            connection.request(method, path, body, headers or {})
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
 

@@ -132,7 +132,7 @@ static void test_config_every_limit_holds(void **state)
     (void)state;
     for (size_t i = 0; i < config_table.count; i++) {
         const struct option *option = &config_table.options[i];
-        if (option->type == OPTION_TEXT || option->type == OPTION_CHOICE) continue;
+        if (option->type != OPTION_INT && option->type != OPTION_SIZE && option->type != OPTION_REAL) continue;
         const double inside[] = {option->minimum, option->maximum};
         const double outside[] = {option->minimum - 1, option->maximum + 1};
         for (int j = 0; j < 2; j++) {

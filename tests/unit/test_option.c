@@ -317,7 +317,7 @@ static void test_option_yaml_errors_have_file_line_and_column(void **state)
         {"items: [\"a\\0b\"]\n", ":1:9: items: the value holds a NUL character"},
         {"items: &a [b]\n", ":1:8: \"a\": anchors and aliases are not supported"},
         {"items: [a]\nitems: [b]\n", ":2:1: items: given twice, first in line 1"},
-        {"item: [a]\n", ":1:7: item: is a sequence, expected a single value"},
+        {"item: [a]\n", ":1:1: unknown key \"item\", the nearest valid key is \"items\""},
         {"items: {a: b}\n", ":1:1: items: is a mapping, expected a text"},
         {"- a\n", ":1:1: expected keys with values, such as \"flag\""},
         {"word\n", ":1:1: expected keys with values, such as \"flag\""},
