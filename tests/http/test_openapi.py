@@ -7,7 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
-from conftest import ROOT
+from conftest import ADMIN, ROOT
 
 DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text())
 OPERATIONS = [
@@ -56,6 +56,48 @@ def test_document_is_well_formed():
         jsonschema.Draft202012Validator.check_schema(schema)
     identifiers = [operation["operationId"] for _, _, operation in OPERATIONS]
     assert len(set(identifiers)) == len(identifiers)
+
+
+def scope_of(operation):
+    """public, generate or admin."""
+    security = operation.get("security", DOCUMENT["security"])
+    if not security:
+        return "public"
+    return security[-1]["bearer"][0]
+
+
+def send(daemon, path, method, token=None):
+    headers = {"Content-Type": "application/json"} if method == "post" else {}
+    return daemon.request(method.upper(), path.replace("{name}", NAMES.get(path, "x")), b"{}" if headers else None, headers, token)
+
+
+def test_scopes_are_as_documented(start):
+    daemon = start("tiny", {"auth.generate_tokens": "generate-token-of-the-tests"})
+    for path, method, operation in OPERATIONS:
+        scope = scope_of(operation)
+        answer = send(daemon, path, method)
+        if scope == "public":
+            assert answer.status == 200, (method, path)
+            continue
+        assert answer.status == 401, (method, path)
+        check(operation, answer)
+        answer = send(daemon, path, method, "generate-token-of-the-tests")
+        assert (answer.status == 403) == (scope == "admin"), (method, path, answer.status)
+        if scope == "admin":
+            check(operation, answer)
+
+
+def test_guessing_is_answered_as_documented(start):
+    daemon = start("tiny", {"auth.generate_tokens": "generate-token-of-the-tests", "auth.admin_tokens": None})
+    while send(daemon, "/models", "get", "wrong").status != 429:
+        pass
+    for path, method, operation in OPERATIONS:
+        if scope_of(operation) == "generate":
+            check(operation, send(daemon, path, method, "wrong"))
+        elif scope_of(operation) == "admin":
+            answer = send(daemon, path, method, ADMIN)
+            assert "LSTMD_AUTH_ADMIN_TOKEN_FILE" in answer.problem(403)["detail"]
+            check(operation, answer)
 
 
 def test_every_reference_leads_somewhere():
