@@ -42,7 +42,8 @@ bool checkpoint_save_as(const char *directory, const struct network *network, co
 
 /* What `lstmd inspect` shows, as JSON: {name, cell, layers, hidden_size, embedding_size, vocabulary_size, token_level,
  * tie_weights, weights, parameters, recurrent_parameters, embedding_parameters, output_parameters, tensors: [{name,
- * shape, parameters}], training}. Caller owns the result; NULL on failure. */
+ * shape, parameters}], training}, and what config.json says of a variant. output_parameters counts dense layers too.
+ * Caller owns the result; NULL on failure. */
 json_t *model_describe(const struct model *model, struct error *err);
 
 #endif

@@ -55,6 +55,8 @@ static const float *row_of(const struct gradients *gradients, const struct packe
         return layer->bias_hh + packed_gate_index(a, true, row);
     case TENSOR_output_weight:
         return gradients->output + row * packed->hidden;
+    case TENSOR_dense_weight:
+    case TENSOR_dense_bias: /* packed_open() refuses them */
     case TENSOR_output_bias:
         break;
     }

@@ -9,8 +9,9 @@
 
 /* Not to be taken from elsewhere when a configuration is written: we set these, or leave them out for a reason. */
 static const char *const our_keys[] = {
-    "format",      "cell",        "layers",  "hidden_size",       "embedding_size", "vocabulary_size", "token_level",
-    "tie_weights", "reset_after", "weights", "vocabulary_sha256", "labels",         "training",
+    "format",          "cell",        "layers",      "hidden_size", "hidden_sizes",         "embedding_size",
+    "vocabulary_size", "token_level", "tie_weights", "activation",  "recurrent_activation", "reset_after",
+    "dense",           "window",      "weights",     "labels",      "vocabulary_sha256",    "training",
 };
 
 static bool out_of_memory(struct error *err)
@@ -55,6 +56,75 @@ static bool check_format(const json_t *json, struct error *err)
                      CHECKPOINT_FORMAT);
 }
 
+/* One size per layer; the top layer's is hidden_size too. */
+static bool read_sizes(struct architecture *a, const json_t *json, struct error *err)
+{
+    const json_t *sizes = json_object_get(json, "hidden_sizes");
+    if (!sizes || a->layers < 1 || a->layers > NETWORK_MAX_LAYERS) return true; /* architecture_check() names layers */
+    if (!json_is_array(sizes) || json_array_size(sizes) != a->layers)
+        return error_set(err, ERROR_CORRUPT, "hidden_sizes is not an array with a size for each of %u layers",
+                         a->layers);
+    for (size_t k = 0; k < a->layers; k++) {
+        const json_int_t size = json_integer_value(json_array_get(sizes, k));
+        if (size < 1 || size > NETWORK_MAX_HIDDEN)
+            return error_set(err, ERROR_CORRUPT, "hidden_sizes[%zu] is not an integer from 1 to %u", k,
+                             NETWORK_MAX_HIDDEN);
+        a->hidden_sizes[k] = (uint32_t)size;
+    }
+    if (a->hidden_sizes[a->layers - 1] == a->hidden_size) return true;
+    return error_set(err, ERROR_CORRUPT, "hidden_sizes ends with %u, but hidden_size, the top layer's, is %u",
+                     a->hidden_sizes[a->layers - 1], a->hidden_size);
+}
+
+/* Where there is no such field: the default. */
+static bool read_activation(const json_t *json, const char *key, enum activation *activation, struct error *err)
+{
+    if (!json_object_get(json, key)) return true;
+    const char *name = read_text(json, key, err);
+    if (!name) return false;
+    return activation_parse(name, activation) ||
+           error_set(err, ERROR_CORRUPT,
+                     "%s is \"%.64s\", but must be tanh, sigmoid, relu, linear, hard_sigmoid or hard_sigmoid_keras2",
+                     key, name);
+}
+
+static bool read_dense(struct architecture *a, const json_t *json, struct error *err)
+{
+    const json_t *list = json_object_get(json, "dense");
+    if (!list) return true;
+    if (!json_is_array(list) || json_array_size(list) > NETWORK_MAX_DENSE)
+        return error_set(err, ERROR_CORRUPT, "dense is not an array of at most %d layers", NETWORK_MAX_DENSE);
+    a->dense_layers = (uint32_t)json_array_size(list);
+    for (size_t d = 0; d < a->dense_layers; d++) {
+        const json_t *layer = json_array_get(list, d);
+        if (!read_count(layer, "size", &a->dense[d].size, err) ||
+            !read_activation(layer, "activation", &a->dense[d].activation, err))
+            return error_add_context(err, "dense[%zu]", d);
+    }
+    return true;
+}
+
+static bool read_window(struct architecture *a, const json_t *json, struct error *err)
+{
+    const json_t *window = json_object_get(json, "window");
+    if (!window) return true;
+    if (!read_count(window, "size", &a->window.size, err) || !read_bool(window, "masked", &a->window.masked, err))
+        return error_add_context(err, "window");
+    return a->window.size > 0 || error_set(err, ERROR_CORRUPT, "window: size is 0, but must be at least 1");
+}
+
+static bool read_variant(struct architecture *a, const json_t *json, struct error *err)
+{
+    bool reset_after = true;
+    if (!read_sizes(a, json, err) || !read_activation(json, "activation", &a->activation, err) ||
+        !read_activation(json, "recurrent_activation", &a->recurrent_activation, err) || !read_dense(a, json, err) ||
+        !read_window(a, json, err))
+        return false;
+    if (json_object_get(json, "reset_after") && !read_bool(json, "reset_after", &reset_after, err)) return false;
+    a->reset_before = !reset_after;
+    return true;
+}
+
 static bool read_architecture(struct architecture *a, const json_t *json, struct error *err)
 {
     const char *cell = read_text(json, "cell", err);
@@ -64,30 +134,10 @@ static bool read_architecture(struct architecture *a, const json_t *json, struct
     if (!read_count(json, "layers", &a->layers, err) || !read_count(json, "hidden_size", &a->hidden_size, err) ||
         !read_count(json, "embedding_size", &a->embedding_size, err) ||
         !read_count(json, "vocabulary_size", &a->vocabulary_size, err) ||
-        !read_bool(json, "tie_weights", &a->tie_weights, err))
+        !read_bool(json, "tie_weights", &a->tie_weights, err) || !read_variant(a, json, err))
         return false;
     struct error cause = {0};
     return architecture_validate(a, &cause) || error_set(err, ERROR_CORRUPT, "%s", cause.message);
-}
-
-/* Where the field is there, it must be what the program computes. */
-static bool check_function(const json_t *json, const char *key, const char *computed, struct error *err)
-{
-    if (!json_object_get(json, key)) return true;
-    const char *name = read_text(json, key, err);
-    if (!name) return false;
-    if (strcmp(name, computed) == 0) return true;
-    return error_set(err, ERROR_CORRUPT, "%s is \"%.64s\", but %s alone is supported", key, name, computed);
-}
-
-static bool check_variant(const struct architecture *a, const json_t *json, struct error *err)
-{
-    if (!check_function(json, "activation", "tanh", err)) return false;
-    if (!check_function(json, "recurrent_activation", "sigmoid", err)) return false;
-    if (a->cell != CELL_GRU || !json_object_get(json, "reset_after")) return true;
-    bool reset_after = false;
-    if (!read_bool(json, "reset_after", &reset_after, err)) return false;
-    return reset_after || error_set(err, ERROR_CORRUPT, "reset_after is false, but true alone is supported");
 }
 
 static bool read_vocabulary(struct model_config *config, const json_t *json, struct error *err)
@@ -118,8 +168,7 @@ static bool read_format(struct model_config *config, const json_t *json, struct 
 static bool read_fields(struct model_config *config, const json_t *json, struct error *err)
 {
     if (!check_format(json, err) || !read_architecture(&config->architecture, json, err) ||
-        !check_variant(&config->architecture, json, err) || !read_format(config, json, err) ||
-        !read_vocabulary(config, json, err))
+        !read_format(config, json, err) || !read_vocabulary(config, json, err))
         return false;
     const json_t *training = json_object_get(json, "training");
     return !training || json_is_object(training) || error_set(err, ERROR_CORRUPT, "training is not an object");
@@ -184,6 +233,48 @@ static json_t *labels_of(const struct vocabulary *vocabulary)
     return labels;
 }
 
+static json_t *sizes_of(const struct architecture *a)
+{
+    json_t *sizes = json_array();
+    for (size_t k = 0; k < a->layers; k++) {
+        if (json_array_append_new(sizes, json_integer((json_int_t)architecture_hidden(a, k))) == 0) continue;
+        json_decref(sizes);
+        return NULL;
+    }
+    return sizes;
+}
+
+static json_t *dense_of(const struct architecture *a)
+{
+    json_t *list = json_array();
+    for (size_t d = 0; d < a->dense_layers; d++) {
+        json_t *layer = json_pack("{s:I, s:s}", "size", (json_int_t)a->dense[d].size, "activation",
+                                  activation_name(a->dense[d].activation));
+        if (json_array_append_new(list, layer) == 0) continue;
+        json_decref(list);
+        return NULL;
+    }
+    return list;
+}
+
+bool model_config_put_variant(json_t *json, const struct architecture *architecture)
+{
+    struct architecture complete = *architecture;
+    const struct architecture *a = &complete;
+    architecture_complete(&complete);
+    const bool own_gates = a->cell != CELL_RNN && a->recurrent_activation != ACTIVATION_SIGMOID;
+    if (!architecture_is_uniform(a) && !put(json, "hidden_sizes", sizes_of(a))) return false;
+    if (a->activation != ACTIVATION_TANH && !put(json, "activation", json_string(activation_name(a->activation))))
+        return false;
+    if (own_gates && !put(json, "recurrent_activation", json_string(activation_name(a->recurrent_activation))))
+        return false;
+    if (a->cell == CELL_GRU && !put(json, "reset_after", json_boolean(!a->reset_before))) return false;
+    if (a->dense_layers > 0 && !put(json, "dense", dense_of(a))) return false;
+    return a->window.size == 0 ||
+           put(json, "window",
+               json_pack("{s:I, s:b}", "size", (json_int_t)a->window.size, "masked", (int)a->window.masked));
+}
+
 static bool put_fields(json_t *json, const struct model_config *config, const struct vocabulary *vocabulary)
 {
     const struct architecture *a = &config->architecture;
@@ -192,9 +283,8 @@ static bool put_fields(json_t *json, const struct model_config *config, const st
         !put(json, "embedding_size", json_integer(a->embedding_size)) ||
         !put(json, "vocabulary_size", json_integer(a->vocabulary_size)) ||
         !put(json, "token_level", json_string(token_level_name(config->token_level))) ||
-        !put(json, "tie_weights", json_boolean(a->tie_weights)))
+        !put(json, "tie_weights", json_boolean(a->tie_weights)) || !model_config_put_variant(json, a))
         return false;
-    if (a->cell == CELL_GRU && !put(json, "reset_after", json_true())) return false;
     if (config->weights != KERNEL_F32 && !put(json, "weights", json_string(kernel_format_name(config->weights))))
         return false;
     if (!put(json, "vocabulary_sha256", json_string(config->vocabulary_sha256))) return false;

@@ -1,4 +1,22 @@
-/* config.json of a model directory (checkpoint.md) <-> what the program needs of it. Pure functions, thread-safe. */
+/* config.json of a model directory <-> what the program needs of it. Pure functions, thread-safe.
+ *
+ *   format                 "lstmd/1"
+ *   cell                   "lstm", "gru", "rnn"
+ *   layers, hidden_size    of the recurrent layers; hidden_size is the top layer's where they differ
+ *   hidden_sizes           only where layers differ: the size of each
+ *   embedding_size         0: one-hot input
+ *   vocabulary_size, token_level ("char", "word", "byte"), tie_weights
+ *   activation, recurrent_activation    only where they are not tanh and sigmoid: "tanh", "sigmoid", "relu", "linear",
+ *                          "hard_sigmoid", "hard_sigmoid_keras2" (model/architecture.h)
+ *   reset_after            GRU: false where the reset gate stands inside the hidden product
+ *   dense                  only where there are dense layers before the output: [{"size": 64, "activation": "relu"}]
+ *   window                 only where every token is predicted from the last N: {"size": N, "masked": true or false}
+ *   weights                "bf16", "int8"; absent: "f32" (model/checkpoint_weights.h)
+ *   vocabulary_sha256      of vocabulary.json: one that does not belong to the weights is refused
+ *   labels                 names of a conditional model's labels
+ *   training               how the weights came to be: an object that nothing depends on
+ * Other keys are kept when a model is written again.
+ */
 #ifndef LSTMD_MODEL_MODEL_CONFIG_H
 #define LSTMD_MODEL_MODEL_CONFIG_H
 
@@ -30,8 +48,11 @@ json_t *model_config_parse(struct model_config *config, const char *text, size_t
 bool model_config_check_labels(const json_t *json, const struct vocabulary *vocabulary, const char *place,
                                struct error *err);
 
-/* The text of config.json; *n bytes, the caller's (free()). Our fields come first, in the order of checkpoint.md, then
- * those of `extra` that are not ours. `training` and `extra` may be NULL and are borrowed. */
+/* Adds the fields of a variant, hidden_sizes to window, to an object; false where memory is short. */
+bool model_config_put_variant(json_t *json, const struct architecture *architecture);
+
+/* The text of config.json; *n bytes, the caller's (free()). Our fields come first, in a fixed order, then those of
+ * `extra` that are not ours. `training` and `extra` may be NULL and are borrowed. */
 char *model_config_print(const struct model_config *config, const struct vocabulary *vocabulary, const json_t *training,
                          const json_t *extra, size_t *n, struct error *err);
 

@@ -6,59 +6,8 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "model/vocabulary.h"
 
-static const char *const cell_names[] = {[CELL_LSTM] = "lstm", [CELL_GRU] = "gru", [CELL_RNN] = "rnn"};
-static const size_t cell_gates[] = {[CELL_LSTM] = 4, [CELL_GRU] = 3, [CELL_RNN] = 1};
-
-#define CELL_COUNT       (sizeof cell_names / sizeof cell_names[0])
 #define LSTM_FORGET_GATE 1
-
-const char *cell_name(enum cell_kind cell)
-{
-    return cell_names[cell];
-}
-
-bool cell_parse(const char *name, enum cell_kind *cell)
-{
-    for (size_t i = 0; i < CELL_COUNT; i++) {
-        if (strcmp(name, cell_names[i]) != 0) continue;
-        *cell = (enum cell_kind)i;
-        return true;
-    }
-    return false;
-}
-
-size_t architecture_gates(const struct architecture *architecture)
-{
-    return cell_gates[architecture->cell];
-}
-
-size_t architecture_input(const struct architecture *architecture, size_t layer)
-{
-    if (layer > 0) return architecture->hidden_size;
-    return architecture->embedding_size > 0 ? architecture->embedding_size : architecture->vocabulary_size;
-}
-
-static bool check_range(const char *field, uint32_t value, uint32_t least, uint32_t most, struct error *err)
-{
-    if (value >= least && value <= most) return true;
-    return error_set(err, ERROR_INVALID, "%s is %u, but must be from %u to %u", field, value, least, most);
-}
-
-static bool check_fields(const struct architecture *a, struct error *err)
-{
-    if ((size_t)a->cell >= CELL_COUNT) return error_set(err, ERROR_INVALID, "cell must be lstm, gru or rnn");
-    if (!check_range("layers", a->layers, 1, NETWORK_MAX_LAYERS, err)) return false;
-    if (!check_range("hidden_size", a->hidden_size, 1, NETWORK_MAX_HIDDEN, err)) return false;
-    if (!check_range("embedding_size", a->embedding_size, 0, NETWORK_MAX_EMBEDDING, err)) return false;
-    if (!check_range("vocabulary_size", a->vocabulary_size, 1, VOCABULARY_MAX_TOKENS, err)) return false;
-    if (a->tie_weights && a->embedding_size != a->hidden_size)
-        return error_set(err, ERROR_INVALID,
-                         "tie_weights needs embedding_size equal to hidden_size, but they are %u and %u",
-                         a->embedding_size, a->hidden_size);
-    return true;
-}
 
 bool architecture_validate(const struct architecture *architecture, struct error *err)
 {
@@ -85,18 +34,19 @@ static bool add_tensor(struct network *network, const struct tensor *row, unsign
 
 bool network_layout(struct network *network, const struct architecture *architecture, struct error *err)
 {
-    const struct architecture *a = architecture;
-    *network = (struct network){.architecture = *a};
-    if (!check_fields(a, err)) return false;
-#define ADD(member, file_name, per_layer, row_count, column_count, exists, how)                                        \
-    for (size_t k = 0; k < ((per_layer) ? a->layers : 1u); k++) {                                                      \
+    const struct architecture *a = &network->architecture;
+    *network = (struct network){.architecture = *architecture};
+    if (!architecture_check(a, err)) return false;
+    architecture_complete(&network->architecture);
+#define ADD(member, file_name, how_many, block_count, block_rows, column_count, exists, how)                           \
+    for (size_t k = 0; k < (how_many); k++) {                                                                          \
         struct tensor row = {.name = file_name,                                                                        \
                              .kind = TENSOR_##member,                                                                  \
                              .layer = k,                                                                               \
                              .initialiser = how,                                                                       \
-                             .rows = row_count,                                                                        \
+                             .rows = (block_count) * (block_rows),                                                     \
                              .columns = column_count,                                                                  \
-                             .blocks = (per_layer) ? architecture_gates(a) : 1,                                        \
+                             .blocks = block_count,                                                                    \
                              .field = offsetof(struct network, member) + k * sizeof(float *)};                         \
         if ((exists) && !add_tensor(network, &row, (unsigned)k, err)) return false;                                    \
     }
@@ -202,7 +152,7 @@ static void initialise_bias(const struct architecture *architecture, const struc
 {
     memset(tensor->data, 0, tensor->rows * sizeof(float));
     if (architecture->cell != CELL_LSTM) return;
-    size_t hidden = architecture->hidden_size;
+    size_t hidden = tensor->rows / tensor->blocks;
     for (size_t i = 0; i < hidden; i++) tensor->data[LSTM_FORGET_GATE * hidden + i] = 1;
 }
 

@@ -1,16 +1,9 @@
 /* A network: its architecture and its parameters, in the layout of the files on disk (checkpoint.md).
  *
  * One flat block of float32 holds all tensors one after the other, in the order of NETWORK_TENSORS; a gradient or an
- * optimizer moment is another block of the same layout. Letters: V vocabulary, E embedding, H hidden, I input of a
- * layer (layer 0: E, or V where the input is one-hot; else H), G gates (LSTM 4: i f g o; GRU 3: r z n; RNN 1).
- *
- * Equations (x input, h hidden state, * elementwise):
- *   LSTM (Hochreiter and Schmidhuber 1997; Gers et al. 2000):
- *     i, f, o = sigmoid(W_ih x + W_hh h + b), g = tanh(same); c' = f * c + i * g; h' = o * tanh(c')
- *   GRU, reset_after (Cho et al. 2014, the variant of cuDNN, PyTorch and Keras 2+):
- *     r, z = sigmoid(W_ih x + b + W_hh h + b_hh); n = tanh(W_ih x + b + r * (W_hh h + b_hh)); h' = (1 - z) * n + z * h
- *   RNN (Elman 1990): h' = tanh(W_ih x + W_hh h + b)
- *   output: logits = W_out h_top + b_out
+ * optimizer moment is another block of the same layout. Letters: V vocabulary, E embedding, H hidden (of a layer), I
+ * input of a layer (layer 0: E, or V where the input is one-hot; else H of the layer below), G gates (LSTM 4: i f g o;
+ * GRU 3: r z n; RNN 1). What is computed with them: model/architecture.h.
  *
  * A network that nobody changes may be read by any number of threads.
  */
@@ -23,39 +16,30 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "model/architecture.h"
 #include "model/rng.h"
 
-#define NETWORK_MAX_LAYERS    8
-#define NETWORK_MAX_HIDDEN    16384u
-#define NETWORK_MAX_EMBEDDING 16384u
-
-enum cell_kind { CELL_LSTM, CELL_GRU, CELL_RNN };
-
-struct architecture {
-    enum cell_kind cell;
-    uint32_t layers;          /* 1 .. NETWORK_MAX_LAYERS */
-    uint32_t hidden_size;     /* H */
-    uint32_t embedding_size;  /* E; 0: one-hot input */
-    uint32_t vocabulary_size; /* V */
-    bool tie_weights;         /* output.weight is embedding.weight; needs E == H */
-};
-
 /* One row per tensor kind:
- *   X(field, file name, per layer?, rows, columns, exists, initialiser)
- * `field` is the member of struct network (per-layer ones are arrays); rows and columns are expressions over
- * `const struct architecture *a` and the layer index `k`; a bias has columns 1 and one dimension in the file. */
+ *   X(field, file name, how many, blocks, rows of a block, columns, exists, initialiser)
+ * `field` is the member of struct network (an array where there may be many; the index k is in the file name). blocks,
+ * the gates of a layer, stand one below the other. The numbers are expressions over `const struct architecture *a` and
+ * the index `k`; a bias has columns 1 and one dimension in the file. */
 #define NETWORK_TENSORS(X)                                                                                             \
-    X(embedding, "embedding.weight", false, a->vocabulary_size, a->embedding_size, a->embedding_size > 0,              \
+    X(embedding, "embedding.weight", 1, 1, a->vocabulary_size, a->embedding_size, a->embedding_size > 0,               \
       INITIALISE_NORMAL)                                                                                               \
-    X(weight_ih, "rnn.weight_ih_l%u", true, architecture_gates(a) * a->hidden_size, architecture_input(a, k), true,    \
+    X(weight_ih, "rnn.weight_ih_l%u", a->layers, architecture_gates(a), architecture_hidden(a, k),                     \
+      architecture_input(a, k), true, INITIALISE_UNIFORM)                                                              \
+    X(weight_hh, "rnn.weight_hh_l%u", a->layers, architecture_gates(a), architecture_hidden(a, k),                     \
+      architecture_hidden(a, k), true, INITIALISE_RECURRENT)                                                           \
+    X(bias, "rnn.bias_l%u", a->layers, architecture_gates(a), architecture_hidden(a, k), 1, true, INITIALISE_BIAS)     \
+    X(bias_hh, "rnn.bias_hh_l%u", a->layers, architecture_gates(a), architecture_hidden(a, k), 1,                      \
+      a->cell == CELL_GRU && !a->reset_before, INITIALISE_ZERO)                                                        \
+    X(dense_weight, "dense.weight_l%u", a->dense_layers, 1, a->dense[k].size, architecture_dense_input(a, k), true,    \
       INITIALISE_UNIFORM)                                                                                              \
-    X(weight_hh, "rnn.weight_hh_l%u", true, architecture_gates(a) * a->hidden_size, a->hidden_size, true,              \
-      INITIALISE_RECURRENT)                                                                                            \
-    X(bias, "rnn.bias_l%u", true, architecture_gates(a) * a->hidden_size, 1, true, INITIALISE_BIAS)                    \
-    X(bias_hh, "rnn.bias_hh_l%u", true, architecture_gates(a) * a->hidden_size, 1, a->cell == CELL_GRU,                \
-      INITIALISE_ZERO)                                                                                                 \
-    X(output_weight, "output.weight", false, a->vocabulary_size, a->hidden_size, !a->tie_weights, INITIALISE_UNIFORM)  \
-    X(output_bias, "output.bias", false, a->vocabulary_size, 1, true, INITIALISE_ZERO)
+    X(dense_bias, "dense.bias_l%u", a->dense_layers, 1, a->dense[k].size, 1, true, INITIALISE_ZERO)                    \
+    X(output_weight, "output.weight", 1, 1, a->vocabulary_size, architecture_top(a), !a->tie_weights,                  \
+      INITIALISE_UNIFORM)                                                                                              \
+    X(output_bias, "output.bias", 1, 1, a->vocabulary_size, 1, true, INITIALISE_ZERO)
 
 enum initialiser {
     INITIALISE_ZERO,
@@ -65,7 +49,7 @@ enum initialiser {
     INITIALISE_BIAS,      /* zero, but 1 for the LSTM's forget gate (Jozefowicz et al. 2015) */
 };
 
-#define NETWORK_MAX_TENSORS (4 * NETWORK_MAX_LAYERS + 3)
+#define NETWORK_MAX_TENSORS (4 * NETWORK_MAX_LAYERS + 2 * NETWORK_MAX_DENSE + 3)
 
 enum tensor_kind {
 #define KIND(member, ...) TENSOR_##member,
@@ -76,10 +60,10 @@ enum tensor_kind {
 struct tensor {
     char name[32];
     enum tensor_kind kind;
-    size_t layer; /* 0 outside of the layers */
+    size_t layer; /* of the recurrent or of the dense ones; else 0 */
     enum initialiser initialiser;
     size_t rows, columns;
-    size_t blocks; /* gates stacked in its rows; 1 outside of the layers */
+    size_t blocks; /* gates stacked in its rows; 1 outside of the recurrent layers */
     bool vector;   /* one dimension in the file: [rows] */
     size_t offset; /* of its first element in the parameter block */
     size_t field;  /* of its (first) pointer in struct network, in bytes */
@@ -87,27 +71,23 @@ struct tensor {
 };
 
 struct network {
-    struct architecture architecture;
+    struct architecture architecture; /* complete (architecture_complete()) */
     struct tensor tensors[NETWORK_MAX_TENSORS];
     size_t tensor_count;
     float *parameters; /* [parameter_count] */
     size_t parameter_count;
     /* The same memory by name; NULL where the tensor does not exist. output_weight is embedding where tied. */
-    float *embedding;                     /* [V][E] */
-    float *weight_ih[NETWORK_MAX_LAYERS]; /* [G*H][I] */
-    float *weight_hh[NETWORK_MAX_LAYERS]; /* [G*H][H] */
-    float *bias[NETWORK_MAX_LAYERS];      /* [G*H] */
-    float *bias_hh[NETWORK_MAX_LAYERS];   /* [G*H] */
-    float *output_weight;                 /* [V][H] */
-    float *output_bias;                   /* [V] */
+    float *embedding;                       /* [V][E] */
+    float *weight_ih[NETWORK_MAX_LAYERS];   /* [G*H][I] */
+    float *weight_hh[NETWORK_MAX_LAYERS];   /* [G*H][H] */
+    float *bias[NETWORK_MAX_LAYERS];        /* [G*H] */
+    float *bias_hh[NETWORK_MAX_LAYERS];     /* [G*H] */
+    float *dense_weight[NETWORK_MAX_DENSE]; /* [size][inputs] */
+    float *dense_bias[NETWORK_MAX_DENSE];   /* [size] */
+    float *output_weight;                   /* [V][inputs: H of the top layer, or the last dense layer's size] */
+    float *output_bias;                     /* [V] */
     struct arena arena;
 };
-
-const char *cell_name(enum cell_kind cell); /* "lstm", "gru", "rnn" */
-bool cell_parse(const char *name, enum cell_kind *cell);
-
-size_t architecture_gates(const struct architecture *architecture);               /* G */
-size_t architecture_input(const struct architecture *architecture, size_t layer); /* I of a layer */
 
 /* Checks every field and that the parameter count does not overflow; the message names the field. */
 bool architecture_validate(const struct architecture *architecture, struct error *err);

@@ -66,6 +66,10 @@ bool packed_open(struct packed_network *packed, const struct architecture *archi
 {
     *packed = (struct packed_network){0};
     if (!architecture_validate(architecture, err)) return false;
+    if (!architecture_is_standard(architecture))
+        return error_set(err, ERROR_INVALID,
+                         "only networks with tanh and sigmoid, reset_after, layers of one size, no dense layers and no "
+                         "window can be trained");
     packed_layout(packed, architecture);
 
     struct arena *arena = &packed->arena;

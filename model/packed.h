@@ -47,7 +47,8 @@ struct packed_network {
 /* Fills in the sizes alone, of a valid architecture; takes no memory. */
 void packed_layout(struct packed_network *packed, const struct architecture *architecture);
 
-/* Allocates; the weights are zero until packed_update(). Close with packed_close(), also after a failure. */
+/* Allocates; the weights are zero until packed_update(). Close with packed_close(), also after a failure. Errors:
+ * ERROR_INVALID (not a standard network: architecture_is_standard()), ERROR_NO_MEMORY. */
 bool packed_open(struct packed_network *packed, const struct architecture *architecture, struct error *err);
 
 /* Copies the weights in. Share `part` of `parts`: training's workers each pack a share; shares are disjoint, so they

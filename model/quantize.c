@@ -72,10 +72,12 @@ bool quantize_applies(const struct architecture *architecture, const struct tens
     case TENSOR_weight_ih:
         return tensor->layer > 0 || architecture->embedding_size > 0;
     case TENSOR_weight_hh:
+    case TENSOR_dense_weight:
     case TENSOR_output_weight:
         return true;
     case TENSOR_bias:
     case TENSOR_bias_hh:
+    case TENSOR_dense_bias:
     case TENSOR_output_bias:
         break;
     }

@@ -180,6 +180,7 @@ bool step_weights_open(struct step_weights *weights, const struct network *netwo
     float input_unit = 0;
     *weights = (struct step_weights){0};
     if (!architecture_validate(a, err)) return false;
+    if (!architecture_is_standard(a)) return error_set(err, ERROR_INVALID, "only standard networks can be stepped");
     weights->architecture = *a;
     weights->format = format;
     weights->hidden = size_round_up(a->hidden_size, BLOCK);

@@ -157,6 +157,45 @@ static void test_checkpoint_round_trips_every_cell_tied_and_labelled(void **stat
         }
 }
 
+static void test_checkpoint_round_trips_a_variant(void **state)
+{
+    struct fixture *f = *state;
+    const struct architecture variant = {.cell = CELL_GRU,
+                                         .layers = 2,
+                                         .hidden_size = 3,
+                                         .hidden_sizes = {5, 3},
+                                         .activation = ACTIVATION_RELU,
+                                         .recurrent_activation = ACTIVATION_HARD_SIGMOID_KERAS2,
+                                         .reset_before = true,
+                                         .dense_layers = 2,
+                                         .dense = {{7, ACTIVATION_RELU}, {4, ACTIVATION_DEFAULT}},
+                                         .window = {.size = 9, .masked = true}};
+    network_close(&f->network);
+    make_network(&f->network, variant, vocabulary_size(f->vocabulary));
+    save(f, NULL, NULL);
+    assert_loads(f);
+    struct model model;
+    struct error err = {0};
+    if (!model_load(&model, f->path, &err)) fail_msg("%s", err.message);
+    const struct architecture *a = &model.network.architecture;
+    assert_memory_equal(a->hidden_sizes, variant.hidden_sizes, sizeof variant.hidden_sizes);
+    assert_int_equal(a->activation, ACTIVATION_RELU);
+    assert_int_equal(a->recurrent_activation, ACTIVATION_HARD_SIGMOID_KERAS2);
+    assert_true(a->reset_before);
+    assert_int_equal(a->dense_layers, 2);
+    assert_int_equal(a->dense[0].size, 7);
+    assert_int_equal(a->dense[0].activation, ACTIVATION_RELU);
+    assert_int_equal(a->dense[1].activation, ACTIVATION_LINEAR);
+    assert_int_equal(a->window.size, 9);
+    assert_true(a->window.masked);
+    json_t *description = model_describe(&model, &err);
+    assert_string_equal(json_string_value(json_object_get(description, "activation")), "relu");
+    assert_int_equal(json_array_size(json_object_get(description, "dense")), 2);
+    assert_int_equal(json_integer_value(json_object_get(description, "output_parameters")), 28 + 32 + 25);
+    json_decref(description);
+    model_close(&model);
+}
+
 static void test_checkpoint_same_arguments_give_the_same_bytes(void **state)
 {
     const struct fixture *f = *state;
@@ -271,9 +310,26 @@ static const struct {
     {"labels", "[\"World\"]", "its 0 labels are not those of config.json"},
     {"labels", "1", "its 0 labels are not those of config.json"},
     {"training", "1", "training is not an object"},
-    {"activation", "\"relu\"", "activation is \"relu\", but tanh alone is supported"},
-    {"recurrent_activation", "\"hard_sigmoid\"", "recurrent_activation is \"hard_sigmoid\", but sigmoid alone"},
-    {"reset_after", "false", "reset_after is false, but true alone is supported"},
+    {"activation", "\"swish\"", "activation is \"swish\", but must be tanh, sigmoid, relu, linear, hard_sigmoid or"},
+    {"activation", "\"\"", "activation is \"\", but must be tanh"},
+    {"recurrent_activation", "1", "recurrent_activation is missing or not a string"},
+    {"reset_after", "false", "tensor \"rnn.bias_hh_l0\" does not belong to this network"},
+    {"hidden_sizes", "[3]", "hidden_sizes is not an array with a size for each of 2 layers"},
+    {"hidden_sizes", "3", "hidden_sizes is not an array"},
+    {"hidden_sizes", "[0, 3]", "hidden_sizes[0] is not an integer from 1 to 16384"},
+    {"hidden_sizes", "[3, 4294967299]", "hidden_sizes[1] is not an integer"},
+    {"hidden_sizes", "[3, 4]", "hidden_sizes ends with 4, but hidden_size, the top layer's, is 3"},
+    {"hidden_sizes", "[4, 3]", "tensor \"rnn.weight_ih_l0\": shape is [9, 2], but config.json asks for [12, 2]"},
+    {"dense", "{}", "dense is not an array of at most 4 layers"},
+    {"dense", "[1, 1, 1, 1, 1]", "dense is not an array of at most 4 layers"},
+    {"dense", "[1]", "dense[0]: size is missing or not an integer"},
+    {"dense", "[{\"size\": 4}, {\"size\": 4, \"activation\": \"gelu\"}]", "dense[1]: activation is \"gelu\""},
+    {"dense", "[{\"size\": 0}]", "dense[0].size is 0, but must be from 1 to 16384"},
+    {"dense", "[{\"size\": 4}]", "tensor \"dense.weight_l0\" is missing"},
+    {"window", "8", "window: size is missing or not an integer"},
+    {"window", "{\"size\": 8}", "window: masked is missing, or not true or false"},
+    {"window", "{\"size\": 0, \"masked\": true}", "window: size is 0, but must be at least 1"},
+    {"window", "{\"size\": 4097, \"masked\": true}", "window is 4097, but must be from 0 to 4096"},
     {"reset_after", "1", "reset_after is missing, or not true or false"},
 };
 
@@ -596,6 +652,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_checkpoint_loads_back_the_same_bits),
         TEST(test_checkpoint_round_trips_every_cell_tied_and_labelled),
+        TEST(test_checkpoint_round_trips_a_variant),
         TEST(test_checkpoint_same_arguments_give_the_same_bytes),
         TEST(test_checkpoint_config_has_the_documented_fields_in_order),
         TEST(test_checkpoint_keeps_unknown_keys_on_re_export),

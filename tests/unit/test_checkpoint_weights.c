@@ -11,7 +11,9 @@
 #include "tests/unit/support.h"
 
 static const struct architecture architectures[] = {
-    {CELL_LSTM, 2, 5, 0, 7, false}, {CELL_GRU, 2, 6, 4, 9, false}, {CELL_RNN, 1, 4, 4, 5, true}};
+    {.cell = CELL_LSTM, .layers = 2, .hidden_size = 5, .vocabulary_size = 7},
+    {.cell = CELL_GRU, .layers = 2, .hidden_size = 6, .embedding_size = 4, .vocabulary_size = 9},
+    {.cell = CELL_RNN, .layers = 1, .hidden_size = 4, .embedding_size = 4, .vocabulary_size = 5, .tie_weights = true}};
 #define ARCHITECTURES (sizeof architectures / sizeof architectures[0])
 
 struct file {

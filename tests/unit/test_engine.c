@@ -10,7 +10,8 @@
 static int open_world(void **state)
 {
     static struct world world;
-    world_open(&world, &(struct architecture){CELL_LSTM, 1, 12, 0, 10, false}, "auto", -1e9f);
+    world_open(&world, &(struct architecture){.cell = CELL_LSTM, .layers = 1, .hidden_size = 12, .vocabulary_size = 10},
+               "auto", -1e9f);
     *state = &world;
     return 0;
 }

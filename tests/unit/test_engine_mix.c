@@ -186,10 +186,16 @@ static void run_mix(const struct world *world, const struct engine_options *opti
 
 static void run_kernel(const char *kernel, struct counts *counts)
 {
-    static const struct architecture architectures[] = {{CELL_LSTM, 2, 20, 0, 10, false},
-                                                        {CELL_GRU, 1, 17, 6, 10, false},
-                                                        {CELL_RNN, 1, 40, 0, 10, false},
-                                                        {CELL_LSTM, 1, 24, 24, 10, true}};
+    static const struct architecture architectures[] = {
+        {.cell = CELL_LSTM, .layers = 2, .hidden_size = 20, .vocabulary_size = 10},
+        {.cell = CELL_GRU, .layers = 1, .hidden_size = 17, .embedding_size = 6, .vocabulary_size = 10},
+        {.cell = CELL_RNN, .layers = 1, .hidden_size = 40, .vocabulary_size = 10},
+        {.cell = CELL_LSTM,
+         .layers = 1,
+         .hidden_size = 24,
+         .embedding_size = 24,
+         .vocabulary_size = 10,
+         .tie_weights = true}};
     for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
         struct world world;
         world_open(&world, &architectures[i], kernel, -1);

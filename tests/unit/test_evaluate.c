@@ -59,7 +59,7 @@ static void make_one_stream(struct rig *rig)
 
 static void rig_open(struct rig *rig, enum cell_kind cell)
 {
-    const struct architecture architecture = {cell, 2, 19, 0, V, false};
+    const struct architecture architecture = {.cell = cell, .layers = 2, .hidden_size = 19, .vocabulary_size = V};
     reference_random_network(&rig->network, &architecture, 3, 0.4);
     assert_true(stepper_open(&rig->stepper, &rig->network, kernels_select("auto"), NULL));
     make_documents(rig);

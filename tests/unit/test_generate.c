@@ -294,7 +294,8 @@ static void rig_open(struct rig *rig, const char *json)
     memset(rig, 0, sizeof *rig);
     rig->vocabulary = vocabulary_of(json);
     rig->stop_at = SIZE_MAX;
-    const struct architecture architecture = {CELL_LSTM, 2, 24, 0, vocabulary_size(rig->vocabulary), false};
+    const struct architecture architecture = {
+        .cell = CELL_LSTM, .layers = 2, .hidden_size = 24, .vocabulary_size = vocabulary_size(rig->vocabulary)};
     reference_random_network(&rig->network, &architecture, 3, 0.5);
     rig->network.output_bias[0] = -1e30f; /* <eos> all but never comes */
     assert_true(stepper_open(&rig->stepper, &rig->network, kernels_select("auto"), NULL));

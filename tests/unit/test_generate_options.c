@@ -434,7 +434,8 @@ static void rig_open(struct rig *rig, const char *json)
 {
     memset(rig, 0, sizeof *rig);
     rig->vocabulary = vocabulary_of(json);
-    const struct architecture architecture = {CELL_LSTM, 2, 24, 0, vocabulary_size(rig->vocabulary), false};
+    const struct architecture architecture = {
+        .cell = CELL_LSTM, .layers = 2, .hidden_size = 24, .vocabulary_size = vocabulary_size(rig->vocabulary)};
     reference_random_network(&rig->network, &architecture, 3, 0.5);
     assert_true(stepper_open(&rig->stepper, &rig->network, kernels_select("auto"), NULL));
     assert_true(step_scratch_open(&rig->scratch, &rig->stepper, 1, NULL));

@@ -119,6 +119,92 @@ static void test_network_tensors_tile_the_parameter_block(void **state)
         }
 }
 
+static void test_network_layers_of_different_sizes_and_dense_layers_chain(void **state)
+{
+    (void)state;
+    struct architecture a = make_architecture(CELL_GRU, 3, 5, 0, 7);
+    struct network n;
+    a.hidden_sizes[0] = 8;
+    a.hidden_sizes[1] = 6;
+    a.reset_before = true;
+    a.dense_layers = 2;
+    a.dense[0].size = 9;
+    a.dense[1] = (struct dense_layer){4, ACTIVATION_RELU};
+    open_network(&n, &a);
+    assert_int_equal(n.tensor_count, 15);
+    assert_tensor(&n, "rnn.weight_ih_l0", 24, 7, false, n.weight_ih[0]);
+    assert_tensor(&n, "rnn.weight_ih_l1", 18, 8, false, n.weight_ih[1]);
+    assert_tensor(&n, "rnn.weight_ih_l2", 15, 6, false, n.weight_ih[2]);
+    assert_tensor(&n, "rnn.weight_hh_l1", 18, 6, false, n.weight_hh[1]);
+    assert_tensor(&n, "rnn.bias_l2", 15, 1, true, n.bias[2]);
+    assert_null(find(&n, "rnn.bias_hh_l0"));
+    assert_tensor(&n, "dense.weight_l0", 9, 5, false, n.dense_weight[0]);
+    assert_tensor(&n, "dense.bias_l0", 9, 1, true, n.dense_bias[0]);
+    assert_tensor(&n, "dense.weight_l1", 4, 9, false, n.dense_weight[1]);
+    assert_tensor(&n, "output.weight", 7, 4, false, n.output_weight);
+    network_close(&n);
+}
+
+static void test_network_completes_its_architecture(void **state)
+{
+    (void)state;
+    struct architecture a = make_architecture(CELL_LSTM, 2, 5, 0, 7);
+    struct network n;
+    a.hidden_sizes[0] = a.hidden_sizes[1] = 4;
+    a.reset_before = true;
+    a.window.masked = true;
+    a.dense_layers = 1;
+    a.dense[0].size = 3;
+    assert_true(network_layout(&n, &a, NULL));
+    assert_int_equal(n.architecture.hidden_size, 4);
+    assert_int_equal(n.architecture.hidden_sizes[0], 0);
+    assert_int_equal(n.architecture.activation, ACTIVATION_TANH);
+    assert_int_equal(n.architecture.recurrent_activation, ACTIVATION_SIGMOID);
+    assert_int_equal(n.architecture.dense[0].activation, ACTIVATION_LINEAR);
+    assert_false(n.architecture.reset_before);
+    assert_false(n.architecture.window.masked);
+    assert_true(network_layout(&n, &n.architecture, NULL)); /* its own is complete already */
+    assert_int_equal(find(&n, "dense.weight_l0")->columns, 4);
+}
+
+static void test_architecture_is_standard_where_every_default_is_kept_or_named(void **state)
+{
+    (void)state;
+    const struct architecture plain = make_architecture(CELL_GRU, 2, 5, 0, 7);
+    struct architecture a = plain;
+    a.activation = ACTIVATION_TANH;
+    a.recurrent_activation = ACTIVATION_SIGMOID;
+    a.hidden_sizes[1] = 5;
+    assert_true(architecture_is_standard(&plain));
+    assert_true(architecture_is_standard(&a));
+    struct architecture variants[6];
+    for (size_t i = 0; i < 6; i++) variants[i] = plain;
+    variants[0].activation = ACTIVATION_RELU;
+    variants[1].recurrent_activation = ACTIVATION_HARD_SIGMOID;
+    variants[2].reset_before = true;
+    variants[3].hidden_sizes[0] = 6;
+    variants[4].dense_layers = 1;
+    variants[4].dense[0].size = 3;
+    variants[5].window.size = 1;
+    for (size_t i = 0; i < 6; i++) {
+        assert_true(architecture_validate(&variants[i], NULL));
+        assert_false(architecture_is_standard(&variants[i]));
+        assert_int_equal(architecture_cell_is_standard(&variants[i]), i > 2);
+    }
+}
+
+static void test_activation_names_round_trip(void **state)
+{
+    (void)state;
+    enum activation activation;
+    for (int i = ACTIVATION_TANH; i <= ACTIVATION_HARD_SIGMOID_KERAS2; i++) {
+        assert_true(activation_parse(activation_name((enum activation)i), &activation));
+        assert_int_equal(activation, i);
+    }
+    assert_false(activation_parse("", &activation));
+    assert_false(activation_parse("ReLU", &activation));
+}
+
 static void test_network_layout_takes_no_memory(void **state)
 {
     (void)state;
@@ -156,6 +242,24 @@ static void test_architecture_refuses_each_field_out_of_range_by_name(void **sta
     assert_invalid(make_architecture(CELL_LSTM, 1, 4, 0, 1000001), "vocabulary_size is 1000001");
     a.tie_weights = true;
     assert_invalid(a, "tie_weights needs embedding_size equal to hidden_size, but they are 0 and 4");
+    a.embedding_size = 4;
+    assert_true(architecture_validate(&a, NULL));
+    a.dense_layers = 1;
+    assert_invalid(a, "dense[0].size is 0, but must be from 1 to 16384");
+    a.dense[0].size = 6;
+    assert_invalid(a, "tie_weights needs embedding_size equal to the last dense layer's size, but they are 4 and 6");
+    a = make_architecture(CELL_GRU, 2, 4, 0, 5);
+    a.hidden_sizes[1] = 16385;
+    assert_invalid(a, "hidden_sizes[1] is 16385, but must be from 1 to 16384");
+    a.hidden_sizes[1] = 0;
+    a.dense_layers = 5;
+    assert_invalid(a, "dense_layers is 5, but must be from 0 to 4");
+    a.dense_layers = 0;
+    a.window.size = 4097;
+    assert_invalid(a, "window is 4097, but must be from 0 to 4096");
+    a.window.size = 0;
+    a.activation = (enum activation)7;
+    assert_invalid(a, "activation must be tanh, sigmoid, relu, linear, hard_sigmoid or hard_sigmoid_keras2");
 }
 
 static void test_cell_names_round_trip(void **state)
@@ -299,6 +403,10 @@ int main(void)
         cmocka_unit_test(test_network_with_one_hidden_unit_keeps_matrices_apart_from_vectors),
         cmocka_unit_test(test_network_tied_output_is_the_embedding),
         cmocka_unit_test(test_network_tensors_tile_the_parameter_block),
+        cmocka_unit_test(test_network_layers_of_different_sizes_and_dense_layers_chain),
+        cmocka_unit_test(test_network_completes_its_architecture),
+        cmocka_unit_test(test_architecture_is_standard_where_every_default_is_kept_or_named),
+        cmocka_unit_test(test_activation_names_round_trip),
         cmocka_unit_test(test_network_layout_takes_no_memory),
         cmocka_unit_test(test_architecture_refuses_each_field_out_of_range_by_name),
         cmocka_unit_test(test_cell_names_round_trip),

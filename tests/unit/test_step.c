@@ -20,11 +20,36 @@
 
 /* Every kind of network that stepping distinguishes; sizes that are not whole blocks. */
 static const struct architecture architectures[] = {
-    {CELL_LSTM, 1, 16, 0, 17, false}, {CELL_LSTM, 2, 19, 0, 84, false},  {CELL_LSTM, 3, 33, 7, 5, false},
-    {CELL_LSTM, 1, 1, 1, 2, true},    {CELL_LSTM, 2, 24, 24, 31, true},  {CELL_LSTM, 1, 20, 0, 1037, false},
-    {CELL_GRU, 1, 16, 0, 16, false},  {CELL_GRU, 2, 21, 0, 33, false},   {CELL_GRU, 3, 35, 18, 65, false},
-    {CELL_GRU, 2, 17, 17, 40, true},  {CELL_GRU, 1, 40, 33, 600, false}, {CELL_RNN, 1, 5, 0, 3, false},
-    {CELL_RNN, 2, 48, 0, 50, false},  {CELL_RNN, 3, 31, 9, 29, false},   {CELL_RNN, 2, 30, 30, 70, true},
+    {.cell = CELL_LSTM, .layers = 1, .hidden_size = 16, .vocabulary_size = 17},
+    {.cell = CELL_LSTM, .layers = 2, .hidden_size = 19, .vocabulary_size = 84},
+    {.cell = CELL_LSTM, .layers = 3, .hidden_size = 33, .embedding_size = 7, .vocabulary_size = 5},
+    {.cell = CELL_LSTM, .layers = 1, .hidden_size = 1, .embedding_size = 1, .vocabulary_size = 2, .tie_weights = true},
+    {.cell = CELL_LSTM,
+     .layers = 2,
+     .hidden_size = 24,
+     .embedding_size = 24,
+     .vocabulary_size = 31,
+     .tie_weights = true},
+    {.cell = CELL_LSTM, .layers = 1, .hidden_size = 20, .vocabulary_size = 1037},
+    {.cell = CELL_GRU, .layers = 1, .hidden_size = 16, .vocabulary_size = 16},
+    {.cell = CELL_GRU, .layers = 2, .hidden_size = 21, .vocabulary_size = 33},
+    {.cell = CELL_GRU, .layers = 3, .hidden_size = 35, .embedding_size = 18, .vocabulary_size = 65},
+    {.cell = CELL_GRU,
+     .layers = 2,
+     .hidden_size = 17,
+     .embedding_size = 17,
+     .vocabulary_size = 40,
+     .tie_weights = true},
+    {.cell = CELL_GRU, .layers = 1, .hidden_size = 40, .embedding_size = 33, .vocabulary_size = 600},
+    {.cell = CELL_RNN, .layers = 1, .hidden_size = 5, .vocabulary_size = 3},
+    {.cell = CELL_RNN, .layers = 2, .hidden_size = 48, .vocabulary_size = 50},
+    {.cell = CELL_RNN, .layers = 3, .hidden_size = 31, .embedding_size = 9, .vocabulary_size = 29},
+    {.cell = CELL_RNN,
+     .layers = 2,
+     .hidden_size = 30,
+     .embedding_size = 30,
+     .vocabulary_size = 70,
+     .tie_weights = true},
 };
 #define ARCHITECTURES (sizeof architectures / sizeof architectures[0])
 
@@ -291,11 +316,15 @@ static void test_step_states_hold_h_and_c_of_every_layer(void **state)
 {
     (void)state;
     struct machine machine;
-    machine_open(&machine, &(struct architecture){CELL_LSTM, 3, 33, 0, 9, false}, "auto");
+    machine_open(&machine,
+                 &(struct architecture){.cell = CELL_LSTM, .layers = 3, .hidden_size = 33, .vocabulary_size = 9},
+                 "auto");
     assert_int_equal(machine.stepper.state_size, 3 * 2 * 48);
     assert_int_equal(machine.stepper.logits_size, 16);
     machine_close(&machine);
-    machine_open(&machine, &(struct architecture){CELL_GRU, 2, 16, 0, 17, false}, "auto");
+    machine_open(&machine,
+                 &(struct architecture){.cell = CELL_GRU, .layers = 2, .hidden_size = 16, .vocabulary_size = 17},
+                 "auto");
     assert_int_equal(machine.stepper.state_size, 2 * 16);
     assert_int_equal(machine.stepper.logits_size, 32);
     machine_close(&machine);
