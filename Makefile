@@ -24,6 +24,11 @@ BUILD ?= build$(variant)
 PACKAGES := libmicrohttpd jansson openblas yaml-0.1 nettle libzip
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
+# HDF5 from its archive where there is one: Debian's shared library brings two dozen others with it (curl, LDAP, Kerberos).
+HDF5_CFLAGS := $(shell pkg-config --cflags hdf5 2>/dev/null)
+HDF5_SHARED := $(shell pkg-config --libs hdf5 2>/dev/null)
+HDF5_ARCHIVE := $(wildcard $(patsubst -L%,%/libhdf5.a,$(filter -L%,$(HDF5_SHARED))))
+HDF5_LIBS := $(if $(HDF5_ARCHIVE),$(HDF5_ARCHIVE) -lsz -lz -ldl,$(HDF5_SHARED))
 
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 # ffp-contract=off: a*b+c is fused where a kernel says so and nowhere else, so that results do not depend on the compiler.
@@ -37,10 +42,10 @@ OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE),$(OPTIMISE),-O3)
 
 CFLAGS ?= -g
 LDFLAGS ?= $(if $(SANITIZE),,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
-ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS) $(CPPFLAGS)
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS) $(HDF5_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS := $(LANGUAGE) $(WARNINGS) $(SANITIZER) $(HARDENING)
 ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
-ALL_LDLIBS := $(PACKAGE_LIBS) -lm $(LDLIBS)
+ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm $(LDLIBS)
 
 # A SIMD file is compiled for its instruction set, and only that file: the program chooses at run time.
 TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
@@ -97,13 +102,15 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(OPTIMISE_FILE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# Unit tests can make an allocation or a system call of ours fail: tests/unit/support.c stands between.
+# Unit tests can make an allocation or a system call of ours fail: tests/unit/support.c stands between. Those of a library
+# do not pass there, so HDF5 is the shared one.
 WRAPPED := malloc calloc realloc posix_memalign aligned_alloc strdup strndup \
     open write fsync mkdir rename renameat2 unlink unlinkat rmdir
 $(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HELPERS)) $(BUILD)/libcli.a \
     $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(ALL_LDLIBS) -lcmocka
+	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(subst $(HDF5_LIBS),$(HDF5_SHARED),$(ALL_LDLIBS)) \
+	    -lcmocka
 
 # A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer's main() instead.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fuzz/driver.o) $(BUILD)/liblstmd.a
