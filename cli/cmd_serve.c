@@ -3,11 +3,13 @@
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/notify.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "config/config.h"
@@ -85,6 +87,7 @@ static bool drain(struct daemon *daemon)
     const double seconds = daemon->config->drain_seconds;
     const uint64_t deadline = clock_monotonic_ns() + (uint64_t)(seconds * 1e9);
     daemon_drain(daemon);
+    notify_service_manager("STOPPING=1");
     log_event(LOG_INFO, "draining", LOG_INTEGER("requests", http_server_open_requests(daemon->http)),
               LOG_REAL("seconds", seconds));
     while (http_server_open_requests(daemon->http) > 0 && clock_monotonic_ns() < deadline) {
@@ -115,6 +118,8 @@ static int serve(const struct config *config, const struct flags *flags, struct 
     int exit_code = 1;
     struct daemon daemon = {0};
     if (open_signals(err) && daemon_open(&daemon, config, err)) {
+        if (!notify_service_manager("READY=1"))
+            log_event(LOG_WARNING, "not_notified", LOG_TEXT("NOTIFY_SOCKET", getenv("NOTIFY_SOCKET")));
         while (!wait_for_stop(reloads, 0))
             if (take(reloads)) reload(&daemon, flags);
         exit_code = drain(&daemon) ? 0 : 1;

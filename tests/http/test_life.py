@@ -48,6 +48,27 @@ def test_signal_ends_an_idle_daemon(start, number):
     idle.close()
 
 
+@pytest.mark.parametrize("abstract", [False, True])
+def test_service_manager_is_told_when_the_daemon_is_ready_and_when_it_stops(start, tmp_path, abstract):
+    manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    manager.settimeout(DEADLINE)
+    path = f"@lstmd-{os.getpid()}-{time.monotonic_ns()}" if abstract else str(tmp_path / "notify")
+    manager.bind("\0" + path[1:] if abstract else path)
+    daemon = start("tiny", {}, {"NOTIFY_SOCKET": path})
+    assert manager.recv(4096) == b"READY=1"
+    assert daemon.get("/readyz").status == 200
+    daemon.signal()
+    assert manager.recv(4096) == b"STOPPING=1"
+    assert daemon.wait() == 0
+    manager.close()
+
+
+def test_service_manager_that_is_not_there_is_only_a_warning(start, tmp_path):
+    daemon = start("tiny", {}, {"NOTIFY_SOCKET": str(tmp_path / "nobody")})
+    assert "NOTIFY_SOCKET=" in daemon.wait_log("event=not_notified")
+    assert daemon.get("/readyz").status == 200
+
+
 def test_state_directory_of_another_daemon_is_refused(start, models, tmp_path):
     start("tiny", {"server.state_dir": tmp_path / "state"})
     line = refused(models["tiny"], f"server.state_dir={tmp_path / 'state'}")
