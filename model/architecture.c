@@ -6,7 +6,7 @@
 #include "model/vocabulary.h"
 
 static const char *const cell_names[] = {[CELL_LSTM] = "lstm", [CELL_GRU] = "gru", [CELL_RNN] = "rnn"};
-static const size_t cell_gates[] = {[CELL_LSTM] = 4, [CELL_GRU] = 3, [CELL_RNN] = 1};
+static const size_t gates[] = {[CELL_LSTM] = 4, [CELL_GRU] = 3, [CELL_RNN] = 1};
 static const char *const activation_names[] = {
     [ACTIVATION_DEFAULT] = "",
     [ACTIVATION_TANH] = "tanh",
@@ -50,9 +50,14 @@ bool activation_parse(const char *name, enum activation *activation)
     return false;
 }
 
+size_t cell_gates(enum cell_kind cell)
+{
+    return gates[cell];
+}
+
 size_t architecture_gates(const struct architecture *architecture)
 {
-    return cell_gates[architecture->cell];
+    return gates[architecture->cell];
 }
 
 size_t architecture_hidden(const struct architecture *architecture, size_t layer)

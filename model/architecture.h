@@ -79,6 +79,7 @@ bool cell_parse(const char *name, enum cell_kind *cell);
 const char *activation_name(enum activation activation);
 bool activation_parse(const char *name, enum activation *activation);
 
+size_t cell_gates(enum cell_kind cell);                                                 /* G */
 size_t architecture_gates(const struct architecture *architecture);                     /* G */
 size_t architecture_hidden(const struct architecture *architecture, size_t layer);      /* H of a layer */
 size_t architecture_input(const struct architecture *architecture, size_t layer);       /* I of a layer */

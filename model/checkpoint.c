@@ -171,6 +171,7 @@ bool checkpoint_save_as(const char *directory, const struct network *network, co
     if (tokens != network->architecture.vocabulary_size)
         return error_set(err, ERROR_INVALID, "%s: a vocabulary of %u tokens does not fit a network of %u", directory,
                          tokens, network->architecture.vocabulary_size);
+    if (!quantize_check(&network->architecture, format, err)) return error_add_context(err, "%s", directory);
     if (!checkpoint_weights_check(network, ERROR_NUMERIC, directory, err)) return false;
     bool ok = make_contents(&contents, network, vocabulary, format, training, extra, err);
     if (!ok) error_add_context(err, "%s", directory);

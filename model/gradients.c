@@ -46,13 +46,14 @@ static const float *row_of(const struct gradients *gradients, const struct packe
     case TENSOR_embedding:
         return gradients->embedding + row * packed->embedding_width;
     case TENSOR_weight_ih:
-        return layer->weight_ih + packed_gate_index(a, false, row) * packed->layers[tensor->layer].input;
+        return layer->weight_ih +
+               packed_gate_index(a->cell, a->hidden_size, false, row) * packed->layers[tensor->layer].input;
     case TENSOR_weight_hh:
-        return layer->weight_hh + packed_gate_index(a, true, row) * packed->hidden;
+        return layer->weight_hh + packed_gate_index(a->cell, a->hidden_size, true, row) * packed->hidden;
     case TENSOR_bias:
-        return layer->bias + packed_gate_index(a, false, row);
+        return layer->bias + packed_gate_index(a->cell, a->hidden_size, false, row);
     case TENSOR_bias_hh:
-        return layer->bias_hh + packed_gate_index(a, true, row);
+        return layer->bias_hh + packed_gate_index(a->cell, a->hidden_size, true, row);
     case TENSOR_output_weight:
         return gradients->output + row * packed->hidden;
     case TENSOR_dense_weight:
@@ -100,10 +101,11 @@ static void sum_table(struct gradients *const *workers, size_t count, const stru
                       const struct kernels *kernels, const struct tensor *tensor, struct gradients_share share,
                       float *scratch)
 {
-    const size_t V = packed->architecture.vocabulary_size, end = share.first + share.rows;
+    const struct architecture *a = &packed->architecture;
+    const size_t V = a->vocabulary_size, end = share.first + share.rows;
     for (size_t row = share.first, run; row < end; row += run) {
         run = run_length(packed, row, end - row);
-        const size_t column = packed_gate_index(&packed->architecture, false, row);
+        const size_t column = packed_gate_index(a->cell, a->hidden_size, false, row);
         float *out = tensor->data + row * tensor->columns;
         memset(out, 0, run * tensor->columns * sizeof(float));
         for (size_t w = 0; w < count; w++) {

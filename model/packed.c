@@ -15,12 +15,11 @@ struct packed_place packed_place(const struct architecture *architecture, bool h
     return (struct packed_place){.gate = rotated ? gru_input_order[gate] : gate, .unit = block / gates * BLOCK};
 }
 
-size_t packed_gate_index(const struct architecture *architecture, bool hidden_part, size_t row)
+size_t packed_gate_index(enum cell_kind cell, size_t hidden_size, bool hidden_part, size_t row)
 {
     static const size_t gru_input_place[3] = {1, 2, 0};
-    const size_t gates = architecture_gates(architecture), H = architecture->hidden_size;
-    const size_t unit = row % H, gate = row / H;
-    const bool rotated = architecture->cell == CELL_GRU && !hidden_part;
+    const size_t gates = cell_gates(cell), unit = row % hidden_size, gate = row / hidden_size;
+    const bool rotated = cell == CELL_GRU && !hidden_part;
     return (unit / BLOCK * gates + (rotated ? gru_input_place[gate] : gate)) * BLOCK + unit % BLOCK;
 }
 

@@ -65,7 +65,7 @@ struct packed_place {
 };
 struct packed_place packed_place(const struct architecture *architecture, bool hidden_part, size_t block);
 
-/* The inverse: where row `row` of the file's [G*H] rows lies in a row of gates. */
-size_t packed_gate_index(const struct architecture *architecture, bool hidden_part, size_t row);
+/* The inverse: where row `row` of the file's [G*H] rows of a layer of H units lies in a row of gates. */
+size_t packed_gate_index(enum cell_kind cell, size_t hidden_size, bool hidden_part, size_t row);
 
 #endif

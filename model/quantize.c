@@ -83,3 +83,32 @@ bool quantize_applies(const struct architecture *architecture, const struct tens
     }
     return false;
 }
+
+static bool activation_is_unbounded(enum activation activation)
+{
+    return activation == ACTIVATION_RELU || activation == ACTIVATION_LINEAR;
+}
+
+/* The first activation whose values are not within -1 and 1, or DEFAULT. A GRU's h is a mixture of old and new where
+ * its gates are within 0 and 1, and of any size where they are negative. */
+static enum activation find_unbounded(const struct architecture *a)
+{
+    const enum activation gates = a->cell == CELL_RNN ? ACTIVATION_DEFAULT : a->recurrent_activation;
+    if (activation_is_unbounded(a->activation)) return a->activation;
+    if (activation_is_unbounded(gates) || (a->cell == CELL_GRU && gates == ACTIVATION_TANH)) return gates;
+    for (size_t d = 0; d < a->dense_layers; d++)
+        if (activation_is_unbounded(a->dense[d].activation)) return a->dense[d].activation;
+    return ACTIVATION_DEFAULT;
+}
+
+bool quantize_check(const struct architecture *architecture, enum kernel_format format, struct error *err)
+{
+    struct architecture complete = *architecture;
+    architecture_complete(&complete);
+    const enum activation unbounded = find_unbounded(&complete);
+    if (format != KERNEL_INT8 || unbounded == ACTIVATION_DEFAULT) return true;
+    return error_set(err, ERROR_INVALID,
+                     "int8 weights need values between -1 and 1 in all layers, which the activation %s does not give; "
+                     "bf16 or f32 will do",
+                     activation_name(unbounded));
+}

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "model/kernels.h"
 #include "model/network.h"
 
@@ -29,5 +30,9 @@ float quantize_int8(size_t n, const float *weights, int8_t *q);
 /* Whether a format keeps a tensor in fewer bits: the matrices that stepping multiplies. The rows of a one-hot input and
  * of an embedding that is not tied are looked up, one per step, and stay as they are, and so do biases. */
 bool quantize_applies(const struct architecture *architecture, const struct tensor *tensor);
+
+/* Whether a network can be kept in this format. int8 needs every layer's output within -1 and 1, and a GRU's gates
+ * within 0 and 1: relu and linear do not keep them there. Errors: ERROR_INVALID. */
+bool quantize_check(const struct architecture *architecture, enum kernel_format format, struct error *err);
 
 #endif

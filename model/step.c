@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "model/step_internal.h"
 
 /* State vectors of one layer: h, and c for LSTM. */
 static size_t state_parts(const struct stepper *stepper)
@@ -18,8 +19,11 @@ bool stepper_open_as(struct stepper *stepper, const struct network *network, con
     stepper->architecture = network->architecture;
     stepper->kernels = kernels;
     if (!step_weights_open(&stepper->weights, network, kernels, format, err)) return false;
-    stepper->state_size = network->architecture.layers * state_parts(stepper) * stepper->weights.hidden;
-    stepper->logits_size = stepper->weights.vocabulary;
+    for (size_t k = 0; k < network->architecture.layers; k++) {
+        stepper->first_state[k] = stepper->state_size;
+        stepper->state_size += state_parts(stepper) * stepper->weights.layers[k].width;
+    }
+    stepper->logits_size = stepper->weights.output.width;
     return true;
 }
 
@@ -34,14 +38,26 @@ void stepper_close(struct stepper *stepper)
     step_weights_close(&stepper->weights);
 }
 
+/* What step_variant() needs besides. */
+static bool open_gates(struct step_scratch *scratch, const struct stepper *stepper, struct error *err)
+{
+    const size_t row = architecture_gates(&stepper->architecture) * stepper->weights.largest_width;
+    for (size_t part = 0; part < 2; part++) {
+        scratch->gates[part] = arena_alloc(&scratch->arena, scratch->max_batch, row * sizeof(float), "stepping", err);
+        scratch->gate_rows[part] =
+            arena_alloc(&scratch->arena, scratch->max_batch, sizeof *scratch->gate_rows[part], "stepping", err);
+        if (scratch->gates[part] == NULL || scratch->gate_rows[part] == NULL) return false;
+    }
+    return true;
+}
+
 bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepper, size_t max_batch, struct error *err)
 {
     struct arena *arena = &scratch->arena;
-    const size_t width = stepper->weights.hidden;
     size_t values;
     memset(scratch, 0, sizeof *scratch);
     scratch->max_batch = max_batch;
-    if (!size_multiply(max_batch, width, &values))
+    if (!size_multiply(max_batch, stepper->weights.largest_width, &values))
         return error_set(err, ERROR_TOO_LARGE, "a batch of %zu sequences is more than memory can hold", max_batch);
 #define TAKE(field, count)                                                                                             \
     if ((scratch->field = arena_alloc(arena, (count), sizeof *scratch->field, "stepping", err)) == NULL) return false
@@ -59,7 +75,7 @@ bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepp
     TAKE(c, max_batch);
     TAKE(wanted, max_batch);
 #undef TAKE
-    return true;
+    return stepper->weights.fused || open_gates(scratch, stepper, err);
 }
 
 void step_scratch_close(struct step_scratch *scratch)
@@ -67,16 +83,14 @@ void step_scratch_close(struct step_scratch *scratch)
     arena_free(&scratch->arena);
 }
 
-/* inputs[b] = row b of h as a product reads it: itself, or its integers, which are put into `integers`. */
-static void prepare_input(const struct stepper *stepper, size_t batch, const float *const *h, int16_t *integers,
-                          const void **inputs)
+void step_prepare_inputs(const struct stepper *stepper, size_t batch, size_t width, const float *const *rows,
+                         int16_t *integers, const void **inputs)
 {
-    const struct step_weights *weights = &stepper->weights;
-    const size_t width = weights->hidden;
+    const int32_t limit = step_input_limit(width);
     for (size_t b = 0; b < batch; b++) {
-        inputs[b] = h[b];
-        if (weights->format != KERNEL_INT8) continue;
-        stepper->kernels->quantize(width, h[b], (float)weights->limit, weights->limit, integers + b * width);
+        inputs[b] = rows[b];
+        if (stepper->weights.format != KERNEL_INT8) continue;
+        stepper->kernels->quantize(width, rows[b], (float)limit, limit, integers + b * width);
         inputs[b] = integers + b * width;
     }
 }
@@ -89,7 +103,7 @@ static void prepare_tokens(const struct stepper *stepper, struct step_scratch *s
     const size_t size = step_input_size(weights->format, weights->embedding_width);
     for (size_t b = 0; b < batch; b++) {
         if (layer->table != NULL) {
-            scratch->start[b] = layer->table + tokens[b] * weights->gate_row;
+            scratch->start[b] = layer->table + tokens[b] * layer->gate_row;
         } else {
             scratch->start[b] = layer->bias;
             scratch->x[b] = (const char *)weights->embedding + tokens[b] * size;
@@ -97,8 +111,13 @@ static void prepare_tokens(const struct stepper *stepper, struct step_scratch *s
     }
 }
 
-static void run_kernel(const struct stepper *stepper, const struct kernel_step *arguments)
+static void run_layer(const struct stepper *stepper, struct step_scratch *scratch, size_t layer,
+                      const struct kernel_step *arguments)
 {
+    if (!stepper->weights.fused) {
+        step_variant(stepper, scratch, layer, arguments);
+        return;
+    }
     switch (stepper->architecture.cell) {
     case CELL_LSTM:
         stepper->kernels->lstm_step(arguments);
@@ -112,38 +131,59 @@ static void run_kernel(const struct stepper *stepper, const struct kernel_step *
     }
 }
 
-/* One layer; start and x are prepared. The kernel reads h of the last step for every unit, so the new h is put beside
- * it and copied afterwards. */
+/* One layer; start and x are prepared. Every unit reads h of the last step, so the new h is put beside it and copied
+ * afterwards. */
 static void step_layer(const struct stepper *stepper, struct step_scratch *scratch, size_t layer, size_t batch,
                        float *const *states)
 {
-    const struct step_weights *weights = &stepper->weights;
-    const size_t width = weights->hidden, first = layer * state_parts(stepper) * width;
+    const struct step_layer *weights = &stepper->weights.layers[layer];
+    const size_t width = weights->width, first = stepper->first_state[layer];
     for (size_t b = 0; b < batch; b++) {
         scratch->h_previous[b] = states[b] + first;
         scratch->c[b] = states[b] + first + width;
         scratch->h_rows[b] = scratch->h[layer % 2] + b * width;
     }
-    prepare_input(stepper, batch, scratch->h_previous, scratch->h_integers, scratch->hidden_input);
+    step_prepare_inputs(stepper, batch, width, scratch->h_previous, scratch->h_integers, scratch->hidden_input);
     const struct kernel_step arguments = {.rows = batch,
                                           .blocks = width / KERNEL_BLOCK,
-                                          .input = weights->layers[layer].input,
-                                          .hidden = weights->layers[layer].hidden,
+                                          .input = weights->input,
+                                          .hidden = weights->hidden,
                                           .start = scratch->start,
-                                          .bias_hh = weights->layers[layer].bias_hh,
+                                          .bias_hh = weights->bias_hh,
                                           .x = scratch->x,
                                           .hidden_input = scratch->hidden_input,
                                           .h_previous = scratch->h_previous,
                                           .h = scratch->h_rows,
                                           .c = scratch->c};
-    run_kernel(stepper, &arguments);
+    run_layer(stepper, scratch, layer, &arguments);
     for (size_t b = 0; b < batch; b++) memcpy(states[b] + first, scratch->h_rows[b], width * sizeof(float));
 }
 
-/* The output layer for the rows that want it, from the top layer's h in h_rows. */
+/* y = W x + b for n rows; their x, of the layer below, in h_previous. */
+static void project(const struct stepper *stepper, struct step_scratch *scratch, size_t n,
+                    const struct step_dense *dense, float *const *y)
+{
+    step_prepare_inputs(stepper, n, dense->matrix.inputs, scratch->h_previous, scratch->x_integers, scratch->x);
+    stepper->kernels->project(n, dense->width / KERNEL_BLOCK, &dense->matrix, dense->bias, scratch->x, y);
+}
+
+/* Dense layer `dense` for n rows, from h_previous to h_previous. Its place in scratch->h is not its input's. */
+static void step_dense(const struct stepper *stepper, struct step_scratch *scratch, size_t dense, size_t n)
+{
+    const struct step_dense *weights = &stepper->weights.dense[dense];
+    const size_t above = stepper->architecture.layers + dense;
+    for (size_t b = 0; b < n; b++) scratch->h_rows[b] = scratch->h[above % 2] + b * weights->width;
+    project(stepper, scratch, n, weights, scratch->h_rows);
+    for (size_t b = 0; b < n; b++) {
+        step_activate(stepper->architecture.dense[dense].activation, stepper->kernels, weights->width,
+                      scratch->h_rows[b]);
+        scratch->h_previous[b] = scratch->h_rows[b];
+    }
+}
+
+/* What lies above the recurrent layers, for the rows that want it, from the top layer's h in h_rows. */
 static void output(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, float *const *logits)
 {
-    const struct step_weights *weights = &stepper->weights;
     size_t n = 0;
     for (size_t b = 0; b < batch; b++) {
         if (logits[b] == NULL) continue;
@@ -151,20 +191,21 @@ static void output(const struct stepper *stepper, struct step_scratch *scratch, 
         scratch->wanted[n++] = logits[b];
     }
     if (n == 0) return;
-    prepare_input(stepper, n, scratch->h_previous, scratch->x_integers, scratch->x);
-    stepper->kernels->project(n, weights->vocabulary / KERNEL_BLOCK, &weights->output, weights->output_bias, scratch->x,
-                              scratch->wanted);
+    for (size_t d = 0; d < stepper->architecture.dense_layers; d++) step_dense(stepper, scratch, d, n);
+    project(stepper, scratch, n, &stepper->weights.output, scratch->wanted);
 }
 
 void step(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, const uint32_t *tokens,
           float *const *states, float *const *logits)
 {
+    const struct step_layer *layers = stepper->weights.layers;
     assert(batch >= 1 && batch <= scratch->max_batch);
     prepare_tokens(stepper, scratch, batch, tokens);
     for (size_t layer = 0; layer < stepper->architecture.layers; layer++) {
         if (layer > 0) {
-            prepare_input(stepper, batch, (const float *const *)scratch->h_rows, scratch->x_integers, scratch->x);
-            for (size_t b = 0; b < batch; b++) scratch->start[b] = stepper->weights.layers[layer].bias;
+            step_prepare_inputs(stepper, batch, layers[layer - 1].width, (const float *const *)scratch->h_rows,
+                                scratch->x_integers, scratch->x);
+            for (size_t b = 0; b < batch; b++) scratch->start[b] = layers[layer].bias;
         }
         step_layer(stepper, scratch, layer, batch, states);
     }

@@ -21,8 +21,9 @@ struct stepper {
     struct architecture architecture;
     const struct kernels *kernels;
     struct step_weights weights;
-    size_t state_size;  /* floats per sequence: for every layer h [Hp], then c [Hp] for LSTM */
-    size_t logits_size; /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
+    size_t state_size;                      /* floats per sequence: for every layer h [Hp], then c [Hp] for LSTM */
+    size_t first_state[NETWORK_MAX_LAYERS]; /* where a layer's h begins */
+    size_t logits_size;                     /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
 };
 
 /* Arranges the weights, as float32; the network is not referenced afterwards. Close with stepper_close(), also after a
@@ -36,12 +37,13 @@ void stepper_close(struct stepper *stepper);
 
 struct step_scratch {
     size_t max_batch;                 /* B */
-    float *h[2];                      /* [B][Hp] the new h of a layer, and of the one below */
-    int16_t *h_integers, *x_integers; /* [B][Hp] INT8: of h_previous, and of the layer below; else NULL */
+    float *h[2];                      /* [B][W] the new h of a layer, and of the one below; W: the largest width */
+    int16_t *h_integers, *x_integers; /* [B][W] INT8: of h_previous, and of the layer below; else NULL */
+    float *gates[2];                  /* [B][G*W] variants: the products with input and hidden state; else NULL */
     /* [B] each: what struct kernel_step points at */
     const float **start, **h_previous;
     const void **x, **hidden_input;
-    float **h_rows, **c, **wanted;
+    float **h_rows, **c, **wanted, **gate_rows[2];
     struct arena arena;
 };
 

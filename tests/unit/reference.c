@@ -20,8 +20,8 @@ void reference_open(struct reference *reference, const struct network *network)
 {
     const struct architecture *a = &network->architecture;
     reference->network = network;
-    reference->h = calloc((size_t)a->layers * a->hidden_size, sizeof(double));
-    reference->c = calloc((size_t)a->layers * a->hidden_size, sizeof(double));
+    reference->h = calloc((size_t)a->layers * NETWORK_MAX_HIDDEN, sizeof(double));
+    reference->c = calloc((size_t)a->layers * NETWORK_MAX_HIDDEN, sizeof(double));
     reference->logits = calloc(a->vocabulary_size, sizeof(double));
     assert(reference->h != NULL && reference->c != NULL && reference->logits != NULL);
 }
@@ -36,13 +36,28 @@ void reference_close(struct reference *reference)
 void reference_reset(struct reference *reference)
 {
     const struct architecture *a = &reference->network->architecture;
-    memset(reference->h, 0, (size_t)a->layers * a->hidden_size * sizeof(double));
-    memset(reference->c, 0, (size_t)a->layers * a->hidden_size * sizeof(double));
+    memset(reference->h, 0, (size_t)a->layers * NETWORK_MAX_HIDDEN * sizeof(double));
+    memset(reference->c, 0, (size_t)a->layers * NETWORK_MAX_HIDDEN * sizeof(double));
 }
 
-static double sigmoid(double x)
+static double activate(enum activation activation, double x)
 {
-    return 1 / (1 + exp(-x));
+    switch (activation) {
+    case ACTIVATION_TANH:
+        return tanh(x);
+    case ACTIVATION_SIGMOID:
+        return 1 / (1 + exp(-x));
+    case ACTIVATION_RELU:
+        return fmax(0, x);
+    case ACTIVATION_HARD_SIGMOID:
+        return x <= -3 ? 0 : x >= 3 ? 1 : x / 6 + 0.5;
+    case ACTIVATION_HARD_SIGMOID_KERAS2:
+        return x <= -2.5 ? 0 : x >= 2.5 ? 1 : 0.2 * x + 0.5;
+    case ACTIVATION_LINEAR:
+    case ACTIVATION_DEFAULT:
+        break;
+    }
+    return x;
 }
 
 static double dot(const float *row, const double *x, size_t n)
@@ -52,32 +67,41 @@ static double dot(const float *row, const double *x, size_t n)
     return sum;
 }
 
-/* in[r] = W_ih x + b and hidden[r] = W_hh h (+ b_hh) of all G * H rows of a layer. */
-static void products(const struct network *network, size_t layer, const double *x, const double *h, double *in,
-                     double *hidden)
+/* out[r] = W[r] x + bias[r] (NULL: none) */
+static void product(size_t rows, size_t columns, const float *weights, const float *bias, const double *x, double *out)
 {
-    const struct architecture *a = &network->architecture;
-    const size_t H = a->hidden_size, I = architecture_input(a, layer), rows = architecture_gates(a) * H;
-    for (size_t r = 0; r < rows; r++) {
-        in[r] = dot(network->weight_ih[layer] + r * I, x, I) + (double)network->bias[layer][r];
-        hidden[r] = dot(network->weight_hh[layer] + r * H, h, H);
-        if (a->cell == CELL_GRU) hidden[r] += (double)network->bias_hh[layer][r];
-    }
+    for (size_t r = 0; r < rows; r++)
+        out[r] = dot(weights + r * columns, x, columns) + (bias != NULL ? (double)bias[r] : 0);
 }
 
-static void unit(enum cell_kind cell, size_t H, size_t u, const double *in, const double *hidden, double *h, double *c)
+/* W_hh of gate n times r * h, for the GRU that resets before the product. */
+static void reset_before(const struct network *network, size_t layer, const double *in, const double *h, double *hidden)
 {
-    if (cell == CELL_LSTM) {
-        const double i = sigmoid(in[u] + hidden[u]), f = sigmoid(in[H + u] + hidden[H + u]);
-        const double g = tanh(in[2 * H + u] + hidden[2 * H + u]), o = sigmoid(in[3 * H + u] + hidden[3 * H + u]);
-        c[u] = f * c[u] + i * g;
-        h[u] = o * tanh(c[u]);
-    } else if (cell == CELL_GRU) {
-        const double r = sigmoid(in[u] + hidden[u]), z = sigmoid(in[H + u] + hidden[H + u]);
-        const double n = tanh(in[2 * H + u] + r * hidden[2 * H + u]);
+    const struct architecture *a = &network->architecture;
+    const size_t H = architecture_hidden(a, layer);
+    double *reset = calloc(H, sizeof(double));
+    assert(reset != NULL);
+    for (size_t u = 0; u < H; u++) reset[u] = activate(a->recurrent_activation, in[u] + hidden[u]) * h[u];
+    product(H, H, network->weight_hh[layer] + 2 * H * H, NULL, reset, hidden + 2 * H);
+    free(reset);
+}
+
+static void unit(const struct architecture *a, size_t H, size_t u, const double *in, const double *hidden, double *h,
+                 double *c)
+{
+    const enum activation s = a->recurrent_activation, f = a->activation;
+    if (a->cell == CELL_LSTM) {
+        const double i = activate(s, in[u] + hidden[u]), forget = activate(s, in[H + u] + hidden[H + u]);
+        const double g = activate(f, in[2 * H + u] + hidden[2 * H + u]);
+        c[u] = forget * c[u] + i * g;
+        h[u] = activate(s, in[3 * H + u] + hidden[3 * H + u]) * activate(f, c[u]);
+    } else if (a->cell == CELL_GRU) {
+        const double r = a->reset_before ? 1 : activate(s, in[u] + hidden[u]);
+        const double z = activate(s, in[H + u] + hidden[H + u]);
+        const double n = activate(f, in[2 * H + u] + r * hidden[2 * H + u]);
         h[u] = (1 - z) * n + z * h[u];
     } else {
-        h[u] = tanh(in[u] + hidden[u]);
+        h[u] = activate(f, in[u] + hidden[u]);
     }
 }
 
@@ -88,25 +112,41 @@ static void input_vector(const struct network *network, uint32_t token, double *
         x[i] = a->embedding_size > 0 ? (double)network->embedding[token * a->embedding_size + i] : i == token;
 }
 
+static void step_layer(const struct network *network, size_t layer, const double *x, double *h, double *c)
+{
+    const struct architecture *a = &network->architecture;
+    const size_t H = architecture_hidden(a, layer), rows = architecture_gates(a) * H;
+    double *in = calloc(2 * rows, sizeof(double)), *hidden = in + rows;
+    assert(in != NULL);
+    product(rows, architecture_input(a, layer), network->weight_ih[layer], network->bias[layer], x, in);
+    product(rows, H, network->weight_hh[layer], network->bias_hh[layer], h, hidden);
+    if (a->reset_before) reset_before(network, layer, in, h, hidden);
+    for (size_t u = 0; u < H; u++) unit(a, H, u, in, hidden, h, c);
+    free(in);
+}
+
 void reference_step(struct reference *reference, uint32_t token)
 {
     const struct network *network = reference->network;
     const struct architecture *a = &network->architecture;
-    const size_t H = a->hidden_size, rows = architecture_gates(a) * H;
-    double *memory = calloc(architecture_input(a, 0) + 2 * rows, sizeof(double));
-    assert(memory != NULL);
-    double *in = memory + architecture_input(a, 0), *hidden = in + rows;
+    double *memory = calloc(architecture_input(a, 0) + (size_t)a->dense_layers * NETWORK_MAX_HIDDEN, sizeof(double));
+    double *dense = memory + architecture_input(a, 0);
     const double *x = memory;
-
+    assert(memory != NULL);
     input_vector(network, token, memory);
     for (size_t layer = 0; layer < a->layers; layer++) {
-        double *h = reference->h + layer * H, *c = reference->c + layer * H;
-        products(network, layer, x, h, in, hidden);
-        for (size_t u = 0; u < H; u++) unit(a->cell, H, u, in, hidden, h, c);
+        double *h = reference->h + layer * NETWORK_MAX_HIDDEN;
+        step_layer(network, layer, x, h, reference->c + layer * NETWORK_MAX_HIDDEN);
         x = h;
     }
-    for (size_t v = 0; v < a->vocabulary_size; v++)
-        reference->logits[v] = dot(network->output_weight + v * H, x, H) + (double)network->output_bias[v];
+    for (size_t d = 0; d < a->dense_layers; d++, dense += NETWORK_MAX_HIDDEN) {
+        product(a->dense[d].size, architecture_dense_input(a, d), network->dense_weight[d], network->dense_bias[d], x,
+                dense);
+        for (size_t u = 0; u < a->dense[d].size; u++) dense[u] = activate(a->dense[d].activation, dense[u]);
+        x = dense;
+    }
+    product(a->vocabulary_size, architecture_top(a), network->output_weight, network->output_bias, x,
+            reference->logits);
     free(memory);
 }
 

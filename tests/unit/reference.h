@@ -1,4 +1,4 @@
-/* A plain, slow network in double precision, straight from the equations of model/network.h: what stepping and
+/* A plain, slow network in double precision, straight from the equations of model/architecture.h: what stepping and
  * evaluation are compared with. Asserts where memory is short: for tests alone. */
 #ifndef LSTMD_TESTS_UNIT_REFERENCE_H
 #define LSTMD_TESTS_UNIT_REFERENCE_H
@@ -7,7 +7,7 @@
 
 struct reference {
     const struct network *network;
-    double *h, *c;  /* [layers][H] */
+    double *h, *c;  /* [layers][NETWORK_MAX_HIDDEN] */
     double *logits; /* [V] */
 };
 

@@ -50,12 +50,80 @@ static const struct architecture architectures[] = {
      .embedding_size = 30,
      .vocabulary_size = 70,
      .tie_weights = true},
+    /* Variants; the first three have standard cells. */
+    {.cell = CELL_LSTM, .layers = 3, .hidden_size = 17, .hidden_sizes = {40, 5, 17}, .vocabulary_size = 20},
+    {.cell = CELL_GRU,
+     .layers = 2,
+     .hidden_size = 21,
+     .hidden_sizes = {16, 21},
+     .embedding_size = 30,
+     .vocabulary_size = 33,
+     .dense_layers = 3,
+     .dense = {{50, ACTIVATION_RELU}, {7, ACTIVATION_TANH}, {30, ACTIVATION_LINEAR}},
+     .tie_weights = true},
+    {.cell = CELL_RNN,
+     .layers = 1,
+     .hidden_size = 18,
+     .vocabulary_size = 23,
+     .dense_layers = 1,
+     .dense = {{33, ACTIVATION_SIGMOID}},
+     .window = {.size = 5}},
+    {.cell = CELL_LSTM, .layers = 2, .hidden_size = 19, .vocabulary_size = 84, .activation = ACTIVATION_SIGMOID},
+    {.cell = CELL_LSTM,
+     .layers = 1,
+     .hidden_size = 33,
+     .embedding_size = 18,
+     .vocabulary_size = 21,
+     .recurrent_activation = ACTIVATION_HARD_SIGMOID_KERAS2},
+    {.cell = CELL_LSTM,
+     .layers = 2,
+     .hidden_size = 12,
+     .hidden_sizes = {36, 12},
+     .vocabulary_size = 40,
+     .activation = ACTIVATION_RELU,
+     .recurrent_activation = ACTIVATION_HARD_SIGMOID},
+    {.cell = CELL_GRU, .layers = 2, .hidden_size = 23, .vocabulary_size = 50, .reset_before = true},
+    {.cell = CELL_GRU,
+     .layers = 2,
+     .hidden_size = 35,
+     .hidden_sizes = {18, 35},
+     .embedding_size = 20,
+     .vocabulary_size = 65,
+     .reset_before = true,
+     .recurrent_activation = ACTIVATION_HARD_SIGMOID_KERAS2},
+    {.cell = CELL_GRU,
+     .layers = 2,
+     .hidden_size = 19,
+     .vocabulary_size = 31,
+     .activation = ACTIVATION_HARD_SIGMOID,
+     .recurrent_activation = ACTIVATION_HARD_SIGMOID},
+    {.cell = CELL_RNN, .layers = 2, .hidden_size = 20, .vocabulary_size = 31, .activation = ACTIVATION_SIGMOID},
+    {.cell = CELL_RNN,
+     .layers = 1,
+     .hidden_size = 9,
+     .embedding_size = 7,
+     .vocabulary_size = 30,
+     .activation = ACTIVATION_RELU,
+     .dense_layers = 1,
+     .dense = {{12, ACTIVATION_RELU}}},
+    {.cell = CELL_RNN, .layers = 1, .hidden_size = 6, .vocabulary_size = 12, .activation = ACTIVATION_LINEAR},
 };
 #define ARCHITECTURES (sizeof architectures / sizeof architectures[0])
 
 static const char *const kernel_names[] = {"ref", "portable", "auto"};
 #define KERNELS (sizeof kernel_names / sizeof kernel_names[0])
 #define FORMATS 3
+
+/* Not every network can be kept in int8. */
+static bool has_format(size_t i, enum kernel_format format)
+{
+    return quantize_check(&architectures[i], format, NULL);
+}
+
+static bool is_bounded(size_t i)
+{
+    return has_format(i, KERNEL_INT8);
+}
 
 struct machine {
     struct network network;
@@ -182,6 +250,7 @@ static void test_step_gives_a_sequence_the_same_bits_alone_and_in_any_batch(void
         for (size_t k = 0; k < KERNELS * FORMATS; k++) {
             struct machine alone, together;
             const enum kernel_format format = (enum kernel_format)(k / KERNELS);
+            if (!has_format(i, format)) continue;
             machine_open_as(&alone, &architectures[i], kernel_names[k % KERNELS], format);
             machine_open_as(&together, &architectures[i], kernel_names[k % KERNELS], format);
             for (size_t b = 0; b < MAX_BATCH; b++) run_alone(&alone, b);
@@ -250,7 +319,7 @@ static void test_step_in_fewer_bits_is_the_network_of_rounded_weights(void **sta
     for (size_t i = 0; i < ARCHITECTURES; i++) {
         for (size_t k = 0; k < KERNELS; k++) {
             check_format(&architectures[i], kernel_names[k], KERNEL_BF16);
-            check_format(&architectures[i], kernel_names[k], KERNEL_INT8);
+            if (is_bounded(i)) check_format(&architectures[i], kernel_names[k], KERNEL_INT8);
         }
     }
 }
@@ -303,12 +372,47 @@ static void test_step_keeps_the_padding_of_states_zero(void **state)
     (void)state;
     for (size_t i = 0; i < ARCHITECTURES; i++) {
         struct machine machine;
-        machine_open(&machine, &architectures[i], "auto");
+        const struct architecture *a = &architectures[i];
+        machine_open(&machine, a, "auto");
         run_together(&machine, 3);
-        const size_t width = machine.stepper.weights.hidden;
-        for (size_t at = 0; at < machine.stepper.state_size; at++)
-            if (at % width >= architectures[i].hidden_size) assert_true(machine.states[2][at] == 0);
+        for (size_t k = 0; k < a->layers; k++) {
+            const size_t width = machine.stepper.weights.layers[k].width, first = machine.stepper.first_state[k];
+            const size_t end = k + 1 < a->layers ? machine.stepper.first_state[k + 1] : machine.stepper.state_size;
+            for (size_t at = first; at < end; at++)
+                if ((at - first) % width >= architecture_hidden(a, k)) assert_true(machine.states[2][at] == 0);
+        }
         machine_close(&machine);
+    }
+}
+
+static void test_step_refuses_int8_where_layers_are_unbounded(void **state)
+{
+    (void)state;
+    struct architecture a = {.cell = CELL_GRU, .layers = 1, .hidden_size = 4, .vocabulary_size = 3};
+    assert_true(quantize_check(&a, KERNEL_INT8, NULL));
+    const struct {
+        enum activation cell, gates, dense, named;
+    } cases[] = {{ACTIVATION_RELU, ACTIVATION_DEFAULT, ACTIVATION_TANH, ACTIVATION_RELU},
+                 {ACTIVATION_DEFAULT, ACTIVATION_LINEAR, ACTIVATION_TANH, ACTIVATION_LINEAR},
+                 {ACTIVATION_DEFAULT, ACTIVATION_TANH, ACTIVATION_TANH, ACTIVATION_TANH},
+                 {ACTIVATION_DEFAULT, ACTIVATION_DEFAULT, ACTIVATION_DEFAULT, ACTIVATION_LINEAR}};
+    a.dense_layers = 1;
+    a.dense[0].size = 5;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct network network;
+        struct stepper stepper;
+        struct error err = {0};
+        a.activation = cases[i].cell;
+        a.recurrent_activation = cases[i].gates;
+        a.dense[0].activation = cases[i].dense;
+        reference_random_network(&network, &a, 1, 0.1);
+        assert_false(stepper_open_as(&stepper, &network, kernels_select("auto"), KERNEL_INT8, &err));
+        stepper_close(&stepper);
+        assert_int_equal(err.code, ERROR_INVALID);
+        assert_non_null(strstr(err.message, activation_name(cases[i].named)));
+        assert_true(stepper_open_as(&stepper, &network, kernels_select("auto"), KERNEL_BF16, &err));
+        stepper_close(&stepper);
+        network_close(&network);
     }
 }
 
@@ -400,6 +504,7 @@ static void test_step_survives_extreme_weights(void **state)
     (void)state;
     for (size_t i = 0; i < ARCHITECTURES; i++) {
         struct machine machine;
+        if (!is_bounded(i)) continue;
         machine_open(&machine, &architectures[i], "auto");
         stepper_close(&machine.stepper);
         for (size_t p = 0; p < machine.network.parameter_count; p++) machine.network.parameters[p] *= 1e4f;
@@ -419,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_step_writes_logits_only_where_they_are_wanted),
         cmocka_unit_test(test_step_without_logits_moves_the_state_alone),
         cmocka_unit_test(test_step_keeps_the_padding_of_states_zero),
+        cmocka_unit_test(test_step_refuses_int8_where_layers_are_unbounded),
         cmocka_unit_test(test_step_states_hold_h_and_c_of_every_layer),
         cmocka_unit_test(test_step_does_not_need_the_network_any_more),
         cmocka_unit_test(test_step_scratch_refuses_a_batch_beyond_memory),
