@@ -280,6 +280,38 @@ image: ## build the container image localhost/lstmd with buildah (BASE=... names
 test-container: ## build the image from a Debian base made here, run its daemon in it, ask it (a few minutes; root)
 	@tests/container $(BUILD)/container
 
+# ---- installing ------------------------------------------------------------------------------------------------------
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+INSTALLED := $(DESTDIR)$(PREFIX)
+CONFIG := $(DESTDIR)$(SYSCONFDIR)/lstmd/lstmd.yaml
+
+.PHONY: install
+install: all ## install program, manual, model, configuration, systemd unit (DESTDIR, PREFIX=/usr/local, SYSCONFDIR=/etc)
+	install -D $(BUILD)/lstmd $(INSTALLED)/bin/lstmd
+	scripts/manual $(BUILD)/lstmd >$(BUILD)/lstmd.1
+	install -D -m 644 $(BUILD)/lstmd.1 $(INSTALLED)/share/man/man1/lstmd.1
+	install -D -m 644 cli/lstmd.bash-completion $(INSTALLED)/share/bash-completion/completions/lstmd
+	install -d $(INSTALLED)/share/lstmd/models/headlines
+	install -m 644 model/pretrained/headlines/* $(INSTALLED)/share/lstmd/models/headlines/
+	sed 's|model/pretrained|$(PREFIX)/share/lstmd/models|' config/lstmd.yaml >$(BUILD)/lstmd.yaml
+	[ -e $(CONFIG) ] || install -D -m 644 $(BUILD)/lstmd.yaml $(CONFIG)
+	sed 's|/usr/bin|$(PREFIX)/bin|; s|/etc/lstmd|$(SYSCONFDIR)/lstmd|' docker/lstmd.service >$(BUILD)/lstmd.service
+	install -D -m 644 $(BUILD)/lstmd.service $(INSTALLED)/lib/systemd/system/lstmd.service
+
+.PHONY: uninstall
+uninstall: ## remove what `make install` installed, but for the configuration
+	rm -f $(INSTALLED)/bin/lstmd $(INSTALLED)/share/man/man1/lstmd.1 \
+	    $(INSTALLED)/share/bash-completion/completions/lstmd $(INSTALLED)/lib/systemd/system/lstmd.service
+	rm -rf $(INSTALLED)/share/lstmd/models/headlines
+
+.PHONY: deb
+deb: ## a Debian package: build/lstmd_VERSION_ARCH.deb
+	@scripts/deps build package
+	$(again) all
+	@MAKE='$(MAKE)' scripts/deb $(BUILD)
+
 # ---- more ------------------------------------------------------------------------------------------------------------
 
 .PHONY: deps

@@ -1,0 +1,82 @@
+"""What `make install` and `make deb` put into place works from there."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PROGRAM = pathlib.Path(os.environ.get("LSTMD") or os.environ.get("LSTMD_BIN") or ROOT / "build/lstmd")
+
+
+def run(*command, **options):
+    result = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, timeout=300, **options)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def build(tmp_path):
+    """A build directory in which nothing is to be built: the program under test, as `make` left it."""
+    if PROGRAM != ROOT / "build/lstmd":
+        pytest.skip("SKIPPED: another program than build/lstmd is tested, and make would install that one")
+    return ROOT / "build"
+
+
+def make(*arguments):
+    # Not a part of the make that may have started these tests.
+    environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    return run("make", "--no-print-directory", *arguments, env=environment)
+
+
+def test_installed_program_finds_its_configuration_and_model(build, tmp_path):
+    prefix, etc = tmp_path / "usr", tmp_path / "etc"
+    make("install", f"PREFIX={prefix}", f"SYSCONFDIR={etc}")
+    config = etc / "lstmd/lstmd.yaml"
+    assert f"path: {prefix}/share/lstmd/models/headlines" in config.read_text()
+    shown = run(prefix / "bin/lstmd", "config", "--config", config)
+    assert f"{prefix}/share/lstmd/models/headlines" in shown
+    text = run(prefix / "bin/lstmd", "generate", "--model", prefix / "share/lstmd/models/headlines", "--length", "20")
+    assert text.strip()
+    manual = (prefix / "share/man/man1/lstmd.1").read_text()
+    assert "@" not in manual and ".B lstmd serve" in manual
+    assert f'"lstmd {(ROOT / "VERSION").read_text().splitlines()[0]}"' in manual
+    unit = (prefix / "lib/systemd/system/lstmd.service").read_text()
+    assert f"ExecStart={prefix}/bin/lstmd serve --config {config}" in unit
+    if shutil.which("systemd-analyze"):
+        run("systemd-analyze", "verify", "--man=no", prefix / "lib/systemd/system/lstmd.service")
+
+    config.write_text(config.read_text().replace("port: 8080", "port: 9000"))
+    make("install", f"PREFIX={prefix}", f"SYSCONFDIR={etc}")
+    assert "port: 9000" in config.read_text(), "a configuration that somebody changed was overwritten"
+    make("uninstall", f"PREFIX={prefix}", f"SYSCONFDIR={etc}")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [config]
+
+
+def test_completion_offers_commands_flags_and_choices():
+    script = """
+        source cli/lstmd.bash-completion
+        complete_words() { COMP_WORDS=("$@"); COMP_CWD=$(($# - 1)); _lstmd; echo "${COMPREPLY[*]}"; }
+        complete_words "$PROGRAM" hea
+        complete_words "$PROGRAM" train --optimi
+        complete_words "$PROGRAM" train --cell g
+    """
+    shown = run("bash", "-c", script, env={**os.environ, "PROGRAM": str(PROGRAM)})
+    assert shown.splitlines() == ["healthcheck", "--optimizer", "gru"]
+
+
+def test_debian_package_holds_what_is_installed_and_names_its_libraries(build, tmp_path):
+    for program in ("dpkg-deb", "dpkg-shlibdeps", "strip"):
+        if not shutil.which(program):
+            pytest.skip(f"SKIPPED: {program} is not installed")
+    package = ROOT / make("deb").splitlines()[-1]
+    fields = run("dpkg-deb", "--field", package)
+    for library in ("libc6", "libmicrohttpd12", "libjansson4", "libopenblas0"):
+        assert library in fields
+    run("dpkg-deb", "--extract", package, tmp_path)
+    assert (tmp_path / "etc/lstmd/lstmd.yaml").exists()
+    assert (tmp_path / "usr/lib/systemd/system/lstmd.service").exists()
+    model = tmp_path / "usr/share/lstmd/models/headlines"
+    assert run(tmp_path / "usr/bin/lstmd", "generate", "--model", model, "--length", "20").strip()
