@@ -1,5 +1,5 @@
-/* Tells the service manager how the daemon does: one datagram to the socket that NOTIFY_SOCKET names, as sd_notify(3) of
- * systemd describes the protocol. Nothing happens where the variable is not set. */
+/* Tells the service manager how the daemon does: one datagram to the socket that NOTIFY_SOCKET names, as sd_notify(3)
+ * of systemd describes the protocol. Nothing happens where the variable is not set. */
 #ifndef LSTMD_BASE_NOTIFY_H
 #define LSTMD_BASE_NOTIFY_H
 

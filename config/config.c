@@ -43,6 +43,8 @@ static const struct option rows[] = {
      "Longest text that /score takes."},
     {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",
      "Open connections; further ones wait."},
+    {"limits.max_uploads", OPTION_INT, FIELD(max_uploads), "8", 1, 1000, NULL, "bodies",
+     "Bodies too large for memory that are received at a time (a thread each); one more gets 503."},
     {"limits.queue", OPTION_INT, FIELD(queue), "256", 0, 1000000, NULL, "requests",
      "Requests waiting for a place in the batch; further ones get 503."},
     {"limits.idle_timeout", OPTION_REAL, FIELD(idle_timeout), "60", 1, 86400, NULL, "s",

@@ -13,7 +13,7 @@ struct config {
     const char *listen; /* server.listen: address, default 127.0.0.1 */
     int64_t port;       /* server.port: 0 picks a free one, which the log names */
     double drain_seconds;
-    double ping_seconds; /* server.ping_seconds: longest silence of a stream */
+    double ping_seconds;   /* server.ping_seconds: longest silence of a stream */
     const char *state_dir; /* server.state_dir (server/state_dir.h); NULL: none */
     /* model */
     const char *model_path; /* model.path: a model directory */
@@ -28,6 +28,7 @@ struct config {
     int64_t max_n;      /* limits.max_n continuations of one request */
     int64_t max_score;  /* limits.max_score tokens of a text that is scored */
     int64_t max_connections;
+    int64_t max_uploads;    /* limits.max_uploads: streamed bodies at a time */
     int64_t queue;          /* limits.queue: requests waiting for a slot; beyond: 503 */
     double idle_timeout;    /* limits.idle_timeout seconds of a silent connection */
     double write_timeout;   /* limits.write_timeout seconds that a stream may stay unread */

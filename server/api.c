@@ -1,21 +1,21 @@
 #include "server/api.h"
 
 const struct http_route api_routes[] = {
-    {"GET", "/", HTTP_PUBLIC, api_file},
-    {"POST", "/detokenize", HTTP_GENERATE, api_detokenize},
-    {"GET", "/generate", HTTP_GENERATE, api_generate_get},
-    {"POST", "/generate", HTTP_GENERATE, api_generate_post},
-    {"GET", "/healthz", HTTP_PUBLIC, api_healthz},
-    {"GET", "/models", HTTP_GENERATE, api_models},
-    {"GET", "/models/{name}", HTTP_GENERATE, api_model},
-    {"GET", "/openapi.yaml", HTTP_PUBLIC, api_file},
-    {"GET", "/readyz", HTTP_PUBLIC, api_readyz},
-    {"POST", "/score", HTTP_GENERATE, api_score},
-    {"POST", "/tokenize", HTTP_GENERATE, api_tokenize},
-    {"POST", "/v1/completions", HTTP_GENERATE, api_v1_completions},
-    {"GET", "/v1/models", HTTP_GENERATE, api_v1_models},
-    {"GET", "/v1/models/{name}", HTTP_GENERATE, api_v1_model},
-    {"GET", "/web/{name}", HTTP_PUBLIC, api_file},
+    {"GET", "/", HTTP_PUBLIC, api_file, NULL},
+    {"POST", "/detokenize", HTTP_GENERATE, api_detokenize, NULL},
+    {"GET", "/generate", HTTP_GENERATE, api_generate_get, NULL},
+    {"POST", "/generate", HTTP_GENERATE, api_generate_post, NULL},
+    {"GET", "/healthz", HTTP_PUBLIC, api_healthz, NULL},
+    {"GET", "/models", HTTP_GENERATE, api_models, NULL},
+    {"GET", "/models/{name}", HTTP_GENERATE, api_model, NULL},
+    {"GET", "/openapi.yaml", HTTP_PUBLIC, api_file, NULL},
+    {"GET", "/readyz", HTTP_PUBLIC, api_readyz, NULL},
+    {"POST", "/score", HTTP_GENERATE, api_score, NULL},
+    {"POST", "/tokenize", HTTP_GENERATE, api_tokenize, NULL},
+    {"POST", "/v1/completions", HTTP_GENERATE, api_v1_completions, NULL},
+    {"GET", "/v1/models", HTTP_GENERATE, api_v1_models, NULL},
+    {"GET", "/v1/models/{name}", HTTP_GENERATE, api_v1_model, NULL},
+    {"GET", "/web/{name}", HTTP_PUBLIC, api_file, NULL},
 };
 
 const size_t api_route_count = sizeof api_routes / sizeof *api_routes;

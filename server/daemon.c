@@ -76,6 +76,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
         .port = (uint16_t)config->port,
         .max_body = (size_t)config->max_body,
         .max_connections = (size_t)config->max_connections,
+        .max_uploads = (size_t)config->max_uploads,
         .idle_timeout = config->idle_timeout,
         .write_timeout = config->write_timeout,
         .routes = api_routes,

@@ -1,5 +1,5 @@
 /* HTTP/1.1 over libmicrohttpd: listening, routing, bodies and their limits, request ids, problem+json, the access log.
- * The only file that knows the library is http.c; handlers see requests and replies.
+ * Handlers see requests and replies; http_internal.h tells which file does what.
  *
  * One thread of the library serves all connections by epoll. It never waits and never computes: a handler that needs
  * the engine suspends its request and returns HTTP_LATER; whoever has the result calls http_request_resume(), and the
@@ -31,7 +31,7 @@ enum http_outcome {
     HTTP_LATER,   /* the request was suspended; it may be gone by now */
 };
 
-/* Runs in the HTTP thread, or in the worker where the body is large; several may run at the same time. */
+/* Runs in the HTTP thread, or in another one where the body is large; several may run at the same time. */
 typedef enum http_outcome http_handler(struct http_request *request, void *context);
 
 /* What a client must be allowed to do. */
@@ -41,17 +41,38 @@ enum http_scope {
     HTTP_ADMIN,
 };
 
+/* Takes the body of one request piece by piece, so that it need not fit into memory. Everything in it is called in a
+ * thread of the request's own, which may wait for a disk; meanwhile the connection is not read. */
+struct http_sink {
+    uint64_t max_size; /* bytes; a larger body is a 413 */
+    const char *limit; /* the setting that says so, "limits.max_dataset" */
+    /* The next piece. False: no more is wanted; a reply was set. */
+    bool (*write)(struct http_request *request, const char *data, size_t size, void *context);
+    /* Once, instead of the route's handler, where the body does not come to its end: the client left, it is too large,
+     * write() said no. There may be no request any more. (In the HTTP thread where no thread could be started: nothing
+     * was written then.) */
+    void (*abandon)(void *context);
+    void *context;
+};
+
+/* The HTTP thread, once the head is complete and the client authorised: fills *sink and returns true, or sets a reply
+ * and returns false. Must be short. When the last piece is written, the route's handler is called in the same thread;
+ * it finds the sink's context by http_request_sink(), and owns it. */
+typedef bool http_body(struct http_request *request, struct http_sink *sink, void *context);
+
 struct http_route {
     const char *method;  /* GET also serves HEAD */
     const char *pattern; /* "/models/{name}" (server/query.h) */
     enum http_scope scope;
     http_handler *handler;
+    http_body *body; /* NULL: a body is JSON, and kept in memory */
 };
 
 struct http_options {
     const char *listen; /* IPv4 or IPv6 address */
     uint16_t port;      /* 0: a free one */
     size_t max_body, max_connections;
+    size_t max_uploads;   /* bodies that are streamed at a time; one more is a 503 */
     double idle_timeout;  /* seconds; 0: none */
     double write_timeout; /* seconds that a client may leave a stream unread; 0: no end */
     const struct http_route *routes;
@@ -93,6 +114,9 @@ const char *http_request_client(struct http_request *request);
 const struct query *http_request_query(const struct http_request *request);
 bool http_request_is_head(const struct http_request *request);
 const char *http_request_parameter(const struct http_request *request); /* the text of {name}; "" for none */
+
+/* The context of the sink that the route's body() gave. */
+void *http_request_sink(const struct http_request *request);
 
 /* `release(context)` is called when the request is over, in the HTTP thread. One per request. */
 void http_request_on_release(struct http_request *request, void (*release)(void *context), void *context);

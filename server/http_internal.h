@@ -1,0 +1,159 @@
+/* What the files of the HTTP server share, and nobody else knows.
+ *
+ *   http.c          libmicrohttpd's calls, the server, waiting
+ *   http_receive.c  a request from its head to its handler
+ *   http_route.c    what the head says: id, route, content type
+ *   http_upload.c   bodies that are streamed into a sink
+ *   http_request.c  what handlers ask and set
+ *   http_send.c     replies and streams; refusals before the body has come
+ *
+ * Functions that return bool: false ends the connection.
+ */
+#ifndef LSTMD_SERVER_HTTP_INTERNAL_H
+#define LSTMD_SERVER_HTTP_INTERNAL_H
+
+#include <netinet/in.h>
+
+#include "server/http.h"
+#include "server/listen.h"
+#include "server/watch.h"
+#include "server/worker.h"
+
+#define REQUEST_ID_SIZE    129 /* 128 characters and a NUL */
+#define STATUS_CLIENT_LEFT 499 /* in the log only, as nginx writes it */
+#define MAX_EXTRAS         8   /* reply headers, log fields */
+
+struct http_server {
+    struct http_options options;
+    struct MHD_Daemon *library;
+    struct worker *worker;
+    struct uploads *uploads;
+    struct watch *watch;
+    struct listen_address address;
+    uint32_t boot;               /* random; makes generated ids differ between runs */
+    atomic_uint_fast64_t serial; /* of generated ids */
+    atomic_size_t open;          /* requests between handler and reply sent */
+    atomic_bool draining;
+    int idle_fd;
+};
+
+enum stage {
+    STAGE_HEADERS, /* the request line has come */
+    STAGE_BODY,
+    STAGE_PIECE,   /* suspended while a piece of the body is written */
+    STAGE_LINGER,  /* refused already; the rest of the body is thrown away */
+    STAGE_WAITING, /* suspended */
+    STAGE_REPLIED,
+};
+
+struct reply {
+    enum { REPLY_NONE, REPLY_DATA, REPLY_STREAM, REPLY_NOTHING } kind;
+    int status;
+    const char *content_type;
+    const char *body;
+    size_t size; /* of a stream: bytes that were read from it */
+    struct http_stream *stream;
+    bool stream_ended;
+    enum http_ownership ownership;
+    struct {
+        const char *name, *value;
+    } headers[MAX_EXTRAS];
+    size_t header_count;
+};
+
+/* Lives as long as a socket; only the HTTP thread touches it. */
+struct http_connection {
+    int fd;
+    struct http_request *request; /* the one that is going on, or NULL */
+};
+
+struct http_request {
+    struct task task; /* first: the worker's tasks are requests */
+    struct http_server *server;
+    struct http_connection *owner;
+    struct MHD_Connection *connection;
+    enum stage stage;
+    char id[REQUEST_ID_SIZE];
+    char method[16];
+    char *target;     /* as it came, cut at the "?" */
+    const char *path; /* into target */
+    const char *query_text;
+    char *parameter;
+    char allow[64]; /* methods of the path */
+    char client[INET6_ADDRSTRLEN];
+    const char *pattern; /* of the path, for the log; "-" for none */
+    const struct http_route *route;
+    struct query query;
+    struct problem problem; /* what the headers alone show to be wrong */
+    bool refused;           /* by a function of the route's, which has set the reply; the body is thrown away */
+    bool early;             /* a refusal that does not wait for the body */
+    char *body;
+    size_t body_size, body_capacity;
+    struct upload *upload; /* of a body that is streamed, until it ends or is refused */
+    void *sink_context;
+    uint64_t received; /* body bytes, kept or not */
+    uint64_t begun_ns;
+    bool counted; /* in server->open */
+    bool suspended, watched;
+    struct http_waiter waiter;
+    struct watch_entry watch;
+    struct reply reply;
+    void (*release)(void *context);
+    void *release_context;
+    struct log_field log[MAX_EXTRAS];
+    size_t log_count;
+};
+
+/* --- http_route.c --- */
+
+void http_choose_id(struct http_request *request);
+/* Path, route, allowed methods and query; says 400, 404 or 405 in request->problem. */
+void http_find_route(struct http_request *request);
+void http_check_content_type(struct http_request *request);
+
+/* --- http_receive.c: in the HTTP thread, in this order --- */
+
+/* The head is complete. */
+bool http_begin(struct http_request *request, const char *method);
+/* A part of the body; *taken of its `size` bytes are done with. */
+bool http_receive(struct http_request *request, const char *data, size_t size, size_t *taken);
+/* The body is complete. */
+bool http_dispatch(struct http_request *request);
+/* The request was suspended for its reply, and resumed. */
+bool http_wake(struct http_request *request);
+
+/* --- http_upload.c --- */
+
+struct uploads *http_uploads_new(size_t limit, struct error *err);
+/* No piece is written afterwards. */
+void http_uploads_stop(struct uploads *uploads);
+/* Waits for what is left. After http_uploads_stop() and the end of all connections; NULL allowed. */
+void http_uploads_free(struct uploads *uploads);
+
+/* Starts the thread of a request whose body() gave a sink; false: there are too many (the sink is the caller's). */
+bool http_upload_begin(struct http_request *request, const struct http_sink *sink);
+uint64_t http_upload_limit(const struct upload *upload, const char **setting);
+/* As http_receive(). May suspend the request (STAGE_PIECE), which then takes nothing. */
+bool http_upload_receive(struct http_request *request, const char *data, size_t size, size_t *taken);
+/* Suspends the request until the rest is written and the handler has replied. */
+bool http_upload_finish(struct http_request *request);
+/* The body will not be complete. */
+void http_upload_abandon(struct http_request *request);
+
+/* --- http_send.c --- */
+
+/* Makes request->problem the reply, unless one is set already. */
+void http_set_refusal(struct http_request *request);
+bool http_send(struct http_request *request);
+/* Sends the reply before the body has come, and closes the connection when it has. */
+bool http_send_early(struct http_request *request);
+/* The end of a reply's stream, if it has one. */
+void http_close_stream(struct http_request *request, bool complete);
+
+/* --- http.c --- */
+
+void http_watch(struct http_request *request, const struct watch_entry *entry);
+void http_unwatch(struct http_request *request);
+void http_set_timeout(struct http_request *request, double seconds);
+
+#endif

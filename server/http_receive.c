@@ -1,0 +1,168 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/http_internal.h"
+
+#define LARGE_BODY   ((size_t)64 * 1024)          /* bytes beyond which the worker handles a request */
+#define LINGER_BYTES ((uint64_t)16 * 1024 * 1024) /* read and thrown away behind an early refusal */
+
+static void count_open(struct http_request *request)
+{
+    if (request->counted) return;
+    atomic_fetch_add(&request->server->open, 1);
+    request->counted = true;
+}
+
+static uint64_t body_limit(const struct http_request *request, const char **setting)
+{
+    if (request->upload) return http_upload_limit(request->upload, setting);
+    *setting = "limits.max_body";
+    return request->server->options.max_body;
+}
+
+static void set_too_large(struct http_request *request)
+{
+    const char *setting;
+    const uint64_t limit = body_limit(request, &setting);
+    problem_set(&request->problem, 413, "the body is larger than %s, %llu bytes", setting, (unsigned long long)limit);
+    http_upload_abandon(request);
+    request->early = true;
+}
+
+/* --- The head --- */
+
+static void authorise(struct http_request *request)
+{
+    const struct http_options *options = &request->server->options;
+    if (!request->route || !options->authorise) return;
+    request->refused = !options->authorise(request, request->route->scope, options->context);
+}
+
+static void open_sink(struct http_request *request)
+{
+    if (request->refused || request->problem.status || !request->route || !request->route->body) return;
+    struct http_sink sink = {0};
+    if (!request->route->body(request, &sink, request->server->options.context)) {
+        request->refused = true;
+        return;
+    }
+    request->sink_context = sink.context;
+    count_open(request);
+    if (http_upload_begin(request, &sink)) return;
+    sink.abandon(sink.context);
+    problem_set(&request->problem, 503, "the daemon takes limits.max_uploads bodies of this kind at a time, %zu",
+                request->server->options.max_uploads);
+}
+
+static void check_length(struct http_request *request)
+{
+    const char *setting;
+    const char *length = http_request_header(request, "Content-Length");
+    if (!length || strtoull(length, NULL, 10) <= body_limit(request, &setting)) return;
+    set_too_large(request);
+}
+
+static bool refuse_early(struct http_request *request)
+{
+    http_set_refusal(request);
+    return http_send_early(request);
+}
+
+bool http_begin(struct http_request *request, const char *method)
+{
+    if (!request->target || !request->parameter) return false;
+    snprintf(request->method, sizeof request->method, "%s", method);
+    http_choose_id(request);
+    http_find_route(request);
+    authorise(request);
+    http_check_content_type(request);
+    open_sink(request);
+    check_length(request);
+    request->stage = STAGE_BODY;
+    if (!request->refused && !request->problem.status) return true;
+    if (http_request_header(request, "Expect")) { /* nothing of the body is on its way */
+        http_set_refusal(request);
+        return http_send(request);
+    }
+    return request->early ? refuse_early(request) : true;
+}
+
+/* --- The body --- */
+
+static void keep(struct http_request *request, const char *data, size_t size)
+{
+    const size_t wanted = request->body_size + size;
+    if (wanted > request->body_capacity) {
+        size_t capacity = request->body_capacity ? request->body_capacity : 1024;
+        while (capacity < wanted) capacity *= 2;
+        char *body = realloc(request->body, capacity);
+        if (!body) {
+            problem_set(&request->problem, 503, "out of memory");
+            return;
+        }
+        request->body = body;
+        request->body_capacity = capacity;
+    }
+    memcpy(request->body + request->body_size, data, size);
+    request->body_size = wanted;
+}
+
+bool http_receive(struct http_request *request, const char *data, size_t size, size_t *taken)
+{
+    const char *setting;
+    if (request->upload && request->received + size <= body_limit(request, &setting)) {
+        const bool good = http_upload_receive(request, data, size, taken);
+        request->received += *taken;
+        return good;
+    }
+    *taken = size;
+    request->received += size;
+    if (request->stage == STAGE_LINGER) return request->received < LINGER_BYTES;
+    if (request->received > body_limit(request, &setting)) set_too_large(request);
+    if (request->early) return refuse_early(request);
+    if (!request->refused && !request->problem.status) keep(request, data, size);
+    return true;
+}
+
+/* --- The handler --- */
+
+static void run_in_worker(struct task *task)
+{
+    struct http_request *request = (struct http_request *)task;
+    if (request->route->handler(request, request->server->options.context) == HTTP_REPLIED)
+        http_request_resume(request);
+}
+
+/* A reply that the HTTP thread knows itself, or the route's handler. */
+bool http_dispatch(struct http_request *request)
+{
+    struct http_server *server = request->server;
+    count_open(request);
+    if (request->refused || request->problem.status) {
+        http_set_refusal(request);
+    } else if (!request->route) { /* OPTIONS */
+        http_reply_header(request, "Allow", request->allow);
+        http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
+    } else if (request->upload) {
+        return http_upload_finish(request);
+    } else if (request->body_size > LARGE_BODY) {
+        request->task.run = run_in_worker;
+        http_request_suspend(request, &(struct http_waiter){0});
+        if (worker_submit(server->worker, &request->task)) return true;
+        problem_set(&request->problem, 503, "the daemon is shutting down");
+        http_set_refusal(request);
+        http_request_resume(request);
+        return true;
+    } else if (request->route->handler(request, server->options.context) == HTTP_LATER) {
+        return true;
+    }
+    return http_send(request);
+}
+
+bool http_wake(struct http_request *request)
+{
+    request->suspended = false;
+    if (request->reply.kind == REPLY_NONE) request->waiter.resumed(request, request->waiter.context);
+    return http_send(request);
+}

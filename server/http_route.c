@@ -1,0 +1,95 @@
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "server/http_internal.h"
+
+static bool id_is_sane(const char *id)
+{
+    size_t n = id ? strlen(id) : 0;
+    return n > 0 && n < REQUEST_ID_SIZE &&
+           strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
+}
+
+void http_choose_id(struct http_request *request)
+{
+    const char *given = http_request_header(request, "X-Request-Id");
+    if (id_is_sane(given))
+        strcpy(request->id, given);
+    else
+        snprintf(request->id, sizeof request->id, "%08x-%08llx", request->server->boot,
+                 (unsigned long long)atomic_fetch_add(&request->server->serial, 1) + 1);
+}
+
+/* "/a?b" -> "/a" and "b"; "http://host/a" (a request that was meant for a proxy) -> "/a". */
+static void split_target(struct http_request *request)
+{
+    char *question = strchr(request->target, '?');
+    if (question) *question = '\0';
+    request->query_text = question ? question + 1 : "";
+    if (strncasecmp(request->target, "http://", 7) != 0) return;
+    const char *slash = strchr(request->target + 7, '/');
+    request->path = slash ? slash : "/";
+}
+
+static void add_allowed(struct http_request *request, const char *method)
+{
+    size_t used = strlen(request->allow);
+    if (strstr(request->allow, method)) return;
+    snprintf(request->allow + used, sizeof request->allow - used, "%s%s", used ? ", " : "", method);
+    if (strcmp(method, "GET") == 0) add_allowed(request, "HEAD");
+}
+
+static void match_routes(struct http_request *request)
+{
+    const struct http_options *options = &request->server->options;
+    const char *method = strcmp(request->method, "HEAD") == 0 ? "GET" : request->method;
+    const bool everything = strcmp(request->path, "*") == 0 && strcmp(method, "OPTIONS") == 0;
+    for (size_t i = 0; i < options->route_count; i++) {
+        const struct http_route *route = &options->routes[i];
+        if (!everything && !path_match(route->pattern, request->path, request->parameter)) continue;
+        add_allowed(request, route->method);
+        request->pattern = route->pattern;
+        if (!request->route && strcmp(route->method, method) == 0) request->route = route;
+    }
+    /* Later patterns have used the buffer, too. */
+    if (request->route) path_match(request->route->pattern, request->path, request->parameter);
+    if (!*request->allow)
+        problem_set(&request->problem, 404, "there is nothing at %s", request->path);
+    else if (!request->route && strcmp(method, "OPTIONS") != 0)
+        problem_set(&request->problem, 405, "%s does not serve %s; it serves %s", request->path, request->method,
+                    request->allow);
+    add_allowed(request, "OPTIONS");
+}
+
+void http_find_route(struct http_request *request)
+{
+    struct error err = {0};
+    split_target(request);
+    match_routes(request);
+    if (!request->problem.status && !query_parse(&request->query, request->query_text, &err))
+        problem_set(&request->problem, err.code == ERROR_INVALID ? 400 : 503, "%s", err.message);
+}
+
+static bool has_body(const struct http_request *request)
+{
+    const char *length = http_request_header(request, "Content-Length");
+    return http_request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+}
+
+void http_check_content_type(struct http_request *request)
+{
+    static const char wanted[] = "application/json";
+    if (!request->route || request->route->body || request->problem.status || strcmp(request->method, "GET") == 0 ||
+        !has_body(request))
+        return;
+    const char *type = http_request_header(request, "Content-Type");
+    if (type && strncasecmp(type, wanted, sizeof wanted - 1) == 0) {
+        const char *rest = type + sizeof wanted - 1;
+        rest += strspn(rest, " \t");
+        if (*rest == '\0' || *rest == ';') return;
+    }
+    problem_set(&request->problem, 415, "the body must have the header Content-Type: %s; it has %s", wanted,
+                type ? type : "none");
+}
