@@ -46,6 +46,18 @@ struct directory_publish {
     int lock; /* tells other processes that aside is in use */
 };
 bool directory_publish_begin(struct directory_publish *publish, const char *path, struct error *err);
+/* A file in publish->aside that comes in pieces: open, write as often as it takes, sync, close. */
+struct publish_file {
+    const struct directory_publish *publish;
+    const char *name; /* borrowed */
+    int fd;
+};
+bool publish_file_open(struct publish_file *file, const struct directory_publish *publish, const char *name,
+                       struct error *err);
+bool publish_file_write(struct publish_file *file, const void *data, size_t size, struct error *err);
+bool publish_file_sync(struct publish_file *file, struct error *err);
+void publish_file_close(struct publish_file *file); /* also where it is closed already */
+
 /* Writes and fsyncs publish->aside/name. */
 bool directory_publish_write(struct directory_publish *publish, const char *name, const void *data, size_t size,
                              struct error *err);

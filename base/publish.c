@@ -331,16 +331,42 @@ out:
     return false;
 }
 
+bool publish_file_open(struct publish_file *file, const struct directory_publish *publish, const char *name,
+                       struct error *err)
+{
+    *file = (struct publish_file){.publish = publish, .name = name, .fd = -1};
+    char *path = path_join(publish->aside, name, err);
+    if (!path) return false;
+    file->fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (file->fd < 0) error_set_errno(err, errno, "%s/%s: cannot write", publish->path, name);
+    free(path);
+    return file->fd >= 0;
+}
+
+bool publish_file_write(struct publish_file *file, const void *data, size_t size, struct error *err)
+{
+    return write_all(file->fd, data, size) ||
+           error_set_errno(err, errno, "%s/%s: cannot write", file->publish->path, file->name);
+}
+
+bool publish_file_sync(struct publish_file *file, struct error *err)
+{
+    return fsync(file->fd) == 0 || error_set_errno(err, errno, "%s/%s: cannot write", file->publish->path, file->name);
+}
+
+void publish_file_close(struct publish_file *file)
+{
+    if (file->fd >= 0) close(file->fd);
+    file->fd = -1;
+}
+
 bool directory_publish_write(struct directory_publish *publish, const char *name, const void *data, size_t size,
                              struct error *err)
 {
-    char *path = path_join(publish->aside, name, err);
-    if (!path) return false;
-    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    bool done = fd >= 0 && write_all(fd, data, size) && fsync(fd) == 0;
-    if (!done) error_set_errno(err, errno, "%s/%s: cannot write", publish->path, name);
-    if (fd >= 0) close(fd);
-    free(path);
+    struct publish_file file;
+    const bool done = publish_file_open(&file, publish, name, err) && publish_file_write(&file, data, size, err) &&
+                      publish_file_sync(&file, err);
+    publish_file_close(&file);
     return done;
 }
 

@@ -10,11 +10,18 @@
 #include "model/corpus_internal.h"
 
 #define ROOM_BLOCK ((size_t)1 << 20) /* bytes of copied text per block of the arena */
+#define MAX_LABELS 100000
+#define MAX_LABEL  4096 /* bytes */
 
 static const char *const format_names[] = {
     [CORPUS_AUTO] = "auto", [CORPUS_TEXT] = "text",   [CORPUS_LINES] = "lines",
     [CORPUS_CSV] = "csv",   [CORPUS_JSONL] = "jsonl",
 };
+
+const char *corpus_format_name(enum corpus_format format)
+{
+    return format_names[format];
+}
 
 bool corpus_format_parse(const char *name, enum corpus_format *format)
 {
@@ -31,11 +38,17 @@ bool corpus_format_parse(const char *name, enum corpus_format *format)
 char *corpus_room(struct corpus_loader *loader, size_t n, struct error *err)
 {
     if (!loader->room || n > loader->room_left) {
+        if (loader->summary && n > CORPUS_MAX_RECORD) {
+            error_set(err, ERROR_INVALID, "a document has %zu bytes, at most %zu are allowed", n, CORPUS_MAX_RECORD);
+            return NULL;
+        }
         size_t size = n > ROOM_BLOCK ? n : ROOM_BLOCK;
+        if (loader->summary && size < 2 * loader->block_size) size = 2 * loader->block_size; /* few blocks in all */
         loader->room_left = 0;
         loader->room = arena_alloc(&loader->corpus->arena, size, 1, "the text of a corpus", err);
         if (!loader->room) return NULL;
-        loader->room_left = size;
+        loader->block = loader->room;
+        loader->room_left = loader->block_size = size;
     }
     char *room = loader->room;
     loader->room += n;
@@ -52,10 +65,8 @@ static bool keep_label(struct corpus_loader *loader, uint32_t index, const char 
         loader->labels = labels;
         loader->label_capacity = capacity;
     }
-    char *copy = corpus_room(loader, n + 1, err);
+    char *copy = arena_copy_text(&loader->corpus->arena, text, n, err);
     if (!copy) return false;
-    memcpy(copy, text, n);
-    copy[n] = '\0';
     loader->labels[index] = copy;
     return true;
 }
@@ -69,7 +80,9 @@ bool corpus_label(struct corpus_loader *loader, const char *text, size_t n, cons
     if (memchr(text, '\0', n)) return error_set(err, ERROR_INVALID, "a label contains U+0000");
     if (utf8_valid_prefix(text, n) < n) /* in byte mode too: it is a name, in vocabulary.json and in requests */
         return error_set(err, ERROR_INVALID, "a label is not UTF-8");
+    if (n > MAX_LABEL) return error_set(err, ERROR_INVALID, "a label has more than %d bytes", MAX_LABEL);
     if (!string_table_insert(&loader->label_names, text, n, &index, &added, err)) return false;
+    if (index >= MAX_LABELS) return error_set(err, ERROR_INVALID, "there are more than %d labels", MAX_LABELS);
     if (added && !keep_label(loader, index, text, n, err)) return false;
     *label = loader->labels[index];
     return true;
@@ -92,6 +105,7 @@ bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const 
 {
     struct corpus *corpus = loader->corpus;
     if (n == 0) return true;
+    if (loader->summary) return corpus_summary_add(loader, text, n);
     if (corpus->count == corpus->capacity && !grow_documents(corpus, err)) return false;
     corpus->documents[corpus->count++] = (struct document){.text = text, .n = n, .label = label};
     corpus->bytes += n;
@@ -105,6 +119,7 @@ static bool read_lines(struct corpus_loader *loader, struct error *err)
 {
     const char *at = loader->text, *end = at + loader->n;
     while (at < end) {
+        loader->at = at;
         const char *newline = memchr(at, '\n', (size_t)(end - at));
         const char *stop = newline ? newline : end;
         size_t n = (size_t)(stop - at);
@@ -155,27 +170,33 @@ static bool read_format(struct corpus_loader *loader, struct error *err)
         return corpus_read_jsonl(loader, err);
     default:
         loader->corpus->one_stream = true;
+        loader->at = loader->text;
         return corpus_add(loader, loader->text, loader->n, NULL, err);
     }
+}
+
+bool corpus_read(struct corpus_loader *loader, struct error *err)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    if (!loader->options->bytes && loader->n >= 3 && memcmp(loader->text, mark, 3) == 0) {
+        loader->text += 3;
+        loader->n -= 3;
+    }
+    bool ok = read_format(loader, err);
+    const size_t count = loader->summary ? loader->summary->documents : loader->corpus->count;
+    if (ok && count == 0) ok = error_set(err, ERROR_INVALID, "%s: the corpus has no text", loader->name);
+    if (loader->summary) loader->summary->labels = (uint32_t)loader->label_names.count;
+    string_table_free(&loader->label_names);
+    free(loader->labels);
+    return ok;
 }
 
 static bool load_text(struct corpus *corpus, const char *name, const char *text, size_t n,
                       const struct corpus_options *options, struct error *err)
 {
-    static const char mark[] = "\xEF\xBB\xBF";
     struct corpus_loader loader = {.corpus = corpus, .options = options, .name = name, .text = text, .n = n};
-    if (!options->bytes) {
-        size_t valid = utf8_valid_prefix(text, n);
-        if (valid < n) return report_invalid_utf8(name, text, n, valid, err);
-        size_t skip = n >= 3 && memcmp(text, mark, 3) == 0 ? 3 : 0;
-        loader.text += skip;
-        loader.n -= skip;
-    }
-    bool ok = read_format(&loader, err);
-    if (ok && corpus->count == 0) ok = error_set(err, ERROR_INVALID, "%s: the corpus has no text", name);
-    string_table_free(&loader.label_names);
-    free(loader.labels);
-    return ok;
+    const size_t valid = options->bytes ? n : utf8_valid_prefix(text, n);
+    return valid < n ? report_invalid_utf8(name, text, n, valid, err) : corpus_read(&loader, err);
 }
 
 bool corpus_load_memory(struct corpus *corpus, const char *name, const char *text, size_t n,

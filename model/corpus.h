@@ -55,9 +55,31 @@ bool corpus_load_memory(struct corpus *corpus, const char *name, const char *tex
                         const struct corpus_options *options, struct error *err);
 void corpus_close(struct corpus *corpus);
 
+/* What a corpus consists of, without keeping it. */
+struct corpus_summary {
+    uint64_t documents, bytes, characters; /* as in struct corpus */
+    uint32_t alphabet;                     /* distinct characters (in byte mode: bytes) */
+    uint32_t labels;                       /* distinct ones */
+    uint64_t *seen;                        /* bit c: the character (byte) c is there */
+};
+
+#define CORPUS_MAX_RECORD ((size_t)64 << 20) /* bytes of a document that must be copied to be read (csv, jsonl) */
+
+/* Goes once through a file that is known to be UTF-8 (or is read in byte mode), and keeps neither text nor pages of it:
+ * memory does not grow with the file. `name` stands in messages instead of the path. Errors as corpus_load(), and
+ * ERROR_INVALID for a record beyond CORPUS_MAX_RECORD. Close with corpus_summary_close(), also after a failure. */
+bool corpus_summarise(struct corpus_summary *summary, const char *name, const char *path,
+                      const struct corpus_options *options, struct error *err);
+void corpus_summary_close(struct corpus_summary *summary);
+
+/* The first `most` characters by code point, as UTF-8 (a byte as the character with its value); `out` has room for
+ * UTF8_MAX_BYTES * most bytes. Returns bytes. */
+size_t corpus_summary_alphabet(const struct corpus_summary *summary, size_t most, char *out);
+
 /* What AUTO takes a file of this name for: by its ending, else CORPUS_TEXT. */
 enum corpus_format corpus_format_guess(const char *name);
 
+const char *corpus_format_name(enum corpus_format format);
 bool corpus_format_parse(const char *name, enum corpus_format *format); /* "auto", "text", "lines", "csv", "jsonl" */
 
 #endif

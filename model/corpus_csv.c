@@ -214,6 +214,7 @@ bool corpus_read_csv(struct corpus_loader *loader, struct error *err)
     struct selection selection = {.count = 0};
     if (!select_columns(loader, &reader, &selection, err)) return false;
     while (csv_next_row(&reader)) {
+        loader->at = loader->text + reader.position;
         if (!read_row(&reader, &selection, err)) return false;
         if (!add_row(loader, &selection, err)) return error_add_context(err, "%s:%zu", reader.name, reader.row_line);
     }

@@ -13,6 +13,11 @@ struct corpus_loader {
     size_t n;
     char *room; /* the free part of the newest block of copied text */
     size_t room_left;
+    char *block; /* that block */
+    size_t block_size;
+    const char *at;                  /* what is before it is not read again (text points into it, if anywhere) */
+    struct corpus_summary *summary;  /* documents are counted here and not kept; NULL: they are kept */
+    size_t released;                 /* bytes of the map whose pages were given back */
     struct string_table label_names; /* each label is kept once, in the corpus's arena */
     const char **labels;             /* [label_capacity] by index in label_names */
     size_t label_capacity;
@@ -23,6 +28,12 @@ char *corpus_room(struct corpus_loader *loader, size_t n, struct error *err);
 
 /* The corpus's own copy of a label; NULL for an empty one, which is none. */
 bool corpus_label(struct corpus_loader *loader, const char *text, size_t n, const char **label, struct error *err);
+
+/* Counts a document instead. */
+bool corpus_summary_add(struct corpus_loader *loader, const char *text, size_t n);
+
+/* Reads loader->text by its format. */
+bool corpus_read(struct corpus_loader *loader, struct error *err);
 
 /* Adds a document, unless it is empty; text is borrowed. */
 bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const char *label, struct error *err);

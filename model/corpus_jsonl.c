@@ -22,6 +22,11 @@ static bool line_error(const struct corpus_loader *loader, const struct jsonl_li
 static json_t *parse_line(const struct corpus_loader *loader, const struct jsonl_line *line, struct error *err)
 {
     json_error_t cause;
+    if (line->n > CORPUS_MAX_RECORD) {
+        error_set(err, ERROR_INVALID, "%s:%zu: the line has %zu bytes, at most %zu are allowed", loader->name,
+                  line->number, line->n, CORPUS_MAX_RECORD);
+        return NULL;
+    }
     json_t *root = json_loadb(line->text, line->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &cause);
     if (!root && cause.text[0] == '\0') /* what jansson says where memory runs out */
         error_set_no_memory(err, line->n, "a line of JSON");
@@ -97,7 +102,8 @@ static bool read_line(struct corpus_loader *loader, const struct jsonl_line *lin
 static bool check_labels(const struct corpus_loader *loader, struct error *err)
 {
     const char *field = loader->options->label_column;
-    if (!field || loader->corpus->count == 0 || loader->label_names.count > 0) return true;
+    const size_t documents = loader->summary ? loader->summary->documents : loader->corpus->count;
+    if (!field || documents == 0 || loader->label_names.count > 0) return true;
     return error_set(err, ERROR_INVALID, "%s: no line has a label in a field \"%s\"", loader->name, field);
 }
 
@@ -109,6 +115,7 @@ bool corpus_read_jsonl(struct corpus_loader *loader, struct error *err)
         const char *newline = memchr(line.text, '\n', (size_t)(end - line.text));
         line.n = (size_t)((newline ? newline : end) - line.text);
         line.number++;
+        loader->at = line.text;
         if (!read_line(loader, &line, err)) return false;
         line.text = newline ? newline + 1 : end;
     }

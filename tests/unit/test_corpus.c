@@ -5,11 +5,69 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "tests/unit/support.h"
 
 /* ---- helpers ---- */
 
 static const struct corpus_options automatic = {.csv_header = -1};
+
+/* Distinct characters (bytes) and labels of a corpus, counted the slow way. */
+static uint32_t count_alphabet(const struct corpus *corpus, bool bytes)
+{
+    unsigned char *seen = calloc(1, 0x110000);
+    uint32_t count = 0, c = 0;
+    assert_non_null(seen);
+    for (size_t i = 0; i < corpus->count; i++) {
+        const struct document *d = &corpus->documents[i];
+        for (size_t at = 0; at < d->n;) {
+            c = (unsigned char)d->text[at];
+            at += bytes ? 1 : utf8_decode(d->text + at, d->n - at, &c);
+            count += !seen[c];
+            seen[c] = 1;
+        }
+    }
+    free(seen);
+    return count;
+}
+
+static uint32_t count_labels(const struct corpus *corpus)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < corpus->count; i++) {
+        const char *label = corpus->documents[i].label;
+        size_t before = 0; /* equal labels are one pointer */
+        while (before < i && corpus->documents[before].label != label) before++;
+        count += label && before == i;
+    }
+    return count;
+}
+
+static bool summarise(struct corpus_summary *summary, const char *name, const char *text, size_t n,
+                      const struct corpus_options *options, struct error *err)
+{
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "data");
+    write_file(path, text, n);
+    const bool done = corpus_summarise(summary, name, path, options, err);
+    temp_dir_remove(directory);
+    return done;
+}
+
+/* What is kept and what is only looked at are the same. */
+static void assert_summary(const struct corpus *corpus, const char *name, const char *text, size_t n,
+                           const struct corpus_options *options)
+{
+    struct corpus_summary summary;
+    struct error err = {0};
+    if (!summarise(&summary, name, text, n, options, &err)) fail_msg("%s", err.message);
+    assert_int_equal(summary.documents, corpus->count);
+    assert_int_equal(summary.bytes, corpus->bytes);
+    assert_int_equal(summary.characters, corpus->characters);
+    assert_int_equal(summary.labels, count_labels(corpus));
+    assert_int_equal(summary.alphabet, count_alphabet(corpus, options->bytes));
+    corpus_summary_close(&summary);
+}
 
 static struct corpus load_bytes(const char *name, const char *text, size_t n, struct corpus_options options)
 {
@@ -17,6 +75,7 @@ static struct corpus load_bytes(const char *name, const char *text, size_t n, st
     struct error err = {0};
     if (!corpus_load_memory(&corpus, name, text, n, &options, &err)) fail_msg("%s", err.message);
     assert_string_equal(err.message, "");
+    assert_summary(&corpus, name, text, n, &options);
     return corpus;
 }
 
@@ -61,6 +120,12 @@ static void assert_refused(const char *name, const char *text, size_t n, struct 
     assert_int_equal(err.code, ERROR_INVALID);
     assert_string_equal(err.message, expected);
     corpus_close(&corpus);
+    if (!options.bytes && utf8_valid_prefix(text, n) < n) return; /* whoever summarises has looked */
+    struct corpus_summary summary;
+    error_clear(&err);
+    assert_false(summarise(&summary, name, text, n, &options, &err));
+    assert_string_equal(err.message, expected);
+    corpus_summary_close(&summary);
 }
 
 static struct corpus_options lines(void)
@@ -480,6 +545,111 @@ static void test_corpus_reads_ag_news(void **state)
     corpus_close(&corpus);
 }
 
+static void test_corpus_summary_lists_the_alphabet(void **state)
+{
+    (void)state;
+    struct corpus_summary summary;
+    struct error err = {0};
+    struct corpus_options options = automatic;
+    char out[64];
+    static const char text[] = "ba\xC3\xA9\xF0\x9F\x98\x80"
+                               "b";
+    assert_true(summarise(&summary, "a.txt", text, sizeof text - 1, &options, &err));
+    assert_int_equal(summary.alphabet, 4);
+    size_t n = corpus_summary_alphabet(&summary, 9, out);
+    assert_int_equal(n, 8);
+    assert_memory_equal(out, "ab\xC3\xA9\xF0\x9F\x98\x80", 8);
+    assert_int_equal(corpus_summary_alphabet(&summary, 3, out), 4);
+    corpus_summary_close(&summary);
+    options.bytes = true; /* a byte is shown as the character with its value */
+    assert_true(summarise(&summary, "a.txt", "\xE9z", 2, &options, &err));
+    n = corpus_summary_alphabet(&summary, 9, out);
+    assert_int_equal(n, 3);
+    assert_memory_equal(out, "z\xC3\xA9", 3);
+    corpus_summary_close(&summary);
+}
+
+/* Blocks of 16 MiB are counted at a time: a character across their border is one. */
+static void test_corpus_summary_counts_across_blocks(void **state)
+{
+    (void)state;
+    const size_t block = (size_t)16 << 20, n = 2 * block + 7;
+    char *text = malloc(n);
+    assert_non_null(text);
+    memset(text, 'a', n);
+    memcpy(text + block - 1, "\xF0\x9F\x98\x80", 4);
+    memcpy(text + n - 2, "\xC3\xA9", 2);
+    struct corpus corpus = load_bytes("a.txt", text, n, automatic);
+    assert_int_equal(corpus.characters, n - 4);
+    corpus_close(&corpus);
+    free(text);
+}
+
+static void test_corpus_summary_does_not_copy_huge_records(void **state)
+{
+    (void)state;
+    struct corpus_summary summary;
+    struct error err = {0};
+    const size_t n = CORPUS_MAX_RECORD + 64;
+    char *text = malloc(n + 1);
+    assert_non_null(text);
+    memset(text, 'a', n);
+    assert_false(summarise(&summary, "a.jsonl", text, n, &automatic, &err));
+    assert_non_null(strstr(err.message, "a.jsonl:1: the line has"));
+    corpus_summary_close(&summary);
+    memcpy(text, "x,\"a\"\"", 7);
+    text[n - 1] = '"';
+    const struct corpus_options options = {.format = CORPUS_CSV, .columns = "2", .csv_header = -1};
+    error_clear(&err);
+    assert_false(summarise(&summary, "a.csv", text, n, &options, &err));
+    assert_int_equal(err.code, ERROR_INVALID);
+    assert_non_null(strstr(err.message, "a.csv:1: a document has"));
+    corpus_summary_close(&summary);
+    free(text);
+}
+
+static void test_corpus_there_are_limits_to_labels(void **state)
+{
+    (void)state;
+    struct corpus corpus;
+    struct error err = {0};
+    const struct corpus_options options = {.format = CORPUS_CSV, .columns = "1", .label_column = "2", .csv_header = 0};
+    char *text = malloc(2000000), *end = text;
+    for (unsigned i = 0; i < 100001; i++) end += sprintf(end, "x,%u\n", i);
+    assert_false(corpus_load_memory(&corpus, "a.csv", text, (size_t)(end - text), &options, &err));
+    assert_string_equal(err.message, "a.csv:100001: there are more than 100000 labels");
+    corpus_close(&corpus);
+    memset(text, 'l', 5000);
+    memcpy(text, "x,", 2);
+    error_clear(&err);
+    assert_true(corpus_load_memory(&corpus, "a.csv", text, 2 + 4096, &options, &err));
+    corpus_close(&corpus);
+    assert_false(corpus_load_memory(&corpus, "a.csv", text, 2 + 4097, &options, &err));
+    assert_string_equal(err.message, "a.csv:1: a label has more than 4096 bytes");
+    corpus_close(&corpus);
+    free(text);
+}
+
+static bool summarise_source(void *context, struct error *err)
+{
+    static const struct corpus_options options = {
+        .format = CORPUS_CSV, .columns = "2,3", .label_column = "1", .csv_header = 0};
+    struct corpus_summary summary;
+    const bool done = corpus_summarise(&summary, "a", context, &options, err);
+    corpus_summary_close(&summary);
+    return done;
+}
+
+static void test_corpus_summary_survives_every_failing_allocation(void **state)
+{
+    (void)state;
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "a.csv");
+    write_text(path, "x,\"a\"\"b\",c\ny,d,e\nx,f,g\n");
+    assert_survives_failing_allocations(summarise_source, (void *)(uintptr_t)path);
+    temp_dir_remove(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -509,6 +679,11 @@ int main(void)
         cmocka_unit_test(test_corpus_refuses_a_missing_and_an_empty_file),
         cmocka_unit_test(test_corpus_survives_every_failing_allocation),
         cmocka_unit_test(test_corpus_reads_ag_news),
+        cmocka_unit_test(test_corpus_summary_lists_the_alphabet),
+        cmocka_unit_test(test_corpus_summary_counts_across_blocks),
+        cmocka_unit_test(test_corpus_summary_does_not_copy_huge_records),
+        cmocka_unit_test(test_corpus_there_are_limits_to_labels),
+        cmocka_unit_test(test_corpus_summary_survives_every_failing_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
