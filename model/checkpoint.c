@@ -20,8 +20,7 @@
 
 /* ---- loading ---- */
 
-/* The last component of the path; "." and ".." are followed to what they stand for. */
-static char *name_of(const char *directory, struct error *err)
+char *model_directory_name(const char *directory, struct error *err)
 {
     size_t end = strlen(directory);
     while (end > 1 && directory[end - 1] == '/') end--;
@@ -105,10 +104,24 @@ bool model_load(struct model *model, const char *directory, struct error *err)
 {
     struct model_config config = {0};
     *model = (struct model){0};
-    model->name = name_of(directory, err);
+    model->name = model_directory_name(directory, err);
     if (model->name && load_config(model, &config, directory, err) && load_vocabulary(model, &config, directory, err) &&
         load_weights(model, &config, directory, err))
         return true;
+    model_close(model);
+    return false;
+}
+
+bool model_load_config(struct model *model, const char *directory, struct error *err)
+{
+    struct model_config config = {0};
+    *model = (struct model){0};
+    model->name = model_directory_name(directory, err);
+    if (model->name && load_config(model, &config, directory, err) &&
+        network_layout(&model->network, &config.architecture, err)) {
+        model->weights = config.weights;
+        return true;
+    }
     model_close(model);
     return false;
 }
@@ -225,10 +238,10 @@ json_t *model_describe(const struct model *model, struct error *err)
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I}", "name", model->name, "cell",
         cell_name(a->cell), "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size,
         "embedding_size", (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size,
-        "token_level", token_level_name(vocabulary_level(model->vocabulary)), "tie_weights", (int)a->tie_weights,
-        "weights", kernel_format_name(model->weights), "parameters", (json_int_t)network->parameter_count,
-        "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."), "embedding_parameters",
-        (json_int_t)count_parameters(network, "embedding."), "output_parameters",
+        "token_level", json_string_value(json_object_get(model->config, "token_level")), "tie_weights",
+        (int)a->tie_weights, "weights", kernel_format_name(model->weights), "parameters",
+        (json_int_t)network->parameter_count, "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."),
+        "embedding_parameters", (json_int_t)count_parameters(network, "embedding."), "output_parameters",
         (json_int_t)(count_parameters(network, "dense.") + count_parameters(network, "output.")));
     if (json && model_config_put_variant(json, a) &&
         json_object_set_new(json, "tensors", describe_tensors(network)) == 0 &&

@@ -29,6 +29,14 @@ struct model {
 bool model_load(struct model *model, const char *directory, struct error *err);
 void model_close(struct model *model);
 
+/* Reads config.json alone, for model_describe(): the network has its layout and no parameters, there is no vocabulary.
+ */
+bool model_load_config(struct model *model, const char *directory, struct error *err);
+
+/* What a model in this directory is called: the last component of the path; "." and ".." are followed to what they
+ * stand for. free() it. */
+char *model_directory_name(const char *directory, struct error *err);
+
 /* Publishes a model directory. `training` becomes config.json's "training" (NULL: none); `extra` (NULL: none) holds
  * keys of config.json to keep that lstmd does not set itself (a model's whole `config` will do: the rest is not taken
  * from it). Both are borrowed. The same arguments give the same bytes. Errors: ERROR_INVALID where network and

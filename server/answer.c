@@ -103,7 +103,7 @@ static json_t *choices(const struct answer *answer)
 
 static json_t *warnings(const struct answer *answer)
 {
-    json_t *list = json_array();
+    json_t *list = answer->warning ? json_pack("[s]", answer->warning) : json_array();
     for (size_t i = 0; list != NULL && i < generation_warning_count(answer->generations[0]); i++) {
         char text[GENERATION_WARNING_SIZE];
         generation_warning(answer->generations[0], answer->prompt, i, text);

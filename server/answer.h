@@ -16,6 +16,7 @@ struct answer {
     const char *model; /* name */
     const char *prompt;
     size_t prompt_bytes;
+    const char *warning;                         /* NULL, or one that stands before those of the prompt */
     const struct generation *const *generations; /* [count] finished continuations of the prompt */
     size_t count;                                /* >= 1 */
     uint64_t seed;                               /* of the first, below 2^53; the others': generation_seed() */

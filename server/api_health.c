@@ -15,14 +15,19 @@ enum http_outcome api_healthz(struct http_request *request, void *context)
 enum http_outcome api_readyz(struct http_request *request, void *context)
 {
     struct daemon *daemon = context;
+    struct problem problem = {0};
+    struct error err = {0};
+    struct served *served = NULL;
     http_reply_header(request, "Cache-Control", "no-store");
-    if (atomic_load(&daemon->draining)) {
-        struct problem problem = {0};
+    if (atomic_load(&daemon->draining))
         problem_set(&problem, 503, "the daemon is shutting down");
+    else if (!(served = registry_acquire(daemon->registry, NULL, 0, &err)))
+        problem_set_error(&problem, &err);
+    if (served)
+        http_reply_json(request, 200, json_pack("{s:s, s:s}", "status", "ready", "model", served->model.name));
+    else
         http_reply_problem(request, &problem);
-        problem_close(&problem);
-    } else {
-        http_reply_json(request, 200, json_pack("{s:s, s:s}", "status", "ready", "model", daemon->registry.model.name));
-    }
+    registry_release(served);
+    problem_close(&problem);
     return HTTP_REPLIED;
 }

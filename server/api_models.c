@@ -1,32 +1,48 @@
-/* /models and /models/{name}: what is served. The descriptions were made when the model was loaded. */
-#include <stdio.h>
-#include <stdlib.h>
+/* /models and /models/{name}: what there is, and changes of it. All of it reads files, so none runs in the HTTP thread.
+ */
 #include <string.h>
 
 #include "server/api.h"
+#include "server/completion.h"
 #include "server/daemon.h"
+#include "server/later.h"
+
+static enum http_outcome refuse(struct http_request *request, const struct error *err)
+{
+    struct problem problem = {0};
+    if (err->code == ERROR_CORRUPT) /* the request is right; the model's files are not */
+        problem_set(&problem, 409, "%s", err->message);
+    else
+        problem_set_error(&problem, err);
+    return completion_refuse(request, &problem);
+}
+
+static enum http_outcome list(struct http_request *request, void *context)
+{
+    const struct daemon *daemon = context;
+    struct error err = {0};
+    json_t *models = registry_list(daemon->registry, &err);
+    if (!models) return refuse(request, &err);
+    http_reply_json(request, 200, json_pack("{s:o}", "models", models));
+    return HTTP_REPLIED;
+}
+
+static enum http_outcome describe(struct http_request *request, void *context)
+{
+    const struct daemon *daemon = context;
+    struct error err = {0};
+    json_t *model = registry_describe(daemon->registry, http_request_parameter(request), &err);
+    if (!model) return refuse(request, &err);
+    http_reply_json(request, 200, model);
+    return HTTP_REPLIED;
+}
 
 enum http_outcome api_models(struct http_request *request, void *context)
 {
-    const struct registry *registry = &((struct daemon *)context)->registry;
-    json_t *model = json_loadb(registry->description, registry->description_size, 0, NULL);
-    json_object_del(model, "tensors");
-    json_object_del(model, "training");
-    http_reply_json(request, 200, json_pack("{s:[o]}", "models", model));
-    return HTTP_REPLIED;
+    return later(((struct daemon *)context)->reader, request, list, context);
 }
 
 enum http_outcome api_model(struct http_request *request, void *context)
 {
-    const struct registry *registry = &((struct daemon *)context)->registry;
-    const char *name = http_request_parameter(request);
-    if (registry_has(registry, name, strlen(name))) {
-        http_reply(request, 200, "application/json", registry->description, registry->description_size, HTTP_BORROWED);
-        return HTTP_REPLIED;
-    }
-    struct problem problem = {0};
-    problem_set(&problem, 404, "there is no model \"%s\"; there is \"%s\"", name, registry->model.name);
-    http_reply_problem(request, &problem);
-    problem_close(&problem);
-    return HTTP_REPLIED;
+    return later(((struct daemon *)context)->reader, request, describe, context);
 }

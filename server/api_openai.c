@@ -156,7 +156,7 @@ static json_t *document(const struct completion *completion, json_t *choices, js
 {
     return json_pack("{s:s, s:s, s:I, s:s, s:o, s:o*}", "id", http_request_id(completion->request), "object",
                      "text_completion", "created", (json_int_t)completion->created, "model",
-                     completion->daemon->registry.model.name, "choices", choices, "usage", numbers);
+                     completion->served->model.name, "choices", choices, "usage", numbers);
 }
 
 static json_t *answer(const struct completion *completion)
@@ -214,14 +214,16 @@ static void check(struct completion_fields *fields, bool logprobs_given, struct 
     fields->include_usage = json_is_true(json_object_get(fields->stream_options, "include_usage"));
 }
 
-static bool model_is_there(struct http_request *request, const struct daemon *daemon, const char *name, size_t size)
+/* OpenAI has 404 for a model that is not there, whatever else is wrong. */
+static bool model_is_there(const struct daemon *daemon, const struct field_text *name, struct problem *problem)
 {
-    if (registry_has(&daemon->registry, name, size)) return true;
-    struct problem problem = {0};
-    problem_add_field(&problem, "model", "\"%.*s\" does not exist; \"%s\" is served", (int)(size < 64 ? size : 64),
-                      name, daemon->registry.model.name);
-    problem.status = 404;
-    completion_refuse(request, &problem);
+    struct problem own = {0};
+    struct served *served = completion_acquire(daemon, name, &own);
+    registry_release(served);
+    if (served) return true;
+    if (own.status == 422) own.status = 404;
+    problem_close(problem);
+    *problem = own;
     return false;
 }
 
@@ -250,32 +252,38 @@ enum http_outcome api_v1_completions(struct http_request *request, void *context
     /* null is as if it were not there. */
     fields->seed_given = json_is_number(json_object_get(body, "seed"));
     check(fields, json_is_number(json_object_get(body, "logprobs")), &problem);
-    if (fields->model.data && !model_is_there(request, daemon, fields->model.data, fields->model.size)) {
-        problem_close(&problem);
-        return HTTP_REPLIED;
-    }
+    if (fields->model.data && !model_is_there(daemon, &fields->model, &problem))
+        return completion_refuse(request, &problem);
     return completion_run(completion, &problem);
 }
 
-static json_t *model_document(const struct registry *registry)
+static json_t *model_document(const char *name)
 {
-    return json_pack("{s:s, s:s, s:i, s:s}", "id", registry->model.name, "object", "model", "created", 0, "owned_by",
-                     "lstmd");
+    return json_pack("{s:o, s:s, s:i, s:s}", "id", json_safe_string(name, strlen(name)), "object", "model", "created",
+                     0, "owned_by", "lstmd");
+}
+
+static void add_model(void *context, const char *name, bool is_default)
+{
+    (void)is_default;
+    json_array_append_new(context, model_document(name));
 }
 
 enum http_outcome api_v1_models(struct http_request *request, void *context)
 {
     const struct daemon *daemon = context;
-    http_reply_json(request, 200,
-                    json_pack("{s:s, s:[o]}", "object", "list", "data", model_document(&daemon->registry)));
+    json_t *data = json_array();
+    registry_each_loaded(daemon->registry, add_model, data);
+    http_reply_json(request, 200, json_pack("{s:s, s:o}", "object", "list", "data", data));
     return HTTP_REPLIED;
 }
 
 enum http_outcome api_v1_model(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
     const char *name = http_request_parameter(request);
-    if (model_is_there(request, daemon, name, strlen(name)))
-        http_reply_json(request, 200, model_document(&daemon->registry));
+    const struct field_text wanted = {name, strlen(name)};
+    struct problem problem = {0};
+    if (!model_is_there(context, &wanted, &problem)) return completion_refuse(request, &problem);
+    http_reply_json(request, 200, model_document(name));
     return HTTP_REPLIED;
 }

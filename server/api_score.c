@@ -29,6 +29,7 @@ struct score {
     struct task task; /* first: the scorer gives it back */
     struct http_request *request;
     struct daemon *daemon;
+    struct served *served; /* the model */
     json_t *body;
     struct score_fields fields;
     struct generation generation; /* its prompt is the text; nothing is generated */
@@ -44,6 +45,7 @@ static void release(void *context)
     generation_close(&score->generation);
     json_decref(score->body);
     free(score->logprobs);
+    registry_release(score->served);
     free(score);
 }
 
@@ -60,7 +62,7 @@ static double log_probability(const float *logits, size_t vocabulary, uint32_t i
 
 static void read_text(struct score *score, struct step_scratch *scratch, float *state, float *logits)
 {
-    const struct stepper *stepper = &score->daemon->registry.stepper;
+    const struct stepper *stepper = &score->served->stepper;
     const struct token_list *prompt = &score->generation.prompt;
     const size_t vocabulary = stepper->architecture.vocabulary_size;
     for (size_t i = 0; i + 1 < prompt->count; i++) {
@@ -82,7 +84,7 @@ static void read_text(struct score *score, struct step_scratch *scratch, float *
 static void run(struct task *task)
 {
     struct score *score = (struct score *)task;
-    const struct stepper *stepper = &score->daemon->registry.stepper;
+    const struct stepper *stepper = &score->served->stepper;
     struct step_scratch scratch = {0};
     struct arena arena = {0};
     struct error err = {0};
@@ -132,11 +134,11 @@ static json_t *document(const struct score *score)
     double nats = 0;
     for (size_t i = score->first; i < generation->prompt.count; i++) nats -= score->logprobs[i];
     const double perplexity = exp(nats / (double)count);
-    return json_pack("{s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "model", score->daemon->registry.model.name,
-                     "tokens", tokens(score), "token_count", (json_int_t)count, "characters", (json_int_t)characters,
-                     "nats", nats, "nats_per_token", nats / (double)count, "nats_per_char", nats / characters,
-                     "bits_per_char", nats / characters / log(2), "perplexity",
-                     isfinite(perplexity) ? perplexity : 1e308, "warnings", warnings(generation, text->data));
+    return json_pack("{s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "model", score->served->model.name, "tokens",
+                     tokens(score), "token_count", (json_int_t)count, "characters", (json_int_t)characters, "nats",
+                     nats, "nats_per_token", nats / (double)count, "nats_per_char", nats / characters, "bits_per_char",
+                     nats / characters / log(2), "perplexity", isfinite(perplexity) ? perplexity : 1e308, "warnings",
+                     warnings(generation, text->data));
 }
 
 static void gone(void *context)
@@ -171,8 +173,7 @@ static void resumed(struct http_request *request, void *context)
 /* Encodes the text behind <eos> and the label, as a prompt. */
 static void open_text(struct score *score, struct problem *problem)
 {
-    const struct registry *registry = &score->daemon->registry;
-    const struct vocabulary *vocabulary = registry->model.vocabulary;
+    const struct vocabulary *vocabulary = score->served->model.vocabulary;
     const struct score_fields *fields = &score->fields;
     char *label = fields->label.data ? strndup(fields->label.data, fields->label.size) : NULL;
     const struct generation_request wanted = {.prompt = fields->text.data ? fields->text.data : "",
@@ -180,11 +181,9 @@ static void open_text(struct score *score, struct problem *problem)
                                               .label = label,
                                               .length = 1,
                                               .unknown_is_error = fields->unknown == 1,
-                                              .kernels = registry->stepper.kernels};
+                                              .kernels = score->served->stepper.kernels};
     const char *field = NULL;
     struct error err = {0};
-    if (fields->model.data && !registry_has(registry, fields->model.data, fields->model.size))
-        problem_add_field(problem, "model", "there is no such model; \"%s\" is served", registry->model.name);
     if (!fields->text.size) problem_add_field(problem, "text", "must be a text that is not empty");
     if (!generation_open(&score->generation, vocabulary, &wanted, &field, &err)) {
         if (field && err.code == ERROR_INVALID)
@@ -237,7 +236,8 @@ enum http_outcome api_score(struct http_request *request, void *context)
     http_request_on_release(request, release, score);
     const struct field_table table = {rows, sizeof rows / sizeof *rows};
     fields_read_json(&table, &score->fields, body, NULL, &problem);
-    open_text(score, &problem);
+    score->served = completion_acquire(daemon, &score->fields.model, &problem);
+    if (score->served) open_text(score, &problem);
     if (problem.status) return completion_refuse(request, &problem);
     http_request_suspend(request, &(struct http_waiter){.resumed = resumed, .gone = gone, .context = score});
     if (submit(score)) return HTTP_LATER;

@@ -8,7 +8,7 @@
 
 struct token_fields {
     struct field_text text, model;
-    json_t *ids; /* owned, or NULL */
+    json_t *ids, *body; /* owned, or NULL; the body is no field */
 };
 
 #define MEMBER(name) offsetof(struct token_fields, name)
@@ -23,57 +23,56 @@ static const struct field rows[] = {
 static const struct field_table tokenize_table = {rows, TOKENIZE_ROWS};
 static const struct field_table detokenize_table = {rows + 1, sizeof rows / sizeof *rows - 1};
 
-/* Returns the body, which owns the texts of *fields, or NULL where there is a problem. */
-static json_t *read_fields(struct http_request *request, const struct registry *registry,
-                           const struct field_table *table, const char *required, struct token_fields *fields,
-                           struct problem *problem)
+/* Returns the model, acquired, and in fields->body what owns the texts of *fields; NULL where there is a problem. */
+static struct served *read_fields(struct http_request *request, const struct daemon *daemon,
+                                  const struct field_table *table, const char *required, struct token_fields *fields,
+                                  struct problem *problem)
 {
     size_t size;
     const char *text = http_request_body(request, &size);
-    json_t *body = fields_parse_body(text, size, problem);
-    if (!body) return NULL;
-    fields_read_json(table, fields, body, NULL, problem);
-    if (!json_object_get(body, required)) problem_add_field(problem, required, "must be given");
-    if (fields->model.data && !registry_has(registry, fields->model.data, fields->model.size))
-        problem_add_field(problem, "model", "there is no such model; \"%s\" is served", registry->model.name);
-    if (!problem->status) return body;
-    json_decref(body);
+    fields->body = fields_parse_body(text, size, problem);
+    if (!fields->body) return NULL;
+    fields_read_json(table, fields, fields->body, NULL, problem);
+    if (!json_object_get(fields->body, required)) problem_add_field(problem, required, "must be given");
+    struct served *served = completion_acquire(daemon, &fields->model, problem);
+    if (!problem->status) return served;
+    registry_release(served);
     return NULL;
 }
 
-static json_t *token_document(const struct registry *registry, const struct token_list *ids,
+static json_t *token_document(const struct served *served, const struct token_list *ids,
                               const struct unknown_list *unknown)
 {
     json_t *numbers = json_array(), *names = json_array();
     for (size_t i = 0; i < ids->count; i++) {
         size_t n;
-        const char *name = vocabulary_token(registry->model.vocabulary, ids->ids[i], &n);
+        const char *name = vocabulary_token(served->model.vocabulary, ids->ids[i], &n);
         json_array_append_new(numbers, json_integer((json_int_t)ids->ids[i]));
         json_array_append_new(names, json_safe_string(name, n));
     }
-    return json_pack("{s:s, s:o, s:o, s:I}", "model", registry->model.name, "ids", numbers, "tokens", names, "skipped",
+    return json_pack("{s:s, s:o, s:o, s:I}", "model", served->model.name, "ids", numbers, "tokens", names, "skipped",
                      (json_int_t)unknown->total);
 }
 
 enum http_outcome api_tokenize(struct http_request *request, void *context)
 {
-    const struct registry *registry = &((struct daemon *)context)->registry;
     struct token_fields fields = {0};
     struct problem problem = {0};
     struct error err = {0};
     struct token_list ids = {0};
     struct unknown_list unknown = {0};
-    json_t *body = read_fields(request, registry, &tokenize_table, "text", &fields, &problem);
-    if (!body) return completion_refuse(request, &problem);
-    if (vocabulary_encode(registry->model.vocabulary, fields.text.data, fields.text.size, &ids, &unknown, 0, &err)) {
-        http_reply_json(request, 200, token_document(registry, &ids, &unknown));
+    struct served *served = read_fields(request, context, &tokenize_table, "text", &fields, &problem);
+    if (served &&
+        vocabulary_encode(served->model.vocabulary, fields.text.data, fields.text.size, &ids, &unknown, 0, &err)) {
+        http_reply_json(request, 200, token_document(served, &ids, &unknown));
     } else {
-        problem_set_error(&problem, &err);
+        if (served) problem_set_error(&problem, &err);
         completion_refuse(request, &problem);
     }
     token_list_free(&ids);
     unknown_list_free(&unknown);
-    json_decref(body);
+    registry_release(served);
+    json_decref(fields.body);
     return HTTP_REPLIED;
 }
 
@@ -104,19 +103,19 @@ static char *join(const struct vocabulary *vocabulary, const json_t *ids, size_t
 
 enum http_outcome api_detokenize(struct http_request *request, void *context)
 {
-    const struct registry *registry = &((struct daemon *)context)->registry;
     struct token_fields fields = {0};
     struct problem problem = {0};
     size_t size;
-    json_t *body = read_fields(request, registry, &detokenize_table, "ids", &fields, &problem);
-    char *text = body ? join(registry->model.vocabulary, fields.ids, &size, &problem) : NULL;
+    struct served *served = read_fields(request, context, &detokenize_table, "ids", &fields, &problem);
+    char *text = served ? join(served->model.vocabulary, fields.ids, &size, &problem) : NULL;
     if (text)
         http_reply_json(request, 200,
-                        json_pack("{s:s, s:o}", "model", registry->model.name, "text", json_safe_string(text, size)));
+                        json_pack("{s:s, s:o}", "model", served->model.name, "text", json_safe_string(text, size)));
     else
         completion_refuse(request, &problem);
     free(text);
+    registry_release(served);
     json_decref(fields.ids);
-    json_decref(body);
+    json_decref(fields.body);
     return HTTP_REPLIED;
 }

@@ -11,6 +11,8 @@
 #include "base/clock.h"
 #include "server/answer.h"
 
+static const char lost_session[] = "the session started afresh: its model was replaced since its last request";
+
 static void drop_reference(struct completion *completion)
 {
     if (atomic_fetch_sub(&completion->references, 1) > 1) return;
@@ -21,6 +23,7 @@ static void drop_reference(struct completion *completion)
     free(completion->bias);
     free(completion->parts);
     free(completion->event);
+    registry_release(completion->served);
     free(completion);
 }
 
@@ -84,18 +87,21 @@ static uint64_t random_seed(void)
     return seed & (uint64_t)FIELDS_MAX_INTEGER;
 }
 
-static bool check_model(const struct completion *completion, struct problem *problem)
+struct served *completion_acquire(const struct daemon *daemon, const struct field_text *model, struct problem *problem)
 {
-    const struct field_text *model = &completion->fields.model;
-    const struct registry *registry = &completion->daemon->registry;
-    if (!model->data || registry_has(registry, model->data, model->size)) return true;
-    return problem_add_field(problem, "model", "there is no such model; \"%s\" is served", registry->model.name);
+    struct error err = {0};
+    struct served *served = registry_acquire(daemon->registry, model->data, model->size, &err);
+    if (!served && err.code == ERROR_NOT_FOUND)
+        problem_add_field(problem, "model", "%s", err.message);
+    else if (!served)
+        problem_set_error(problem, &err);
+    return served;
 }
 
 /* Finds the label as the vocabulary spells it; names the labels there are where the request's is none of them. */
 static void check_label(struct completion *completion, struct problem *problem)
 {
-    const struct vocabulary *vocabulary = completion->daemon->registry.model.vocabulary;
+    const struct vocabulary *vocabulary = completion->served->model.vocabulary;
     const struct field_text label = completion->fields.label;
     const uint32_t count = vocabulary_label_count(vocabulary);
     char known[256] = "";
@@ -121,7 +127,7 @@ static bool add_bias(struct completion *completion, const char *name, size_t siz
 {
     struct error err = {0};
     uint32_t id;
-    if (!completion->dialect->find_token(completion->daemon->registry.model.vocabulary, name, size, &id, &err)) {
+    if (!completion->dialect->find_token(completion->served->model.vocabulary, name, size, &id, &err)) {
         if (err.code != ERROR_INVALID) return problem_set_error(problem, &err);
         return problem_add_field(problem, "logit_bias", "%s", err.message);
     }
@@ -155,10 +161,11 @@ static bool begin_session(struct completion *completion, struct problem *problem
     if (!name->data) return true;
     if (completion->fields.n > 1) return problem_add_field(problem, "session", "goes on with one text: n must be 1");
     if (problem->status) return true;
-    const struct registry *registry = &completion->daemon->registry;
+    const struct served *served = completion->served;
     struct error err = {0};
-    completion->session = sessions_begin(completion->daemon->sessions, registry->version, name->data, name->size,
-                                         registry->stepper.state_size, clock_monotonic_ns(), &err);
+    completion->session = sessions_begin(completion->daemon->sessions, served->name_id, served->version, name->data,
+                                         name->size, served->stepper.state_size, clock_monotonic_ns(), &err);
+    completion->session_lost = completion->session && session_was_lost(completion->session);
     if (completion->session) return true;
     return err.code == ERROR_INVALID ? problem_add_field(problem, "session", "%s", err.message)
                                      : problem_set_error(problem, &err);
@@ -197,8 +204,7 @@ static bool open_part(struct completion *completion, size_t i, const struct gene
     struct error err = {0};
     struct generation_request own = *wanted;
     own.seed = generation_seed(completion->fields.seed, i);
-    if (generation_open(&completion->parts[i].job.generation, completion->daemon->registry.model.vocabulary, &own,
-                        &field, &err))
+    if (generation_open(&completion->parts[i].job.generation, completion->served->model.vocabulary, &own, &field, &err))
         return true;
     if (!field || err.code != ERROR_INVALID) return problem_set_error(problem, &err);
     if (strcmp(field, "length") == 0) field = completion->dialect->length_field;
@@ -225,7 +231,7 @@ static bool open_parts(struct completion *completion, struct problem *problem)
         .stop_count = fields->stop.count,
         .ignore_eos = fields->ignore_eos,
         .logprobs = fields->logprobs,
-        .kernels = completion->daemon->registry.stepper.kernels,
+        .kernels = completion->served->stepper.kernels,
     };
     completion->parts = calloc(fields->n, sizeof *completion->parts);
     if (!completion->parts) return problem_set(problem, 503, "out of memory");
@@ -263,7 +269,7 @@ static void finished(struct engine_job *job)
 
 void completion_cancel(struct completion *completion)
 {
-    for (size_t i = 0; i < completion->count; i++) engine_cancel(completion->daemon->engine, &completion->parts[i].job);
+    for (size_t i = 0; i < completion->count; i++) engine_cancel(completion->served->engine, &completion->parts[i].job);
 }
 
 static void gone(void *context)
@@ -289,9 +295,10 @@ void completion_describe(const struct completion *completion, size_t first, size
     }
     *answer = (struct answer){
         .id = http_request_id(completion->request),
-        .model = completion->daemon->registry.model.name,
+        .model = completion->served->model.name,
         .prompt = fields->prompt.data ? fields->prompt.data : "",
         .prompt_bytes = fields->prompt.size,
+        .warning = completion->session_lost ? lost_session : NULL,
         .generations = generations,
         .count = count,
         .seed = generation_seed(fields->seed, first),
@@ -373,7 +380,7 @@ static bool submit(struct completion *completion, struct error *err)
     }
     atomic_store(&completion->running, completion->count);
     atomic_fetch_add(&completion->references, completion->count);
-    if (engine_submit(completion->daemon->engine, jobs, completion->count, err)) return true;
+    if (engine_submit(completion->served->engine, jobs, completion->count, err)) return true;
     atomic_fetch_sub(&completion->references, completion->count);
     end_session(completion, false, 0);
     return false;
@@ -404,11 +411,13 @@ static enum http_outcome start(struct completion *completion)
 enum http_outcome completion_run(struct completion *completion, struct problem *problem)
 {
     if (!completion->fields.seed_given) completion->fields.seed = random_seed();
-    check_label(completion, problem);
-    check_bias(completion, problem);
-    const bool model_known = check_model(completion, problem);
     /* The prompt is encoded even where other fields are wrong, so that everything wrong is named at once. */
-    if (model_known && begin_session(completion, problem)) open_parts(completion, problem);
+    completion->served = completion_acquire(completion->daemon, &completion->fields.model, problem);
+    if (completion->served) {
+        check_label(completion, problem);
+        check_bias(completion, problem);
+        if (begin_session(completion, problem)) open_parts(completion, problem);
+    }
     if (!problem->status) return start(completion);
     end_session(completion, false, 0);
     return completion_refuse(completion->request, problem);

@@ -78,6 +78,7 @@ struct completion_part {
 struct completion {
     struct http_request *request;
     struct daemon *daemon;
+    struct served *served; /* the model; acquired until the last job and the request are over */
     const struct completion_dialect *dialect;
     json_t *body; /* owns the texts of `fields` where they came from JSON */
     struct completion_fields fields;
@@ -85,6 +86,7 @@ struct completion {
     struct logit_bias *bias;
     size_t bias_count;
     struct session *session; /* busy until the job is over, or NULL */
+    bool session_lost;
     struct engine_group group;
     struct completion_part *parts; /* [count] */
     size_t count;
@@ -111,6 +113,10 @@ enum http_outcome completion_run(struct completion *completion, struct problem *
 
 /* Answers with the problem and closes it. */
 enum http_outcome completion_refuse(struct http_request *request, struct problem *problem);
+
+/* The model that a request names (the default where it names none), acquired; NULL with the problem, which for a name
+ * that there is not is the wrong field "model". */
+struct served *completion_acquire(const struct daemon *daemon, const struct field_text *model, struct problem *problem);
 
 /* As completion_refuse() where the daemon is shutting down. */
 bool completion_is_draining(struct http_request *request, const struct daemon *daemon);

@@ -1,26 +1,17 @@
 #include "server/daemon.h"
-#include "model/quantize.h"
 
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "model/quantize.h"
 #include "server/api.h"
 
 #define LAST_ANSWERS_NS (UINT64_C(1000) * 1000 * 1000) /* how long the last answers may take to be sent */
-
-static bool load_model(struct daemon *daemon, struct error *err)
-{
-    const struct config *config = daemon->config;
-    const struct kernels *kernels = kernels_select(config->kernel);
-    if (!kernels)
-        return error_set(err, ERROR_INVALID, "engine.kernel: this machine cannot run \"%s\"; it can run %s",
-                         config->kernel, kernels_names());
-    return registry_open(&daemon->registry, config->model_path, kernels, config->weights, err);
-}
 
 static uint64_t nanoseconds(double seconds)
 {
@@ -30,7 +21,6 @@ static uint64_t nanoseconds(double seconds)
 static bool open_states(struct daemon *daemon, struct error *err)
 {
     const struct config *config = daemon->config;
-    const struct registry *registry = &daemon->registry;
     const struct sessions_options options = {.max_count = (size_t)config->sessions_max,
                                              .max_name = (size_t)config->session_max_name,
                                              .ttl_ns = nanoseconds(config->session_ttl)};
@@ -38,26 +28,56 @@ static bool open_states(struct daemon *daemon, struct error *err)
     if (!daemon->sessions) return false;
     if (config->cache_max_bytes == 0) return true;
     daemon->cache = state_cache_new((size_t)config->cache_max_bytes, err);
-    return daemon->cache && state_cache_add_model(daemon->cache, registry->version, registry->stepper.state_size,
-                                                  vocabulary_size(registry->model.vocabulary), err);
+    return daemon->cache != NULL;
 }
 
-static bool open_engine(struct daemon *daemon, struct error *err)
+/* With a state directory, the bundled model may be missing: there may be others, or will be. */
+static bool path_is_required(const struct config *config)
+{
+    return !config->state_dir || strcmp(config->model_path, options_find(&config_table, "model.path")->fallback) != 0;
+}
+
+static bool open_registry(struct daemon *daemon, struct error *err)
 {
     const struct config *config = daemon->config;
-    if (!open_states(daemon, err)) return false;
-    const struct engine_options options = {
-        .stepper = &daemon->registry.stepper,
-        .cache = daemon->cache,
-        .model = daemon->registry.version,
-        .threads = (size_t)config->threads,
-        .max_batch = (size_t)config->max_batch,
-        .queue_limit = (size_t)config->queue,
-        .cache_interval = (size_t)config->cache_interval,
-        .timeout_ns = nanoseconds(config->request_timeout),
+    const struct kernels *kernels = kernels_select(config->kernel);
+    if (!kernels)
+        return error_set(err, ERROR_INVALID, "engine.kernel: this machine cannot run \"%s\"; it can run %s",
+                         config->kernel, kernels_names());
+    const struct registry_options options = {
+        .state = daemon->state,
+        .path = config->model_path,
+        .path_required = path_is_required(config),
+        .sessions = daemon->sessions,
+        .served = {.kernels = kernels,
+                   .weights = config->weights,
+                   .engine = {.cache = daemon->cache,
+                              .threads = (size_t)config->threads,
+                              .max_batch = (size_t)config->max_batch,
+                              .queue_limit = (size_t)config->queue,
+                              .cache_interval = (size_t)config->cache_interval,
+                              .timeout_ns = nanoseconds(config->request_timeout)}},
     };
-    daemon->engine = engine_new(&options, err);
-    return daemon->engine != NULL;
+    daemon->registry = registry_new(&options, err);
+    return daemon->registry != NULL;
+}
+
+static bool open_workers(struct daemon *daemon, struct error *err)
+{
+    return (daemon->scorer = worker_new(err)) && (daemon->loader = worker_new(err)) &&
+           (daemon->reader = worker_new(err));
+}
+
+static void log_listening(const struct daemon *daemon, uint64_t begun)
+{
+    struct served *served = registry_acquire(daemon->registry, NULL, 0, NULL);
+    log_event(LOG_INFO, "listening", LOG_TEXT("address", http_server_address(daemon->http)),
+              LOG_INTEGER("port", http_server_port(daemon->http)),
+              LOG_TEXT("model", served ? served->model.name : NULL),
+              LOG_TEXT("kernel", kernels_select(daemon->config->kernel)->name),
+              LOG_TEXT("weights", served ? kernel_format_name(served->stepper.weights.format) : NULL),
+              LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
+    registry_release(served);
 }
 
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
@@ -67,10 +87,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
     daemon->auth = auth_new(config, err);
     if (!daemon->auth) return false;
-    if (!load_model(daemon, err)) return false;
-    if (!open_engine(daemon, err)) return false;
-    daemon->scorer = worker_new(err);
-    if (!daemon->scorer) return false;
+    if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err)) return false;
     const struct http_options options = {
         .listen = config->listen,
         .port = (uint16_t)config->port,
@@ -86,16 +103,21 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     };
     daemon->http = http_server_new(&options, err);
     if (!daemon->http) return false;
-    log_event(LOG_INFO, "listening", LOG_TEXT("address", http_server_address(daemon->http)),
-              LOG_INTEGER("port", http_server_port(daemon->http)), LOG_TEXT("model", daemon->registry.model.name),
-              LOG_TEXT("kernel", daemon->registry.stepper.kernels->name),
-              LOG_TEXT("weights", kernel_format_name(daemon->registry.stepper.weights.format)),
-              LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
+    log_listening(daemon, begun);
     return true;
+}
+
+static void reload_models(struct task *task)
+{
+    struct daemon *daemon = (struct daemon *)((char *)task - offsetof(struct daemon, reload));
+    atomic_store(&daemon->reloading, false); /* first: what changes from now on is for the next one */
+    registry_reload(daemon->registry);
 }
 
 bool daemon_reload(struct daemon *daemon, const struct config *config, struct error *err)
 {
+    daemon->reload.run = reload_models;
+    if (!atomic_exchange(&daemon->reloading, true)) worker_submit(daemon->loader, &daemon->reload);
     if (!auth_reload(daemon->auth, config, err)) return false;
     log_event(LOG_INFO, "reloaded", LOG_TEXT("section", "auth"));
     for (size_t i = 0; i < config_table.count; i++) {
@@ -130,15 +152,18 @@ void daemon_close(struct daemon *daemon)
 {
     if (daemon->http) daemon_drain(daemon);
     atomic_store(&daemon->closing, true);
-    if (daemon->engine) engine_stop(daemon->engine);
+    if (daemon->loader) worker_stop(daemon->loader);
+    if (daemon->reader) worker_stop(daemon->reader);
+    if (daemon->registry) registry_stop(daemon->registry);
     if (daemon->scorer) worker_stop(daemon->scorer);
     if (daemon->http) wait_for_answers(daemon->http);
     http_server_free(daemon->http);
+    worker_free(daemon->reader);
+    worker_free(daemon->loader);
     worker_free(daemon->scorer);
-    engine_free(daemon->engine);
+    registry_free(daemon->registry);
     sessions_free(daemon->sessions);
     state_cache_free(daemon->cache);
-    registry_close(&daemon->registry);
     state_dir_close(daemon->state);
     auth_free(daemon->auth);
 }

@@ -1,4 +1,4 @@
-/* The daemon: one served model, its engine, the HTTP server in front, and the order in which they start and stop.
+/* The daemon: the models that are served, the HTTP server in front, and the order in which they start and stop.
  *
  * Life cycle: daemon_open() serves; daemon_drain() refuses new generations while running ones go on; daemon_close()
  * ends what is left. Lock order: none of the parts calls another one while it holds a lock.
@@ -12,7 +12,6 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "server/auth.h"
-#include "server/engine.h"
 #include "server/http.h"
 #include "server/registry.h"
 #include "server/sessions.h"
@@ -24,21 +23,25 @@ struct daemon {
     const struct config *config;
     struct state_dir *state; /* NULL: server.state_dir is not set */
     struct auth *auth;
-    struct registry registry;
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
-    struct engine *engine;
+    struct registry *registry;
+    struct worker *loader; /* changes the registry: one change at a time, as long as each takes */
+    struct worker *reader; /* describes models: reads a few small files */
     struct worker *scorer; /* reads the texts of /score, one after the other */
     atomic_size_t scores;  /* requests that it has */
     struct http_server *http;
     atomic_bool draining, closing;
+    struct task reload; /* the loader's, while `reloading` */
+    atomic_bool reloading;
 };
 
-/* Loads the model, starts the engine, listens. config: borrowed. Close with daemon_close(), also after a failure. */
+/* Loads the default model, listens. config: borrowed. Close with daemon_close(), also after a failure. */
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err);
 
-/* Takes over what can change without a restart, the tokens; says what else in the new configuration differs and needs
- * one. False: nothing has changed. Any thread. */
+/* Takes over what can change without a restart: the tokens, and models whose files have changed (by a thread of the
+ * daemon's, later). Says what else in the new configuration differs and needs one. False: the tokens are as before. Any
+ * thread. */
 bool daemon_reload(struct daemon *daemon, const struct config *config, struct error *err);
 
 /* /readyz answers 503 and new generations are refused from now on. Any thread. */

@@ -1,62 +1,651 @@
 #include "server/registry.h"
 
-#include <stdatomic.h>
+#include <dirent.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
-#include "model/json_text.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
 #include "model/quantize.h"
+#include "server/model_card.h"
 #include "server/problem.h"
 
-static json_t *label_names(const struct vocabulary *vocabulary)
+#define DEFAULT_FILE "default"
+
+/* A name. Entries stay as long as the registry, so that a pointer to one needs no lock. */
+struct entry {
+    struct entry *next;
+    char *name;
+    uint64_t id;
+    bool listed;                    /* a directory of this name was there at the last look */
+    bool loading;                   /* for the first time */
+    struct served *served;          /* NULL: not loaded */
+    char error[ERROR_MESSAGE_SIZE]; /* of the last attempt to load it; "": none, or it succeeded */
+};
+
+struct registry {
+    struct registry_options options;
+    char *path_name;         /* the name of model.path; NULL: none */
+    char *default_file;      /* NULL: no state directory */
+    struct worker *closer;   /* stops and frees what nobody uses any more */
+    bool open;               /* changes are logged; what is loaded at the start is in the line that says so */
+    pthread_mutex_t changes; /* taken before `mutex`, and for as long as a change takes */
+    pthread_mutex_t mutex;   /* guards all below, and what struct served says; no lock is taken under it */
+    struct entry *entries;   /* by name */
+    uint64_t ids;
+    struct entry *standard; /* the default; NULL: there is none. It is loaded. */
+    struct served *alive;   /* all that are not freed */
+    bool stopping;
+};
+
+static bool is_stopping(struct registry *registry)
 {
-    json_t *names = json_array();
-    for (uint32_t i = 0; i < vocabulary_label_count(vocabulary); i++) {
-        size_t n;
-        const char *name = vocabulary_token(vocabulary, vocabulary_label(vocabulary, i), &n);
-        json_array_append_new(names, json_safe_string(name, n));
+    pthread_mutex_lock(&registry->mutex);
+    const bool stopping = registry->stopping;
+    pthread_mutex_unlock(&registry->mutex);
+    return stopping;
+}
+
+/* --- Where models are --- */
+
+/* "<state_dir>/models/<name>", or NULL without a state directory or where it is not there; free() it. */
+static char *state_path(const struct registry *registry, const char *name, struct error *err)
+{
+    struct stat info;
+    if (!registry->options.state || !state_name_valid(name, strlen(name))) return NULL;
+    char *path = path_join(state_dir_models(registry->options.state), name, err);
+    if (!path || (stat(path, &info) == 0 && S_ISDIR(info.st_mode))) return path;
+    free(path);
+    return NULL;
+}
+
+static bool is_path_name(const struct registry *registry, const char *name)
+{
+    return registry->path_name && strcmp(registry->path_name, name) == 0;
+}
+
+/* The directory of a model, or NULL with ERROR_NOT_FOUND or ERROR_NO_MEMORY; free() it. */
+static char *directory_of(const struct registry *registry, const char *name, struct error *err)
+{
+    struct error own = {0};
+    char *path = state_path(registry, name, &own);
+    if (!path && !own.code && is_path_name(registry, name)) {
+        path = strdup(registry->options.path);
+        if (!path) error_set_no_memory(&own, strlen(registry->options.path), "a path");
     }
-    return names;
+    if (!path && !own.code) error_set(&own, ERROR_NOT_FOUND, "there is no model \"%s\"", name);
+    if (!path && err && !err->code) *err = own;
+    return path;
 }
 
-static bool describe(struct registry *registry, struct error *err)
+/* --- References --- */
+
+/* The closing thread, when the last reference is gone. */
+static void close_served(struct task *task)
 {
-    json_t *details = model_describe(&registry->model, err);
-    if (!details) return false;
-    json_t *whole =
-        json_pack("{s:o, s:b, s:o}", "name", json_safe_string(registry->model.name, strlen(registry->model.name)),
-                  "default", 1, "labels", label_names(registry->model.vocabulary));
-    if (whole && json_object_update_missing(whole, details) == 0)
-        registry->description = json_text_print(whole, JSON_COMPACT, &registry->description_size, NULL);
-    json_decref(whole);
-    json_decref(details);
-    if (!registry->description) return error_set_no_memory(err, 0, "the model's description");
+    struct served *served = (struct served *)task;
+    struct registry *registry = served->registry;
+    pthread_mutex_lock(&registry->mutex);
+    struct served **link = &registry->alive;
+    while (*link != served) link = &(*link)->next;
+    *link = served->next;
+    const bool stopped = served->stopped;
+    pthread_mutex_unlock(&registry->mutex);
+    if (!stopped) engine_stop(served->engine);
+    log_event(LOG_DEBUG, "model_closed", LOG_TEXT("model", served->model.name),
+              LOG_INTEGER("version", served->version));
+    served_free(served);
+}
+
+/* With one reference, the entry's. */
+static struct served *open_served(struct registry *registry, const struct entry *entry, const char *directory,
+                                  struct error *err)
+{
+    struct served *served = served_new(&registry->options.served, directory, entry->id, err);
+    if (!served) return NULL;
+    served->closing.run = close_served;
+    served->registry = registry;
+    served->references = 1;
+    pthread_mutex_lock(&registry->mutex);
+    served->next = registry->alive;
+    registry->alive = served;
+    pthread_mutex_unlock(&registry->mutex);
+    return served;
+}
+
+void registry_release(struct served *served)
+{
+    if (!served) return;
+    struct registry *registry = served->registry;
+    pthread_mutex_lock(&registry->mutex);
+    const bool last = --served->references == 0;
+    pthread_mutex_unlock(&registry->mutex);
+    if (last) worker_submit(registry->closer, &served->closing);
+}
+
+/* What was just taken out of its entry (NULL allowed): new requests do not find it any more. */
+static void retire(struct served *served)
+{
+    if (!served) return;
+    const struct registry_options *options = &served->registry->options;
+    if (options->served.engine.cache) state_cache_drop_model(options->served.engine.cache, served->version);
+    sessions_drop_version(options->sessions, served->version);
+    registry_release(served);
+}
+
+/* --- Entries --- */
+
+/* With the mutex locked. */
+static struct entry *find(const struct registry *registry, const char *name, size_t size)
+{
+    struct entry *entry = registry->entries;
+    while (entry && (strlen(entry->name) != size || memcmp(entry->name, name, size) != 0)) entry = entry->next;
+    return entry;
+}
+
+static struct entry *entry_of(struct registry *registry, const char *name)
+{
+    pthread_mutex_lock(&registry->mutex);
+    struct entry *entry = find(registry, name, strlen(name));
+    pthread_mutex_unlock(&registry->mutex);
+    return entry;
+}
+
+/* The first one after `entry`; NULL: the first of all. */
+static struct entry *next_entry(struct registry *registry, const struct entry *entry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    struct entry *next = entry ? entry->next : registry->entries;
+    pthread_mutex_unlock(&registry->mutex);
+    return next;
+}
+
+/* The entry of that name, made where there is none. */
+static struct entry *add(struct registry *registry, const char *name, struct error *err)
+{
+    pthread_mutex_lock(&registry->mutex);
+    struct entry *entry = find(registry, name, strlen(name));
+    if (!entry && (entry = calloc(1, sizeof *entry)) != NULL) {
+        entry->name = strdup(name);
+        entry->id = ++registry->ids;
+        struct entry **link = &registry->entries;
+        while (entry->name && *link && strcmp((*link)->name, name) < 0) link = &(*link)->next;
+        if (entry->name) {
+            entry->next = *link;
+            *link = entry;
+        } else {
+            free(entry);
+            entry = NULL;
+        }
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    if (!entry) error_set_no_memory(err, sizeof *entry, "a model's name");
+    return entry;
+}
+
+/* The names of the directories in <state_dir>/models, as keys; NULL with *err. */
+static json_t *read_names(struct registry *registry, struct error *err)
+{
+    struct error own = {0};
+    json_t *names = json_object();
+    const char *models = registry->options.state ? state_dir_models(registry->options.state) : NULL;
+    DIR *directory = models ? opendir(models) : NULL;
+    if (!names) error_set_no_memory(&own, 0, "the names of models");
+    if (models && !directory) error_set_errno(&own, errno, "%s", models);
+    for (struct dirent *one; directory && !own.code && (one = readdir(directory));) {
+        char *path = state_path(registry, one->d_name, &own);
+        if (path && json_object_set_new(names, one->d_name, json_true()) != 0)
+            error_set_no_memory(&own, 0, "the names of models");
+        free(path);
+    }
+    if (directory) closedir(directory);
+    if (!own.code) return names;
+    json_decref(names);
+    if (err && !err->code) *err = own;
+    return NULL;
+}
+
+/* Looks which directories there are. */
+static bool look(struct registry *registry, struct error *err)
+{
+    json_t *names = read_names(registry, err);
+    if (!names) return false;
+    bool good = true;
+    for (void *at = json_object_iter(names); good && at; at = json_object_iter_next(names, at))
+        good = add(registry, json_object_iter_key(at), err) != NULL;
+    pthread_mutex_lock(&registry->mutex);
+    for (struct entry *entry = registry->entries; entry; entry = entry->next)
+        entry->listed = is_path_name(registry, entry->name) || json_object_get(names, entry->name);
+    pthread_mutex_unlock(&registry->mutex);
+    json_decref(names);
+    return good;
+}
+
+/* --- Changes; all of these run with `changes` locked --- */
+
+static void set_loading(struct registry *registry, struct entry *entry, bool loading)
+{
+    pthread_mutex_lock(&registry->mutex);
+    entry->loading = loading && !entry->served;
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+/* Puts `served` (NULL: nothing) into its place and retires what was there. */
+static void swap(struct registry *registry, struct entry *entry, struct served *served)
+{
+    pthread_mutex_lock(&registry->mutex);
+    struct served *old = entry->served;
+    entry->served = served;
+    entry->listed = true;
+    *entry->error = '\0';
+    pthread_mutex_unlock(&registry->mutex);
+    retire(old);
+}
+
+static void note_failure(struct registry *registry, struct entry *entry, const struct error *err)
+{
+    pthread_mutex_lock(&registry->mutex);
+    memcpy(entry->error, err->message, sizeof entry->error);
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+static void log_loaded(const struct served *served, uint64_t begun_ns)
+{
+    log_event(LOG_INFO, "model_loaded", LOG_TEXT("model", served->model.name), LOG_INTEGER("version", served->version),
+              LOG_TEXT("weights", kernel_format_name(served->stepper.weights.format)),
+              LOG_REAL("ms", (double)(clock_monotonic_ns() - begun_ns) * 1e-6));
+}
+
+static bool load(struct registry *registry, const char *name, struct error *err)
+{
+    const uint64_t begun = clock_monotonic_ns();
+    struct error own = {0};
+    struct served *served = NULL;
+    if (is_stopping(registry)) return error_set(err, ERROR_UNAVAILABLE, "the daemon is shutting down");
+    char *directory = directory_of(registry, name, err);
+    struct entry *entry = directory ? add(registry, name, err) : NULL;
+    if (entry) {
+        set_loading(registry, entry, true);
+        served = open_served(registry, entry, directory, &own);
+        if (served) {
+            if (registry->open) log_loaded(served, begun);
+            swap(registry, entry, served);
+        } else {
+            note_failure(registry, entry, &own);
+            if (err && !err->code) *err = own;
+        }
+        set_loading(registry, entry, false);
+    }
+    free(directory);
+    return served != NULL;
+}
+
+static void set_standard(struct registry *registry, struct entry *entry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    registry->standard = entry;
+    pthread_mutex_unlock(&registry->mutex);
+    if (registry->open) log_event(LOG_INFO, "default_model", LOG_TEXT("model", entry->name));
+}
+
+/* The loaded model of that name becomes the default, now and at the next start. */
+static bool choose(struct registry *registry, const char *name, struct error *err)
+{
+    if (registry->default_file && !file_publish(registry->default_file, name, strlen(name), err)) return false;
+    set_standard(registry, entry_of(registry, name));
     return true;
 }
 
-bool registry_open(struct registry *registry, const char *directory, const struct kernels *kernels, int weights,
-                   struct error *err)
+bool registry_load(struct registry *registry, const char *name, struct error *err)
 {
-    static atomic_uint_fast64_t versions;
-    *registry = (struct registry){.version = atomic_fetch_add(&versions, 1) + 1};
-    if (!model_load(&registry->model, directory, err)) return false;
-    if (!describe(registry, err)) return false;
-    const enum kernel_format format = kernel_format_choose(weights, registry->model.weights);
-    if (!stepper_open_as(&registry->stepper, &registry->model.network, kernels, format, err)) return false;
-    network_close(&registry->model.network);
-    registry->model.network = (struct network){0};
+    if (!is_path_name(registry, name) && !state_name_check(name, strlen(name), "a model's name", err)) return false;
+    pthread_mutex_lock(&registry->changes);
+    const bool done = load(registry, name, err) && (registry->standard || choose(registry, name, err));
+    pthread_mutex_unlock(&registry->changes);
+    return done;
+}
+
+/* The entry that a change is about: loaded, or there to be loaded. */
+static struct entry *known(struct registry *registry, const char *name, struct error *err)
+{
+    struct entry *entry = entry_of(registry, name);
+    if (entry && entry->served) return entry;
+    char *directory = directory_of(registry, name, err);
+    entry = directory ? add(registry, name, err) : NULL;
+    free(directory);
+    return entry;
+}
+
+bool registry_unload(struct registry *registry, const char *name, struct error *err)
+{
+    pthread_mutex_lock(&registry->changes);
+    struct entry *entry = known(registry, name, err);
+    bool done = entry != NULL;
+    if (entry && entry == registry->standard)
+        done = error_set(err, ERROR_CONFLICT, "\"%s\" is the default model; make another one the default first", name);
+    else if (entry)
+        swap(registry, entry, NULL);
+    pthread_mutex_unlock(&registry->changes);
+    return done;
+}
+
+bool registry_set_default(struct registry *registry, const char *name, struct error *err)
+{
+    if (!state_dir_require(registry->options.state, err)) return false;
+    pthread_mutex_lock(&registry->changes);
+    const struct entry *entry = known(registry, name, err);
+    const bool done = entry && (entry->served || load(registry, name, err)) && choose(registry, name, err);
+    pthread_mutex_unlock(&registry->changes);
+    return done;
+}
+
+static bool remove_model(struct registry *registry, const char *name, struct error *err)
+{
+    char *path = state_path(registry, name, err);
+    if (!path) return error_set(err, ERROR_NOT_FOUND, "there is no model \"%s\" in the state directory", name);
+    struct entry *entry = add(registry, name, err);
+    bool done = entry != NULL;
+    if (entry && entry == registry->standard)
+        done = error_set(err, ERROR_CONFLICT, "\"%s\" is the default model; make another one the default first", name);
+    done = done && directory_remove(path, err);
+    if (done) {
+        swap(registry, entry, NULL);
+        pthread_mutex_lock(&registry->mutex);
+        entry->listed = is_path_name(registry, name);
+        pthread_mutex_unlock(&registry->mutex);
+        log_event(LOG_INFO, "model_removed", LOG_TEXT("model", name));
+    }
+    free(path);
+    return done;
+}
+
+bool registry_remove(struct registry *registry, const char *name, struct error *err)
+{
+    if (!state_dir_require(registry->options.state, err)) return false;
+    pthread_mutex_lock(&registry->changes);
+    const bool done = remove_model(registry, name, err);
+    pthread_mutex_unlock(&registry->changes);
+    return done;
+}
+
+static void log_failure(const char *name, const struct error *err)
+{
+    log_event(LOG_ERROR, "model_not_loaded", LOG_TEXT("model", name), LOG_TEXT("error", err->message));
+}
+
+/* The model that the state directory says is the default; NULL: it says none. free() it. */
+static char *read_default(const struct registry *registry)
+{
+    struct error err = {0};
+    char *text;
+    size_t size;
+    if (!registry->default_file) return NULL;
+    if (file_read(registry->default_file, STATE_NAME_MAX + 1, &text, &size, &err)) {
+        text[strcspn(text, "\n")] = '\0';
+        return text;
+    }
+    if (err.code != ERROR_NOT_FOUND) log_failure(DEFAULT_FILE, &err);
+    return NULL;
+}
+
+void registry_reload(struct registry *registry)
+{
+    struct error err = {0};
+    pthread_mutex_lock(&registry->changes);
+    look(registry, NULL);
+    for (struct entry *entry = NULL; (entry = next_entry(registry, entry));) {
+        char *directory = entry->served ? directory_of(registry, entry->name, NULL) : NULL;
+        if (directory && served_fingerprint(directory) != entry->served->fingerprint &&
+            !load(registry, entry->name, &err))
+            log_failure(entry->name, &err);
+        error_clear(&err);
+        free(directory);
+    }
+    char *name = read_default(registry);
+    const struct entry *entry = name ? known(registry, name, &err) : NULL;
+    if (entry && entry != registry->standard && (entry->served || load(registry, name, &err)))
+        set_standard(registry, entry_of(registry, name));
+    if (err.code) log_failure(name ? name : DEFAULT_FILE, &err);
+    free(name);
+    pthread_mutex_unlock(&registry->changes);
+}
+
+/* --- Start and end --- */
+
+/* Tries to make it the default, for this run. */
+static bool try_default(struct registry *registry, const char *name, struct error *err)
+{
+    if (!load(registry, name, err)) return false;
+    set_standard(registry, entry_of(registry, name));
     return true;
 }
 
-void registry_close(struct registry *registry)
+static bool load_default(struct registry *registry, struct error *err)
 {
-    free(registry->description);
-    stepper_close(&registry->stepper);
-    model_close(&registry->model);
-    *registry = (struct registry){0};
+    struct error own = {0};
+    char *name = read_default(registry);
+    const bool done = name && try_default(registry, name, &own);
+    if (name && !done) log_failure(name, &own);
+    free(name);
+    if (done) return true;
+    error_clear(&own);
+    if (registry->path_name && try_default(registry, registry->path_name, &own)) return true;
+    if (registry->path_name && registry->options.path_required) {
+        if (err && !err->code) *err = own;
+        return false;
+    }
+    const struct entry *only = NULL;
+    for (const struct entry *entry = NULL; (entry = next_entry(registry, entry));) {
+        if (is_path_name(registry, entry->name)) continue;
+        if (only) return true;
+        only = entry;
+    }
+    error_clear(&own);
+    if (only && !try_default(registry, only->name, &own)) log_failure(only->name, &own);
+    return true;
 }
 
-bool registry_has(const struct registry *registry, const char *name, size_t size)
+static bool open_registry(struct registry *registry, struct error *err)
 {
-    return strlen(registry->model.name) == size && memcmp(registry->model.name, name, size) == 0;
+    const struct registry_options *options = &registry->options;
+    if (options->path && !(registry->path_name = model_directory_name(options->path, err))) return false;
+    if (options->state && !(registry->default_file = path_join(state_dir_path(options->state), DEFAULT_FILE, err)))
+        return false;
+    if (registry->path_name && !add(registry, registry->path_name, err)) return false;
+    registry->closer = worker_new(err);
+    registry->open = registry->closer && look(registry, err) && load_default(registry, err);
+    return registry->open;
+}
+
+struct registry *registry_new(const struct registry_options *options, struct error *err)
+{
+    struct registry *registry = calloc(1, sizeof *registry);
+    if (!registry) {
+        error_set_no_memory(err, sizeof *registry, "the registry of models");
+        return NULL;
+    }
+    registry->options = *options;
+    pthread_mutex_init(&registry->changes, NULL);
+    pthread_mutex_init(&registry->mutex, NULL);
+    if (open_registry(registry, err)) return registry;
+    registry_free(registry);
+    return NULL;
+}
+
+/* One whose engine runs, with a reference to it; NULL: there is none. */
+static struct served *next_to_stop(struct registry *registry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    registry->stopping = true;
+    struct served *served = registry->alive;
+    while (served && (served->stopped || served->references == 0)) served = served->next;
+    if (served) {
+        served->stopped = true;
+        served->references++;
+    }
+    pthread_mutex_unlock(&registry->mutex);
+    return served;
+}
+
+void registry_stop(struct registry *registry)
+{
+    pthread_mutex_lock(&registry->changes);
+    for (struct served *served; (served = next_to_stop(registry));) {
+        engine_stop(served->engine);
+        registry_release(served);
+    }
+    pthread_mutex_unlock(&registry->changes);
+}
+
+void registry_free(struct registry *registry)
+{
+    if (!registry) return;
+    for (struct entry *entry = registry->entries; entry; entry = entry->next) registry_release(entry->served);
+    if (registry->closer) worker_stop(registry->closer);
+    worker_free(registry->closer);
+    for (struct entry *entry = registry->entries, *next; entry; entry = next) {
+        next = entry->next;
+        free(entry->name);
+        free(entry);
+    }
+    pthread_mutex_destroy(&registry->mutex);
+    pthread_mutex_destroy(&registry->changes);
+    free(registry->default_file);
+    free(registry->path_name);
+    free(registry);
+}
+
+/* --- What requests call --- */
+
+/* "a", "b": the models that are loaded. With the mutex locked. */
+static void name_loaded(const struct registry *registry, char *out, size_t size)
+{
+    size_t used = 0;
+    *out = '\0';
+    for (const struct entry *entry = registry->entries; entry && used < size; entry = entry->next)
+        if (entry->served)
+            used += (size_t)snprintf(out + used, size - used, "%s\"%s\"", used > 0 ? ", " : "", entry->name);
+}
+
+/* Why there is nothing to acquire. With the mutex locked. */
+static void explain(const struct registry *registry, const struct entry *entry, const char *name, size_t size,
+                    struct error *err)
+{
+    char loaded[256];
+    name_loaded(registry, loaded, sizeof loaded);
+    const char *text = *loaded ? loaded : "none";
+    if (!name && !registry->options.state)
+        error_set(err, ERROR_UNAVAILABLE, "there is no model");
+    else if (!name)
+        error_set(err, ERROR_UNAVAILABLE,
+                  "there is no default model: train one with POST /train, or PUT /models/default names one");
+    else if (entry && entry->loading)
+        error_set(err, ERROR_UNAVAILABLE, "the model \"%s\" is being loaded", entry->name);
+    else if (entry && entry->listed)
+        error_set(err, ERROR_CONFLICT, "the model \"%s\" is not loaded; POST /models/%s/load loads it", entry->name,
+                  entry->name);
+    else
+        error_set(err, ERROR_NOT_FOUND, "there is no model \"%.*s\"; loaded: %s", (int)(size < 64 ? size : 64), name,
+                  text);
+}
+
+struct served *registry_acquire(struct registry *registry, const char *name, size_t size, struct error *err)
+{
+    pthread_mutex_lock(&registry->mutex);
+    const struct entry *entry = name ? find(registry, name, size) : registry->standard;
+    struct served *served = entry ? entry->served : NULL;
+    if (served)
+        served->references++;
+    else
+        explain(registry, entry, name, size, err);
+    pthread_mutex_unlock(&registry->mutex);
+    return served;
+}
+
+void registry_each_loaded(struct registry *registry, void (*see)(void *context, const char *name, bool is_default),
+                          void *context)
+{
+    pthread_mutex_lock(&registry->mutex);
+    for (const struct entry *entry = registry->entries; entry; entry = entry->next)
+        if (entry->served) see(context, entry->name, entry == registry->standard);
+    pthread_mutex_unlock(&registry->mutex);
+}
+
+/* --- Describing --- */
+
+/* What is true of an entry at this moment: {name, state, default, error}; *served is acquired where it is loaded. */
+static json_t *describe_state(struct registry *registry, const struct entry *entry, struct served **served)
+{
+    pthread_mutex_lock(&registry->mutex);
+    *served = entry->served;
+    if (*served) (*served)->references++;
+    const char *state = *served ? "loaded" : entry->loading ? "loading" : "unloaded";
+    const bool there = *served || entry->listed;
+    json_t *json = there ? json_pack("{s:o, s:s, s:b}", "name", json_safe_string(entry->name, strlen(entry->name)),
+                                     "state", state, "default", (int)(entry == registry->standard))
+                         : NULL;
+    if (json && *entry->error) json_object_set_new(json, "error", json_safe_string(entry->error, strlen(entry->error)));
+    pthread_mutex_unlock(&registry->mutex);
+    return json;
+}
+
+/* The card of a model that is not loaded, from its config.json alone. */
+static json_t *read_card(const struct registry *registry, const struct entry *entry, struct error *err)
+{
+    json_t *card = NULL;
+    struct model model = {0};
+    char *directory = directory_of(registry, entry->name, err);
+    if (directory && model_load_config(&model, directory, err)) card = model_card(&model, directory, err);
+    model_close(&model);
+    free(directory);
+    return card;
+}
+
+/* NULL where it is not there, or memory is out. */
+static json_t *describe(struct registry *registry, const struct entry *entry)
+{
+    struct error err = {0};
+    struct served *served;
+    json_t *json = describe_state(registry, entry, &served);
+    json_t *card = served ? json_incref(served->card) : json ? read_card(registry, entry, &err) : NULL;
+    if (json && card) {
+        json_object_update_missing(json, card);
+    } else if (json && !json_object_get(json, "error")) {
+        json_object_set_new(json, "error", json_safe_string(err.message, strlen(err.message)));
+    }
+    json_decref(card);
+    registry_release(served);
+    return json;
+}
+
+json_t *registry_describe(struct registry *registry, const char *name, struct error *err)
+{
+    look(registry, NULL);
+    const struct entry *entry = entry_of(registry, name);
+    json_t *json = entry ? describe(registry, entry) : NULL;
+    if (!json) error_set(err, ERROR_NOT_FOUND, "there is no model \"%s\"", name);
+    return json;
+}
+
+json_t *registry_list(struct registry *registry, struct error *err)
+{
+    json_t *list = json_array();
+    if (!list) {
+        error_set_no_memory(err, 0, "the list of models");
+        return NULL;
+    }
+    look(registry, NULL);
+    for (const struct entry *entry = NULL; (entry = next_entry(registry, entry));) {
+        json_t *model = describe(registry, entry);
+        if (!model) continue;
+        json_object_del(model, "tensors");
+        json_object_del(model, "training");
+        json_array_append_new(list, model);
+    }
+    return list;
 }

@@ -7,13 +7,15 @@
 #include "base/size.h"
 
 struct session {
-    struct session *chain;         /* in its bucket */
-    struct session *newer, *older; /* in the list of idle ones, in the order of their ends */
-    uint64_t model, ended_ns;
-    float *state; /* [state_size]; NULL: fresh */
-    float *next;  /* [state_size] while busy */
+    struct session *chain;             /* in its bucket */
+    struct session *newer, *older;     /* in the list of idle ones, in the order of their ends */
+    uint64_t model, version, ended_ns; /* version: what `state` is of, and `next` while busy */
+    float *state;                      /* [state_size]; NULL: fresh */
+    float *next;                       /* [state_size] while busy */
     uint32_t pending;
-    bool busy, dropped;
+    bool busy;
+    bool dropped; /* its version was, while it was busy */
+    bool lost;    /* fresh, but was not */
     size_t name_size;
     char name[];
 };
@@ -54,8 +56,7 @@ static struct session **bucket_of(struct sessions *sessions, uint64_t model, con
 static struct session *find(struct sessions *sessions, uint64_t model, const char *name, size_t size)
 {
     struct session *session = *bucket_of(sessions, model, name, size);
-    while (session && (session->dropped || session->model != model || session->name_size != size ||
-                       memcmp(session->name, name, size) != 0))
+    while (session && (session->model != model || session->name_size != size || memcmp(session->name, name, size) != 0))
         session = session->chain;
     return session;
 }
@@ -145,9 +146,17 @@ static struct session *add(struct sessions *sessions, uint64_t model, const char
     return session;
 }
 
+/* What becomes of a session whose state is of no use any more. With the mutex locked. */
+static void lose(struct session *session)
+{
+    session->lost = session->lost || session->state;
+    free(session->state);
+    session->state = NULL;
+}
+
 /* Called with the mutex locked. next: what it gets as room for its next state. */
-static struct session *begin(struct sessions *sessions, uint64_t model, const char *name, size_t size, float *next,
-                             struct error *err)
+static struct session *begin(struct sessions *sessions, uint64_t model, uint64_t version, const char *name, size_t size,
+                             float *next, struct error *err)
 {
     struct session *session = find(sessions, model, name, size);
     if (session && session->busy) {
@@ -159,13 +168,15 @@ static struct session *begin(struct sessions *sessions, uint64_t model, const ch
     else
         session = add(sessions, model, name, size, err);
     if (!session) return NULL;
+    if (session->version != version) lose(session);
+    session->version = version;
     session->busy = true;
     session->next = next;
     return session;
 }
 
-struct session *sessions_begin(struct sessions *sessions, uint64_t model, const char *name, size_t name_size,
-                               size_t state_size, uint64_t now_ns, struct error *err)
+struct session *sessions_begin(struct sessions *sessions, uint64_t model, uint64_t version, const char *name,
+                               size_t name_size, size_t state_size, uint64_t now_ns, struct error *err)
 {
     if (!check_name(sessions, name, name_size, err)) return NULL;
     size_t bytes;
@@ -176,7 +187,7 @@ struct session *sessions_begin(struct sessions *sessions, uint64_t model, const 
     }
     pthread_mutex_lock(&sessions->mutex);
     forget_expired(sessions, now_ns);
-    struct session *session = begin(sessions, model, name, name_size, next, err);
+    struct session *session = begin(sessions, model, version, name, name_size, next, err);
     pthread_mutex_unlock(&sessions->mutex);
     if (!session) free(next);
     return session;
@@ -185,6 +196,11 @@ struct session *sessions_begin(struct sessions *sessions, uint64_t model, const 
 bool session_is_fresh(const struct session *session)
 {
     return !session->state;
+}
+
+bool session_was_lost(const struct session *session)
+{
+    return !session->state && session->lost;
 }
 
 const float *session_state(const struct session *session)
@@ -209,11 +225,14 @@ void sessions_end(struct sessions *sessions, struct session *session, bool keep,
     if (keep) {
         session->state = session->next;
         session->pending = pending;
+        session->lost = false;
     }
     session->next = NULL;
     session->busy = false;
     session->ended_ns = now_ns;
-    if (session->dropped || !session->state)
+    if (session->dropped) lose(session);
+    session->dropped = false;
+    if (!session->state && !session->lost)
         forget(sessions, session);
     else
         list_add(sessions, session);
@@ -222,17 +241,16 @@ void sessions_end(struct sessions *sessions, struct session *session, bool keep,
     free(unused);
 }
 
-void sessions_drop_model(struct sessions *sessions, uint64_t model)
+void sessions_drop_version(struct sessions *sessions, uint64_t version)
 {
     pthread_mutex_lock(&sessions->mutex);
     for (size_t i = 0; i <= sessions->mask; i++) {
-        for (struct session *session = sessions->buckets[i], *chain; session; session = chain) {
-            chain = session->chain;
-            if (session->model != model) continue;
-            session->dropped = true;
-            if (session->busy) continue;
-            list_remove(sessions, session);
-            forget(sessions, session);
+        for (struct session *session = sessions->buckets[i]; session; session = session->chain) {
+            if (session->version != version) continue;
+            if (session->busy)
+                session->dropped = true;
+            else
+                lose(session);
         }
     }
     pthread_mutex_unlock(&sessions->mutex);
