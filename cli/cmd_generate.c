@@ -254,6 +254,7 @@ static bool generate(const struct flags *flags, struct arena *arena, struct erro
     if (loaded_open(&loaded, flags->model, err) && choose_seed(flags, &run.seed, err) &&
         read_lists(flags, loaded.model.vocabulary, &request, arena, err)) {
         request.kernels = loaded.stepper.kernels;
+        request.window = loaded.stepper.architecture.window;
         done = run_all(&run, &request, err);
     }
     for (size_t i = 0; i < (size_t)flags->n; i++) generation_close(&run.generations[i]);

@@ -137,10 +137,12 @@ static bool next(const struct flags *flags, struct error *err)
     struct loaded loaded;
     double *probabilities = NULL;
     bool done = false;
-    const struct generation_request request = {
-        .prompt = flags->prompt, .prompt_bytes = strlen(flags->prompt), .label = flags->label, .length = 1};
-
     if (!loaded_open(&loaded, flags->model, err)) goto out;
+    const struct generation_request request = {.prompt = flags->prompt,
+                                               .prompt_bytes = strlen(flags->prompt),
+                                               .label = flags->label,
+                                               .length = 1,
+                                               .window = loaded.stepper.architecture.window};
     if (!generation_open(&generation, loaded.model.vocabulary, &request, NULL, err)) goto out;
     loaded_print_warnings(&generation, flags->prompt);
     const size_t V = vocabulary_size(loaded.model.vocabulary);

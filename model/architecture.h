@@ -52,6 +52,11 @@ struct dense_layer {
     enum activation activation;
 };
 
+struct token_window {
+    uint32_t size; /* tokens that the network sees; 0: all, the state is carried */
+    bool masked;   /* padding was masked in training: it is not fed */
+};
+
 /* All zero but for the first five: the standard network. */
 struct architecture {
     enum cell_kind cell;
@@ -66,10 +71,7 @@ struct architecture {
     bool reset_before;                           /* GRU: the reset gate stands inside the hidden product */
     uint32_t dense_layers;                       /* 0 .. NETWORK_MAX_DENSE */
     struct dense_layer dense[NETWORK_MAX_DENSE]; /* from the recurrent layers to the output */
-    struct {
-        uint32_t size; /* tokens that the network sees; 0: all, the state is carried */
-        bool masked;   /* padding was masked in training: it is not fed */
-    } window;
+    struct token_window window;
 };
 
 const char *cell_name(enum cell_kind cell); /* "lstm", "gru", "rnn" */

@@ -147,11 +147,18 @@ static bool encode_label(struct encoder *encoder, const char *name, struct error
     return true;
 }
 
+/* Where the vocabulary has one. */
+static bool append_eos(struct encoder *encoder, struct error *err)
+{
+    const uint32_t eos = vocabulary_eos(encoder->vocabulary);
+    return eos == TOKEN_NONE || token_list_append(&encoder->ids, eos, err);
+}
+
 static bool encode_document(struct encoder *encoder, size_t index, struct error *err)
 {
     const struct document *document = &encoder->corpus->documents[index];
     bool labelled = document->label && index % LABEL_SKIP_PERIOD != LABEL_SKIP_PERIOD - 1;
-    if (!token_list_append(&encoder->ids, vocabulary_eos(encoder->vocabulary), err)) return false;
+    if (!append_eos(encoder, err)) return false;
     if (labelled && !encode_label(encoder, document->label, err)) return false;
     return vocabulary_encode(encoder->vocabulary, document->text, document->n, &encoder->ids, &encoder->unknown, 0,
                              err) ||
@@ -178,7 +185,7 @@ static bool encode_documents(struct encoder *encoder, size_t *starts, struct err
         if (!encode_document(encoder, i, err)) return false;
     }
     starts[encoder->corpus->count] = encoder->ids.count;
-    return token_list_append(&encoder->ids, vocabulary_eos(encoder->vocabulary), err);
+    return append_eos(encoder, err);
 }
 
 /* The characters that the tokens stand for. Skipped words, and bytes of a text counted in characters, are not taken
@@ -195,9 +202,10 @@ bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const 
                     size_t *skipped, struct error *err)
 {
     struct encoder encoder = {.corpus = corpus, .vocabulary = vocabulary};
-    *dataset = (struct dataset){.document_count = corpus->count, .one_stream = corpus->one_stream};
-    if (vocabulary_eos(vocabulary) == TOKEN_NONE)
-        return error_set(err, ERROR_INVALID, "the vocabulary has no token that ends a document");
+    *dataset = (struct dataset){.document_count = corpus->count,
+                                .one_stream = corpus->one_stream,
+                                .lacks_eos = vocabulary_eos(vocabulary) == TOKEN_NONE,
+                                .pad = vocabulary_pad(vocabulary)};
     dataset->starts = calloc(corpus->count + 1, sizeof *dataset->starts);
     if (!dataset->starts) return error_set_no_memory(err, (corpus->count + 1) * sizeof *dataset->starts, "a dataset");
     bool ok = encode_documents(&encoder, dataset->starts, err);

@@ -3,7 +3,8 @@
  * Tokens of all documents lie in one array: <eos> d1 <eos> d2 <eos> ... <eos>; a document's label token, if any,
  * follows its opening <eos>. Input at position i is tokens[i], target is tokens[i + 1]: the <eos> between two documents
  * is the target that ends the first and the input that starts the second. The hidden state is reset exactly where the
- * input is <eos>, so no flag is kept beside the tokens.
+ * input is <eos>, so no flag is kept beside the tokens. A vocabulary without <eos> (imported models) gives the
+ * documents alone, d1 d2 ...: their first tokens are no targets, and there is nothing to train on.
  *
  * Streams: an epoch's documents (in an order shuffled by seed and epoch; a one-stream corpus keeps its order) are cut
  * into B contiguous streams of equal length; nothing is padded. The fewer than B positions left over are taken from the
@@ -24,8 +25,10 @@
 
 struct dataset {
     uint32_t *tokens;   /* [token_count], starts and ends with <eos>; the dataset's own, as is starts */
-    size_t token_count; /* predictions (targets) = token_count - 1 */
+    size_t token_count; /* predictions (targets) = token_count - 1; without <eos>, one less per document */
     size_t *starts;     /* [document_count + 1] index of each document's opening <eos>; then of the closing <eos> */
+    bool lacks_eos;     /* starts are those of the documents' first tokens, then token_count */
+    uint32_t pad;       /* the vocabulary's; TOKEN_NONE: none */
     size_t document_count;
     size_t characters; /* code points (bytes in byte mode) of the text less those skipped, for nats per character */
     bool one_stream;
@@ -45,7 +48,7 @@ struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vo
 
 /* Encodes a corpus. Text (and labels) that the vocabulary lacks is skipped and counted in *skipped (NULL allowed).
  * Every tenth document (index % 10 == 9) goes without its label, so that the model can also continue unlabelled text.
- * Errors: ERROR_INVALID where the vocabulary has no <eos>. Close with dataset_close(), also after a failure. */
+ * Close with dataset_close(), also after a failure. */
 bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,
                     size_t *skipped, struct error *err);
 void dataset_close(struct dataset *dataset);
@@ -62,7 +65,8 @@ struct streams {
 };
 
 /* B shrinks to the number of targets where the dataset is smaller than that; the caller sees it in streams->batch.
- * Errors: ERROR_INVALID where there is no target at all. Close with streams_close(), also after a failure. */
+ * Errors: ERROR_INVALID where there is no target at all, or no <eos>. Close with streams_close(), also after a failure.
+ */
 bool streams_open(struct streams *streams, const struct dataset *dataset, size_t batch, uint64_t seed, uint64_t epoch,
                   struct error *err);
 /* Rearranges the same streams for another epoch; the same (seed, epoch) always gives the same tokens. */

@@ -13,12 +13,15 @@
 
 #include "base/size.h"
 #include "model/sampler.h"
+#include "model/window.h"
 
 #define DEFAULT_BATCH 64
+#define WINDOW_LANES  64
 
-/* Inputs begin .. end - 1 of the dataset, from a zero state; targets of inputs from `counted` on are counted. */
+/* Inputs begin .. end - 1 of the dataset, from a zero state; targets of inputs from `counted` on are counted. The
+ * sequence that windows look back on starts at `origin`. */
 struct span {
-    size_t begin, counted, end;
+    size_t origin, begin, counted, end;
     double nats;
     size_t correct;
 };
@@ -39,7 +42,9 @@ struct worker {
     size_t batch;
     /* Of each sequence of the batch: */
     struct span **spans;
-    size_t *positions; /* of the next input */
+    size_t *positions; /* of the next input; with a window, of the input whose target comes next */
+    size_t *padding;   /* with a window: pad tokens still to be fed */
+    size_t *inputs;    /* of the next input of the window; without one, the position */
     uint32_t *tokens;
     float **states, **logits, **wanted;
     struct arena arena;
@@ -60,12 +65,18 @@ static int compare_spans(const void *a, const void *b)
     return x < y ? -1 : 1;
 }
 
+static bool is_windowed(const struct evaluation_state *state)
+{
+    return state->stepper->architecture.window.size > 0;
+}
+
+/* Without <eos>, the token behind a document is the first of the next one and no target. */
 static void cut_documents(const struct dataset *dataset, struct span *spans)
 {
-    const size_t targets = dataset->token_count - 1;
     for (size_t d = 0; d < dataset->document_count; d++) {
-        const size_t begin = dataset->starts[d], end = dataset->starts[d + 1];
-        spans[d] = (struct span){.begin = begin, .counted = begin, .end = end < targets ? end : targets};
+        const size_t begin = dataset->starts[d], next = dataset->starts[d + 1];
+        const size_t end = !dataset->lacks_eos || next == begin ? next : next - 1;
+        spans[d] = (struct span){.origin = begin, .begin = begin, .counted = begin, .end = end};
     }
 }
 
@@ -80,19 +91,26 @@ static void cut_lanes(const struct dataset *dataset, size_t lanes, size_t warmup
     }
 }
 
+/* How many lanes a stream is cut into; windows do not look at a state, so that lanes cost nothing. */
+static size_t lane_count(const struct evaluation_state *state, const struct evaluate_options *options)
+{
+    const size_t targets = state->dataset->token_count - 1;
+    const size_t lanes = is_windowed(state) ? WINDOW_LANES : options->lanes > 0 ? options->lanes : 1;
+    return lanes < targets ? lanes : targets;
+}
+
 static bool cut(struct evaluation_state *state, const struct evaluate_options *options, struct arena *arena,
                 struct error *err)
 {
     const struct dataset *dataset = state->dataset;
-    const size_t targets = dataset->token_count - 1;
-    const bool lanes = dataset->one_stream && options->lanes > 1;
+    const size_t warmup = is_windowed(state) ? 0 : options->warmup;
 
-    state->span_count = !lanes ? dataset->document_count : options->lanes < targets ? options->lanes : targets;
+    state->span_count = dataset->one_stream ? lane_count(state, options) : dataset->document_count;
     state->spans = arena_alloc(arena, state->span_count, sizeof *state->spans, "evaluation", err);
     state->queue = arena_alloc(arena, state->span_count, sizeof *state->queue, "evaluation", err);
     if (state->spans == NULL || state->queue == NULL) return false;
-    if (lanes) {
-        cut_lanes(dataset, state->span_count, options->warmup, state->spans);
+    if (dataset->one_stream) {
+        cut_lanes(dataset, state->span_count, warmup, state->spans);
     } else {
         cut_documents(dataset, state->spans);
     }
@@ -118,6 +136,8 @@ static bool worker_open(struct worker *worker, struct evaluation_state *state, s
     if ((worker->field = arena_alloc(arena, (count), sizeof *worker->field, "evaluation", err)) == NULL) return false
     TAKE(spans, batch);
     TAKE(positions, batch);
+    TAKE(padding, batch);
+    TAKE(inputs, batch);
     TAKE(tokens, batch);
     TAKE(states, batch);
     TAKE(logits, batch);
@@ -138,6 +158,17 @@ static void worker_close(struct worker *worker)
     arena_free(&worker->arena);
 }
 
+/* Begins the window of sequence b's position. */
+static void begin_window(struct worker *worker, size_t b)
+{
+    const struct evaluation_state *state = worker->state;
+    const size_t origin = worker->spans[b]->origin, count = worker->positions[b] + 1 - origin;
+    const struct window_feed feed = window_feed(&state->stepper->architecture.window, state->dataset->pad, count);
+    worker->padding[b] = feed.padding;
+    worker->inputs[b] = origin + feed.first;
+    memset(worker->states[b], 0, state->stepper->state_size * sizeof(float));
+}
+
 /* Gives place b the next span of the queue; false where the queue is empty. */
 static bool take_span(struct worker *worker, size_t b)
 {
@@ -149,8 +180,10 @@ static bool take_span(struct worker *worker, size_t b)
         span = state->queue[next];
     } while (span_length(span) == 0);
     worker->spans[b] = span;
-    worker->positions[b] = span->begin;
+    worker->positions[b] = worker->inputs[b] = span->begin;
+    worker->padding[b] = 0;
     memset(worker->states[b], 0, state->stepper->state_size * sizeof(float));
+    if (is_windowed(state)) begin_window(worker, b);
     return true;
 }
 
@@ -160,29 +193,45 @@ static void move(struct worker *worker, size_t from, size_t to)
     worker->states[to] = worker->states[from];
     worker->spans[to] = worker->spans[from];
     worker->positions[to] = worker->positions[from];
+    worker->padding[to] = worker->padding[from];
+    worker->inputs[to] = worker->inputs[from];
 }
 
 static void step_all(struct worker *worker, size_t active)
 {
     const struct evaluation_state *state = worker->state;
     for (size_t b = 0; b < active; b++) {
-        worker->tokens[b] = state->dataset->tokens[worker->positions[b]];
-        worker->wanted[b] = worker->positions[b] < worker->spans[b]->counted ? NULL : worker->logits[b];
+        const size_t position = worker->positions[b];
+        const bool last = worker->padding[b] == 0 && worker->inputs[b] == position;
+        worker->tokens[b] = worker->padding[b] > 0 ? state->dataset->pad : state->dataset->tokens[worker->inputs[b]];
+        worker->wanted[b] = last && position >= worker->spans[b]->counted ? worker->logits[b] : NULL;
     }
     step(state->stepper, &worker->scratch, active, worker->tokens, worker->states, worker->wanted);
 }
 
-/* Adds the loss of the target at sequence b's position, and goes on to the next one. */
+/* Adds the loss of the target at sequence b's position. */
 static void count(struct worker *worker, size_t b)
 {
     const struct evaluation_state *state = worker->state;
     const size_t V = state->stepper->architecture.vocabulary_size;
-    const uint32_t target = state->dataset->tokens[++worker->positions[b]];
+    const uint32_t target = state->dataset->tokens[worker->positions[b] + 1];
     const float *logits = worker->wanted[b];
     struct span *span = worker->spans[b];
     if (logits == NULL) return;
     span->nats += state->stepper->kernels->cross_entropy(V, logits, target, 1, NULL);
     span->correct += sampler_argmax(logits, V) == target;
+}
+
+/* Goes on to the next input, and behind the last one of a window to the next position; false at the end of the span. */
+static bool next_input(struct worker *worker, size_t b)
+{
+    if (worker->padding[b] > 0) {
+        worker->padding[b]--;
+    } else if (worker->inputs[b]++ == worker->positions[b]) {
+        if (++worker->positions[b] == worker->spans[b]->end) return false;
+        if (is_windowed(worker->state)) begin_window(worker, b);
+    }
+    return true;
 }
 
 static bool stopped(const struct evaluation_state *state)
@@ -199,7 +248,7 @@ static void *work(void *argument)
         step_all(worker, active);
         for (size_t b = 0; b < active; b++) count(worker, b);
         for (size_t b = active; b-- > 0;) {
-            if (worker->positions[b] < worker->spans[b]->end || take_span(worker, b)) continue;
+            if (next_input(worker, b) || take_span(worker, b)) continue;
             move(worker, --active, b);
         }
     }
@@ -258,6 +307,10 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
     if (dataset->token_count < 2 || dataset->characters == 0)
         return error_set(err, ERROR_INVALID, "there is no text to evaluate");
     if (!cut(&state, options, &arena, err)) goto out;
+    if (span_length(state.queue[0]) == 0) {
+        error_set(err, ERROR_INVALID, "there is no text to evaluate: no document has two tokens");
+        goto out;
+    }
     wanted = worker_count(options, state.span_count);
     workers = arena_alloc(&arena, wanted, sizeof *workers, "evaluation", err);
     if (workers == NULL) goto out;

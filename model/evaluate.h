@@ -3,6 +3,7 @@
  * Documents are independent sequences, stepped many at a time, each from a zero state; a one-stream dataset is one
  * sequence with carried state over its whole length, or, where speed matters more than the last digit (validation
  * during training), cut into `lanes` that each first read `warmup` uncounted tokens of what precedes them.
+ * A network with a window (model/window.h) is fed it anew for every target, at that many times the cost.
  * Every target is counted once; sums are taken in a fixed order, so the result does not depend on threads or batch.
  */
 #ifndef LSTMD_MODEL_EVALUATE_H
@@ -24,7 +25,7 @@ struct evaluate_options {
 };
 
 struct evaluation {
-    size_t tokens;     /* targets counted, <eos> included */
+    size_t tokens;     /* targets counted, <eos> included; without <eos>, a document's first token is none */
     size_t characters; /* of the text; what nats_per_character divides by */
     double nats;       /* total */
     double nats_per_token;

@@ -225,6 +225,32 @@ static bool starts_text(const struct vocabulary *vocabulary, const struct genera
     return !request->continues || request->pending == TOKEN_NONE || request->pending == vocabulary_eos(vocabulary);
 }
 
+static uint32_t token_at(const struct generation *generation, size_t i)
+{
+    const size_t prompt = generation->prompt.count;
+    return i < prompt ? generation->prompt.ids[i] : generation->tokens[i - prompt].id;
+}
+
+static void choose_next(struct generation *generation)
+{
+    const bool pads = generation->padding > 0;
+    generation->next = pads ? vocabulary_pad(generation->vocabulary) : token_at(generation, generation->fed);
+}
+
+/* Begins the window that the next new token is predicted from. One that is the last one and a token more goes on. */
+static void move_window(struct generation *generation)
+{
+    const size_t count = generation->prompt.count + generation->produced;
+    const struct window_feed feed = window_feed(&generation->window, vocabulary_pad(generation->vocabulary), count);
+    if (feed.first != generation->feed.first || feed.padding != generation->feed.padding) {
+        generation->feed = feed;
+        generation->fed = feed.first;
+        generation->padding = feed.padding;
+        generation->resets = true;
+    }
+    choose_next(generation);
+}
+
 bool generation_open(struct generation *generation, const struct vocabulary *vocabulary,
                      const struct generation_request *request, const char **field, struct error *err)
 {
@@ -233,6 +259,7 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
     if (field != NULL) *field = NULL;
     generation->vocabulary = vocabulary;
     generation->length = request->length;
+    generation->window = request->window;
     generation->alternative_count = request->logprobs < V ? request->logprobs : V;
     generation->at_start = starts_text(vocabulary, request);
     rng_seed(&generation->rng, request->seed, 0);
@@ -241,7 +268,7 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
         !encode(generation, request, field, err) || !take_memory(generation, field, err) ||
         !open_sampler(generation, request, field, err))
         return false;
-    generation->next = generation->prompt.ids[0];
+    move_window(generation);
     return true;
 }
 
@@ -260,7 +287,7 @@ void generation_close(struct generation *generation)
 
 void generation_skip(struct generation *generation, size_t count)
 {
-    assert(generation->fed == 0 && count < generation->prompt.count);
+    assert(generation->fed == 0 && count < generation->prompt.count && generation->window.size == 0);
     generation->cached = generation->fed = count;
     generation->next = generation->prompt.ids[count];
 }
@@ -304,9 +331,14 @@ uint32_t generation_token(const struct generation *generation)
     return generation->next;
 }
 
+bool generation_resets(const struct generation *generation)
+{
+    return generation->resets;
+}
+
 bool generation_wants_logits(const struct generation *generation)
 {
-    return generation->fed + 1 >= generation->prompt.count;
+    return generation->padding == 0 && generation->fed + 1 >= generation->prompt.count + generation->produced;
 }
 
 /* Looks at the last n bytes of the text; ends it before a stop text. */
@@ -371,9 +403,13 @@ void generation_advance(struct generation *generation, float *logits)
     assert(!generation_done(generation));
     const bool choose = generation_wants_logits(generation);
     float logprob;
-    generation->fed++;
+    generation->resets = false;
+    if (generation->padding > 0)
+        generation->padding--;
+    else
+        generation->fed++;
     if (!choose) {
-        generation->next = generation->prompt.ids[generation->fed];
+        choose_next(generation);
         return;
     }
     generation->next = pick(generation, logits, &logprob);
@@ -382,6 +418,7 @@ void generation_advance(struct generation *generation, float *logits)
     } else {
         sampler_see(&generation->sampler, generation->next);
         append(generation, generation->next, logprob);
+        move_window(generation);
     }
     update_ready(generation);
 }
@@ -410,10 +447,12 @@ static bool solo_open(struct solo *solo, const struct stepper *stepper, struct e
     return false;
 }
 
-/* Feeds the next token; logits (NULL: not wanted) are those after it. */
+/* Feeds the next token; logits: those after it, where they are wanted. */
 static void solo_step(struct solo *solo, const struct generation *generation, float *logits)
 {
     const uint32_t token = generation_token(generation);
+    if (!generation_wants_logits(generation)) logits = NULL;
+    if (generation_resets(generation)) memset(solo->state, 0, solo->stepper->state_size * sizeof *solo->state);
     step(solo->stepper, &solo->scratch, 1, &token, &solo->state, &logits);
 }
 

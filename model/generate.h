@@ -4,6 +4,7 @@
  * to do with the logits, when to end and what text came out; the caller does the stepping (alone or in a batch):
  *
  *   generation_open(); generation_skip(), where a state is known; while (!generation_done(g)) {
+ *       zero the state if generation_resets(g);
  *       step with generation_token(g) -> logits wanted if generation_wants_logits(g);
  *       generation_advance(g, logits); }
  *
@@ -17,6 +18,10 @@
  * a request with `continues` and that token as `pending` starts from that state, feeds the pending token, then the
  *   prompt, without <eos> and label. So two requests of a session step exactly as one long one would. Where the first
  *   ended with a stop text, the state has seen that text.
+ *
+ *   Windows: a network that predicts every token from the last N (model/window.h) is fed them anew for each, from the
+ *   zero state, where the window moved or is padded; a state means nothing beyond that token, so neither skipping nor
+ *   sessions go with it.
  *
  * Draws come from rng_seed(seed, 0), one per new token; the i-th of n continuations uses generation_seed(seed, i). Same
  * request, model and kernels: same text. A generation belongs to one thread at a time.
@@ -34,6 +39,7 @@
 #include "model/step.h"
 #include "model/stop.h"
 #include "model/vocabulary.h"
+#include "model/window.h"
 
 #define GENERATION_MAX_WARNINGS 16  /* skipped characters (or words) of a prompt that are named one by one */
 #define GENERATION_WARNING_SIZE 200 /* bytes of one warning, NUL included */
@@ -56,10 +62,11 @@ struct generation_request {
     uint32_t pending; /* with continues: its token that was not fed yet */
 
     const struct text_span
-        *stop;         /* [stop_count] the text ends before the first of them to be complete; the prompt is */
-    size_t stop_count; /* not searched. At most STOP_MAX_TEXTS of 1 .. STOP_MAX_BYTES bytes */
-    bool ignore_eos;   /* <eos> is forbidden: only length and stop end the text */
-    size_t logprobs;   /* 0: none; else that many alternatives per token, <= GENERATION_MAX_LOGPROBS */
+        *stop;                  /* [stop_count] the text ends before the first of them to be complete; the prompt is */
+    size_t stop_count;          /* not searched. At most STOP_MAX_TEXTS of 1 .. STOP_MAX_BYTES bytes */
+    struct token_window window; /* that of the network's architecture; not with `continues` */
+    bool ignore_eos;            /* <eos> is forbidden: only length and stop end the text */
+    size_t logprobs;            /* 0: none; else that many alternatives per token, <= GENERATION_MAX_LOGPROBS */
     const struct kernels *kernels; /* those of the stepper, for the sampler; NULL: the best of this CPU */
 };
 
@@ -75,9 +82,13 @@ struct generation {
     struct rng rng;
     struct token_list prompt; /* tokens to feed: <eos>, label, prompt; or pending, prompt */
     size_t cached;            /* prompt tokens that were skipped: the state that was given contained them */
-    size_t fed;               /* tokens that the state contains */
+    size_t fed;               /* tokens that the state contains; with a window, and those before it */
     uint32_t next;            /* the token to feed next */
-    size_t length, produced;  /* new tokens: at most, so far (<eos> is not counted, those of a stop text are) */
+    struct token_window window;
+    struct window_feed feed; /* what is in the window before the next new token */
+    size_t padding;          /* pad tokens of it that are still to be fed */
+    bool resets;
+    size_t length, produced; /* new tokens: at most, so far (<eos> is not counted, those of a stop text are) */
     enum finish_reason finish;
     bool at_start;     /* a word that comes next needs no space before it */
     char *text;        /* completion, raw bytes (byte-level models may end inside a character); NUL-terminated */
@@ -115,7 +126,8 @@ void generation_skip(struct generation *generation, size_t count);
 
 bool generation_done(const struct generation *generation);
 uint32_t generation_token(const struct generation *generation);
-bool generation_wants_logits(const struct generation *generation); /* false while the prompt is read */
+bool generation_resets(const struct generation *generation);       /* the token is to be fed to the zero state */
+bool generation_wants_logits(const struct generation *generation); /* false while the prompt or a window is read */
 /* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */
 void generation_advance(struct generation *generation, float *logits);
 

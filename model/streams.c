@@ -24,6 +24,9 @@ bool streams_open(struct streams *streams, const struct dataset *dataset, size_t
     *streams = (struct streams){.dataset = dataset};
     size_t targets = dataset->token_count > 0 ? dataset->token_count - 1 : 0;
     if (targets == 0) return error_set(err, ERROR_INVALID, "there is no text to learn from");
+    if (dataset->lacks_eos)
+        return error_set(err, ERROR_INVALID,
+                         "the vocabulary has no <eos>, without which there is no end of a document to learn");
     if (batch == 0) return error_set(err, ERROR_INVALID, "the batch must be at least 1");
     streams->batch = batch < targets ? batch : targets;
     streams->length = targets / streams->batch;

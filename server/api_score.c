@@ -60,11 +60,28 @@ static double log_probability(const float *logits, size_t vocabulary, uint32_t i
     return (double)(logits[id] - largest) - log(sum);
 }
 
-static void read_text(struct score *score, struct step_scratch *scratch, float *state, float *logits)
+/* Feeds token i of the text; logits (NULL: not wanted) of what follows it. Through a window all of it is fed anew. */
+static void feed_token(const struct score *score, struct step_scratch *scratch, float *state, size_t i, float *logits)
 {
     const struct stepper *stepper = &score->served->stepper;
+    const uint32_t *ids = score->generation.prompt.ids, pad = vocabulary_pad(score->generation.vocabulary);
+    const struct token_window *window = &stepper->architecture.window;
+    const struct window_feed feed = window_feed(window, pad, i + 1);
+    size_t first = i;
+    if (window->size > 0) {
+        if (!logits) return;
+        memset(state, 0, stepper->state_size * sizeof *state);
+        for (size_t k = 0; k < feed.padding; k++) step(stepper, scratch, 1, &pad, &state, NULL);
+        first = feed.first;
+    }
+    for (size_t k = first; k < i; k++) step(stepper, scratch, 1, &ids[k], &state, NULL);
+    step(stepper, scratch, 1, &ids[i], &state, &logits);
+}
+
+static void read_text(struct score *score, struct step_scratch *scratch, float *state, float *logits)
+{
     const struct token_list *prompt = &score->generation.prompt;
-    const size_t vocabulary = stepper->architecture.vocabulary_size;
+    const size_t vocabulary = score->served->stepper.architecture.vocabulary_size;
     for (size_t i = 0; i + 1 < prompt->count; i++) {
         if (atomic_load(&score->gone)) {
             score->outcome = SCORE_LEFT;
@@ -75,7 +92,7 @@ static void read_text(struct score *score, struct step_scratch *scratch, float *
             return;
         }
         float *wanted = i + 1 >= score->first ? logits : NULL;
-        step(stepper, scratch, 1, &prompt->ids[i], &state, &wanted);
+        feed_token(score, scratch, state, i, wanted);
         if (wanted) score->logprobs[i + 1] = log_probability(logits, vocabulary, prompt->ids[i + 1]);
     }
 }

@@ -162,6 +162,10 @@ static bool begin_session(struct completion *completion, struct problem *problem
     if (completion->fields.n > 1) return problem_add_field(problem, "session", "goes on with one text: n must be 1");
     if (problem->status) return true;
     const struct served *served = completion->served;
+    if (served->stepper.architecture.window.size > 0)
+        return problem_add_field(
+            problem, "session", "this model keeps no state: it sees the last %u tokens; send the text so far as prompt",
+            served->stepper.architecture.window.size);
     struct error err = {0};
     completion->session = sessions_begin(completion->daemon->sessions, served->name_id, served->version, name->data,
                                          name->size, served->stepper.state_size, clock_monotonic_ns(), &err);
@@ -229,6 +233,7 @@ static bool open_parts(struct completion *completion, struct problem *problem)
         .pending = continues ? session_pending(completion->session) : 0,
         .stop = stop,
         .stop_count = fields->stop.count,
+        .window = completion->served->stepper.architecture.window,
         .ignore_eos = fields->ignore_eos,
         .logprobs = fields->logprobs,
         .kernels = completion->served->stepper.kernels,

@@ -250,7 +250,7 @@ static void prepare(const struct engine *engine, struct engine_job *job, uint64_
     job->submitted_ns = now;
     job->started_ns = job->prompted_ns = job->finished_ns = 0;
     job->deadline_ns = options->timeout_ns > 0 ? now + options->timeout_ns : NEVER;
-    job->caches = job->use_cache && options->cache && !job->start_state;
+    job->caches = job->use_cache && options->cache && !job->start_state && job->generation.window.size == 0;
     job->own = (struct engine_group){0};
     if (!job->group) job->group = &job->own;
 }
@@ -357,7 +357,7 @@ static void advance(struct worker *worker, struct slot *slot, float *logits)
     struct generation *generation = &job->generation;
     generation_advance(generation, logits);
     if (!slot->reading) {
-        if (job->progressed && !generation_done(generation)) job->progressed(job);
+        if (logits && job->progressed && !generation_done(generation)) job->progressed(job);
     } else if (generation_wants_logits(generation)) {
         end_reading(worker, slot);
         stop_leading(worker->engine, job);
@@ -405,19 +405,22 @@ static struct engine_job *leave(struct worker *worker, size_t i, enum engine_out
 /* Steps all sequences, or only those that read their prompts; returns how many. */
 static size_t step_batch(struct worker *worker, bool readers_only)
 {
+    const struct stepper *stepper = worker->engine->options.stepper;
     const size_t running = atomic_load(&worker->running);
     size_t n = 0;
     for (size_t i = 0; i < running; i++) {
         struct slot *slot = &worker->slots[i];
         if (readers_only && !slot->reading) continue;
         worker->stepped[n] = i;
-        worker->tokens[n] = generation_token(&slot->job->generation);
+        const struct generation *generation = &slot->job->generation;
+        if (generation_resets(generation)) memset(slot->state, 0, stepper->state_size * sizeof *slot->state);
+        worker->tokens[n] = generation_token(generation);
         worker->states[n] = slot->state;
-        worker->logits[n] = slot->reading ? NULL : slot->logits;
+        worker->logits[n] = generation_wants_logits(generation) ? slot->logits : NULL;
         n++;
     }
     if (n == 0) return 0;
-    step(worker->engine->options.stepper, &worker->scratch, n, worker->tokens, worker->states, worker->logits);
+    step(stepper, &worker->scratch, n, worker->tokens, worker->states, worker->logits);
     for (size_t i = 0; i < n; i++) advance(worker, &worker->slots[worker->stepped[i]], worker->logits[i]);
     return n;
 }

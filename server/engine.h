@@ -71,7 +71,7 @@ struct engine_job {
      * sampled and not fed is generation.next. Written where the outcome is ENGINE_DONE or ENGINE_TIMEOUT and the prompt
      * was read. */
     float *end_state;
-    bool use_cache; /* read and fill the cache */
+    bool use_cache; /* read and fill the cache; not where the generation has a window */
 
     /* Set when finished() runs, as generation.cached is: tokens of the prompt whose state the cache had. Times are
      * clock_monotonic_ns(); 0 where the job did not get that far. */

@@ -38,13 +38,16 @@ def safetensors(tensors):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="char"):
-    """eos_bias: very low never ends a text by itself, +80 always does (nearly) at once."""
+def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="char", window=None):
+    """eos_bias: very low never ends a text by itself, +80 always does (nearly) at once. window: as in config.json; the
+    vocabulary then has a pad token where another one has <eos>."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
     text = TEXT if level == "char" else map(chr, range(256))
     tokens = ["<eos>", *text, *labels]
     vocabulary = {"level": level, "tokens": tokens, "eos": 0, "pad": None, "unknown": None}
+    if window:
+        vocabulary |= {"eos": None, "pad": 0}
     if labels:
         vocabulary["labels"] = list(range(len(tokens) - len(labels), len(tokens)))
     vocabulary_text = json.dumps(vocabulary, ensure_ascii=False).encode()
@@ -59,6 +62,8 @@ def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="ch
         "tie_weights": False,
         "vocabulary_sha256": hashlib.sha256(vocabulary_text).hexdigest(),
     }
+    if window:
+        config["window"] = window
     if labels:
         config["labels"] = list(labels)
     (directory / "vocabulary.json").write_bytes(vocabulary_text)

@@ -176,17 +176,28 @@ static void test_dataset_refuses_text_that_is_not_utf8(void **state)
     corpus_close(&corpus);
 }
 
-static void test_dataset_needs_a_vocabulary_with_eos(void **state)
+static void test_dataset_without_eos_is_the_documents_alone(void **state)
 {
     (void)state;
     static const char json[] =
-        "{\"level\":\"char\",\"tokens\":[\"a\",\"b\"],\"eos\":null,\"pad\":null,\"unknown\":null}";
+        "{\"level\":\"char\",\"tokens\":[\"\\u0000\",\"a\",\"b\"],\"eos\":null,\"pad\":0,\"unknown\":null}";
     struct vocabulary *vocabulary = vocabulary_from_json(json, sizeof json - 1, "v", NULL);
-    struct corpus corpus = load_as(CORPUS_LINES, "ab\n", false);
+    struct corpus corpus = load_as(CORPUS_LINES, "ab\nb\n", false);
     struct dataset dataset;
+    static const uint32_t tokens[] = {1, 2, 2};
+    static const size_t starts[] = {0, 2, 3};
+    assert_non_null(vocabulary);
+    assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL));
+    assert_true(dataset.lacks_eos);
+    assert_int_equal(dataset.pad, 0);
+    assert_int_equal(dataset.token_count, 3);
+    assert_memory_equal(dataset.tokens, tokens, sizeof tokens);
+    assert_memory_equal(dataset.starts, starts, sizeof starts);
+    struct streams streams;
     struct error err = {0};
-    assert_false(dataset_encode(&dataset, &corpus, vocabulary, NULL, &err));
-    assert_int_equal(err.code, ERROR_INVALID);
+    assert_false(streams_open(&streams, &dataset, 1, 1, 0, &err));
+    assert_non_null(strstr(err.message, "the vocabulary has no <eos>"));
+    streams_close(&streams);
     dataset_close(&dataset);
     corpus_close(&corpus);
     vocabulary_free(vocabulary);
@@ -392,7 +403,7 @@ int main(void)
         cmocka_unit_test(test_dataset_counts_what_the_vocabulary_lacks),
         cmocka_unit_test(test_dataset_byte_vocabulary_counts_characters_of_utf8),
         cmocka_unit_test(test_dataset_refuses_text_that_is_not_utf8),
-        cmocka_unit_test(test_dataset_needs_a_vocabulary_with_eos),
+        cmocka_unit_test(test_dataset_without_eos_is_the_documents_alone),
         cmocka_unit_test(test_split_of_a_stream_takes_its_end),
         cmocka_unit_test(test_split_of_bytes_cuts_anywhere),
         cmocka_unit_test(test_split_keeps_one_on_each_side),

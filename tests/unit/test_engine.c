@@ -111,6 +111,32 @@ static void test_engine_jobs_get_the_text_that_they_get_alone(void **state)
     close_engine(engine);
 }
 
+static void test_engine_feeds_windows_as_a_generation_alone_does(void **state)
+{
+    const struct world *world = *state;
+    enum { JOBS = 9 };
+    struct test_job jobs[JOBS];
+    struct engine *engine = engine_of(world, 4, JOBS);
+    for (size_t i = 0; i < JOBS; i++) {
+        struct generation_request request = numbered(i, 30);
+        request.window.size = (uint32_t)(i % 3) * 4; /* some carry their state, beside those that do not */
+        job_open(&jobs[i], world, &request);
+        jobs[i].job.use_cache = true;
+        assert_true(job_submit(engine, &jobs[i], NULL));
+    }
+    for (size_t i = 0; i < JOBS; i++) {
+        struct generation alone;
+        struct generation_request request = numbered(i, 30);
+        request.window.size = (uint32_t)(i % 3) * 4;
+        run_alone(&alone, world, &request);
+        job_wait(&jobs[i]);
+        assert_string_equal(jobs[i].job.generation.text, alone.text);
+        generation_close(&alone);
+        job_close(&jobs[i]);
+    }
+    close_engine(engine);
+}
+
 static void test_engine_refuses_beyond_slots_and_queue(void **state)
 {
     const struct world *world = *state;
@@ -612,6 +638,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_engine_jobs_get_the_text_that_they_get_alone),
+        cmocka_unit_test(test_engine_feeds_windows_as_a_generation_alone_does),
         cmocka_unit_test(test_engine_refuses_beyond_slots_and_queue),
         cmocka_unit_test(test_engine_cancels_running_and_waiting_jobs),
         cmocka_unit_test(test_engine_cancels_a_job_that_was_cancelled_before_it_came),

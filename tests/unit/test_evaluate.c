@@ -222,6 +222,102 @@ static void test_evaluate_ignores_lanes_where_there_are_documents(void **state)
     rig_close(&rig);
 }
 
+/* The loss of all targets of a span, each from the window before it; pads: token 1 fills a window that is short. */
+static double reference_windows(struct reference *reference, const struct dataset *dataset, size_t begin, size_t end,
+                                size_t window, bool pads)
+{
+    double nats = 0;
+    for (size_t i = begin; i < end; i++) {
+        const size_t count = i + 1 - begin;
+        reference_reset(reference);
+        for (size_t k = count; pads && k < window; k++) reference_step(reference, 1);
+        for (size_t k = count > window ? i + 1 - window : begin; k <= i; k++)
+            reference_step(reference, dataset->tokens[k]);
+        nats += reference_loss(reference, dataset->tokens[i + 1]);
+    }
+    return nats;
+}
+
+static void test_evaluate_feeds_windows_anew_for_every_target(void **state)
+{
+    (void)state;
+    for (size_t kind = 0; kind < 4; kind++) {
+        const bool pads = kind % 2 == 0, stream = kind >= 2;
+        struct rig rig;
+        struct reference reference;
+        double nats = 0;
+        rig_open(&rig, CELL_GRU);
+        if (stream) make_one_stream(&rig);
+        rig.dataset.pad = 1;
+        rig.stepper.architecture.window = (struct token_window){.size = 7, .masked = !pads};
+        reference_open(&reference, &rig.network);
+        for (size_t d = 0; d < rig.dataset.document_count; d++)
+            nats += reference_windows(&reference, &rig.dataset, rig.starts[d], rig.starts[d + 1], 7, pads);
+        const struct evaluation one = run(&rig, (struct evaluate_options){0});
+        const struct evaluation other = run(&rig, (struct evaluate_options){.threads = 3, .batch = 5});
+        assert_int_equal(one.tokens, rig.dataset.token_count - 1);
+        assert_near(one.nats, nats);
+        assert_true(one.nats == other.nats && one.accuracy == other.accuracy);
+        reference_close(&reference);
+        rig_close(&rig);
+    }
+}
+
+/* The same documents, without the <eos> between them. */
+static void take_eos_away(struct rig *rig)
+{
+    size_t at = 0;
+    for (size_t d = 0; d < DOCUMENTS; d++) {
+        const size_t begin = rig->starts[d] + 1, end = rig->starts[d + 1];
+        rig->starts[d] = at;
+        memmove(rig->tokens + at, rig->tokens + begin, (end - begin) * sizeof *rig->tokens);
+        at += end - begin;
+    }
+    rig->starts[DOCUMENTS] = rig->dataset.token_count = at;
+    rig->dataset.lacks_eos = true;
+}
+
+static void test_evaluate_without_eos_counts_no_first_token(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct reference reference;
+    size_t correct = 0, targets = 0;
+    double nats = 0;
+    rig_open(&rig, CELL_LSTM);
+    take_eos_away(&rig);
+    reference_open(&reference, &rig.network);
+    for (size_t d = 0; d < DOCUMENTS; d++) {
+        const size_t begin = rig.starts[d], end = rig.starts[d + 1];
+        if (end == begin) continue;
+        nats += reference_range(&reference, &rig.dataset, begin, begin, end - 1, &correct);
+        targets += end - begin - 1;
+    }
+    const struct evaluation result = run(&rig, (struct evaluate_options){0});
+    assert_int_equal(result.tokens, targets);
+    assert_near(result.nats, nats);
+    reference_close(&reference);
+    rig_close(&rig);
+}
+
+static void test_evaluate_refuses_documents_of_one_token_without_eos(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct evaluation result;
+    struct error err = {0};
+    rig_open(&rig, CELL_RNN);
+    rig.dataset.lacks_eos = true;
+    rig.dataset.document_count = 2;
+    rig.dataset.token_count = rig.dataset.characters = 2;
+    rig.starts[0] = 0;
+    rig.starts[1] = 1;
+    rig.starts[2] = 2;
+    assert_false(evaluate(&rig.stepper, &rig.dataset, &(struct evaluate_options){0}, &result, &err));
+    assert_int_equal(err.code, ERROR_INVALID);
+    rig_close(&rig);
+}
+
 static void test_evaluate_stops_when_asked(void **state)
 {
     (void)state;
@@ -279,6 +375,9 @@ int main(void)
         cmocka_unit_test(test_evaluate_lanes_warm_up_uncounted_and_count_every_target_once),
         cmocka_unit_test(test_evaluate_full_warmup_is_exact_and_more_lanes_than_targets_are_not_used),
         cmocka_unit_test(test_evaluate_ignores_lanes_where_there_are_documents),
+        cmocka_unit_test(test_evaluate_feeds_windows_anew_for_every_target),
+        cmocka_unit_test(test_evaluate_without_eos_counts_no_first_token),
+        cmocka_unit_test(test_evaluate_refuses_documents_of_one_token_without_eos),
         cmocka_unit_test(test_evaluate_stops_when_asked),
         cmocka_unit_test(test_evaluate_survives_failing_allocations),
         cmocka_unit_test(test_evaluate_refuses_a_dataset_without_text),

@@ -336,6 +336,106 @@ static void run(struct rig *rig, const char *prompt, double temperature, uint64_
     generation_close(&generation);
 }
 
+/* The tokens of a greedy text, each from a window that is fed from the zero state: `pads` times the pad token 0 where
+ * the window is not full yet. */
+static void predict_greedily(const struct network *network, const char *prompt, size_t window, bool pads, size_t length,
+                             char *out)
+{
+    struct reference reference;
+    size_t count = strlen(prompt);
+    memcpy(out, prompt, count);
+    reference_open(&reference, network);
+    for (; length > 0; length--) {
+        uint32_t best = 1; /* pad is never a candidate */
+        reference_reset(&reference);
+        for (size_t i = count; pads && i < window; i++) reference_step(&reference, 0);
+        for (size_t i = count > window ? count - window : 0; i < count; i++)
+            reference_step(&reference, (uint32_t)(out[i] - 'a' + 1));
+        for (uint32_t v = 2; v < network->architecture.vocabulary_size; v++)
+            if (reference.logits[v] > reference.logits[best]) best = v;
+        out[count++] = (char)('a' + best - 1);
+    }
+    out[count] = '\0';
+    reference_close(&reference);
+}
+
+static void test_generation_feeds_a_window_anew_for_every_token(void **state)
+{
+    (void)state;
+    static const char padded[] = "{\"level\": \"char\", \"tokens\": [\"<pad>\", \"a\", \"b\", \"c\", \"d\", \"e\"], "
+                                 "\"eos\": null, \"pad\": 0, \"unknown\": null}";
+    static const char *const prompts[] = {"a", "abc", "abcde", "eddcbaabcc"};
+    struct rig rig;
+    rig_open(&rig, padded);
+    for (size_t i = 0; i < 4; i++) {
+        for (size_t kind = 0; kind < 6; kind++) {
+            struct generation generation;
+            struct generation_request request = request_of(prompts[i]);
+            char expected[64];
+            request.length = 30;
+            request.window = (struct token_window){.size = kind % 3 == 0   ? 1
+                                                           : kind % 3 == 1 ? 5
+                                                                           : 60,
+                                                   .masked = kind > 2};
+            predict_greedily(&rig.network, prompts[i], request.window.size, !request.window.masked, 30, expected);
+            open(&generation, rig.vocabulary, &request);
+            rig.emitted_bytes = rig.clean_bytes = 0;
+            assert_true(generation_run(&generation, &rig.stepper, collect, &rig, NULL));
+            assert_string_equal(generation.text, expected + strlen(prompts[i]));
+            assert_string_equal(rig.emitted, generation.text);
+            generation_close(&generation);
+        }
+    }
+    rig_close(&rig);
+}
+
+static void test_generation_pads_a_window_until_it_is_full(void **state)
+{
+    (void)state;
+    struct vocabulary *vocabulary = vocabulary_of(without_eos);
+    struct generation_request request = request_of("ab");
+    struct generation generation;
+    static const uint32_t fed[][3] = {{0, 1, 2}, {1, 2, 1}, {2, 1, 1}};
+    request.window.size = 3;
+    open(&generation, vocabulary, &request);
+    for (size_t i = 0; i < 9; i++) {
+        assert_int_equal(generation_token(&generation), fed[i / 3][i % 3]);
+        assert_int_equal(generation_resets(&generation), i % 3 == 0);
+        assert_int_equal(generation_wants_logits(&generation), i % 3 == 2);
+        advance(&generation, 1);
+    }
+    assert_int_equal(generation.produced, 3);
+    generation_close(&generation);
+    vocabulary_free(vocabulary);
+}
+
+static void test_generation_window_without_pad_token_is_fed_as_it_is(void **state)
+{
+    (void)state;
+    const struct token_window window = {.size = 3};
+    struct vocabulary *vocabulary = vocabulary_of(labelled);
+    struct generation_request request = request_of("ab");
+    struct generation generation;
+    request.window = window;
+    open(&generation, vocabulary, &request);
+    assert_false(generation_resets(&generation)); /* <eos> a b: the window is full, and begins where the text does */
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(generation_token(&generation), i);
+        assert_int_equal(generation_wants_logits(&generation), i == 2);
+        advance(&generation, 3);
+    }
+    assert_true(generation_resets(&generation));
+    const uint32_t second[] = {1, 2, 3};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(generation_token(&generation), second[i]);
+        assert_int_equal(generation_resets(&generation), i == 0);
+        advance(&generation, 3);
+    }
+    assert_int_equal(generation.produced, 2);
+    generation_close(&generation);
+    vocabulary_free(vocabulary);
+}
+
 static void test_generation_same_seed_gives_the_same_text(void **state)
 {
     (void)state;
@@ -514,6 +614,9 @@ int main(void)
         cmocka_unit_test(test_generation_counts_the_skipped_characters_that_it_does_not_name),
         cmocka_unit_test(test_generation_names_skipped_words_and_cuts_long_ones),
         cmocka_unit_test(test_generation_puts_spaces_between_words),
+        cmocka_unit_test(test_generation_feeds_a_window_anew_for_every_token),
+        cmocka_unit_test(test_generation_pads_a_window_until_it_is_full),
+        cmocka_unit_test(test_generation_window_without_pad_token_is_fed_as_it_is),
         cmocka_unit_test(test_generation_same_seed_gives_the_same_text),
         cmocka_unit_test(test_generation_runs_at_any_temperature),
         cmocka_unit_test(test_generation_emits_whole_characters_of_a_byte_level_model),
