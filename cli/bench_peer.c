@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -72,13 +73,17 @@ void bench_peer_close(struct bench_peer *peer)
     *peer = (struct bench_peer){0};
 }
 
-bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, size_t threads, double seconds,
-                      double *rate, struct error *err)
+static bool ask(struct bench_peer *peer, double *rate, struct error *err, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+static bool ask(struct bench_peer *peer, double *rate, struct error *err, const char *format, ...)
 {
     char answer[200], *end;
+    va_list arguments;
     *rate = 0;
-    fprintf(peer->requests, "train %u %u %u %zu %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
-            shape->batch, shape->window, threads, seconds);
+    va_start(arguments, format);
+    vfprintf(peer->requests, format, arguments);
+    va_end(arguments);
     fflush(peer->requests);
     if (!read_line(peer, answer, sizeof answer, err)) return false;
     if (strncmp(answer, "skip", 4) == 0) return true;
@@ -87,4 +92,18 @@ bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, 
         return error_set(err, ERROR_INVALID, "peer %s answered \"%.80s\" instead of characters per second", peer->name,
                          answer);
     return true;
+}
+
+bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, size_t threads, double seconds,
+                      double *rate, struct error *err)
+{
+    return ask(peer, rate, err, "train %u %u %u %zu %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
+               shape->batch, shape->window, threads, seconds);
+}
+
+bool bench_peer_step(struct bench_peer *peer, const struct bench_step_shape *shape, double seconds, double *rate,
+                     struct error *err)
+{
+    return ask(peer, rate, err, "step %u %u %u %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
+               shape->batch, shape->threads, seconds);
 }

@@ -1,8 +1,10 @@
-/* Another program that trains the same shapes, measured in turns with lstmd.
+/* Another program that trains and steps the same shapes, measured in turns with lstmd.
  *
  * A peer is started once by /bin/sh and answers on its standard output, a line per line it reads:
  *   it begins with one line that says what it is: "PyTorch 1.13.0, OpenBLAS ...";
  *   "train LAYERS HIDDEN VOCABULARY BATCH WINDOW THREADS SECONDS" -> characters per second, or "skip REASON";
+ *   "step LAYERS HIDDEN VOCABULARY BATCH THREADS SECONDS" -> the same, of all sequences together, where each step draws
+ *   a character per sequence at temperature 1 and feeds it back;
  *   it ends at the end of its input.
  */
 #ifndef LSTMD_CLI_BENCH_PEER_H
@@ -28,8 +30,10 @@ struct bench_peer {
 bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct error *err);
 void bench_peer_close(struct bench_peer *peer);
 
-/* *rate: characters per second, or 0 where the peer has no figure for this shape. */
+/* *rate: characters per second, or 0 where the peer has no figure for this shape. Peers know float32 alone. */
 bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, size_t threads, double seconds,
                       double *rate, struct error *err);
+bool bench_peer_step(struct bench_peer *peer, const struct bench_step_shape *shape, double seconds, double *rate,
+                     struct error *err);
 
 #endif

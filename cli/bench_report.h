@@ -10,7 +10,7 @@
 #include "cli/bench.h"
 #include "cli/bench_peer.h"
 
-#define BENCH_MAX_ROWS 96
+#define BENCH_MAX_ROWS 128
 
 struct bench_row {
     char name[64];

@@ -74,18 +74,19 @@ double bench_training_operations(const struct bench_shape *shape)
 /* ------------------------------------------------------------------ stepping */
 
 /* Whole batches, so that every call does about the same number of characters. */
-static size_t steps_per_call(const struct bench_stepping *stepping)
+static size_t steps_per_call(const struct bench_lane *lane)
 {
-    return stepping->batch < STEPS_PER_CALL ? STEPS_PER_CALL / stepping->batch : 1;
+    return lane->batch < STEPS_PER_CALL ? STEPS_PER_CALL / lane->batch : 1;
 }
 
 static void step_some(void *context, size_t worker)
 {
-    struct bench_stepping *s = context;
-    (void)worker;
-    for (size_t i = steps_per_call(s); i > 0; i--) {
-        step(&s->stepper, &s->scratch, s->batch, s->tokens, s->states, s->logits);
-        for (size_t b = 0; b < s->batch; b++) s->tokens[b] = sampler_pick(&s->sampler, s->logits[b], &s->rng);
+    struct bench_stepping *stepping = context;
+    struct bench_lane *lane = &stepping->lanes[worker];
+    for (size_t i = steps_per_call(lane); i > 0; i--) {
+        step(&stepping->stepper, &lane->scratch, lane->batch, lane->tokens, lane->states, lane->logits);
+        for (size_t b = 0; b < lane->batch; b++)
+            lane->tokens[b] = sampler_pick(&lane->sampler, lane->logits[b], &lane->rng);
     }
 }
 
@@ -109,38 +110,47 @@ static bool open_random_network(struct network *network, const struct bench_step
     return true;
 }
 
+static bool open_lane(struct bench_lane *lane, const struct stepper *stepper, struct arena *arena, struct error *err)
+{
+    const struct sampler_options options = {.temperature = 1};
+    const size_t n = lane->batch;
+    rng_seed(&lane->rng, 1, 0);
+    if (!step_scratch_open(&lane->scratch, stepper, n, err)) return false;
+    lane->tokens = arena_alloc(arena, n, sizeof *lane->tokens, "tokens", err);
+    lane->states = arena_alloc(arena, n, sizeof *lane->states, "states", err);
+    lane->logits = arena_alloc(arena, n, sizeof *lane->logits, "logits", err);
+    if (lane->tokens == NULL || lane->states == NULL || lane->logits == NULL) return false;
+    return take_rows(arena, lane->states, n, stepper->state_size, err) &&
+           take_rows(arena, lane->logits, n, stepper->logits_size, err) &&
+           sampler_open(&lane->sampler, &options, stepper->kernels, stepper->architecture.vocabulary_size, 0, err);
+}
+
 bool bench_stepping_open(struct bench_stepping *stepping, const struct bench_step_shape *shape, struct error *err)
 {
-    *stepping = (struct bench_stepping){.batch = shape->batch};
-    rng_seed(&stepping->rng, 1, 0);
-    struct arena *arena = &stepping->arena;
-    struct stepper *stepper = &stepping->stepper;
-    const size_t n = shape->batch;
+    *stepping = (struct bench_stepping){.lane_count = shape->batch < shape->threads ? shape->batch : shape->threads};
     struct network network;
     const bool packed = open_random_network(&network, shape, err) &&
-                        stepper_open_as(stepper, &network, kernels_select("auto"), shape->format, err);
+                        stepper_open_as(&stepping->stepper, &network, kernels_select("auto"), shape->format, err);
     network_close(&network);
-    if (!packed || !step_scratch_open(&stepping->scratch, stepper, n, err)) return false;
-    stepping->tokens = arena_alloc(arena, n, sizeof *stepping->tokens, "tokens", err);
-    stepping->states = arena_alloc(arena, n, sizeof *stepping->states, "states", err);
-    stepping->logits = arena_alloc(arena, n, sizeof *stepping->logits, "logits", err);
-    if (stepping->tokens == NULL || stepping->states == NULL || stepping->logits == NULL) return false;
-    if (!take_rows(arena, stepping->states, n, stepper->state_size, err)) return false;
-    if (!take_rows(arena, stepping->logits, n, stepper->logits_size, err)) return false;
-    const struct sampler_options options = {.temperature = 1};
-    if (!sampler_open(&stepping->sampler, &options, stepper->kernels, shape->vocabulary, 0, err)) return false;
-    stepping->work = (struct bench_work){.once = step_some,
-                                         .context = stepping,
-                                         .team = team_new(1, err),
-                                         .units = (double)(n * steps_per_call(stepping))};
+    if (!packed) return false;
+    stepping->work = (struct bench_work){.once = step_some, .context = stepping};
+    for (size_t i = 0; i < stepping->lane_count; i++) {
+        struct bench_lane *lane = &stepping->lanes[i];
+        lane->batch = shape->batch / stepping->lane_count;
+        if (!open_lane(lane, &stepping->stepper, &stepping->arena, err)) return false;
+        stepping->work.units += (double)(lane->batch * steps_per_call(lane));
+    }
+    stepping->work.team = team_new(stepping->lane_count, err);
     return stepping->work.team != NULL;
 }
 
 void bench_stepping_close(struct bench_stepping *stepping)
 {
     team_free(stepping->work.team);
-    sampler_close(&stepping->sampler);
-    step_scratch_close(&stepping->scratch);
+    for (size_t i = 0; i < stepping->lane_count; i++) {
+        sampler_close(&stepping->lanes[i].sampler);
+        step_scratch_close(&stepping->lanes[i].scratch);
+    }
     stepper_close(&stepping->stepper);
     arena_free(&stepping->arena);
 }

@@ -44,21 +44,31 @@ double bench_training_operations(const struct bench_shape *shape);
 /* A stepping shape: an LSTM with one-hot input, `batch` sequences. */
 struct bench_step_shape {
     uint32_t layers, hidden, vocabulary;
-    size_t batch;
+    size_t batch;   /* of all threads together; one sequence, or a multiple of threads */
+    size_t threads; /* at most BENCH_MAX_THREADS */
     enum kernel_format format;
 };
 
-/* Step, sample at temperature 1, feed the samples back; the work's units are characters of all sequences together.
- * Close with bench_stepping_close(), also after a failure. */
-struct bench_stepping {
-    struct bench_work work;
-    struct stepper stepper;
+#define BENCH_MAX_THREADS 2
+
+/* What one thread steps, as a thread of the engine does. */
+struct bench_lane {
     struct step_scratch scratch;
     struct rng rng;
     size_t batch;
     uint32_t *tokens;         /* [batch] */
     float **states, **logits; /* [batch] */
     struct sampler sampler;
+};
+
+/* Step, sample at temperature 1, feed the samples back; the work's units are characters of all sequences together. Each
+ * thread has its share of the sequences; a single sequence is one thread's work. Close with bench_stepping_close(),
+ * also after a failure. */
+struct bench_stepping {
+    struct bench_work work;
+    struct stepper stepper;
+    struct bench_lane lanes[BENCH_MAX_THREADS];
+    size_t lane_count;
     struct arena arena;
 };
 bool bench_stepping_open(struct bench_stepping *stepping, const struct bench_step_shape *shape, struct error *err);

@@ -12,7 +12,6 @@
 #include "cli/commands.h"
 #include "model/quantize.h"
 
-#define MAX_THREADS      2
 #define GIGA             1e9
 #define STEP_VOCABULARY  84
 #define TRAIN_VOCABULARY 65
@@ -50,7 +49,7 @@ static const struct bench_shape shapes[] = {
 struct bench {
     struct flags flags;
     struct bench_report report;
-    struct bench_product products[MAX_THREADS]; /* for 1, 2, ... threads */
+    struct bench_product products[BENCH_MAX_THREADS]; /* for 1, 2, ... threads */
     size_t max_threads;
     double seconds; /* of one measurement */
 };
@@ -115,31 +114,73 @@ static bool measure_machine(struct bench *bench, struct error *err)
 
 /* ------------------------------------------------------------------ lstmd */
 
-/* The limit of one sequence: its weights cannot be read faster than a buffer of their size. The limit of many: their
- * products cannot be faster than OpenBLAS; the integers of int8 may. */
+/* The formats that a shape is stepped in, each a row, measured in turns with the peers. */
+enum { FORMATS = 3 };
+static const enum kernel_format formats[FORMATS] = {KERNEL_F32, KERNEL_BF16, KERNEL_INT8};
+
+struct stepping_row {
+    struct bench_row *row; /* NULL: left out */
+    struct bench_stepping stepping;
+    struct bench_read read; /* of one sequence */
+};
+
+/* The limit of one sequence: its weights cannot be read faster than a buffer of their size, by all threads together.
+ * The limit of many: their products cannot be faster than OpenBLAS; the integers of int8 may. */
+static bool open_stepping_row(struct stepping_row *one, const struct bench_step_shape *shape, struct error *err)
+{
+    if (!bench_stepping_open(&one->stepping, shape, err)) return false;
+    if (shape->batch > 1) return true;
+    const size_t bytes = step_weights_bytes(&one->stepping.stepper.weights);
+    return bench_read_open(&one->read, shape->threads, bytes / shape->threads, err);
+}
+
 static double stepping_limit(struct bench *bench, const struct bench_step_shape *shape, struct bench_read *read)
 {
-    if (shape->batch > 1) return product_rate(bench, 1) / bench_stepping_operations(shape);
+    if (shape->batch > 1) return product_rate(bench, shape->threads) / bench_stepping_operations(shape);
     return bench_measure(&read->work, bench->seconds / 2) / read->work.units;
 }
 
-static bool measure_stepping(struct bench *bench, const struct bench_step_shape *shape, struct error *err)
+/* Once each: the peers, then every format. The first time warms up and is not kept. */
+static bool measure_stepping_once(struct bench *bench, const struct bench_step_shape *shape,
+                                  struct stepping_row all[FORMATS], bool keep, struct error *err)
 {
-    char name[64];
-    struct bench_stepping stepping;
-    struct bench_read read = {.floats = 0};
-    snprintf(name, sizeof name, "step %ux%u %s B=%zu, sampled, 1 thread", shape->layers, shape->hidden,
-             kernel_format_name(shape->format), shape->batch);
-    struct bench_row *row = add_row(bench, name, "chars/s");
-    if (row == NULL) return true;
-    bool ok = bench_stepping_open(&stepping, shape, err);
-    ok = ok && (shape->batch > 1 || bench_read_open(&read, 1, step_weights_bytes(&stepping.stepper.weights), err));
-    for (size_t i = 0; ok && i < bench->report.repetitions; i++) {
-        bench_add(&row->limits, stepping_limit(bench, shape, &read));
-        bench_add(&row->values, bench_measure(&stepping.work, bench->seconds));
+    for (size_t i = 0; i < bench->report.peer_count; i++) {
+        double rate;
+        if (!bench_peer_step(&bench->report.peers[i], shape, bench->seconds, &rate, err)) return false;
+        for (size_t f = 0; keep && rate > 0 && f < FORMATS; f++)
+            if (all[f].row != NULL) bench_add(&all[f].row->peers[i], rate);
     }
-    if (shape->batch == 1) bench_read_close(&read);
-    bench_stepping_close(&stepping);
+    for (size_t f = 0; f < FORMATS; f++) {
+        if (all[f].row == NULL) continue;
+        const double limit = stepping_limit(bench, shape, &all[f].read);
+        const double rate = bench_measure(&all[f].stepping.work, bench->seconds);
+        if (!keep) continue;
+        bench_add(&all[f].row->limits, limit);
+        bench_add(&all[f].row->values, rate);
+    }
+    return true;
+}
+
+static bool measure_stepping(struct bench *bench, struct bench_step_shape shape, struct error *err)
+{
+    struct stepping_row all[FORMATS] = {{.row = NULL}};
+    bool ok = true, wanted = false;
+    for (size_t f = 0; f < FORMATS; f++) {
+        char name[64];
+        shape.format = formats[f];
+        snprintf(name, sizeof name, "step %ux%u %s B=%zu, sampled, %zu %s", shape.layers, shape.hidden,
+                 kernel_format_name(shape.format), shape.batch, shape.threads, plural(shape.threads));
+        all[f].row = add_row(bench, name, "chars/s");
+        if (all[f].row == NULL) continue;
+        wanted = true;
+        ok = ok && open_stepping_row(&all[f], &shape, err);
+    }
+    for (size_t i = 0; wanted && ok && i <= bench->report.repetitions; i++)
+        ok = measure_stepping_once(bench, &shape, all, i > 0, err);
+    for (size_t f = 0; f < FORMATS; f++) {
+        bench_read_close(&all[f].read);
+        bench_stepping_close(&all[f].stepping);
+    }
     return ok;
 }
 
@@ -149,15 +190,14 @@ static bool measure_all_stepping(struct bench *bench, struct error *err)
                                                     {.layers = 2, .hidden = 512, .vocabulary = STEP_VOCABULARY},
                                                     {.layers = 3, .hidden = 1024, .vocabulary = STEP_VOCABULARY}};
     static const size_t batches[] = {1, 8, 32, 128};
-    static const enum kernel_format formats[] = {KERNEL_F32, KERNEL_BF16, KERNEL_INT8};
     const size_t size_count = bench->flags.quick ? 1 : sizeof sizes / sizeof sizes[0];
     for (size_t i = 0; i < size_count; i++) {
-        for (size_t f = 0; f < sizeof formats / sizeof formats[0]; f++) {
-            for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+        for (size_t b = 0; b < sizeof batches / sizeof batches[0]; b++) {
+            for (size_t threads = 1; threads <= bench->max_threads; threads++) {
                 struct bench_step_shape shape = sizes[i];
-                shape.format = formats[f];
                 shape.batch = batches[b];
-                if (!measure_stepping(bench, &shape, err)) return false;
+                shape.threads = threads;
+                if (!measure_stepping(bench, shape, err)) return false;
             }
         }
     }
@@ -215,7 +255,7 @@ static bool prepare(struct bench *bench, struct error *err)
 {
     struct bench_report *report = &bench->report;
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    bench->max_threads = cores >= MAX_THREADS ? MAX_THREADS : 1;
+    bench->max_threads = cores >= BENCH_MAX_THREADS ? BENCH_MAX_THREADS : 1;
     bench->seconds = bench->flags.quick ? 0.05 : 0.4;
     report->repetitions = bench->flags.quick ? 2 : 5;
     if (getloadavg(&report->load, 1) < 1) report->load = 0;
@@ -231,7 +271,7 @@ static bool prepare(struct bench *bench, struct error *err)
 static void finish(struct bench *bench)
 {
     for (size_t i = 0; i < bench->report.peer_count; i++) bench_peer_close(&bench->report.peers[i]);
-    for (size_t i = 0; i < MAX_THREADS; i++) bench_product_close(&bench->products[i]);
+    for (size_t i = 0; i < BENCH_MAX_THREADS; i++) bench_product_close(&bench->products[i]);
 }
 
 static bool run(struct bench *bench, struct error *err)

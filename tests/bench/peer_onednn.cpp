@@ -1,9 +1,10 @@
 /* oneDNN as a peer of `lstmd bench` (the protocol is in cli/bench_peer.h).
  *
- * Training with oneDNN's own primitives: per layer lstm forward_training and backward, the output layer as an inner
- * product, every weight in the memory format that the primitive chose; softmax with cross-entropy and RMSprop, for
- * which oneDNN has no primitives, as plain loops that the compiler vectorises. The master weights have the format of
- * the weight gradients, so an update is one pass and two reorders. Needs libdnnl-dev; start it with OMP_PROC_BIND=true.
+ * Training and stepping with oneDNN's own primitives. Training: per layer lstm forward_training and backward, the output
+ * layer as an inner product, every weight in the memory format that the primitive chose; softmax with cross-entropy and
+ * RMSprop, for which oneDNN has no primitives, as plain loops that the compiler vectorises. The master weights have the
+ * format of the weight gradients, so an update is one pass and two reorders. Stepping: per layer lstm forward_inference
+ * of one step. Needs libdnnl-dev; start it with OMP_PROC_BIND=true.
  *
  *   g++ -O3 -march=native -ffast-math -fopenmp tests/bench/peer_onednn.cpp -ldnnl -o peer_onednn
  */
@@ -289,6 +290,136 @@ class training
     std::unique_ptr<output_layer> output;
 };
 
+/* Stepping: per layer an lstm forward_inference of one step, an inner product, and a draw by the softmax. */
+class stepping
+{
+  public:
+    stepping(long layer_count, long H, long vocabulary, long batch)
+        : V(vocabulary), B(batch), tokens(static_cast<size_t>(batch)), x(zeros(plain({1, batch, vocabulary}, tag::tnc))),
+          logits(zeros(plain({batch, vocabulary}, tag::nc)))
+    {
+        memory below = x;
+        for (long k = 0; k < layer_count; k++) {
+            layers.emplace_back(batch, k == 0 ? V : H, H, below);
+            below = layers.back().y;
+        }
+        const auto h_desc = plain({batch, H}, tag::nc), any = plain({V, H}, tag::any), bias_desc = plain({V}, tag::x);
+        inner_product_forward::primitive_desc o(
+            {prop_kind::forward_inference, h_desc, any, bias_desc, logits.get_desc()}, cpu);
+        output = inner_product_forward(o);
+        matrix = random_weight(plain({V, H}, tag::oi), o.weights_desc());
+        bias = random_weight(bias_desc, bias_desc);
+        h = memory(h_desc, cpu, below.get_data_handle());
+    }
+
+    double rate(double seconds)
+    {
+        using clock = std::chrono::steady_clock;
+        const auto start = clock::now();
+        const long steps = std::max(1L, 16 / B);
+        for (double done = static_cast<double>(steps * B);; done += static_cast<double>(steps * B)) {
+            for (long i = 0; i < steps; i++) step();
+            const double taken = std::chrono::duration<double>(clock::now() - start).count();
+            if (taken >= seconds) return done / taken;
+        }
+    }
+
+  private:
+    static memory random_weight(const memory::desc &shape, const memory::desc &wanted)
+    {
+        memory from = zeros(shape), to = zeros(wanted);
+        std::mt19937 random(1);
+        std::uniform_real_distribution<float> uniform(-0.1f, 0.1f);
+        for (size_t i = 0; i < shape.get_size() / sizeof(float); i++) floats(from)[i] = uniform(random);
+        reorder(from, to).execute(queue, from, to);
+        queue.wait();
+        return to;
+    }
+
+    struct one_layer {
+        lstm_forward forward;
+        memory x, y, h, c, input, recurrent, bias;
+
+        one_layer(long B, long I, long H, const memory &below)
+            : x(below), y(zeros(plain({1, B, H}, tag::tnc))), h(zeros(plain({1, 1, B, H}, tag::ldnc))),
+              c(zeros(plain({1, 1, B, H}, tag::ldnc)))
+        {
+            const auto bias_desc = plain({1, 1, 4, H}, tag::ldgo), state = h.get_desc();
+            lstm_forward::primitive_desc f({prop_kind::forward_inference, rnn_direction::unidirectional_left2right,
+                                            x.get_desc(), state, state, plain({1, 1, I, 4, H}, tag::any),
+                                            plain({1, 1, H, 4, H}, tag::any), bias_desc, y.get_desc(), state, state},
+                                           cpu);
+            forward = lstm_forward(f);
+            input = random_weight(plain({1, 1, I, 4, H}, tag::ldigo), f.weights_layer_desc());
+            recurrent = random_weight(plain({1, 1, H, 4, H}, tag::ldigo), f.weights_iter_desc());
+            bias = random_weight(bias_desc, bias_desc);
+        }
+
+        void step()
+        {
+            forward.execute(queue, {{DNNL_ARG_SRC_LAYER, x},
+                                    {DNNL_ARG_SRC_ITER, h},
+                                    {DNNL_ARG_SRC_ITER_C, c},
+                                    {DNNL_ARG_WEIGHTS_LAYER, input},
+                                    {DNNL_ARG_WEIGHTS_ITER, recurrent},
+                                    {DNNL_ARG_BIAS, bias},
+                                    {DNNL_ARG_DST_LAYER, y},
+                                    {DNNL_ARG_DST_ITER, h},
+                                    {DNNL_ARG_DST_ITER_C, c}});
+        }
+    };
+
+    void step()
+    {
+        float *one_hot = floats(x);
+        std::memset(one_hot, 0, x.get_desc().get_size());
+        for (long b = 0; b < B; b++) one_hot[b * V + tokens[static_cast<size_t>(b)]] = 1;
+        for (auto &l : layers) l.step();
+        output.execute(queue,
+                       {{DNNL_ARG_SRC, h}, {DNNL_ARG_WEIGHTS, matrix}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, logits}});
+        queue.wait();
+        for (long b = 0; b < B; b++) tokens[static_cast<size_t>(b)] = draw(floats(logits) + b * V);
+    }
+
+    long draw(float *row)
+    {
+        float largest = row[0], sum = 0;
+        for (long v = 1; v < V; v++) largest = std::max(largest, row[v]);
+        for (long v = 0; v < V; v++) sum += row[v] = std::exp(row[v] - largest);
+        float rest = std::uniform_real_distribution<float>(0, sum)(generator);
+        long v = 0;
+        while (v < V - 1 && (rest -= row[v]) > 0) v++;
+        return v;
+    }
+
+    long V, B;
+    std::vector<long> tokens;
+    std::vector<one_layer> layers;
+    inner_product_forward output;
+    memory x, h, logits, matrix, bias;
+    std::minstd_rand generator;
+};
+
+/* Measures with the task that the last request built, where it asks for the same again. */
+template <class task> class cache
+{
+  public:
+    template <class open> double rate(const std::vector<long> &wanted, double seconds, open make)
+    {
+        if (wanted != shape) {
+            shape = wanted;
+            omp_set_num_threads(static_cast<int>(wanted.back()));
+            current = make();
+            current->rate(0.2); /* warm up */
+        }
+        return current->rate(seconds);
+    }
+
+  private:
+    std::vector<long> shape;
+    std::unique_ptr<task> current;
+};
+
 int main(int argc, char **argv)
 {
     const version_t *version = dnnl_version();
@@ -303,22 +434,19 @@ int main(int argc, char **argv)
     std::printf("oneDNN %d.%d.%d\n", version->major, version->minor, version->patch);
     std::fflush(stdout);
     char line[256];
-    long now[6] = {0}, asked[6];
+    long a, b, c, d, e, f;
     double seconds;
-    std::unique_ptr<training> current;
+    cache<training> trained;
+    cache<stepping> stepped;
     while (std::fgets(line, sizeof line, stdin)) {
-        if (std::sscanf(line, "train %ld %ld %ld %ld %ld %ld %lf", &asked[0], &asked[1], &asked[2], &asked[3],
-                        &asked[4], &asked[5], &seconds) != 7) {
+        if (std::sscanf(line, "train %ld %ld %ld %ld %ld %ld %lf", &a, &b, &c, &d, &e, &f, &seconds) == 7)
+            std::printf("%.1f\n", trained.rate({a, b, c, d, e, f}, seconds,
+                                               [&] { return std::make_unique<training>(a, b, c, d, e); }));
+        else if (std::sscanf(line, "step %ld %ld %ld %ld %ld %lf", &a, &b, &c, &d, &e, &seconds) == 6)
+            std::printf("%.1f\n", stepped.rate({a, b, c, d, e}, seconds,
+                                               [&] { return std::make_unique<stepping>(a, b, c, d); }));
+        else
             std::printf("skip unknown request\n");
-        } else {
-            if (std::memcmp(now, asked, sizeof now) != 0) {
-                std::memcpy(now, asked, sizeof now);
-                omp_set_num_threads(static_cast<int>(asked[5]));
-                current = std::make_unique<training>(asked[0], asked[1], asked[2], asked[3], asked[4]);
-                current->rate(0.2); /* warm up */
-            }
-            std::printf("%.1f\n", current->rate(seconds));
-        }
         std::fflush(stdout);
     }
     return 0;

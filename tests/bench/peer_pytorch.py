@@ -2,13 +2,16 @@
 """PyTorch as a peer of `lstmd bench` (the protocol is in cli/bench_peer.h).
 
 Training as a user of PyTorch writes it: nn.LSTM over one-hot input, a linear layer, cross-entropy, RMSprop, the state
-carried from window to window. To be fair to it, start it with OMP_PROC_BIND=true and OpenBLAS's OpenMP build in
-LD_LIBRARY_PATH (tests/bench/run does): with the pthread build two thread pools fight each other. Of two forms of the
-optimizer the faster one counts.
+carried from window to window. Stepping: one character per call, the state carried, each drawn by softmax and
+multinomial, in three forms: nn.LSTM as a user writes it, and its equations with the one-hot product as a look-up, plain
+and compiled by TorchScript. To be fair to it, start it with OMP_PROC_BIND=true and OpenBLAS's OpenMP build in
+LD_LIBRARY_PATH (tests/bench/run does): with the pthread build two thread pools fight each other. Of the forms, and of
+two forms of the optimizer, the faster one counts.
 """
 import re
 import sys
 import time
+from typing import List, Tuple
 
 import torch
 from torch import nn
@@ -48,12 +51,104 @@ class Training:
                 return steps * self.characters / taken
 
 
-def best_training(shape):
-    """Warmed up, and the faster form."""
-    forms = [Training(*shape, foreach=foreach) for foreach in (False, True)]
+class EagerSteps(nn.Module):
+    """nn.LSTM, a sequence of one."""
+
+    def __init__(self, layers, hidden, vocabulary):
+        super().__init__()
+        self.vocabulary = vocabulary
+        self.lstm = nn.LSTM(vocabulary, hidden, layers)
+        self.output = nn.Linear(hidden, vocabulary)
+
+    def inputs(self, tokens):
+        return functional.one_hot(tokens, self.vocabulary).to(torch.float32)
+
+    def forward(self, prompt, h, c, steps: int):
+        """Reads prompt [T][B] and draws `steps` tokens of each sequence: [steps][B]."""
+        if len(prompt) > 1:
+            _, (h, c) = self.lstm(self.inputs(prompt[:-1]), (h, c))
+        tokens, drawn = prompt[-1], []
+        for _ in range(steps):
+            y, (h, c) = self.lstm(self.inputs(tokens).unsqueeze(0), (h, c))
+            tokens = torch.multinomial(torch.softmax(self.output(y[0]), 1), 1).flatten()
+            drawn.append(tokens)
+        return torch.stack(drawn), h, c
+
+
+class LookupSteps(nn.Module):
+    """The same equations; the one-hot product is a row of the transposed weights, with both biases in it."""
+
+    def __init__(self, layers, hidden, vocabulary):
+        super().__init__()
+        lstm = nn.LSTM(vocabulary, hidden, layers)
+        self.output = nn.Linear(hidden, vocabulary)
+        biases = [getattr(lstm, f"bias_ih_l{k}") + getattr(lstm, f"bias_hh_l{k}") for k in range(layers)]
+        self.rows = nn.Parameter(lstm.weight_ih_l0.t() + biases[0])
+        below = [torch.cat((getattr(lstm, f"weight_ih_l{k}"), getattr(lstm, f"weight_hh_l{k}")), 1)
+                 for k in range(1, layers)]
+        self.weights: List[torch.Tensor] = [matrix.detach().t().contiguous() for matrix in [lstm.weight_hh_l0, *below]]
+        self.biases: List[torch.Tensor] = [bias.detach() for bias in biases]
+
+    def cells(self, tokens, hs: List[torch.Tensor], cs: List[torch.Tensor]):
+        gates = torch.addmm(self.rows[tokens], hs[0], self.weights[0])
+        for k in range(len(hs)):
+            if k > 0:
+                gates = torch.addmm(self.biases[k], torch.cat((hs[k - 1], hs[k]), 1), self.weights[k])
+            i, f, g, o = gates.chunk(4, 1)
+            cs[k] = torch.sigmoid(f) * cs[k] + torch.sigmoid(i) * torch.tanh(g)
+            hs[k] = torch.sigmoid(o) * torch.tanh(cs[k])
+
+    def forward(self, prompt, h, c, steps: int) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Reads prompt [T][B] and draws `steps` tokens of each sequence: [steps][B]."""
+        hs, cs = list(h.unbind(0)), list(c.unbind(0))
+        for t in range(prompt.size(0) - 1):
+            self.cells(prompt[t], hs, cs)
+        tokens = prompt[-1]
+        drawn: List[torch.Tensor] = []
+        for _ in range(steps):
+            self.cells(tokens, hs, cs)
+            tokens = torch.multinomial(torch.softmax(self.output(hs[-1]), 1), 1).flatten()
+            drawn.append(tokens)
+        return torch.stack(drawn), torch.stack(hs), torch.stack(cs)
+
+
+def stepping_forms(layers, hidden, vocabulary):
+    torch.manual_seed(1)
+    lookup = LookupSteps(layers, hidden, vocabulary).eval()
+    return [EagerSteps(layers, hidden, vocabulary).eval(), lookup, torch.jit.script(lookup)]
+
+
+class Stepping:
+    def __init__(self, form, layers, hidden, vocabulary, batch):
+        self.form, self.batch = form, batch
+        self.steps = max(1, 16 // batch)
+        self.tokens = torch.randint(0, vocabulary, (1, batch))
+        self.h, self.c = torch.zeros(layers, batch, hidden), torch.zeros(layers, batch, hidden)
+
+    def rate(self, seconds):
+        """Characters per second of all sequences over at least one call and about that time."""
+        done, start = 0, time.monotonic()
+        with torch.inference_mode():
+            while True:
+                drawn, self.h, self.c = self.form(self.tokens, self.h, self.c, self.steps)
+                self.tokens = drawn[-1:]
+                done += self.steps * self.batch
+                taken = time.monotonic() - start
+                if taken >= seconds:
+                    return done / taken
+
+
+def best(forms):
+    """Warmed up, and the fastest form."""
     for form in forms:
-        form.rate(0.05)
+        form.rate(0.1)
     return max(forms, key=lambda form: form.rate(0.2))
+
+
+def open_task(word, shape):
+    if word == "train":
+        return best([Training(*shape, foreach=foreach) for foreach in (False, True)])
+    return best([Stepping(form, *shape) for form in stepping_forms(*shape[:3])])
 
 
 def blas_in_use():
@@ -64,17 +159,18 @@ def blas_in_use():
 
 def main():
     print(f"PyTorch {torch.__version__}, {blas_in_use()}", flush=True)
-    current, training = None, None
+    current, task = None, None
     for line in sys.stdin:
         word, *numbers = line.split()
-        if word != "train" or len(numbers) != 7:
+        if len(numbers) != {"train": 7, "step": 6}.get(word):
             print("skip unknown request", flush=True)
             continue
-        *shape, threads = (int(number) for number in numbers[:6])
-        if current != (shape, threads):
+        *shape, threads = (int(number) for number in numbers[:-1])
+        if current != (word, shape, threads):
             torch.set_num_threads(threads)
-            current, training = (shape, threads), best_training(shape)
-        print(f"{training.rate(float(numbers[6])):.1f}", flush=True)
+            task = None  # frees the last one's memory first
+            current, task = (word, shape, threads), open_task(word, shape)
+        print(f"{task.rate(float(numbers[-1])):.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def bench(*flags):
 
 
 def test_bench_json_has_a_limit_and_a_ratio_for_stepping():
-    result = bench("--json", "--only", "step 1x128 f32 B=1,")
+    result = bench("--json", "--only", "step 1x128 f32 B=1, sampled, 1")
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     (row,) = report["rows"]
@@ -39,6 +39,14 @@ def test_bench_measures_a_peer_beside_training():
     (row,) = report["rows"]
     assert row["value"] > 0 and row["peers"] == {"fake": 1000}
     assert report["machine"]["peers"] == {"fake": "a peer 1.0"}
+
+
+def test_bench_measures_a_peer_beside_every_format_of_stepping():
+    result = bench("--json", "--only", "B=8, sampled, 2 threads", "--peer", PEER)
+    assert result.returncode == 0, result.stderr
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["name"].split()[2] for row in rows] == ["f32", "bf16", "int8"]
+    assert all(row["value"] > 0 and row["limit"] > 0 and row["peers"] == {"fake": 1000} for row in rows)
 
 
 def test_bench_table_names_the_row_and_the_peer():

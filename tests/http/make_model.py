@@ -38,12 +38,12 @@ def safetensors(tensors):
     return struct.pack("<Q", len(text)) + text + data
 
 
-def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="char", window=None):
+def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="char", window=None, text=TEXT):
     """eos_bias: very low never ends a text by itself, +80 always does (nearly) at once. window: as in config.json; the
     vocabulary then has a pad token where another one has <eos>."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
-    text = TEXT if level == "char" else map(chr, range(256))
+    text = text if level == "char" else map(chr, range(256))
     tokens = ["<eos>", *text, *labels]
     vocabulary = {"level": level, "tokens": tokens, "eos": 0, "pad": None, "unknown": None}
     if window:

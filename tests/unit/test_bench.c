@@ -76,16 +76,35 @@ static void test_bench_stepping_reads_one_row_of_the_one_hot_weights(void **stat
     (void)state;
     static const size_t sizes[] = {[KERNEL_F32] = 4, [KERNEL_BF16] = 2, [KERNEL_INT8] = 1};
     for (size_t format = 0; format < 3; format++) {
-        const struct bench_step_shape step_shape = {1, 128, 84, 3, (enum kernel_format)format};
+        const struct bench_step_shape step_shape = {1, 128, 84, 3, 1, (enum kernel_format)format};
         const size_t scale = format == KERNEL_INT8 ? 4 : 0;
         struct bench_stepping stepping;
         assert_true(bench_stepping_open(&stepping, &step_shape, NULL));
         assert_int_equal(step_weights_bytes(&stepping.stepper.weights),
                          (512 + 96) * (128 * sizes[format] + 4 + scale)); /* 84 outputs: 6 blocks of 16 */
         assert_true(bench_measure(&stepping.work, 1e-3) > 0);
-        for (size_t b = 0; b < 3; b++) assert_true(stepping.tokens[b] < 84);
+        for (size_t b = 0; b < 3; b++) assert_true(stepping.lanes[0].tokens[b] < 84);
         bench_stepping_close(&stepping);
     }
+}
+
+static void assert_lanes(size_t batch, size_t threads, size_t lanes, size_t batch_of_each)
+{
+    const struct bench_step_shape step_shape = {1, 16, 20, batch, threads, KERNEL_F32};
+    struct bench_stepping stepping;
+    assert_true(bench_stepping_open(&stepping, &step_shape, NULL));
+    assert_int_equal(stepping.lane_count, lanes);
+    for (size_t i = 0; i < lanes; i++) assert_int_equal(stepping.lanes[i].batch, batch_of_each);
+    assert_true(bench_measure(&stepping.work, 1e-3) > 0);
+    bench_stepping_close(&stepping);
+}
+
+static void test_bench_stepping_shares_the_sequences_among_its_threads(void **state)
+{
+    (void)state;
+    assert_lanes(8, 1, 1, 8);
+    assert_lanes(8, 2, 2, 4);
+    assert_lanes(1, 2, 1, 1);
 }
 
 static void test_bench_levels_grow_and_fit_their_cache(void **state)
@@ -119,6 +138,22 @@ static void test_peer_gets_the_shape_and_answers_a_rate(void **state)
         "fake=echo a peer 1.0; while read -r line; do test \"$line\" = 'train 1 128 65 8 50 2 0.500' && "
         "echo 1234.5 || echo wrong; done",
         1234.5);
+}
+
+static void test_peer_is_asked_to_step(void **state)
+{
+    (void)state;
+    const struct bench_step_shape step_shape = {2, 512, 84, 32, 2, KERNEL_F32};
+    struct bench_peer peer;
+    struct error err = {0};
+    double rate;
+    assert_true(bench_peer_open(&peer,
+                                "fake=echo a peer 1.0; read -r line; test \"$line\" = 'step 2 512 84 32 2 0.500' && "
+                                "echo 99 || echo wrong",
+                                &err));
+    if (!bench_peer_step(&peer, &step_shape, 0.5, &rate, &err)) fail_msg("%s", err.message);
+    assert_true(rate == 99);
+    bench_peer_close(&peer);
 }
 
 static void test_peer_may_skip_a_shape(void **state)
@@ -177,8 +212,10 @@ int main(void)
         cmocka_unit_test(test_bench_measure_repeats_the_calibrated_count_on_every_worker),
         cmocka_unit_test(test_bench_counts_the_operations_of_performance_targets),
         cmocka_unit_test(test_bench_stepping_reads_one_row_of_the_one_hot_weights),
+        cmocka_unit_test(test_bench_stepping_shares_the_sequences_among_its_threads),
         cmocka_unit_test(test_bench_levels_grow_and_fit_their_cache),
         cmocka_unit_test(test_peer_gets_the_shape_and_answers_a_rate),
+        cmocka_unit_test(test_peer_is_asked_to_step),
         cmocka_unit_test(test_peer_may_skip_a_shape),
         cmocka_unit_test(test_peer_with_a_long_description_loses_its_end_alone),
         cmocka_unit_test(test_peer_that_is_not_name_and_command_is_refused),

@@ -1,0 +1,247 @@
+"""The rows of `make bench` that need a running daemon: http, stream, memory.
+
+Load and server share the machine's cores. Everything is measured in turns: the floor (a bare libmicrohttpd), lstmd,
+FastAPI, and again.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import servers
+
+LENGTH, PROMPT = 100, 4  # characters of a request; the prompt is that of generate.lua
+CONCURRENCY = (1, 8, 32, 128)
+PEERS = {"fastapi": 1, "fastapi x2": 2}  # processes
+TIMES = ("p50", "p95", "p99")
+STREAM_TIMES = {"first_p50": "first event p50", "first_p99": "first event p99",
+                "gap_p50": "between events p50", "gap_p99": "between events p99"}
+LONG_PROMPT = 100_000
+STATES = 9_900  # of 10,000 sessions that are kept; a few would look as large as the table that they are found by
+
+
+def say(text):
+    print(f"bench: {text}", file=sys.stderr)
+
+
+class Rows:
+    """What is measured, by name; rows come out in the order in which their names came first."""
+
+    def __init__(self, only, with_peers):
+        self.only, self.with_peers, self.all = only, with_peers, {}
+
+    def wanted(self, group):
+        """Rows are measured in groups; the group's name begins the names of its rows."""
+        wanted = self.only is None or self.only in group
+        if wanted:
+            say(group.rstrip(":"))
+        return wanted
+
+    def add(self, name, unit, value, limit=None, peers=None, less=False):
+        """less: a time or a size; the ratio to a peer is then turned over, so that above 1 is better than the peer."""
+        row = self.all.setdefault(name, {"unit": unit, "less": less, "values": [], "limits": [], "peers": {}})
+        row["values"].append(value)
+        if limit is not None:
+            row["limits"].append(limit)
+        for peer, figure in (peers or {}).items():
+            row["peers"].setdefault(peer, []).append(figure)
+
+    def finished(self):
+        for name, row in self.all.items():
+            value = statistics.median(row["values"])
+            limit = statistics.median(row["limits"]) if row["limits"] else None
+            yield {"name": name, "unit": row["unit"], "value": value, "limit": limit, "less": row["less"],
+                   "ratio_to_limit": value / limit if limit else None,
+                   "spread": (max(row["values"]) - min(row["values"])) / 2 / value if value else 0,
+                   "peers": {peer: statistics.median(figures) for peer, figures in row["peers"].items()}}
+
+
+# --- http ---
+
+
+def wrk(server, concurrency, seconds, length=None):
+    """The result of tests/bench/generate.lua."""
+    environment = {**os.environ, **({"BENCH_LENGTH": str(length)} if length else {})}
+    path = "/generate" if length else "/"
+    command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "60s", "-s",
+               str(servers.BENCH / "generate.lua"), f"http://127.0.0.1:{server.port}{path}"]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment).stdout
+    result = json.loads(output.splitlines()[-1])
+    if result["errors"] or not result["requests"]:
+        raise RuntimeError(f"wrk had errors: {result}")
+    return result
+
+
+def engine_rate(concurrency, quick):
+    """Requests per second if there were nothing but stepping: `lstmd bench` with as many sequences and threads."""
+    name = f"step 1x128 f32 B={concurrency}, sampled, {min(2, os.cpu_count())} thread"
+    command = [str(servers.LSTMD), "bench", "--json", "--only", name, *(["--quick"] if quick else [])]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
+    return json.loads(result.stdout)["rows"][0]["value"] / (PROMPT + LENGTH - 1)
+
+
+def measure_concurrency(rows, name, running, concurrency, quick):
+    seconds = 1 if quick else 4
+    floor = wrk(running["hello"], concurrency, 1 if quick else 2)
+    limit = engine_rate(concurrency, quick)
+    own = wrk(running["lstmd"], concurrency, seconds, LENGTH)
+    # So slow a peer needs its time for a few rounds.
+    peers = {peer: wrk(running[peer], concurrency, max(2, concurrency // 8 if quick else 8), LENGTH)
+             for peer in PEERS if peer in running}
+    rows.add(f"{name} hello", "req/s", floor["rate"])
+    rows.add(f"{name} hello, p99", "ms", floor["p99"], less=True)
+    name += f" generate {LENGTH} of 1x128"
+    rows.add(name, "req/s", own["rate"], limit, {peer: result["rate"] for peer, result in peers.items()})
+    for time in TIMES:
+        rows.add(f"{name}, {time}", "ms", own[time], None, {peer: result[time] for peer, result in peers.items()}, less=True)
+
+
+def start_peers(rows, stack):
+    """The peers that can be started, by name."""
+    running = {}
+    for peer, processes in PEERS.items() if rows.with_peers else ():
+        server = servers.fastapi(processes)
+        if server:
+            running[peer] = server
+            stack.callback(server.close)
+        else:
+            say(f"peer {peer} is left out: {servers.PYTHON} lacks fastapi, uvicorn or torch "
+                "(apt-get install python3-fastapi python3-uvicorn python3-torch)")
+    return running
+
+
+def http_rows(rows, directory, quick):
+    if not shutil.which("wrk"):
+        return say("the rows of http are left out: no wrk (apt-get install wrk)")
+    with contextlib.ExitStack() as stack:
+        running = {"lstmd": servers.Lstmd(servers.model(directory, 128)), "hello": servers.hello()}
+        for server in running.values():
+            stack.callback(server.close)
+        running |= start_peers(rows, stack)
+        for concurrency in CONCURRENCY:
+            name = f"http, concurrency {concurrency}:"
+            for _ in range(1 if quick else 3) if rows.wanted(name) else ():
+                measure_concurrency(rows, name, running, concurrency, quick)
+
+
+# --- stream ---
+
+
+def stream(server, seconds, length, prompt_bytes):
+    client = servers.compiled("stream_client", "-O2", "-pthread")
+    command = [str(client), str(server.port), str(seconds), str(length), str(prompt_bytes)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def stream_rows(rows, directory, quick):
+    """One stream after the other, alone and while a long prompt is read beside them; the same client for both."""
+    seconds, repetitions = (1, 1) if quick else (3, 5)
+    for hidden, length in ((128, 2000), (512, 400)):
+        for threads in (1, 2):
+            name = f"stream 1x{hidden}, {threads} engine thread{'s' if threads > 1 else ''}:"
+            if not rows.wanted(name):
+                continue
+            with contextlib.closing(servers.Lstmd(servers.model(directory, hidden), engine__threads=threads)) as server:
+                for _ in range(repetitions):
+                    alone, beside = (stream(server, seconds, length, prompt) for prompt in (0, LONG_PROMPT))
+                    for words, figures in (("alone", alone), (f"beside a prompt of {LONG_PROMPT // 1000} kB", beside)):
+                        for key, what in STREAM_TIMES.items():
+                            rows.add(f"{name} {what}, {words}", "ms", figures[key], less=True)
+                    rows.add(f"{name} between events p99, beside / alone", "times", beside["gap_p99"] / alone["gap_p99"])
+
+
+# --- memory ---
+
+
+def post(connection, **fields):
+    connection.request("POST", "/generate", json.dumps(fields), {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    text = answer.read()
+    if answer.status != 200:
+        raise RuntimeError(f"{answer.status}: {text}")
+
+
+def connect(server):
+    return http.client.HTTPConnection("127.0.0.1", server.port, timeout=servers.DEADLINE)
+
+
+def growth_per_request(server, count, fields_of):
+    """Resident bytes per request, of requests that each leave a state; fields_of(i) are those of request i."""
+    with contextlib.closing(connect(server)) as connection:
+        for i in range(100):
+            post(connection, length=1, **fields_of(count + i))
+        before = server.memory()
+        for i in range(count):
+            post(connection, length=1, **fields_of(i))
+        return (server.memory() - before) / count
+
+
+def growth_per_connection(server, count):
+    with contextlib.ExitStack() as stack:
+        def open_one():
+            connection = stack.enter_context(contextlib.closing(connect(server)))
+            connection.request("GET", "/health/live")
+            connection.getresponse().read()
+        for _ in range(10):
+            open_one()
+        before = server.memory()
+        for _ in range(count):
+            open_one()
+        return (server.memory() - before) / count
+
+
+def process_rows(rows, name, quick):
+    for _ in range(1 if quick else 5):
+        with contextlib.ExitStack() as stack:
+            server = servers.Lstmd()
+            stack.callback(server.close)
+            peers = start_peers(rows, stack)
+            rows.add(f"{name} idle with the bundled model", "MB", server.memory() / 1e6,
+                     peers={peer: one.memory() / 1e6 for peer, one in peers.items()}, less=True)
+            rows.add(f"{name} start to first answer", "ms", server.started * 1e3,
+                     peers={peer: one.started * 1e3 for peer, one in peers.items()}, less=True)
+            rows.add(f"{name} each idle connection", "kB", growth_per_connection(server, 1000) / 1e3, less=True)
+
+
+def state_rows(rows, name, directory, quick):
+    kinds = {"each session of 1x128": lambda i: {"session": f"s{i}", "prompt": "a", "cache_prompt": False},
+             "each cached state of 1x128": lambda i: {"prompt": f"{i:07}ab"}}
+    for _ in range(1 if quick else 3):
+        for kind, fields_of in kinds.items():
+            with contextlib.closing(servers.Lstmd(servers.model(directory, 128))) as server:
+                rows.add(f"{name} {kind}", "bytes", growth_per_request(server, STATES, fields_of), less=True)
+
+
+def memory_rows(rows, directory, quick):
+    if rows.wanted("memory, process:"):
+        process_rows(rows, "memory, process:", quick)
+    if rows.wanted("memory, states:"):
+        state_rows(rows, "memory, states:", directory, quick)
+
+
+PARTS = {"http": http_rows, "stream": stream_rows, "memory": memory_rows}
+
+
+def descriptions():
+    """What the peers are, for the head of the table."""
+    script = ("import fastapi, uvicorn, torch, platform; print('FastAPI', fastapi.__version__ + ', uvicorn', "
+              "uvicorn.__version__ + ', PyTorch', torch.__version__ + ', Python', platform.python_version())")
+    result = subprocess.run([servers.PYTHON, "-c", script], capture_output=True, text=True)
+    text = result.stdout.strip()
+    return {"fastapi": f"{text}; one process", "fastapi x2": "two processes"} if text else {}
+
+
+def measure(only, quick, peers):
+    """Rows as `lstmd bench --json` gives them, with `less`."""
+    rows = Rows(only, peers)
+    with tempfile.TemporaryDirectory() as directory:
+        for name, part in PARTS.items():
+            if only is None or only.startswith(name):
+                part(rows, directory, quick)
+    return list(rows.finished())
