@@ -86,7 +86,7 @@ class Lstmd(Server):
         for key, value in settings.items():
             command += ["--set", f"{key.replace('__', '.')}={value}"]
         environment = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
-        super().__init__(command, path="/health/ready", stderr=self.log, env=environment)
+        super().__init__(command, path="/healthz", stderr=self.log, env=environment)
 
     def find_port(self):
         while self.process.poll() is None:

@@ -186,7 +186,7 @@ def growth_per_connection(server, count):
     with contextlib.ExitStack() as stack:
         def open_one():
             connection = stack.enter_context(contextlib.closing(connect(server)))
-            connection.request("GET", "/health/live")
+            connection.request("GET", "/healthz")
             connection.getresponse().read()
         for _ in range(10):
             open_one()
