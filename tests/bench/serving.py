@@ -126,8 +126,11 @@ def http_rows(rows, directory, quick):
         running |= start_peers(rows, stack)
         for concurrency in CONCURRENCY:
             name = f"http, concurrency {concurrency}:"
-            for _ in range(1 if quick else 3) if rows.wanted(name) else ():
-                measure_concurrency(rows, name, running, concurrency, quick)
+            try:
+                for _ in range(1 if quick else 3) if rows.wanted(name) else ():
+                    measure_concurrency(rows, name, running, concurrency, quick)
+            except RuntimeError as error:  # the other concurrencies are still worth having
+                say(f"{name} broken off: {error}")
 
 
 # --- stream ---
