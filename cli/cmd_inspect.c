@@ -46,34 +46,54 @@ static const char *format_count(size_t count, char out[COUNT_SIZE])
     return out;
 }
 
-/* Groups of tensors, in the order of the computation: the embedding, each layer, the output. */
-static bool is_in_group(const struct network *network, const struct tensor *tensor, size_t group)
+/* Groups of tensors, in the order of the computation: the embedding, each layer, each dense layer, the output. */
+static size_t group_count(const struct architecture *a)
 {
-    if (group == 0) return strncmp(tensor->name, "embedding.", strlen("embedding.")) == 0;
-    if (group > network->architecture.layers) return strncmp(tensor->name, "output.", strlen("output.")) == 0;
-    return strncmp(tensor->name, "rnn.", strlen("rnn.")) == 0 && tensor->layer == group - 1;
+    return 2 + (size_t)a->layers + a->dense_layers;
 }
 
-static void format_group(const struct network *network, size_t group, char *out, size_t size)
+static size_t group_of(const struct architecture *a, const struct tensor *tensor)
+{
+    switch (tensor->kind) {
+    case TENSOR_embedding:
+        return 0;
+    case TENSOR_weight_ih:
+    case TENSOR_weight_hh:
+    case TENSOR_bias:
+    case TENSOR_bias_hh:
+        return 1 + tensor->layer;
+    case TENSOR_dense_weight:
+    case TENSOR_dense_bias:
+        return 1 + a->layers + tensor->layer;
+    case TENSOR_output_weight:
+    case TENSOR_output_bias:
+        break;
+    }
+    return 1 + a->layers + a->dense_layers;
+}
+
+static void format_group(const struct architecture *a, size_t group, char *out, size_t size)
 {
     if (group == 0)
         snprintf(out, size, "embedding");
-    else if (group > network->architecture.layers)
-        snprintf(out, size, "output");
+    else if (group <= a->layers)
+        snprintf(out, size, "%s %zu", cell_name(a->cell), group - 1);
+    else if (group <= a->layers + a->dense_layers)
+        snprintf(out, size, "dense %zu", group - 1 - a->layers);
     else
-        snprintf(out, size, "%s %zu", cell_name(network->architecture.cell), group - 1);
+        snprintf(out, size, "output");
 }
 
 static size_t print_group(const struct network *network, size_t group)
 {
     size_t sum = 0;
-    char label[16];
-    format_group(network, group, label, sizeof label);
+    char label[32];
+    format_group(&network->architecture, group, label, sizeof label);
     for (size_t i = 0; i < network->tensor_count; i++) {
         const struct tensor *tensor = &network->tensors[i];
         size_t count = tensor->rows * tensor->columns;
         char shape[48], text[COUNT_SIZE];
-        if (!is_in_group(network, tensor, group)) continue;
+        if (group_of(&network->architecture, tensor) != group) continue;
         snprintf(shape, sizeof shape, tensor->vector ? "%zu" : "%zu x %zu", tensor->rows, tensor->columns);
         printf("%-10s %-18s %-16s %14s\n", sum == 0 ? label : "", tensor->name, shape, format_count(count, text));
         sum += count;
@@ -84,7 +104,7 @@ static size_t print_group(const struct network *network, size_t group)
 /* The last line adds the layers up: 119,892 = 109,056 + 10,836. */
 static void print_tensors(const struct network *network)
 {
-    size_t sums[NETWORK_MAX_LAYERS + 2], groups = network->architecture.layers + 2;
+    size_t sums[NETWORK_MAX_LAYERS + NETWORK_MAX_DENSE + 2], groups = group_count(&network->architecture);
     char text[COUNT_SIZE];
     printf("%-10s %-18s %-16s %14s\n", "layer", "tensor", "shape", "parameters");
     for (size_t group = 0; group < groups; group++) sums[group] = print_group(network, group);
@@ -98,15 +118,37 @@ static void print_tensors(const struct network *network)
     putchar('\n');
 }
 
+/* "2 layers of 128", "3 layers of 256, 128 and 64" */
+static void print_sizes(const struct architecture *a)
+{
+    printf("%u %s of %zu", a->layers, a->layers == 1 ? "layer" : "layers", architecture_hidden(a, 0));
+    for (size_t k = 1; k < a->layers && !architecture_is_uniform(a); k++)
+        printf("%s%zu", k + 1 < a->layers ? ", " : " and ", architecture_hidden(a, k));
+}
+
+/* What a standard network does not have. */
+static void print_variant(const struct architecture *a)
+{
+    if (a->activation != ACTIVATION_TANH) printf(", activation %s", activation_name(a->activation));
+    if (a->cell != CELL_RNN && a->recurrent_activation != ACTIVATION_SIGMOID)
+        printf(", recurrent activation %s", activation_name(a->recurrent_activation));
+    if (a->reset_before) printf(", reset before the product");
+    for (size_t d = 0; d < a->dense_layers; d++)
+        printf(", dense layer of %u (%s)", a->dense[d].size, activation_name(a->dense[d].activation));
+    if (a->window.size > 0)
+        printf(", window of %u tokens (%s)", a->window.size, a->window.masked ? "masked" : "padding is fed");
+}
+
 static void print_network(const struct model *model)
 {
     const struct architecture *a = &model->network.architecture;
-    printf("%s: %s, %u %s of %u, ", model->name, cell_name(a->cell), a->layers, a->layers == 1 ? "layer" : "layers",
-           a->hidden_size);
+    printf("%s: %s, ", model->name, cell_name(a->cell));
+    print_sizes(a);
     if (a->embedding_size > 0)
-        printf("embedding of %u%s", a->embedding_size, a->tie_weights ? " tied to the output" : "");
+        printf(", embedding of %u%s", a->embedding_size, a->tie_weights ? " tied to the output" : "");
     else
-        printf("one-hot input");
+        printf(", one-hot input");
+    print_variant(a);
     if (model->weights != KERNEL_F32) printf(", weights %s", kernel_format_name(model->weights));
     printf(", %u tokens (%s)\n\n", a->vocabulary_size, token_level_name(vocabulary_level(model->vocabulary)));
 }
