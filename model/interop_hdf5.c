@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/size.h"
 
+#define NOWHERE     "/dev/null/image" /* the library looks whether a file of an image's name exists */
 #define ROOT        "the root group"
 #define MAX_PATH    1024u
 #define MAX_MEMBERS 4096u
@@ -153,23 +154,24 @@ struct hdf5 *hdf5_open(const void *image, size_t size, const char *place, struct
     if (hdf5_recognise(image, size)) {
         hid_t settings = in_memory((void *)(uintptr_t)image, size);
         if (settings >= 0) {
-            file->id = H5Fopen(place, H5F_ACC_RDONLY, settings);
+            file->id = H5Fopen(NOWHERE, H5F_ACC_RDONLY, settings);
+            if (file->id < 0) refuse(file, "", err, "not all of an HDF5 file");
             H5Pclose(settings);
         }
     }
     if (file->id >= 0) return file;
-    refuse(file, "", err, "not an HDF5 file, or not all of one");
+    refuse(file, "", err, "not an HDF5 file");
     hdf5_close(file);
     return NULL;
 }
 
 struct hdf5 *hdf5_create(struct error *err)
 {
-    struct hdf5 *file = new_file("memory", err);
+    struct hdf5 *file = new_file("a new file", err);
     if (!file) return NULL;
     hid_t settings = in_memory(NULL, 0);
     if (settings >= 0) {
-        file->id = H5Fcreate(file->place, H5F_ACC_TRUNC, H5P_DEFAULT, settings);
+        file->id = H5Fcreate(NOWHERE, H5F_ACC_TRUNC, H5P_DEFAULT, settings);
         H5Pclose(settings);
     }
     if (file->id >= 0) return file;

@@ -142,7 +142,7 @@ static void test_every_truncation_is_refused_or_reads_what_is_left(void **state)
         memcpy(part, image.bytes, size);
         struct hdf5 *file = hdf5_open(part, size, "dir/x.h5", &err);
         assert_null(file);
-        assert_says(&err, ERROR_CORRUPT, "the root group: not an HDF5 file, or not all of one");
+        assert_says(&err, ERROR_CORRUPT, size < 8 ? "not an HDF5 file" : "not all of an HDF5 file (");
         free(part);
     }
     free(image.bytes);

@@ -1,0 +1,165 @@
+/* interop_keras_read() of model/interop.h: an .h5 file or a .keras archive as a whole. */
+#include "model/interop_keras.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/size.h"
+#include "model/checkpoint_weights.h"
+#include "model/interop.h"
+#include "model/interop_zip.h"
+
+#define MAX_METADATA ((size_t)1 << 20)
+/* An archive's weights: the network in float32, up to three moments of its optimizer, and room for the groups. */
+#define WEIGHTS_PER_PARAMETER 4
+#define WEIGHTS_OVERHEAD      ((size_t)1 << 24)
+
+/* What is common to both forms, once the configuration and the weights are at hand. */
+static bool read_network(struct foreign *foreign, struct keras_model *model, struct hdf5 *file,
+                         enum keras_layout layout, const char *place, struct error *err)
+{
+    if (!keras_weights_read(&foreign->network, model, file, layout, place, err) ||
+        !checkpoint_weights_check(&foreign->network, ERROR_CORRUPT, place, err))
+        return false;
+    foreign->pad = model->mask_zero;
+    foreign->window = model->window;
+    if (!model->masking || model->architecture.embedding_size > 0) return true;
+    return foreign_note(
+        foreign, err,
+        "its Masking layer is left out: it skips input vectors of zeros, and a one-hot vector never is one");
+}
+
+static bool describe(struct foreign *foreign, const char *version, const char *form, struct error *err)
+{
+    char text[96];
+    int n = snprintf(text, sizeof text, "Keras %.32s %s", version, form);
+    foreign->format = arena_copy_text(&foreign->arena, text, (size_t)n, err);
+    return foreign->format != NULL;
+}
+
+/* --- .h5 --- */
+
+/* Files of save_weights() have a list of layers, but no configuration. */
+static const char *find_config(struct hdf5 *file, const char *place, struct error *err)
+{
+    struct error problem = {0};
+    const char *config = hdf5_text(file, "", "model_config", &problem);
+    if (config) return config;
+    if (problem.code == ERROR_NOT_FOUND)
+        error_set(
+            err, ERROR_INVALID,
+            "%s: an HDF5 file without a model_config; if it holds weights alone (save_weights), load them into the "
+            "model in Python and save all of it: model.save(\"model.keras\")",
+            place);
+    else
+        error_set(err, problem.code, "%s", problem.message);
+    return NULL;
+}
+
+static bool read_file(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, const char *place,
+                      struct error *err)
+{
+    unsigned major;
+    const char *config = find_config(file, place, err);
+    const char *version = config ? hdf5_text(file, "", "keras_version", err) : NULL;
+    return version && keras_version_parse(version, &major, place, err) && describe(foreign, version, "HDF5", err) &&
+           keras_model_parse(model, config, strlen(config), major, place, err) &&
+           read_network(foreign, model, file, KERAS_BY_NAME, place, err);
+}
+
+static bool read_hdf5(struct foreign *foreign, const struct file_map *map, const char *place, struct error *err)
+{
+    struct keras_model model = {0};
+    struct hdf5 *file = hdf5_open(map->data, map->size, place, err);
+    bool ok = file && read_file(foreign, &model, file, place, err);
+    keras_model_close(&model);
+    hdf5_close(file);
+    return ok;
+}
+
+/* --- .keras --- */
+
+/* The version in metadata.json; the caller's (json_decref()). */
+static json_t *read_metadata(struct interop_zip *zip, const char *place, struct error *err)
+{
+    char *text;
+    size_t n;
+    if (!interop_zip_read(zip, "metadata.json", MAX_METADATA, &text, &n, err)) return NULL;
+    json_t *metadata = json_loadb(text, n, 0, NULL);
+    free(text);
+    if (json_is_string(json_object_get(metadata, "keras_version"))) return metadata;
+    json_decref(metadata);
+    error_set(err, ERROR_CORRUPT, "%s: metadata.json is not JSON with a keras_version", place);
+    return NULL;
+}
+
+static bool parse_config(struct keras_model *model, struct interop_zip *zip, unsigned major, const char *place,
+                         struct error *err)
+{
+    char *text;
+    size_t n;
+    if (!interop_zip_read(zip, "config.json", KERAS_MAX_CONFIG, &text, &n, err)) return false;
+    bool ok = keras_model_parse(model, text, n, major, place, err);
+    free(text);
+    return ok;
+}
+
+/* How large model.weights.h5 can be in earnest; more is not unpacked. */
+static bool bound_weights(const struct keras_model *model, size_t *bytes, const char *place, struct error *err)
+{
+    struct network network;
+    bool ok = network_layout(&network, &model->architecture, err);
+    if (!ok) return error_add_context(err, "%s", place);
+    if (!size_multiply(network.parameter_count, WEIGHTS_PER_PARAMETER * sizeof(double), bytes) ||
+        !size_add(*bytes, WEIGHTS_OVERHEAD, bytes) || *bytes > INTEROP_MAX_BYTES)
+        *bytes = INTEROP_MAX_BYTES;
+    return true;
+}
+
+static bool read_weights(struct foreign *foreign, struct keras_model *model, struct interop_zip *zip, const char *place,
+                         struct error *err)
+{
+    char *image;
+    size_t size, most;
+    if (!bound_weights(model, &most, place, err) ||
+        !interop_zip_read(zip, "model.weights.h5", most, &image, &size, err))
+        return false;
+    struct hdf5 *file = hdf5_open(image, size, place, err);
+    bool ok = file && read_network(foreign, model, file, KERAS_BY_CLASS, place, err);
+    hdf5_close(file);
+    free(image);
+    return ok;
+}
+
+static bool read_archive(struct foreign *foreign, const struct file_map *map, const char *place, struct error *err)
+{
+    unsigned major;
+    struct keras_model model = {0};
+    struct interop_zip *zip = interop_zip_open(place, map->data, map->size, err);
+    json_t *metadata = zip ? read_metadata(zip, place, err) : NULL;
+    const char *version = json_string_value(json_object_get(metadata, "keras_version"));
+    bool ok = metadata && keras_version_parse(version, &major, place, err) &&
+              describe(foreign, version, "archive", err) && parse_config(&model, zip, major, place, err) &&
+              read_weights(foreign, &model, zip, place, err);
+    keras_model_close(&model);
+    json_decref(metadata);
+    interop_zip_close(zip);
+    return ok;
+}
+
+bool interop_keras_read(const char *path, struct foreign *foreign, struct error *err)
+{
+    struct file_map map;
+    if (!file_map_open(&map, path, err)) return false;
+    bool ok = map.size <= INTEROP_MAX_BYTES;
+    if (!ok)
+        error_set(err, ERROR_TOO_LARGE, "%s: %zu bytes are more than the limit of %zu", path, map.size,
+                  INTEROP_MAX_BYTES);
+    else if (hdf5_recognise(map.data, map.size))
+        ok = read_hdf5(foreign, &map, path, err);
+    else
+        ok = read_archive(foreign, &map, path, err);
+    file_map_close(&map);
+    return ok;
+}
