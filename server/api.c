@@ -6,6 +6,7 @@ const struct http_route api_routes[] = {
     {"GET", "/generate", HTTP_GENERATE, api_generate_get, NULL},
     {"POST", "/generate", HTTP_GENERATE, api_generate_post, NULL},
     {"GET", "/healthz", HTTP_PUBLIC, api_healthz, NULL},
+    {"GET", "/metrics", HTTP_PUBLIC, api_metrics, NULL},
     {"GET", "/models", HTTP_GENERATE, api_models, NULL},
     {"GET", "/models/{name}", HTTP_GENERATE, api_model, NULL},
     {"GET", "/openapi.yaml", HTTP_PUBLIC, api_file, NULL},

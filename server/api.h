@@ -20,6 +20,7 @@ http_handler api_score;                                       /* api_score.c */
 http_handler api_tokenize, api_detokenize;                    /* api_tokens.c */
 http_handler api_models, api_model;                           /* api_models.c */
 http_handler api_healthz, api_readyz;                         /* api_health.c */
+http_handler api_metrics;                                     /* api_metrics.c */
 http_handler api_file;                                        /* api_files.c: the page and openapi.yaml, embedded */
 
 #endif

@@ -263,10 +263,10 @@ static json_t *model_document(const char *name)
                      0, "owned_by", "lstmd");
 }
 
-static void add_model(void *context, const char *name, bool is_default)
+static void add_model(void *context, const struct served *served, bool is_default)
 {
     (void)is_default;
-    json_array_append_new(context, model_document(name));
+    json_array_append_new(context, model_document(served->model.name));
 }
 
 enum http_outcome api_v1_models(struct http_request *request, void *context)

@@ -168,6 +168,7 @@ static void resumed(struct http_request *request, void *context)
     struct score *score = context;
     struct problem problem = {0};
     http_request_log(request, LOG_INTEGER("prompt_tokens", score->generation.prompt.count));
+    metrics_add(score->daemon->metrics, METRICS_SCORED_TOKENS, score->generation.prompt.count);
     http_reply_header(request, "Cache-Control", "no-store");
     switch (score->outcome) {
     case SCORE_DONE:

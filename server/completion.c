@@ -257,12 +257,41 @@ static void progressed(struct engine_job *job)
     http_stream_wake(&part->completion->stream);
 }
 
+static double seconds(uint64_t from, uint64_t to)
+{
+    return (double)(to - from) * 1e-9;
+}
+
+static void count(struct metrics *metrics, const struct engine_job *job)
+{
+    static const enum metrics_counter finishes[] = {
+        [FINISH_LENGTH] = METRICS_ENDED_LENGTH, [FINISH_EOS] = METRICS_ENDED_EOS, [FINISH_STOP] = METRICS_ENDED_STOP};
+    static const enum metrics_counter outcomes[] = {[ENGINE_CANCELLED] = METRICS_ENDED_CANCELLED,
+                                                    [ENGINE_TIMEOUT] = METRICS_ENDED_TIMEOUT,
+                                                    [ENGINE_STOPPED] = METRICS_ENDED_STOPPED};
+    const struct generation *generation = &job->generation;
+    metrics_add(metrics, job->outcome == ENGINE_DONE ? finishes[generation->finish] : outcomes[job->outcome], 1);
+    if (!job->started_ns) return;
+    metrics_add(metrics, METRICS_PROMPT_TOKENS,
+                generation->fed < generation->prompt.count ? generation->fed : generation->prompt.count);
+    metrics_add(metrics, METRICS_CACHED_TOKENS, generation->cached);
+    metrics_add(metrics, METRICS_COMPLETION_TOKENS, generation->produced);
+    metrics_observe(metrics, METRICS_QUEUE, seconds(job->submitted_ns, job->started_ns));
+    metrics_observe(metrics, METRICS_GENERATION, seconds(job->submitted_ns, job->finished_ns));
+    if (!job->first_ns) return;
+    metrics_observe(metrics, METRICS_FIRST_TOKEN, seconds(job->submitted_ns, job->first_ns));
+    if (generation->produced > 1)
+        metrics_observe(metrics, METRICS_TOKEN,
+                        seconds(job->first_ns, job->finished_ns) / (double)(generation->produced - 1));
+}
+
 /* The engine's thread. The session ends before the answer is sent, so that a client that has it may go on at once. */
 static void finished(struct engine_job *job)
 {
     struct completion_part *part = (struct completion_part *)job;
     struct completion *completion = part->completion;
     end_session(completion, job->outcome == ENGINE_DONE, generation_token(&job->generation));
+    count(completion->daemon->metrics, job);
     atomic_store(&part->over, true);
     const bool last = atomic_fetch_sub(&completion->running, 1) == 1;
     if (completion->fields.stream)
@@ -386,6 +415,7 @@ static bool submit(struct completion *completion, struct error *err)
     atomic_store(&completion->running, completion->count);
     atomic_fetch_add(&completion->references, completion->count);
     if (engine_submit(completion->served->engine, jobs, completion->count, err)) return true;
+    metrics_add(completion->daemon->metrics, METRICS_REFUSED, 1);
     atomic_fetch_sub(&completion->references, completion->count);
     end_session(completion, false, 0);
     return false;

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -80,10 +81,26 @@ static void log_listening(const struct daemon *daemon, uint64_t begun)
     registry_release(served);
 }
 
+static bool open_metrics(struct daemon *daemon, struct error *err)
+{
+    daemon->metrics = metrics_new(api_route_count, err);
+    for (size_t i = 0; daemon->metrics && i < api_route_count; i++)
+        metrics_name_route(daemon->metrics, i, api_routes[i].pattern);
+    return daemon->metrics != NULL;
+}
+
+static void account(const struct http_account *account, void *context)
+{
+    const struct daemon *daemon = context;
+    metrics_request(daemon->metrics, account->route, account->status, account->seconds, account->bytes_in,
+                    account->bytes_out);
+}
+
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
 {
     const uint64_t begun = clock_monotonic_ns();
-    *daemon = (struct daemon){.config = config};
+    *daemon = (struct daemon){.config = config, .started = (int64_t)time(NULL)};
+    if (!open_metrics(daemon, err)) return false;
     if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
     daemon->auth = auth_new(config, err);
     if (!daemon->auth) return false;
@@ -99,6 +116,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
         .routes = api_routes,
         .route_count = api_route_count,
         .authorise = api_authorise,
+        .account = account,
         .context = daemon,
     };
     daemon->http = http_server_new(&options, err);
@@ -166,4 +184,5 @@ void daemon_close(struct daemon *daemon)
     state_cache_free(daemon->cache);
     state_dir_close(daemon->state);
     auth_free(daemon->auth);
+    metrics_free(daemon->metrics);
 }

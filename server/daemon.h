@@ -13,6 +13,7 @@
 #include "config/config.h"
 #include "server/auth.h"
 #include "server/http.h"
+#include "server/metrics.h"
 #include "server/registry.h"
 #include "server/sessions.h"
 #include "server/state_cache.h"
@@ -22,6 +23,8 @@
 struct daemon {
     const struct config *config;
     struct state_dir *state; /* NULL: server.state_dir is not set */
+    int64_t started;         /* seconds since 1970 */
+    struct metrics *metrics;
     struct auth *auth;
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;

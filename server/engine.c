@@ -26,7 +26,8 @@ struct worker {
     bool started;
     pthread_cond_t wake;
     bool sleeping; /* under the engine's mutex; whoever ends it clears it, so nobody wakes it twice */
-    _Alignas(64) atomic_size_t running; /* grows under the engine's mutex */
+    _Alignas(64) atomic_size_t running;    /* grows under the engine's mutex */
+    atomic_uint_fast64_t steps, sequences; /* written by the thread alone */
 
     /* The thread's own. */
     struct step_scratch scratch;
@@ -248,7 +249,7 @@ static void prepare(const struct engine *engine, struct engine_job *job, uint64_
 {
     const struct engine_options *options = &engine->options;
     job->submitted_ns = now;
-    job->started_ns = job->prompted_ns = job->finished_ns = 0;
+    job->started_ns = job->prompted_ns = job->first_ns = job->finished_ns = 0;
     job->deadline_ns = options->timeout_ns > 0 ? now + options->timeout_ns : NEVER;
     job->caches = job->use_cache && options->cache && !job->start_state && job->generation.window.size == 0;
     job->own = (struct engine_group){0};
@@ -291,11 +292,15 @@ void engine_cancel(struct engine *engine, struct engine_job *job)
 struct engine_load engine_load(struct engine *engine)
 {
     pthread_mutex_lock(&engine->mutex);
-    const struct engine_load load = {
+    struct engine_load load = {
         .running = engine->options.threads * engine->options.max_batch - free_slots(engine),
         .waiting = engine->queue.waiting,
     };
     pthread_mutex_unlock(&engine->mutex);
+    for (size_t i = 0; i < engine->options.threads; i++) {
+        load.steps += atomic_load_explicit(&engine->workers[i].steps, memory_order_relaxed);
+        load.sequences += atomic_load_explicit(&engine->workers[i].sequences, memory_order_relaxed);
+    }
     return load;
 }
 
@@ -357,6 +362,7 @@ static void advance(struct worker *worker, struct slot *slot, float *logits)
     struct generation *generation = &job->generation;
     generation_advance(generation, logits);
     if (!slot->reading) {
+        if (logits && job->first_ns == 0) job->first_ns = clock_monotonic_ns();
         if (logits && job->progressed && !generation_done(generation)) job->progressed(job);
     } else if (generation_wants_logits(generation)) {
         end_reading(worker, slot);
@@ -420,6 +426,10 @@ static size_t step_batch(struct worker *worker, bool readers_only)
         n++;
     }
     if (n == 0) return 0;
+    atomic_store_explicit(&worker->steps, atomic_load_explicit(&worker->steps, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    atomic_store_explicit(&worker->sequences, atomic_load_explicit(&worker->sequences, memory_order_relaxed) + n,
+                          memory_order_relaxed);
     step(stepper, &worker->scratch, n, worker->tokens, worker->states, worker->logits);
     for (size_t i = 0; i < n; i++) advance(worker, &worker->slots[worker->stepped[i]], worker->logits[i]);
     return n;

@@ -79,6 +79,7 @@ struct engine_job {
     uint64_t submitted_ns; /* engine_submit() */
     uint64_t started_ns;   /* got a slot */
     uint64_t prompted_ns;  /* the prompt was read but for its last token; what follows yields new tokens */
+    uint64_t first_ns;     /* the first new token was there */
     uint64_t finished_ns;
 
     /* The engine's. */
@@ -114,9 +115,11 @@ bool engine_submit(struct engine *engine, struct engine_job *const *jobs, size_t
  * the next step. Only sets flags. May also come before engine_submit(). */
 void engine_cancel(struct engine *engine, struct engine_job *job);
 
-/* Any thread: jobs in slots and in the queue at this moment. */
+/* Any thread: jobs in slots and in the queue at this moment; steps so far, and the sequences that were stepped in them.
+ */
 struct engine_load {
     size_t running, waiting;
+    uint64_t steps, sequences;
 };
 struct engine_load engine_load(struct engine *engine);
 

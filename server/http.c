@@ -135,14 +135,22 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
 
 static void log_access(const struct http_request *request)
 {
-    const bool head = http_request_is_head(request);
+    const struct http_options *options = &request->server->options;
+    const struct http_account account = {
+        .route = request->pattern,
+        .status = request->reply.status,
+        .seconds = (double)(clock_monotonic_ns() - request->begun_ns) * 1e-9,
+        .bytes_in = request->received,
+        .bytes_out = http_request_is_head(request) ? 0 : request->reply.size,
+    };
+    if (options->account) options->account(&account, options->context);
     struct log_field fields[6 + MAX_EXTRAS + 1] = {
         LOG_TEXT("id", request->id),
         LOG_TEXT("method", request->method),
         LOG_TEXT("route", request->pattern),
-        LOG_INTEGER("status", request->reply.status),
-        LOG_INTEGER("bytes", head ? 0 : request->reply.size),
-        LOG_REAL("ms", (double)(clock_monotonic_ns() - request->begun_ns) * 1e-6),
+        LOG_INTEGER("status", account.status),
+        LOG_INTEGER("bytes", account.bytes_out),
+        LOG_REAL("ms", account.seconds * 1e3),
     };
     memcpy(fields + 6, request->log, request->log_count * sizeof *fields);
     log_write(LOG_INFO, "request", fields);

@@ -68,6 +68,14 @@ struct http_route {
     http_body *body; /* NULL: a body is JSON, and kept in memory */
 };
 
+/* A request that is over, as the access log has it. */
+struct http_account {
+    const char *route; /* its pattern; "-" for none */
+    int status;        /* 499: the client left before the answer */
+    double seconds;
+    uint64_t bytes_in, bytes_out; /* of the bodies */
+};
+
 struct http_options {
     const char *listen; /* IPv4 or IPv6 address */
     uint16_t port;      /* 0: a free one */
@@ -80,7 +88,8 @@ struct http_options {
     /* The HTTP thread, once the head is complete and its route known, before a body is read: whether the client may do
      * this; false: a reply was set (401, 403). Must be short. OPTIONS is not asked about. NULL: everybody may. */
     bool (*authorise)(struct http_request *request, enum http_scope scope, void *context);
-    void *context; /* for handlers and authorise() */
+    void (*account)(const struct http_account *account, void *context); /* NULL, or told of each; the HTTP thread */
+    void *context;                                                      /* for handlers and the two above */
 };
 
 /* Binds, listens and starts serving. What `options` points to is borrowed for the server's life. */

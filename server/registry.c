@@ -567,12 +567,12 @@ struct served *registry_acquire(struct registry *registry, const char *name, siz
     return served;
 }
 
-void registry_each_loaded(struct registry *registry, void (*see)(void *context, const char *name, bool is_default),
-                          void *context)
+void registry_each_loaded(struct registry *registry,
+                          void (*see)(void *context, const struct served *served, bool is_default), void *context)
 {
     pthread_mutex_lock(&registry->mutex);
     for (const struct entry *entry = registry->entries; entry; entry = entry->next)
-        if (entry->served) see(context, entry->name, entry == registry->standard);
+        if (entry->served) see(context, entry->served, entry == registry->standard);
     pthread_mutex_unlock(&registry->mutex);
 }
 

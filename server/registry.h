@@ -80,8 +80,8 @@ json_t *registry_list(struct registry *registry, struct error *err);
 /* All of one model. Errors: ERROR_NOT_FOUND. */
 json_t *registry_describe(struct registry *registry, const char *name, struct error *err);
 
-/* Calls see(context, name, default) for every loaded model, by name. Under the lock: must be short. */
-void registry_each_loaded(struct registry *registry, void (*see)(void *context, const char *name, bool is_default),
-                          void *context);
+/* Calls see() for every loaded model, by name. Under the lock: must be short. */
+void registry_each_loaded(struct registry *registry,
+                          void (*see)(void *context, const struct served *served, bool is_default), void *context);
 
 #endif

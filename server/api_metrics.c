@@ -1,0 +1,177 @@
+/* /metrics: what was counted (server/metrics.h), and what the parts of the daemon say of themselves at this moment. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/version.h"
+#include "server/api.h"
+#include "server/daemon.h"
+
+#define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
+/* --- Models --- */
+
+struct model_numbers {
+    FILE *out;
+    const char *metric;
+    double (*read)(const struct engine_load *load);
+};
+
+static double running(const struct engine_load *load)
+{
+    return (double)load->running;
+}
+
+static double waiting(const struct engine_load *load)
+{
+    return (double)load->waiting;
+}
+
+static double steps(const struct engine_load *load)
+{
+    return (double)load->steps;
+}
+
+static double sequences(const struct engine_load *load)
+{
+    return (double)load->sequences;
+}
+
+static void write_model(void *context, const struct served *served, bool is_default)
+{
+    const struct model_numbers *numbers = context;
+    const struct engine_load load = engine_load(served->engine);
+    char label[512];
+    (void)is_default;
+    metrics_write_sample(numbers->out, numbers->metric, metrics_label(label, sizeof label, "model", served->model.name),
+                         numbers->read(&load));
+}
+
+static void write_models(struct daemon *daemon, FILE *out)
+{
+    static const struct {
+        const char *metric, *type, *help;
+        double (*read)(const struct engine_load *load);
+    } rows[] = {
+        {"lstmd_sequences", "gauge", "Continuations that are generated at this moment.", running},
+        {"lstmd_queue_depth", "gauge", "Continuations that wait for a place in the batch.", waiting},
+        {"lstmd_engine_steps_total", "counter", "Steps of the network, each for a batch of sequences.", steps},
+        {"lstmd_engine_step_sequences_total", "counter",
+         "Sequences that were stepped; by lstmd_engine_steps_total, the mean size of a batch.", sequences},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct model_numbers numbers = {out, rows[i].metric, rows[i].read};
+        metrics_write_head(out, rows[i].metric, rows[i].type, rows[i].help);
+        registry_each_loaded(daemon->registry, write_model, &numbers);
+    }
+}
+
+/* --- Hidden states --- */
+
+static void write_states(struct daemon *daemon, FILE *out)
+{
+    metrics_write_one(out, "lstmd_sessions", "gauge", "Sessions that are kept.",
+                      (double)sessions_count(daemon->sessions));
+    if (!daemon->cache) return;
+    const struct state_cache_numbers cache = state_cache_numbers(daemon->cache);
+    metrics_write_one(out, "lstmd_cache_states", "gauge", "Hidden states in the prefix cache.", (double)cache.states);
+    metrics_write_one(out, "lstmd_cache_bytes", "gauge", "Bytes of the prefix cache.", (double)cache.bytes);
+    metrics_write_one(out, "lstmd_cache_hits_total", "counter", "Prompts of which a prefix was in the cache.",
+                      (double)cache.hits);
+    metrics_write_one(out, "lstmd_cache_misses_total", "counter", "Prompts of which none was.", (double)cache.misses);
+    metrics_write_one(out, "lstmd_cache_evictions_total", "counter", "States that made room for others.",
+                      (double)cache.evictions);
+}
+
+/* --- The process: the names that Prometheus' own clients use --- */
+
+static double open_files(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    if (!directory) return 0;
+    double count = -3; /* ".", "..", and the directory that is read */
+    while (readdir(directory)) count++;
+    closedir(directory);
+    return count;
+}
+
+static void write_memory(FILE *out)
+{
+    char line[128] = "", *end;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (!file) return;
+    const bool good = fgets(line, sizeof line, file) != NULL;
+    fclose(file);
+    if (!good) return;
+    const double page = (double)sysconf(_SC_PAGESIZE);
+    const double pages = (double)strtoul(line, &end, 10), resident = (double)strtoul(end, &end, 10);
+    metrics_write_one(out, "process_resident_memory_bytes", "gauge", "Memory in use.", resident * page);
+    metrics_write_one(out, "process_virtual_memory_bytes", "gauge", "Address space in use.", pages * page);
+}
+
+static double seconds(struct timeval time)
+{
+    return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
+}
+
+static void write_process(const struct daemon *daemon, FILE *out)
+{
+    struct rusage usage;
+    struct rlimit files;
+    write_memory(out);
+    if (getrusage(RUSAGE_SELF, &usage) == 0)
+        metrics_write_one(out, "process_cpu_seconds_total", "counter", "Processor time of user and system.",
+                          seconds(usage.ru_utime) + seconds(usage.ru_stime));
+    metrics_write_one(out, "process_open_fds", "gauge", "Open file descriptors.", open_files());
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
+        metrics_write_one(out, "process_max_fds", "gauge", "File descriptors that may be open.",
+                          (double)files.rlim_cur);
+    metrics_write_one(out, "process_start_time_seconds", "gauge", "When the daemon started, in seconds since 1970.",
+                      (double)daemon->started);
+}
+
+static void write_build(FILE *out)
+{
+    char version[64], revision[64], labels[136];
+    metrics_write_head(out, "lstmd_build_info", "gauge", "Always 1; its labels say what runs.");
+    metrics_label(version, sizeof version, "version", version_number);
+    metrics_label(revision, sizeof revision, "revision", version_revision);
+    snprintf(labels, sizeof labels, "%s,%s", version, revision);
+    metrics_write_sample(out, "lstmd_build_info", labels, 1);
+}
+
+enum http_outcome api_metrics(struct http_request *request, void *context)
+{
+    struct daemon *daemon = context;
+    struct problem problem = {0};
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    bool good = out != NULL;
+    if (good) {
+        metrics_write(daemon->metrics, out);
+        write_models(daemon, out);
+        write_states(daemon, out);
+        metrics_write_one(out, "lstmd_open_requests", "gauge", "Requests that are being answered, this one included.",
+                          (double)http_server_open_requests(daemon->http));
+        write_process(daemon, out);
+        write_build(out);
+        good = !ferror(out);
+        good = fclose(out) == 0 && good;
+    }
+    if (good) {
+        http_reply_header(request, "Cache-Control", "no-store");
+        http_reply(request, 200, CONTENT_TYPE, text, size, HTTP_TAKEN);
+        return HTTP_REPLIED;
+    }
+    free(text);
+    problem_set(&problem, 503, "out of memory");
+    http_reply_problem(request, &problem);
+    problem_close(&problem);
+    return HTTP_REPLIED;
+}

@@ -1,0 +1,126 @@
+"""/metrics, read with the parser of Prometheus' own Python client."""
+
+import re
+import time
+
+import pytest
+
+from conftest import DEADLINE, ROOT
+
+parser = pytest.importorskip("prometheus_client.parser", reason="SKIPPED: python3-prometheus-client is not installed")
+
+
+def families(daemon):
+    answer = daemon.get("/metrics")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    text = answer.body.decode()
+    found = {}
+    for family in parser.text_string_to_metric_families(text):
+        assert family.name not in found, "samples of a metric must stand together"
+        assert family.documentation.endswith(".") and family.type in ("counter", "gauge", "histogram"), family
+        found[family.name] = family
+    return found
+
+
+def value(found, sample, **labels):
+    for family in found.values():
+        for one in family.samples:
+            if one.name == sample and one.labels == labels:
+                return one.value
+    return None
+
+
+def check_histogram(family):
+    """Buckets grow with their bounds, the last one is +Inf and is the count."""
+    series = {}
+    for sample in family.samples:
+        labels = {key: text for key, text in sample.labels.items() if key != "le"}
+        one = series.setdefault(tuple(sorted(labels.items())), {"buckets": []})
+        if sample.name.endswith("_bucket"):
+            one["buckets"].append((float(sample.labels["le"]), sample.value))
+        else:
+            one[sample.name.rsplit("_", 1)[1]] = sample.value
+    for one in series.values():
+        bounds, counts = zip(*one["buckets"])
+        assert list(bounds) == sorted(bounds) and bounds[-1] == float("inf")
+        assert list(counts) == sorted(counts) and counts[-1] == one["count"]
+        assert (one["sum"] > 0) == (one["count"] > 0)
+
+
+def test_metrics_are_well_formed_and_named_by_the_rules(start):
+    daemon = start()
+    daemon.generate(prompt="a", length=5)
+    daemon.get("/nowhere")
+    found = families(daemon)
+    for family in found.values():
+        assert re.fullmatch(r"(lstmd|process)_[a-z0-9_]+", family.name)
+        if family.type == "histogram":
+            check_histogram(family)
+        if family.type == "counter":
+            assert all(sample.name.endswith("_total") for sample in family.samples)
+    info = found["lstmd_build_info"].samples[0]
+    assert info.value == 1 and set(info.labels) == {"version", "revision"}
+    assert value(found, "process_resident_memory_bytes") > 1e6
+    assert value(found, "process_open_fds") > 3
+    assert value(found, "process_start_time_seconds") > 1.7e9
+
+
+def test_metrics_count_what_was_done(start):
+    daemon = start("tiny", {"limits.queue": 8})
+    before = families(daemon)
+    assert value(before, "lstmd_completion_tokens_total") == 0
+    daemon.generate(prompt="abc", length=7, n=2, seed=1)
+    daemon.generate(prompt="abc", length=7, seed=1)
+    assert daemon.post("/generate", {"length": 0}).status == 422
+    daemon.post("/score", {"text": "abcd"})
+    daemon.generate(prompt="a", length=3, session="s")
+    after = families(daemon)
+    assert value(after, "lstmd_completion_tokens_total") == 24
+    assert value(after, "lstmd_prompt_tokens_total") == 14
+    assert value(after, "lstmd_cached_tokens_total") > 0
+    assert value(after, "lstmd_scored_tokens_total") == 5
+    assert value(after, "lstmd_generations_total", end="length") == 4
+    assert value(after, "lstmd_http_requests_total", route="/generate", code="200") == 3
+    assert value(after, "lstmd_http_requests_total", route="/generate", code="422") == 1
+    assert value(after, "lstmd_http_requests_total", route="/metrics", code="200") == 1
+    assert value(after, "lstmd_http_request_seconds_count", route="/generate") == 4
+    for name in ("queue", "time_to_first_token", "time_per_token", "generation"):
+        assert value(after, f"lstmd_{name}_seconds_count") == 4
+    assert value(after, "lstmd_sessions") == 1
+    assert value(after, "lstmd_cache_states") > 0 and value(after, "lstmd_cache_bytes") > 0
+    model = daemon.get("/models").json()["models"][0]["name"]
+    assert value(after, "lstmd_sequences", model=model) == 0
+    steps = value(after, "lstmd_engine_steps_total", model=model)
+    assert 0 < steps <= value(after, "lstmd_engine_step_sequences_total", model=model) < 100
+
+
+def test_metrics_show_what_runs_what_waits_and_what_was_refused(start):
+    daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000})
+    connection = daemon.occupy(10_000_000)
+    model = daemon.get("/models").json()["models"][0]["name"]
+    end = time.monotonic() + DEADLINE
+    while value(found := families(daemon), "lstmd_sequences", model=model) != 1:
+        assert time.monotonic() < end, "the sequence that runs is not shown"
+    assert value(found, "lstmd_queue_depth", model=model) == 0
+    assert value(found, "lstmd_refused_total") >= 1
+    assert value(found, "lstmd_open_requests") == 2
+    connection.close()
+
+
+def test_metrics_show_no_text(start):
+    daemon = start()
+    daemon.generate(prompt="SECRETPROMPT", length=5, session="SECRETSESSION")
+    daemon.get("/SECRETPATH")
+    assert b"SECRET" not in daemon.get("/metrics").body
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_exist(start):
+    daemon = start()
+    daemon.generate(prompt="a", length=2)
+    samples = {sample.name for family in families(daemon).values() for sample in family.samples}
+    asked = set()
+    for name in ("grafana.json", "alerts.yaml", "kubernetes/autoscale.yaml"):
+        asked |= set(re.findall(r"\b(?:lstmd|process)_[a-z_]+\b", (ROOT / "docker" / name).read_text()))
+    assert len(asked) > 15
+    assert not asked - samples, asked - samples
