@@ -28,7 +28,7 @@ static void put_bytes(struct writer *writer, const void *data, size_t n)
 
 static void put(struct writer *writer, size_t bytes, uint64_t value)
 {
-    for (size_t i = 0; i < bytes; i++) put_bytes(writer, &(unsigned char){(unsigned char)(value >> 8 * i)}, 1);
+    for (size_t i = 0; i < bytes; i++, value >>= 8) put_bytes(writer, &(unsigned char){(unsigned char)value}, 1);
 }
 
 /* What a local header and a row of the directory have in common. */
