@@ -45,4 +45,8 @@ bool interop_keras_read(const char *path, struct foreign *foreign, struct error 
 /* Reads a .pt or .pth file (zip or legacy form) or a state_dict in a safetensors file. Errors: as above. */
 bool interop_torch_read(const char *path, struct foreign *foreign, struct error *err);
 
+/* The same for a file in memory; `path` begins messages. */
+bool interop_torch_read_memory(const char *path, const void *data, size_t size, struct foreign *foreign,
+                               struct error *err);
+
 #endif

@@ -86,7 +86,7 @@ struct machine {
     size_t opcode_at;
     char *chunk; /* small pieces of the arena */
     size_t chunk_left, values, arena_before;
-    struct pickle_list stack, memo;
+    struct pickle_list stack, memo, objects;
     uint32_t *marks; /* heights of the stack */
     uint32_t mark_count, mark_capacity;
 };
@@ -440,7 +440,7 @@ static bool push_object(struct machine *machine, struct pickle_value *callable, 
 {
     if (arguments->kind != PICKLE_TUPLE) return fail(machine, "arguments that are not a tuple", err);
     struct pickle_value *value = new_value(machine, PICKLE_OBJECT, err);
-    if (!value) return false;
+    if (!value || !list_append(machine, &machine->objects, value, err)) return false;
     value->callable = callable;
     value->arguments = arguments;
     return push(machine, value, err);
@@ -456,7 +456,8 @@ static bool reduce(struct machine *machine, uint32_t operands, struct error *err
 static bool push_persistent(struct machine *machine, struct pickle_value *id, struct error *err)
 {
     struct pickle_value *value = id ? new_value(machine, PICKLE_PERSISTENT, err) : NULL;
-    if (value) value->callable = id;
+    if (!value || !list_append(machine, &machine->objects, value, err)) return false;
+    value->callable = id;
     return push(machine, value, err);
 }
 
@@ -834,7 +835,7 @@ static bool run(struct machine *machine, int opcode, struct error *err)
 }
 
 struct pickle_value *pickle_read(struct arena *arena, const char *place, const void *data, size_t size, size_t *used,
-                                 struct error *err)
+                                 struct pickle_list *objects, struct error *err)
 {
     struct machine machine = {.arena = arena, .place = place, .data = data, .size = size, .arena_before = arena->total};
     const unsigned char *opcode;
@@ -847,6 +848,7 @@ struct pickle_value *pickle_read(struct arena *arena, const char *place, const v
     struct pickle_value **result;
     if (!pop(&machine, 1, &result, err)) return NULL;
     if (used) *used = machine.at;
+    if (objects) *objects = machine.objects;
     if (used || machine.at == size) return *result;
     fail(&machine, "the pickle ends here, but the data go on", err);
     return NULL;

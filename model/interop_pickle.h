@@ -49,7 +49,7 @@ struct pickle_list {
 
 struct pickle_value {
     enum pickle_kind kind;
-    bool visited; /* for whoever walks */
+    uint32_t visited; /* for whoever walks: a bit per walk that came here */
     union {
         int64_t integer; /* and bool */
         double real;
@@ -65,10 +65,11 @@ struct pickle_value {
 };
 
 /* Reads the pickle at the start of data[0..size), which must live as long as the arena; *used bytes (NULL: all must be
- * used). `place` begins messages. NULL after an error: ERROR_CORRUPT with the offset of the byte where it went wrong,
- * ERROR_TOO_LARGE beyond a limit, ERROR_NO_MEMORY. */
+ * used). *objects (NULL allowed) gets every PICKLE_PERSISTENT and PICKLE_OBJECT. `place` begins messages. NULL after an
+ * error: ERROR_CORRUPT with the offset of the byte where it went wrong, ERROR_TOO_LARGE beyond a limit,
+ * ERROR_NO_MEMORY. */
 struct pickle_value *pickle_read(struct arena *arena, const char *place, const void *data, size_t size, size_t *used,
-                                 struct error *err);
+                                 struct pickle_list *objects, struct error *err);
 
 /* Whether a value is of that kind and has exactly that text. False for NULL. */
 bool pickle_is(const struct pickle_value *value, enum pickle_kind kind, const char *text);
