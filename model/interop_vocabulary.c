@@ -1,0 +1,576 @@
+#include "model/interop_vocabulary.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/utf8.h"
+#include "model/interop_names.h"
+#include "model/json_text.h"
+
+#define MAX_NESTING 3 /* of JSON in strings, and of objects around a vocabulary */
+
+/* Python's str.split() and what a line of a text ends with. */
+#define WHITE_SPACE "\t\n\v\f\r\x1C\x1D\x1E\x1F"
+
+/* A vocabulary as it is put together: tokens by id, and what is known about text. */
+struct draft {
+    const char *place;
+    const struct interop_wanted *wanted;
+    json_t *tokens; /* strings by id; null: nothing has this id yet */
+    enum interop_level level;
+    int lower;           /* -1: not known */
+    const char *filters; /* NULL: not known */
+    const char *unknown; /* the token for other text; NULL: not known */
+};
+
+static bool out_of_memory(struct error *err)
+{
+    return error_set(err, ERROR_NO_MEMORY, "out of memory for a vocabulary");
+}
+
+/* ---- ids ---- */
+
+static bool refuse_size(const struct draft *draft, size_t count, struct error *err)
+{
+    const size_t wanted = draft->wanted->size;
+    const char *cause = "it does not belong to these weights, or the text is not the one that they were trained on";
+    if (count + 1 == wanted)
+        cause =
+            "usually an id more is reserved for padding or unknown text: put it where the model has it, as <pad> or "
+            "<unk>, or give a map with the ids";
+    else if (count == wanted + 1)
+        cause = "usually the last ids, padding or an unknown token were not counted when the model was made";
+    return error_set(err, ERROR_INVALID, "%s: %zu tokens, but the network has %zu: %s", draft->place, count, wanted,
+                     cause);
+}
+
+/* The padding token in front of the others. */
+static bool insert_pad(struct draft *draft, struct error *err)
+{
+    return json_array_insert_new(draft->tokens, 0, json_string("<pad>")) == 0 || out_of_memory(err);
+}
+
+static bool put_token(struct draft *draft, json_int_t id, const json_t *token, struct error *err)
+{
+    if (id < 0 || id >= (json_int_t)VOCABULARY_MAX_TOKENS)
+        return error_set(err, ERROR_INVALID, "%s: id %lld is not one of a vocabulary", draft->place, (long long)id);
+    while (json_array_size(draft->tokens) <= (size_t)id)
+        if (json_array_append_new(draft->tokens, json_null()) != 0) return out_of_memory(err);
+    if (!json_is_null(json_array_get(draft->tokens, (size_t)id)))
+        return error_set(err, ERROR_INVALID, "%s: two tokens have the id %lld", draft->place, (long long)id);
+    return json_array_set_new(draft->tokens, (size_t)id,
+                              json_stringn(json_string_value(token), json_string_length(token))) == 0 ||
+           out_of_memory(err);
+}
+
+/* "12" -> 12; false for what is not an id. */
+static bool parse_id(const char *text, size_t n, json_int_t *id)
+{
+    *id = 0;
+    if (n == 0 || n > 9) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        *id = *id * 10 + (text[i] - '0');
+    }
+    return true;
+}
+
+/* Every value an integer: token -> id. Otherwise every key must be one. */
+static bool maps_to_ids(const json_t *map)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)map, key, value)
+    {
+        if (!json_is_integer(value)) return false;
+    }
+    return true;
+}
+
+static bool put_map(struct draft *draft, const json_t *map, struct error *err)
+{
+    const bool to_ids = maps_to_ids(map);
+    const char *key;
+    size_t n;
+    json_t *value;
+    json_object_keylen_foreach((json_t *)map, key, n, value)
+    {
+        json_int_t id = json_integer_value(value);
+        if (!to_ids && (!json_is_string(value) || !parse_id(key, n, &id)))
+            return error_set(err, ERROR_INVALID,
+                             "%s: \"%.64s\": a map must be from tokens to ids (integers) or from ids to tokens",
+                             draft->place, key);
+        json_t *token = to_ids ? json_stringn(key, n) : json_incref(value);
+        const bool ok = token ? put_token(draft, id, token, err) : out_of_memory(err);
+        json_decref(token);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+static bool put_list(struct draft *draft, const json_t *list, struct error *err)
+{
+    size_t i;
+    json_t *value;
+    json_array_foreach((json_t *)list, i, value)
+    {
+        if (!json_is_string(value))
+            return error_set(err, ERROR_INVALID, "%s: item %zu of the list of tokens is not a string", draft->place, i);
+        if (!put_token(draft, (json_int_t)i, value, err)) return false;
+    }
+    return true;
+}
+
+/* ---- from ids to a vocabulary ---- */
+
+static bool token_is(const json_t *token, const char *const *names)
+{
+    const char *text = json_string_value(token);
+    for (; *names; names++)
+        if (strcmp(text, *names) == 0) return true;
+    return false;
+}
+
+/* A token that has its meaning from its name. */
+static json_t *find_named(const json_t *tokens, const char *const *names)
+{
+    size_t id;
+    json_t *token;
+    json_array_foreach((json_t *)tokens, id, token)
+    {
+        if (token_is(token, names)) return json_integer((json_int_t)id);
+    }
+    return json_null();
+}
+
+static bool is_one_character(const json_t *token)
+{
+    uint32_t code;
+    const size_t n = json_string_length(token);
+    return n > 0 && utf8_decode(json_string_value(token), n, &code) == n;
+}
+
+static const char *const eos_names[] = {"<eos>", "<EOS>", NULL};
+static const char *const pad_names[] = {"<pad>", "<PAD>", "[PAD]", NULL};
+static const char *const unknown_names[] = {"<unk>", "<UNK>", "[UNK]", "<OOV>", "<oov>", NULL};
+
+/* In angle or square brackets: <start>, [SEP]. */
+static bool is_bracketed(const json_t *token)
+{
+    const char *text = json_string_value(token);
+    const size_t n = json_string_length(token);
+    return n > 2 && ((text[0] == '<' && text[n - 1] == '>') || (text[0] == '[' && text[n - 1] == ']'));
+}
+
+static enum interop_level guess_level(const json_t *tokens)
+{
+    size_t id;
+    json_t *token;
+    json_array_foreach((json_t *)tokens, id, token)
+    {
+        if (!is_one_character(token) && !is_bracketed(token) && json_string_length(token) > 0)
+            return INTEROP_LEVEL_WORD;
+    }
+    return INTEROP_LEVEL_CHAR;
+}
+
+/* Whether some token has the letters of a case that lower-casing would take away (upper), or has letters at all. */
+static bool has_letters(const json_t *tokens, bool upper)
+{
+    size_t id;
+    json_t *token;
+    json_array_foreach((json_t *)tokens, id, token)
+    {
+        if (is_bracketed(token)) continue;
+        for (const char *c = json_string_value(token); *c; c++)
+            if (upper ? *c >= 'A' && *c <= 'Z' : *c >= 'a' && *c <= 'z') return true;
+    }
+    return false;
+}
+
+/* The Keras filters without the characters that stand in a token: those were not filtered. */
+static void guess_filters(const json_t *tokens, char out[sizeof VOCABULARY_KERAS_FILTERS WHITE_SPACE])
+{
+    bool present[256] = {false};
+    size_t id;
+    json_t *token;
+    json_array_foreach((json_t *)tokens, id, token)
+    {
+        if (is_bracketed(token)) continue;
+        for (const char *c = json_string_value(token); *c; c++) present[(unsigned char)*c] = true;
+    }
+    for (const char *c = VOCABULARY_KERAS_FILTERS WHITE_SPACE; *c; c++)
+        if (!present[(unsigned char)*c]) *out++ = *c;
+    *out = '\0';
+}
+
+/* Ids of tokens of a vocabulary of characters that are more than one. */
+static json_t *find_labels(const json_t *tokens, const json_t *eos, const json_t *pad, const json_t *unknown)
+{
+    json_t *labels = json_array(), *token;
+    size_t id;
+    json_array_foreach((json_t *)tokens, id, token)
+    {
+        json_t *number = json_integer((json_int_t)id);
+        const bool special = json_equal(number, eos) || json_equal(number, pad) || json_equal(number, unknown);
+        if (!special && !is_one_character(token) && is_bracketed(token))
+            json_array_append_new(labels, number);
+        else
+            json_decref(number);
+    }
+    return labels;
+}
+
+/* vocabulary.json of these tokens. */
+static json_t *describe(const struct draft *draft)
+{
+    char guessed[sizeof VOCABULARY_KERAS_FILTERS WHITE_SPACE];
+    const bool words = draft->level == INTEROP_LEVEL_WORD;
+    const char *const own[] = {draft->unknown, NULL};
+    json_t *eos = find_named(draft->tokens, eos_names), *pad = find_named(draft->tokens, pad_names);
+    json_t *unknown = find_named(draft->tokens, draft->unknown ? own : unknown_names);
+    const bool lower =
+        draft->lower >= 0 ? draft->lower : has_letters(draft->tokens, false) && !has_letters(draft->tokens, true);
+    json_t *json = json_pack("{s:s, s:b, s:O, s:O, s:O, s:O}", "level", words ? "word" : "char", "lower", (int)lower,
+                             "tokens", draft->tokens, "eos", eos, "pad", pad, "unknown", unknown);
+    bool ok = json;
+    if (words) {
+        guess_filters(draft->tokens, guessed);
+        ok = ok && json_object_set_new(json, "filters", json_string(draft->filters ? draft->filters : guessed)) == 0;
+    } else {
+        ok = ok && json_object_set_new(json, "labels", find_labels(draft->tokens, eos, pad, unknown)) == 0;
+    }
+    json_decref(eos);
+    json_decref(pad);
+    json_decref(unknown);
+    if (ok) return json;
+    json_decref(json);
+    return NULL;
+}
+
+/* Id 0 may be left out, for padding; others must all be there. */
+static bool fill_gaps(struct draft *draft, struct error *err)
+{
+    size_t count = json_array_size(draft->tokens);
+    const bool pads = count > 0 && json_is_null(json_array_get(draft->tokens, 0));
+    if (pads && json_array_set_new(draft->tokens, 0, json_string("<pad>")) != 0) return out_of_memory(err);
+    for (size_t i = 0; i < count; i++)
+        if (json_is_null(json_array_get(draft->tokens, i)))
+            return error_set(err, ERROR_INVALID, "%s: no token has the id %zu", draft->place, i);
+    if (!pads && draft->wanted->pad && count + 1 == draft->wanted->size && !insert_pad(draft, err)) return false;
+    count = json_array_size(draft->tokens);
+    return count == draft->wanted->size || refuse_size(draft, count, err);
+}
+
+static struct vocabulary *finish(struct draft *draft, struct error *err)
+{
+    if (!fill_gaps(draft, err)) return NULL;
+    if (draft->level == INTEROP_LEVEL_AUTO) draft->level = draft->wanted->level;
+    if (draft->level == INTEROP_LEVEL_AUTO) draft->level = guess_level(draft->tokens);
+    json_t *json = describe(draft);
+    size_t n;
+    char *text = json ? json_text_print(json, JSON_COMPACT, &n, err) : NULL;
+    json_decref(json);
+    if (!text) {
+        out_of_memory(err);
+        return NULL;
+    }
+    struct vocabulary *vocabulary = vocabulary_from_json(text, n, draft->place, err);
+    free(text);
+    if (!vocabulary && err && err->code == ERROR_CORRUPT) err->code = ERROR_INVALID;
+    return vocabulary;
+}
+
+/* ---- JSON ---- */
+
+/* What a field is: JSON, or a string that holds the text of JSON. New reference, NULL where it is neither. */
+static json_t *unwrap(const json_t *value)
+{
+    json_t *json = json_incref((json_t *)value);
+    for (size_t i = 0; i < MAX_NESTING && json_is_string(json); i++) {
+        json_t *inner = json_loadb(json_string_value(json), json_string_length(json),
+                                   JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        json_decref(json);
+        json = inner;
+    }
+    return json;
+}
+
+/* The words that are among the first num_words ids, as the Tokenizer leaves out the others. */
+static bool put_word_index(struct draft *draft, const json_t *index, json_int_t limit, struct error *err)
+{
+    const char *key;
+    size_t n;
+    json_t *value;
+    json_object_keylen_foreach((json_t *)index, key, n, value)
+    {
+        const json_int_t id = json_integer_value(value);
+        if (!json_is_integer(value) || id < 1)
+            return error_set(err, ERROR_INVALID, "%s: word_index: \"%.64s\" does not have an id from 1", draft->place,
+                             key);
+        if (id >= limit) continue;
+        json_t *token = json_stringn(key, n);
+        const bool ok = token ? put_token(draft, id, token, err) : out_of_memory(err);
+        json_decref(token);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+static bool read_tokenizer_rules(struct draft *draft, const json_t *config, struct error *err)
+{
+    const json_t *split = json_object_get(config, "split"), *filters = json_object_get(config, "filters");
+    const json_t *unknown = json_object_get(config, "oov_token");
+    const bool characters = json_is_true(json_object_get(config, "char_level"));
+    if (!characters && split && (!json_is_string(split) || strcmp(json_string_value(split), " ") != 0))
+        return error_set(err, ERROR_INVALID, "%s: split is not a space, which alone is supported", draft->place);
+    draft->level = characters ? INTEROP_LEVEL_CHAR : INTEROP_LEVEL_WORD;
+    draft->lower = !json_is_false(json_object_get(config, "lower"));
+    draft->filters = json_is_string(filters) ? json_string_value(filters) : VOCABULARY_KERAS_FILTERS;
+    draft->unknown = json_string_value(unknown);
+    return true;
+}
+
+/* {"class_name": "Tokenizer", "config": {"word_index": "{...}", ...}}; ids begin at 1. */
+static struct vocabulary *from_tokenizer(struct draft *draft, const json_t *config, struct error *err)
+{
+    const json_t *limit = json_object_get(config, "num_words");
+    json_t *index = unwrap(json_object_get(config, "word_index"));
+    struct vocabulary *vocabulary = NULL;
+    json_int_t most = VOCABULARY_MAX_TOKENS;
+    if (json_is_integer(limit) && json_integer_value(limit) >= draft->wanted->size) most = draft->wanted->size;
+    if (!json_is_object(index))
+        error_set(err, ERROR_INVALID, "%s: the Tokenizer has no word_index", draft->place);
+    else if (read_tokenizer_rules(draft, config, err) && put_word_index(draft, index, most, err))
+        vocabulary = finish(draft, err);
+    json_decref(index);
+    return vocabulary;
+}
+
+/* The best-named list or map in an object, or the object itself. */
+static const json_t *find_tokens(const json_t *json)
+{
+    const json_t *best = json;
+    size_t best_rank = SIZE_MAX;
+    const char *key;
+    json_t *value;
+    if (!json_is_object(json)) return json;
+    json_object_foreach((json_t *)json, key, value)
+    {
+        const size_t rank = interop_name_rank(key, strlen(key));
+        if (rank >= best_rank || !(json_is_object(value) || json_is_array(value))) continue;
+        best = value;
+        best_rank = rank;
+    }
+    return best;
+}
+
+static struct vocabulary *check_own(struct vocabulary *vocabulary, const struct draft *draft, struct error *err)
+{
+    if (!vocabulary || vocabulary_size(vocabulary) == draft->wanted->size) return vocabulary;
+    refuse_size(draft, vocabulary_size(vocabulary), err);
+    vocabulary_free(vocabulary);
+    return NULL;
+}
+
+/* lstmd's vocabulary.json as it is. */
+static struct vocabulary *from_own(const struct draft *draft, const json_t *json, struct error *err)
+{
+    size_t n;
+    char *text = json_text_print(json, JSON_COMPACT, &n, err);
+    struct vocabulary *vocabulary = text ? vocabulary_from_json(text, n, draft->place, err) : NULL;
+    free(text);
+    return check_own(vocabulary, draft, err);
+}
+
+static struct vocabulary *from_value(struct draft *draft, const json_t *json, struct error *err)
+{
+    const json_t *config = json_object_get(json, "config"), *tokens = find_tokens(json);
+    if (json_is_object(config) && json_object_get(config, "word_index")) return from_tokenizer(draft, config, err);
+    if (json_is_array(json_object_get(json, "tokens")) && json_is_string(json_object_get(json, "level")))
+        return from_own(draft, json, err);
+    bool ok = json_is_array(tokens) || json_is_object(tokens) ||
+              error_set(err, ERROR_INVALID, "%s: neither a list of tokens, a map nor a Keras Tokenizer", draft->place);
+    ok = ok && (json_is_array(tokens) ? put_list(draft, tokens, err) : put_map(draft, tokens, err));
+    return ok ? finish(draft, err) : NULL;
+}
+
+struct vocabulary *interop_vocabulary_from_json(const json_t *json, const struct interop_wanted *wanted,
+                                                const char *place, struct error *err)
+{
+    struct draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
+    json_t *value = unwrap(json);
+    struct vocabulary *vocabulary = NULL;
+    if (!draft.tokens)
+        out_of_memory(err);
+    else
+        vocabulary = from_value(&draft, value, err);
+    json_decref(value);
+    json_decref(draft.tokens);
+    return vocabulary;
+}
+
+/* ---- lines ---- */
+
+/* A line of two characters that stands for one. */
+static json_t *token_of_line(const char *line, size_t n)
+{
+    static const char escapes[] = "n\nt\tr\r\\\\";
+    for (size_t i = 0; n == 2 && line[0] == '\\' && i + 1 < sizeof escapes; i += 2)
+        if (line[1] == escapes[i]) return json_stringn(&escapes[i + 1], 1);
+    return json_stringn(line, n);
+}
+
+static bool put_lines(struct draft *draft, const char *text, size_t n, struct error *err)
+{
+    for (size_t at = 0, next; at < n; at = next) {
+        const char *end = memchr(text + at, '\n', n - at);
+        size_t length = end ? (size_t)(end - text) - at : n - at;
+        next = at + length + 1;
+        json_t *token;
+        if (length > 0) {
+            length -= length > 1 && text[at + length - 1] == '\r';
+            token = token_of_line(text + at, length);
+        } else if (next < n && text[next] == '\n') { /* a newline and the end of its line */
+            next++;
+            token = json_string("\n");
+        } else {
+            continue;
+        }
+        if (!token || json_array_append_new(draft->tokens, token) != 0) return out_of_memory(err);
+    }
+    return true;
+}
+
+static struct vocabulary *from_lines(const struct interop_wanted *wanted, const char *place, const char *text, size_t n,
+                                     struct error *err)
+{
+    struct draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
+    struct vocabulary *vocabulary = NULL;
+    if (!draft.tokens)
+        out_of_memory(err);
+    else if (utf8_valid_prefix(text, n) < n)
+        error_set(err, ERROR_INVALID, "%s: not UTF-8 at byte %zu", place, utf8_valid_prefix(text, n));
+    else if (put_lines(&draft, text, n, err))
+        vocabulary = finish(&draft, err);
+    json_decref(draft.tokens);
+    return vocabulary;
+}
+
+struct vocabulary *interop_vocabulary_from_file(const char *path, const struct interop_wanted *wanted,
+                                                struct error *err)
+{
+    char *text;
+    size_t n;
+    if (!file_read(path, INTEROP_MAX_VOCABULARY_BYTES, &text, &n, err)) return NULL;
+    const size_t start = strspn(text, " \t\r\n");
+    json_t *json = NULL;
+    if (start < n && strchr("{[\"", text[start]))
+        json = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    struct vocabulary *vocabulary = json_is_object(json) || json_is_array(json) || json_is_string(json)
+                                        ? interop_vocabulary_from_json(json, wanted, path, err)
+                                        : from_lines(wanted, path, text, n, err);
+    json_decref(json);
+    free(text);
+    return vocabulary;
+}
+
+/* ---- texts ---- */
+
+/* \r\n and \r become \n, in place; returns the new length. */
+static size_t unify_newlines(char *text, size_t n)
+{
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (text[i] == '\r' && i + 1 < n && text[i + 1] == '\n') continue;
+        text[used++] = text[i] == '\r' ? '\n' : text[i];
+    }
+    return used;
+}
+
+/* The tokens of a text, in the order of the vocabulary that would be trained on it: falling count, ties by first
+ * appearance. */
+static struct vocabulary *count_tokens(const struct vocabulary_options *options, const char *text, size_t n,
+                                       struct error *err)
+{
+    struct vocabulary_builder *builder = vocabulary_builder_new(options, err);
+    if (!builder) return NULL;
+    if (vocabulary_builder_add(builder, text, n, err)) return vocabulary_builder_finish(builder, err);
+    vocabulary_builder_free(builder);
+    return NULL;
+}
+
+/* By code point, which is the order of the bytes of UTF-8. */
+static int compare_tokens(const void *a, const void *b)
+{
+    const json_t *first = *(json_t *const *)a, *second = *(json_t *const *)b;
+    const size_t n = json_string_length(first), m = json_string_length(second);
+    const int order = memcmp(json_string_value(first), json_string_value(second), n < m ? n : m);
+    return order != 0 ? order : (n > m) - (n < m);
+}
+
+static bool sort_tokens(json_t **tokens, struct error *err)
+{
+    const size_t count = json_array_size(*tokens);
+    json_t **list = malloc((count + 1) * sizeof *list), *sorted = json_array();
+    bool ok = list && sorted;
+    for (size_t i = 0; ok && i < count; i++) list[i] = json_array_get(*tokens, i);
+    if (ok) qsort(list, count, sizeof *list, compare_tokens);
+    for (size_t i = 0; ok && i < count; i++) ok = json_array_append(sorted, list[i]) == 0;
+    free(list);
+    if (ok) {
+        json_decref(*tokens);
+        *tokens = sorted;
+        return true;
+    }
+    json_decref(sorted);
+    return out_of_memory(err);
+}
+
+static bool put_counted(struct draft *draft, const struct vocabulary *counted, struct error *err)
+{
+    for (uint32_t id = 0; id < vocabulary_size(counted); id++) {
+        size_t n;
+        const char *text = vocabulary_token(counted, id, &n);
+        if (vocabulary_is_special(counted, id)) continue;
+        if (json_array_append_new(draft->tokens, json_stringn(text, n)) != 0) return out_of_memory(err);
+    }
+    return true;
+}
+
+static struct vocabulary *from_counted(struct draft *draft, const struct vocabulary *counted, enum interop_order order,
+                                       struct error *err)
+{
+    if (!put_counted(draft, counted, err)) return NULL;
+    if (order == INTEROP_ORDER_SORTED ? !sort_tokens(&draft->tokens, err) : !insert_pad(draft, err)) return NULL;
+    return finish(draft, err);
+}
+
+struct vocabulary *interop_vocabulary_from_text(const char *path, enum interop_order order, bool lower,
+                                                const struct interop_wanted *wanted, struct error *err)
+{
+    char *text;
+    size_t n;
+    const bool words = wanted->level == INTEROP_LEVEL_WORD;
+    struct draft draft = {.place = path, .wanted = wanted, .lower = lower, .tokens = json_array()};
+    draft.level = words ? INTEROP_LEVEL_WORD : INTEROP_LEVEL_CHAR;
+    draft.filters = order == INTEROP_ORDER_SORTED ? WHITE_SPACE : VOCABULARY_KERAS_FILTERS;
+    const struct vocabulary_options options = {
+        .level = words ? TOKEN_LEVEL_WORD : TOKEN_LEVEL_CHAR, .lower = lower, .filters = draft.filters};
+    struct vocabulary *vocabulary = NULL, *counted = NULL;
+    if (!draft.tokens) {
+        out_of_memory(err);
+    } else if (file_read(path, SIZE_MAX - 1, &text, &n, err)) {
+        counted = count_tokens(&options, text, unify_newlines(text, n), err);
+        free(text);
+        if (counted)
+            vocabulary = from_counted(&draft, counted, order, err);
+        else
+            error_add_context(err, "%s", path);
+    }
+    vocabulary_free(counted);
+    json_decref(draft.tokens);
+    return vocabulary;
+}
