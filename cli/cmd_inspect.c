@@ -8,6 +8,7 @@
 
 #include "cli/arguments.h"
 #include "cli/commands.h"
+#include "cli/inspect.h"
 #include "model/checkpoint.h"
 #include "model/json_text.h"
 #include "model/quantize.h"
@@ -164,7 +165,7 @@ static bool print_json(const char *heading, const json_t *json, struct error *er
     return true;
 }
 
-static bool print_model(const struct model *model, bool as_json, struct error *err)
+bool inspect_print(const struct model *model, bool as_json, struct error *err)
 {
     const json_t *training = json_object_get(model->config, "training");
     if (!as_json) {
@@ -186,7 +187,7 @@ int cmd_inspect(int argc, char **argv)
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct model model;
         struct error err = {0};
-        if (!model_load(&model, flags.model, &err) || !print_model(&model, flags.json, &err))
+        if (!model_load(&model, flags.model, &err) || !inspect_print(&model, flags.json, &err))
             exit_code = command_fail(&err);
         model_close(&model);
     }

@@ -11,6 +11,7 @@ int cmd_config(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
+int cmd_import(int argc, char **argv);
 int cmd_inspect(int argc, char **argv);
 int cmd_next(int argc, char **argv);
 int cmd_quantize(int argc, char **argv);

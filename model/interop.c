@@ -2,6 +2,13 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "model/checkpoint.h"
+#include "model/interop_zip.h"
+
+const struct interop_options interop_defaults = {0};
 
 void foreign_close(struct foreign *foreign)
 {
@@ -22,4 +29,127 @@ bool foreign_note(struct foreign *foreign, struct error *err, const char *format
     if (!foreign->notes) foreign->notes = json_array();
     if (json_array_append_new(foreign->notes, json_string(text)) == 0) return true;
     return error_set(err, ERROR_NO_MEMORY, "out of memory for a note on an imported model");
+}
+
+/* ---- which reader ---- */
+
+/* A .keras archive has config.json at its top; all other archives are PyTorch's to judge. */
+static enum interop_kind recognise_archive(const void *data, size_t size)
+{
+    struct interop_zip *zip = interop_zip_open("", data, size, NULL);
+    const bool keras = zip && interop_zip_has(zip, "config.json");
+    interop_zip_close(zip);
+    return keras ? INTEROP_KERAS : INTEROP_TORCH;
+}
+
+enum interop_kind interop_recognise(const void *data, size_t size)
+{
+    static const char hdf5[] = "\x89HDF\r\n\x1a\n", archive[] = "PK\x03\x04";
+    const char *bytes = data;
+    if (size >= sizeof hdf5 - 1 && memcmp(bytes, hdf5, sizeof hdf5 - 1) == 0) return INTEROP_KERAS;
+    if (size >= sizeof archive - 1 && memcmp(bytes, archive, sizeof archive - 1) == 0)
+        return recognise_archive(data, size);
+    if (size > 8 && bytes[8] == '{') return INTEROP_TORCH;                                      /* safetensors */
+    if (size > 2 && ((unsigned char)bytes[0] == 0x80 || bytes[0] == 'L')) return INTEROP_TORCH; /* a pickle */
+    return INTEROP_UNKNOWN;
+}
+
+static bool recognise(const char *path, enum interop_kind *kind, struct error *err)
+{
+    struct file_map map;
+    if (!file_map_open(&map, path, err)) return false;
+    *kind = interop_recognise(map.data, map.size);
+    file_map_close(&map);
+    return *kind != INTEROP_UNKNOWN ||
+           error_set(err, ERROR_INVALID,
+                     "%s: not a model file that is read: Keras .h5 and .keras, PyTorch .pt and .pth, .safetensors",
+                     path);
+}
+
+static bool read_file(const char *path, struct foreign *foreign, struct error *err)
+{
+    enum interop_kind kind;
+    if (!recognise(path, &kind, err)) return false;
+    return kind == INTEROP_KERAS ? interop_keras_read(path, foreign, err) : interop_torch_read(path, foreign, err);
+}
+
+/* ---- what the options add ---- */
+
+static bool set_activation(struct foreign *foreign, enum activation activation, struct error *err)
+{
+    struct architecture *a = &foreign->network.architecture;
+    if (activation == ACTIVATION_DEFAULT) return true;
+    if (a->cell != CELL_RNN)
+        return error_set(err, ERROR_INVALID, "the activation can be chosen for nn.RNN alone; this is %s",
+                         cell_name(a->cell));
+    a->activation = activation;
+    return true;
+}
+
+static bool set_window(struct foreign *foreign, uint32_t window, struct error *err)
+{
+    struct architecture *a = &foreign->network.architecture;
+    if (window > NETWORK_MAX_WINDOW)
+        return error_set(err, ERROR_INVALID, "a window is at most %u tokens", NETWORK_MAX_WINDOW);
+    a->window.size = window;
+    a->window.masked = window > 0 && foreign->pad;
+    if (window > 0 || foreign->window == 0) return true;
+    return foreign_note(foreign, err,
+                        "It was trained on windows of %u tokens. It is served with its state carried on; --window %u "
+                        "shows it %u tokens at a time as in training.",
+                        foreign->window, foreign->window, foreign->window);
+}
+
+static struct vocabulary *find_vocabulary(const struct foreign *foreign, const struct interop_options *options,
+                                          const char *path, struct error *err)
+{
+    const struct interop_wanted wanted = {
+        .size = foreign->network.architecture.vocabulary_size, .pad = foreign->pad, .level = options->level};
+    if (options->vocabulary && options->vocabulary_text)
+        error_set(err, ERROR_INVALID, "a vocabulary comes from a file or from a text, not from both");
+    else if (options->vocabulary)
+        return interop_vocabulary_from_file(options->vocabulary, &wanted, err);
+    else if (options->vocabulary_text)
+        return interop_vocabulary_from_text(options->vocabulary_text, options->order, options->lower, &wanted, err);
+    else if (foreign->tokens)
+        return interop_vocabulary_from_json(foreign->tokens, &wanted, path, err);
+    else
+        error_set(
+            err, ERROR_INVALID,
+            "%s: the file holds no vocabulary of its %u tokens: give it with --vocabulary FILE, or the text that the "
+            "model was trained on with --vocabulary-from-text FILE",
+            path, wanted.size);
+    return NULL;
+}
+
+/* config.json's "training". */
+static json_t *describe_origin(const struct foreign *foreign, const char *name)
+{
+    json_t *notes = foreign->notes ? json_incref(foreign->notes) : json_array();
+    return json_pack("{s:{s:s, s:s, s:o}}", "imported", "file", name, "format", foreign->format, "notes", notes);
+}
+
+static bool save(struct foreign *foreign, const struct interop_options *options, const char *path, const char *name,
+                 const char *directory, struct error *err)
+{
+    if (!set_activation(foreign, options->rnn_activation, err) || !set_window(foreign, options->window, err))
+        return false;
+    struct vocabulary *vocabulary = find_vocabulary(foreign, options, path, err);
+    json_t *training = vocabulary ? describe_origin(foreign, name) : NULL;
+    bool ok = training;
+    if (vocabulary && !training) error_set(err, ERROR_NO_MEMORY, "out of memory for the origin of a model");
+    ok = ok && checkpoint_save(directory, &foreign->network, vocabulary, training, NULL, err);
+    json_decref(training);
+    vocabulary_free(vocabulary);
+    return ok;
+}
+
+bool interop_import(const char *path, const char *name, const struct interop_options *options, const char *directory,
+                    json_t **notes, struct error *err)
+{
+    struct foreign foreign = {0};
+    const bool ok = read_file(path, &foreign, err) && save(&foreign, options, path, name, directory, err);
+    if (ok && notes) *notes = foreign.notes ? json_incref(foreign.notes) : json_array();
+    foreign_close(&foreign);
+    return ok;
 }

@@ -15,6 +15,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "model/interop_vocabulary.h"
 #include "model/network.h"
 
 /* Readers refuse files beyond this, and networks whose parameters are more bytes. */
@@ -25,7 +26,7 @@ struct foreign {
     const char *format; /* what the file is: "PyTorch state_dict", "Keras 2.2.4 HDF5"; in the arena */
     json_t *tokens;  /* the file's own vocabulary, as a vocabulary file would hold it: a list of tokens, or a map from
                         tokens to ids or from ids to tokens; NULL: none. Not checked: interop_vocabulary.h does */
-    bool pad;        /* id 0 is padding: masked (Masking, mask_zero, padding_idx 0), so never sampled */
+    bool pad;        /* id 0 is padding: masked (Masking, mask_zero), so never sampled */
     uint32_t window; /* tokens of the windows that it was trained on, where the file tells; 0: it does not */
     json_t *notes;   /* array of sentences for the user: what was assumed, what was left out; NULL: none */
     struct arena arena; /* the reader's, for what lives as long as this */
@@ -48,5 +49,31 @@ bool interop_torch_read(const char *path, struct foreign *foreign, struct error 
 /* The same for a file in memory; `path` begins messages. */
 bool interop_torch_read_memory(const char *path, const void *data, size_t size, struct foreign *foreign,
                                struct error *err);
+
+enum interop_kind { INTEROP_UNKNOWN, INTEROP_KERAS, INTEROP_TORCH };
+
+/* What a file is, by its content. */
+enum interop_kind interop_recognise(const void *data, size_t size);
+
+struct interop_options {
+    const char *vocabulary;      /* a file that interop_vocabulary_from_file() reads; NULL: none */
+    const char *vocabulary_text; /* the text that the model was trained on; NULL: none */
+    enum interop_order order;    /* of the text's tokens */
+    bool lower;                  /* the text was lower-cased */
+    enum interop_level level;    /* what tokens are */
+    uint32_t window;             /* trained on windows of so many tokens, and to be served so; 0: state is carried */
+    enum activation
+        rnn_activation; /* of nn.RNN, which a state_dict does not tell; DEFAULT: as the file says, or tanh */
+};
+
+/* All zero. */
+extern const struct interop_options interop_defaults;
+
+/* Makes a model directory (published as by checkpoint_save()) of a file of another program. The vocabulary is what the
+ * options name, or what the file itself holds. *notes (NULL allowed) gets an array of sentences for the user, the
+ * caller's. `name` is what the file is called in config.json's "training". Errors: those of the readers, of
+ * interop_vocabulary.h and of checkpoint_save(); ERROR_INVALID where there is no vocabulary or two. */
+bool interop_import(const char *path, const char *name, const struct interop_options *options, const char *directory,
+                    json_t **notes, struct error *err);
 
 #endif

@@ -401,15 +401,8 @@ static bool is_layer_zero(const struct model_parts *parts, const struct foreign_
     return n == strlen(module->name) + (n > 0) && strncmp(tensor->name, module->name, strlen(module->name)) == 0;
 }
 
-static bool is_embedding(const struct model_parts *parts, const struct foreign_module *module)
-{
-    const struct foreign_tensor *tensor = parts->embedding;
-    const size_t n = tensor ? prefix_length(tensor->name) : 0;
-    return n > 0 && n == strlen(module->name) + 1 && strncmp(tensor->name, module->name, n - 1) == 0;
-}
-
 /* What modules tell that tensors do not. */
-static bool read_modules(struct model_parts *parts, struct foreign *foreign, struct error *err)
+static bool read_modules(struct model_parts *parts, struct error *err)
 {
     for (size_t i = 0; i < parts->tensors->module_count; i++) {
         const struct foreign_module *module = &parts->tensors->modules[i];
@@ -420,7 +413,6 @@ static bool read_modules(struct model_parts *parts, struct foreign *foreign, str
                              "supported",
                              parts->tensors->place, module->name, module->class_name);
         if (module->relu && is_layer_zero(parts, module)) parts->architecture.activation = ACTIVATION_RELU;
-        if (module->pads_zero && is_embedding(parts, module)) foreign->pad = true;
     }
     return true;
 }
@@ -462,7 +454,7 @@ bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, st
     if (!parts) return false;
     parts->tensors = tensors;
     if (!find_layers(parts, err) || !describe_ends(parts, err) || !check_nothing_left(parts, err) ||
-        !read_modules(parts, foreign, err))
+        !read_modules(parts, err))
         return false;
     struct network layout;
     if (!network_layout(&layout, &parts->architecture, err)) return error_add_context(err, "%s", tensors->place);

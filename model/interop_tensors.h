@@ -40,7 +40,6 @@ struct foreign_module {
     const char *name;       /* "rnn", "" for the outermost */
     const char *class_name; /* "torch.nn.modules.rnn.RNN" */
     bool relu;              /* nn.RNN, nn.RNNCell: nonlinearity relu */
-    bool pads_zero;         /* nn.Embedding: padding_idx is 0 */
     bool leaf;              /* it has neither parameters nor modules in it */
 };
 

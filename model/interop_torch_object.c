@@ -317,7 +317,7 @@ static bool add_module(const struct reading *reading, const char *name, const st
                        struct error *err)
 {
     const struct pickle_value *class = class_of(module), *state = module->state;
-    const struct pickle_value *padding = pickle_get(state, "padding_idx"), *norm = pickle_get(state, "max_norm");
+    const struct pickle_value *norm = pickle_get(state, "max_norm");
     struct foreign_module row = {.name = name};
     row.class_name = class ? text_copy(reading->tensors->arena, class, err) : "a class without a name";
     if (!row.class_name) return false;
@@ -325,7 +325,6 @@ static bool add_module(const struct reading *reading, const char *name, const st
         return error_set(err, ERROR_INVALID, "%s: module \"%s\" is an embedding with max_norm, which is not supported",
                          reading->tensors->place, name);
     row.relu = text_attribute_is(state, "mode", "RNN_RELU") || text_attribute_is(state, "nonlinearity", "relu");
-    row.pads_zero = padding && padding->kind == PICKLE_INTEGER && padding->integer == 0;
     row.leaf = entries_of(pickle_get(state, "_parameters"))->count == 0 &&
                entries_of(pickle_get(state, "_modules"))->count == 0;
     return foreign_tensors_add_module(reading->tensors, &row, err);
@@ -523,21 +522,25 @@ struct token_search {
     size_t rank; /* of its name; lower is better */
 };
 
+static void try_tokens(struct token_search *search, const struct pickle_value *key, const struct pickle_value *value)
+{
+    const size_t rank = key->kind == PICKLE_TEXT ? interop_name_rank(key->text, key->length) : SIZE_MAX;
+    json_t *json = rank < search->rank ? tokens_to_json(value, search->wanted) : NULL;
+    if (!json) return;
+    json_decref(search->best);
+    search->best = json;
+    search->rank = rank;
+}
+
 static void search_tokens(struct token_search *search, struct pickle_value *value, size_t depth)
 {
     if (value->visited & IN_TOKENS || depth == 0) return;
     value->visited |= IN_TOKENS;
+    if (value->kind == PICKLE_LIST || value->kind == PICKLE_TUPLE)
+        for (uint32_t i = 0; i < value->items.count; i++) search_tokens(search, value->items.values[i], depth - 1);
     const struct pickle_list *entries = entries_of(value);
     for (uint32_t i = 0; i + 1 < entries->count; i += 2) {
-        const struct pickle_value *key = entries->values[i];
-        if (key->kind != PICKLE_TEXT) continue;
-        const size_t rank = interop_name_rank(key->text, key->length);
-        json_t *json = rank < search->rank ? tokens_to_json(entries->values[i + 1], search->wanted) : NULL;
-        if (json) {
-            json_decref(search->best);
-            search->best = json;
-            search->rank = rank;
-        }
+        try_tokens(search, entries->values[i], entries->values[i + 1]);
         search_tokens(search, entries->values[i + 1], depth - 1);
     }
 }

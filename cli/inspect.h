@@ -1,0 +1,13 @@
+/* What `lstmd inspect` prints of a model, for the commands that have just made one. */
+#ifndef LSTMD_CLI_INSPECT_H
+#define LSTMD_CLI_INSPECT_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+
+/* Prints a table to stdout, or JSON. */
+bool inspect_print(const struct model *model, bool as_json, struct error *err);
+
+#endif
