@@ -2,8 +2,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,10 +44,17 @@ void http_request_suspend(struct http_request *request, const struct http_waiter
     if (waiter->gone) http_watch(request, &(struct watch_entry){.gone = waiter->gone, .context = waiter->context});
 }
 
+/* The library wakes the threads that it has started itself, and nobody else. */
+void http_resume(struct http_server *server, struct MHD_Connection *connection)
+{
+    MHD_resume_connection(connection);
+    eventfd_write(server->poke_fd, 1);
+}
+
 void http_request_resume(struct http_request *request)
 {
     http_unwatch(request);
-    MHD_resume_connection(request->connection);
+    http_resume(request->server, request->connection);
 }
 
 void http_set_timeout(struct http_request *request, double seconds)
@@ -199,7 +208,7 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
 static void connection_changed(void *context, struct MHD_Connection *connection, void **slot,
                                enum MHD_ConnectionNotificationCode code)
 {
-    (void)context;
+    struct http_server *server = context;
     struct http_connection *owner = *slot;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
         const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
@@ -209,6 +218,7 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
     }
     if (owner && owner->request) request_free(owner->request);
     free(owner);
+    server->closed = true;
 }
 
 static void log_library(void *context, const char *format, va_list arguments)
@@ -222,20 +232,57 @@ static void log_library(void *context, const char *format, va_list arguments)
 
 /* --- The server --- */
 
+/* The HTTP thread. The library's own would, once it has taken its fill of 128 events, wait for one more before it
+ * serves them (libmicrohttpd 0.9.75): for clients that are all waiting for answers already, until a timeout. So the
+ * waiting is done here, and the library only looks at what is there. */
+static void *serve(void *argument)
+{
+    struct http_server *server = argument;
+    struct pollfd wanted[] = {
+        {.fd = MHD_get_daemon_info(server->library, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, .events = POLLIN},
+        {.fd = server->poke_fd, .events = POLLIN},
+    };
+    while (!atomic_load(&server->stopping)) {
+        MHD_UNSIGNED_LONG_LONG timeout;
+        eventfd_t pokes;
+        int wait = -1;
+        if (MHD_get_timeout(server->library, &timeout) == MHD_YES) wait = timeout < INT_MAX ? (int)timeout : INT_MAX;
+        if (server->closed) wait = 0; /* there may be room for a client that waits: the next turn looks for one */
+        server->closed = false;
+        if (poll(wanted, 2, wait) > 0 && wanted[1].revents) eventfd_read(server->poke_fd, &pokes);
+        MHD_run(server->library);
+    }
+    return NULL;
+}
+
 static bool start_library(struct http_server *server, struct error *err)
 {
     int fd = listen_open(server->options.listen, server->options.port, &server->address, err);
     if (fd < 0) return false;
-    const unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    const unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     server->library = MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library,
                                        NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
                                        (unsigned)server->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
                                        (unsigned)ceil(server->options.idle_timeout), MHD_OPTION_NOTIFY_COMPLETED,
                                        request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
                                        MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
-    if (server->library) return true;
-    close(fd);
-    return error_set(err, ERROR_IO, "cannot start the HTTP server");
+    if (!server->library) {
+        close(fd);
+        return error_set(err, ERROR_IO, "cannot start the HTTP server");
+    }
+    const int code = pthread_create(&server->thread, NULL, serve, server);
+    server->serving = code == 0;
+    return server->serving || error_set_errno(err, code, "cannot start the HTTP thread");
+}
+
+static void stop_library(struct http_server *server)
+{
+    if (server->serving) {
+        atomic_store(&server->stopping, true);
+        eventfd_write(server->poke_fd, 1);
+        pthread_join(server->thread, NULL);
+    }
+    if (server->library) MHD_stop_daemon(server->library);
 }
 
 struct http_server *http_server_new(const struct http_options *options, struct error *err)
@@ -247,7 +294,9 @@ struct http_server *http_server_new(const struct http_options *options, struct e
     }
     server->options = *options;
     server->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (server->idle_fd < 0 || getrandom(&server->boot, sizeof server->boot, 0) != (ssize_t)sizeof server->boot)
+    server->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (server->idle_fd < 0 || server->poke_fd < 0 ||
+        getrandom(&server->boot, sizeof server->boot, 0) != (ssize_t)sizeof server->boot)
         error_set_errno(err, errno, "cannot start the HTTP server");
     else if ((server->watch = watch_new(err)) && (server->worker = worker_new(err)) &&
              (server->uploads = http_uploads_new(options->max_uploads, err)) && start_library(server, err))
@@ -261,11 +310,12 @@ void http_server_free(struct http_server *server)
     if (!server) return;
     if (server->worker) worker_stop(server->worker);
     if (server->uploads) http_uploads_stop(server->uploads);
-    if (server->library) MHD_stop_daemon(server->library);
+    stop_library(server);
     http_uploads_free(server->uploads);
     worker_free(server->worker);
     watch_free(server->watch);
     if (server->idle_fd >= 0) close(server->idle_fd);
+    if (server->poke_fd >= 0) close(server->poke_fd);
     free(server);
 }
 

@@ -1,7 +1,7 @@
 /* HTTP/1.1 over libmicrohttpd: listening, routing, bodies and their limits, request ids, problem+json, the access log.
  * Handlers see requests and replies; http_internal.h tells which file does what.
  *
- * One thread of the library serves all connections by epoll. It never waits and never computes: a handler that needs
+ * One thread serves all connections by epoll. It never waits and never computes: a handler that needs
  * the engine suspends its request and returns HTTP_LATER; whoever has the result calls http_request_resume(), and the
  * HTTP thread makes the reply from it. Requests with a large body are handled by a worker thread from the start, since
  * merely parsing them would keep the others waiting.
@@ -165,6 +165,7 @@ struct http_stream {
     double quiet_seconds;
 
     /* http.c's. */
+    struct http_server *server;
     struct MHD_Connection *connection;
     atomic_int state;
 };

@@ -13,6 +13,7 @@
 #define LSTMD_SERVER_HTTP_INTERNAL_H
 
 #include <netinet/in.h>
+#include <pthread.h>
 
 #include "server/http.h"
 #include "server/listen.h"
@@ -26,6 +27,11 @@
 struct http_server {
     struct http_options options;
     struct MHD_Daemon *library;
+    pthread_t thread; /* calls the library */
+    bool serving;     /* the thread was started */
+    int poke_fd;      /* eventfd: readable where it shall look at the library, or end */
+    atomic_bool stopping;
+    bool closed; /* the thread's own: a connection was closed in this turn */
     struct worker *worker;
     struct uploads *uploads;
     struct watch *watch;
@@ -154,6 +160,8 @@ void http_close_stream(struct http_request *request, bool complete);
 
 void http_watch(struct http_request *request, const struct watch_entry *entry);
 void http_unwatch(struct http_request *request);
+/* Any thread. The connection, and what hangs on it, may be gone afterwards. */
+void http_resume(struct http_server *server, struct MHD_Connection *connection);
 void http_set_timeout(struct http_request *request, double seconds);
 
 #endif

@@ -114,5 +114,6 @@ void http_reply_stream(struct http_request *request, int status, const char *con
     reply->content_type = content_type;
     reply->stream = stream;
     stream->connection = request->connection;
+    stream->server = request->server;
     /* state: left as it is; whoever writes the stream may have called http_stream_wake() already. */
 }

@@ -21,7 +21,7 @@ enum { STREAM_AWAKE, STREAM_POKED, STREAM_PARKED };
 void http_stream_wake(struct http_stream *stream)
 {
     if (atomic_load(&stream->state) == STREAM_POKED) return;
-    if (atomic_exchange(&stream->state, STREAM_POKED) == STREAM_PARKED) MHD_resume_connection(stream->connection);
+    if (atomic_exchange(&stream->state, STREAM_POKED) == STREAM_PARKED) http_resume(stream->server, stream->connection);
 }
 
 static void park(struct http_stream *stream)
@@ -29,7 +29,7 @@ static void park(struct http_stream *stream)
     MHD_suspend_connection(stream->connection);
     int awake = STREAM_AWAKE;
     if (!atomic_compare_exchange_strong(&stream->state, &awake, STREAM_PARKED))
-        MHD_resume_connection(stream->connection);
+        http_resume(stream->server, stream->connection);
 }
 
 static ssize_t read_stream(void *context, uint64_t position, char *out, size_t size)

@@ -1,7 +1,11 @@
 """HTTP itself: routes, methods, headers, bodies, broken clients."""
 
+import contextlib
 import json
+import os
+import pathlib
 import re
+import signal
 import socket
 import struct
 import time
@@ -285,6 +289,28 @@ def test_page_needs_nothing_from_elsewhere(daemon):
 def test_file_that_is_not_there(daemon):
     daemon.get("/web/other.js").problem(404)
     daemon.get("/web/..%2findex.html").problem(404)
+
+
+@pytest.mark.parametrize("clients", [127, 128, 129, 256])
+def test_requests_that_arrive_in_one_moment(daemon, clients):
+    """libmicrohttpd takes 128 events at once, and must not then wait for one more before it serves them."""
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(contextlib.closing(daemon.socket())) for _ in range(clients)]
+        request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+        for connection in connections:
+            connection.sendall(request)
+            assert read_answer(connection).status == 200
+        os.kill(daemon.process.pid, signal.SIGSTOP)
+        stack.callback(os.kill, daemon.process.pid, signal.SIGCONT)
+        end = time.monotonic() + DEADLINE
+        while f"{daemon.process.pid} (lstmd) T" not in pathlib.Path(f"/proc/{daemon.process.pid}/stat").read_text():
+            assert time.monotonic() < end
+        for connection in connections:
+            connection.sendall(request)
+        os.kill(daemon.process.pid, signal.SIGCONT)
+        for connection in connections:
+            connection.settimeout(DEADLINE / 4)
+            assert read_answer(connection).status == 200
 
 
 def test_access_log_has_numbers_and_no_text(daemon):
