@@ -8,7 +8,7 @@
 #include "model/corpus_internal.h"
 
 #define CODE_POINTS   0x110000
-#define RELEASE_BYTES ((size_t)16 << 20) /* pages are given back when so much has been read */
+#define RELEASE_BYTES ((size_t)4 << 20) /* pages are given back when so much has been read */
 
 /* Pages of the map that are not read again. */
 static void release_pages(struct corpus_loader *loader, const char *before)

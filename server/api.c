@@ -2,6 +2,10 @@
 
 const struct http_route api_routes[] = {
     {"GET", "/", HTTP_PUBLIC, api_file, NULL},
+    {"GET", "/datasets", HTTP_ADMIN, api_datasets, NULL},
+    {"GET", "/datasets/{name}", HTTP_ADMIN, api_dataset, NULL},
+    {"PUT", "/datasets/{name}", HTTP_ADMIN, api_dataset_put, api_dataset_body},
+    {"DELETE", "/datasets/{name}", HTTP_ADMIN, api_dataset_delete, NULL},
     {"POST", "/detokenize", HTTP_GENERATE, api_detokenize, NULL},
     {"GET", "/generate", HTTP_GENERATE, api_generate_get, NULL},
     {"POST", "/generate", HTTP_GENERATE, api_generate_post, NULL},

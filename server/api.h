@@ -14,13 +14,15 @@ extern const size_t api_route_count;
 /* The http_options.authorise of the daemon (api_auth.c). */
 bool api_authorise(struct http_request *request, enum http_scope scope, void *context);
 
-http_handler api_generate_post, api_generate_get;             /* api_generate.c */
-http_handler api_v1_completions, api_v1_models, api_v1_model; /* api_openai.c */
-http_handler api_score;                                       /* api_score.c */
-http_handler api_tokenize, api_detokenize;                    /* api_tokens.c */
-http_handler api_models, api_model;                           /* api_models.c */
-http_handler api_healthz, api_readyz;                         /* api_health.c */
-http_handler api_metrics;                                     /* api_metrics.c */
-http_handler api_file;                                        /* api_files.c: the page and openapi.yaml, embedded */
+http_handler api_generate_post, api_generate_get;                            /* api_generate.c */
+http_handler api_v1_completions, api_v1_models, api_v1_model;                /* api_openai.c */
+http_handler api_score;                                                      /* api_score.c */
+http_handler api_tokenize, api_detokenize;                                   /* api_tokens.c */
+http_handler api_datasets, api_dataset, api_dataset_put, api_dataset_delete; /* api_datasets.c */
+http_body api_dataset_body;
+http_handler api_models, api_model;   /* api_models.c */
+http_handler api_healthz, api_readyz; /* api_health.c */
+http_handler api_metrics;             /* api_metrics.c */
+http_handler api_file;                /* api_files.c: the page and openapi.yaml, embedded */
 
 #endif

@@ -104,6 +104,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
     daemon->auth = auth_new(config, err);
     if (!daemon->auth) return false;
+    if (daemon->state && !(daemon->datasets = datasets_new(state_dir_datasets(daemon->state), err))) return false;
     if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err)) return false;
     const struct http_options options = {
         .listen = config->listen,
@@ -182,6 +183,7 @@ void daemon_close(struct daemon *daemon)
     registry_free(daemon->registry);
     sessions_free(daemon->sessions);
     state_cache_free(daemon->cache);
+    datasets_free(daemon->datasets);
     state_dir_close(daemon->state);
     auth_free(daemon->auth);
     metrics_free(daemon->metrics);

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "config/config.h"
 #include "server/auth.h"
+#include "server/datasets.h"
 #include "server/http.h"
 #include "server/metrics.h"
 #include "server/registry.h"
@@ -26,10 +27,11 @@ struct daemon {
     int64_t started;         /* seconds since 1970 */
     struct metrics *metrics;
     struct auth *auth;
+    struct datasets *datasets; /* NULL: there is no state directory */
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
     struct registry *registry;
-    struct worker *loader; /* changes the registry: one change at a time, as long as each takes */
+    struct worker *loader; /* changes the registry: one change at a time, as long as each takes; deletes datasets */
     struct worker *reader; /* describes models: reads a few small files */
     struct worker *scorer; /* reads the texts of /score, one after the other */
     atomic_size_t scores;  /* requests that it has */

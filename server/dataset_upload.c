@@ -176,7 +176,10 @@ static json_t *describe(struct dataset_upload *upload, const struct corpus_summa
                   (json_int_t)summary->alphabet, "alphabet", json_stringn_nocheck(alphabet, n), "uploaded", uploaded);
     if (json && add_text(json, "columns", options->columns) && add_text(json, "label_column", options->label_column) &&
         add_text(json, "field", options->field) &&
-        (options->csv_header < 0 || json_object_set_new(json, "csv_header", json_integer(options->csv_header)) == 0))
+        add_text(json, "csv_header",
+                 options->csv_header < 0 ? NULL
+                 : options->csv_header   ? "yes"
+                                         : "no"))
         return json;
     json_decref(json);
     return NULL;

@@ -66,18 +66,19 @@ static bool parse_description(struct dataset_entry *entry, struct error *err)
     struct corpus_options *corpus = &dataset->corpus;
     const char *format = "", *sha256 = "";
     json_int_t size = 0, characters = 0, documents = 0;
-    int bytes = 0, header = -1;
+    const char *header = NULL;
+    int bytes = 0;
     json_error_t cause;
-    if (json_unpack_ex(entry->description, &cause, 0, "{s:I, s:I, s:I, s:s, s:s, s:b, s?i, s?s, s?s, s?s}", "size",
+    if (json_unpack_ex(entry->description, &cause, 0, "{s:I, s:I, s:I, s:s, s:s, s:b, s?s, s?s, s?s, s?s}", "size",
                        &size, "characters", &characters, "documents", &documents, "sha256", &sha256, "format", &format,
                        "bytes", &bytes, "csv_header", &header, "columns", &corpus->columns, "label_column",
                        &corpus->label_column, "field", &corpus->field) != 0)
         return error_set(err, ERROR_CORRUPT, "%s", cause.text);
     if (!corpus_format_parse(format, &corpus->format) || corpus->format == CORPUS_AUTO || strlen(sha256) != 64 ||
-        size < 0 || characters < 0 || documents < 0 || header < -1 || header > 1)
+        size < 0 || characters < 0 || documents < 0)
         return error_set(err, ERROR_CORRUPT, "a value is out of range");
     corpus->bytes = bytes != 0;
-    corpus->csv_header = header;
+    corpus->csv_header = header ? strcmp(header, "yes") == 0 : -1;
     dataset->size = (uint64_t)size;
     dataset->characters = (uint64_t)characters;
     dataset->documents = (uint64_t)documents;

@@ -569,11 +569,11 @@ static void test_corpus_summary_lists_the_alphabet(void **state)
     corpus_summary_close(&summary);
 }
 
-/* Blocks of 16 MiB are counted at a time: a character across their border is one. */
+/* Blocks of 4 MiB are counted at a time: a character across their border is one. */
 static void test_corpus_summary_counts_across_blocks(void **state)
 {
     (void)state;
-    const size_t block = (size_t)16 << 20, n = 2 * block + 7;
+    const size_t block = (size_t)4 << 20, n = 2 * block + 7;
     char *text = malloc(n);
     assert_non_null(text);
     memset(text, 'a', n);

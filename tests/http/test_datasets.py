@@ -1,0 +1,296 @@
+"""Datasets over HTTP: uploading, describing, replacing, deleting; what is refused, and that nothing of it stays."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import pathlib
+import resource
+import threading
+import time
+
+import pytest
+
+from conftest import ADMIN, DEADLINE, Daemon, read_answer
+
+LARGE_MIB = int(os.environ.get("LARGE_MIB", 64))  # make soak: 1024
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    return tmp_path_factory.mktemp("datasets") / "state"
+
+
+@pytest.fixture(scope="module")
+def daemon(models, state):
+    running = Daemon(models["tiny"], {"server.state_dir": state, "limits.max_dataset": "2GiB"})
+    yield running
+    running.close()
+
+
+def put(daemon, name, body, query="", content_type=None, **options):
+    headers = {"Content-Type": content_type} if content_type else {}
+    return daemon.request("PUT", f"/datasets/{name}{query}", body, headers, ADMIN, **options)
+
+
+def ask(daemon, method, path=""):
+    return daemon.request(method, "/datasets" + path, token=ADMIN)
+
+
+def names(daemon):
+    return [dataset["name"] for dataset in ask(daemon, "GET").json()["datasets"]]
+
+
+def files(state):
+    return sorted(path.name for path in (state / "datasets").iterdir())
+
+
+def wait_until(condition, what):
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+def test_life_of_a_dataset(start, tmp_path):
+    state = tmp_path / "state"
+    daemon = start("tiny", {"server.state_dir": state})
+    assert names(daemon) == []
+    body = "Café\n\nTee\n".encode()
+    answer = put(daemon, "drinks", body, "?format=lines")
+    assert (answer.status, answer.headers["Location"]) == (201, "/datasets/drinks")
+    described = answer.json()
+    assert described["sha256"] == hashlib.sha256(body).hexdigest()
+    assert (described["size"], described["documents"], described["characters"]) == (len(body), 2, 7)
+    assert (described["format"], described["alphabet"], described["alphabet_size"]) == ("lines", "CTaefé", 6)
+    assert ask(daemon, "GET", "/drinks").json() == described
+    assert (state / "datasets/drinks/data").read_bytes() == body
+    answer = put(daemon, "drinks", b"Water")
+    assert answer.status == 200 and answer.headers["Location"] is None
+    assert put(daemon, "bread", b"Rye").status == 201
+    assert names(daemon) == ["bread", "drinks"]
+    daemon.close()
+    daemon = start("tiny", {"server.state_dir": state})
+    assert names(daemon) == ["bread", "drinks"]
+    assert ask(daemon, "GET", "/drinks").json()["format"] == "text"
+    answer = ask(daemon, "DELETE", "/drinks")
+    assert (answer.status, answer.body) == (204, b"")
+    ask(daemon, "GET", "/drinks").problem(404)
+    ask(daemon, "DELETE", "/drinks").problem(404)
+    assert names(daemon) == ["bread"] and files(state) == ["bread"]
+
+
+@pytest.mark.parametrize(
+    "name, query, content_type, body, expected",
+    [
+        ("a", "?format=csv&columns=title,body&label_column=kind", None, "kind,title,body\nx,1,2\ny,3,4\n", {"documents": 2, "labels": 2, "columns": "title,body", "label_column": "kind"}),
+        ("b", "?columns=1&csv_header=yes", "text/csv; charset=utf-8", "a\nb\nc\n", {"format": "csv", "documents": 2, "csv_header": "yes"}),
+        ("c.csv", "?columns=1", "text/plain", "a\nb\nc\n", {"format": "csv", "documents": 3}),
+        ("d", "?field=body", "application/x-ndjson", '{"body": "x"}\n{"body": "yz"}', {"format": "jsonl", "documents": 2, "characters": 3, "field": "body"}),
+        ("e.jsonl", "", None, '{"text": "x"}\n', {"format": "jsonl", "documents": 1}),
+        ("f", "?bytes=true", None, b"\xff\xfe", {"bytes": True, "characters": 2, "alphabet": "þÿ"}),
+        ("g", "", "application/octet-stream", "a\nb", {"format": "text", "documents": 1, "characters": 3}),
+    ],
+)
+def test_formats(daemon, name, query, content_type, body, expected):
+    answer = put(daemon, name, body if isinstance(body, bytes) else body.encode(), query, content_type)
+    assert answer.status == 201, answer.body
+    described = answer.json()
+    assert {key: described[key] for key in expected} == expected
+    assert ask(daemon, "DELETE", "/" + name).status == 204
+
+
+@pytest.mark.parametrize(
+    "query, body, detail",
+    [
+        ("", b"", "x: the corpus has no text"),
+        ("", b"ab\ncd\xff", "x:2: not UTF-8 at byte offset 5 (byte ff)"),
+        ("", b"ab\n\xe2\x82", "x:2: not UTF-8 at byte offset 3"),
+        ("?format=csv&columns=2", b"a,b\nc\n", "x:2: the row has 1 column, and column 2 is wanted"),
+        ("?format=csv", b"a,b\n", "choose the columns"),
+        ("?format=csv&columns=z", b"a,b\n", 'no column is named "z"'),
+        ("?format=jsonl", b'{"text": "a"}\n{"text": 1}\n', 'x:2: field "text" is not a string'),
+        ("?format=jsonl", b'{"text": "a"}\n{\n', "x:2: not JSON"),
+    ],
+)
+def test_what_is_wrong_with_the_text_is_named_with_its_line(daemon, state, query, body, detail):
+    before = files(state)
+    assert detail in put(daemon, "x", body, query).problem(422)["detail"]
+    assert files(state) == before and "x" not in names(daemon)
+
+
+def test_every_wrong_parameter_is_named(daemon):
+    answer = put(daemon, "x", b"text", "?format=tsv&colums=1&bytes=2&field=&csv_header=1")
+    assert set(answer.fields()) == {"format", "colums", "bytes", "field", "csv_header"}
+    answer = put(daemon, "x", b"text", "?format=lines&columns=1&field=a&label_column=2&csv_header=no")
+    assert set(answer.fields()) == {"columns", "field", "label_column", "csv_header"}
+    assert "needs format csv, not lines" in answer.fields()["columns"]
+    assert put(daemon, "x", b"text", "?format=jsonl&field=" + 256 * "a").fields().keys() == {"field"}
+
+
+@pytest.mark.parametrize("name", [".hidden", "-x", "a%2Fb", "..%2Fx", "%2e%2e", "a%20b", "a%00b", 65 * "a", "%C3%A9"])
+def test_names_are_restricted(daemon, state, name):
+    before = files(state)
+    assert put(daemon, name, b"text").status in (404, 422)
+    assert ask(daemon, "GET", "/" + name).status == 404
+    assert ask(daemon, "DELETE", "/" + name).status == 404
+    assert files(state) == before
+
+
+def test_forms_and_encodings_are_refused(daemon):
+    assert "curl -T" in put(daemon, "x", b"--b\r\n", "", "multipart/form-data; boundary=b").problem(415)["detail"]
+    answer = daemon.request("PUT", "/datasets/x", b"\x1f\x8b", {"Content-Encoding": "gzip"}, ADMIN)
+    assert "gzip" in answer.problem(415)["detail"]
+
+
+def test_without_a_state_directory_it_says_how_to_get_one(start):
+    daemon = start("tiny")
+    for answer in (put(daemon, "x", b"text"), ask(daemon, "GET"), ask(daemon, "GET", "/x"), ask(daemon, "DELETE", "/x")):
+        assert "server.state_dir" in answer.problem(409)["detail"]
+
+
+def test_limit_of_size(start, tmp_path):
+    state = tmp_path / "state"
+    daemon = start("tiny", {"server.state_dir": state, "limits.max_dataset": 1000})
+    assert put(daemon, "x", 1000 * b"a").status == 201
+    assert "limits.max_dataset, 1000 bytes" in put(daemon, "y", 1001 * b"a").problem(413)["detail"]
+    chunks = (100 * b"a" for _ in range(11))
+    assert daemon.request("PUT", "/datasets/z", chunks, None, ADMIN).status == 413
+    wait_until(lambda: files(state) == ["x"], "something was left")
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(start, tmp_path):
+    state = tmp_path / "state"
+    daemon = start("tiny", {"server.state_dir": state})
+    assert put(daemon, "x", b"old").status == 201
+    soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (300_000, hard))
+    assert put(daemon, "x", 1_000_000 * b"a").problem(507)["detail"]
+    wait_until(lambda: files(state) == ["x"], "something was left")
+    assert (state / "datasets/x/data").read_bytes() == b"old"
+    assert daemon.query(length=1).status == 200
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    assert put(daemon, "x", 1_000_000 * b"a").status == 200
+
+
+def begin(daemon, name, size):
+    """The head of an upload of so many bytes."""
+    connection = daemon.socket()
+    connection.sendall(
+        f"PUT /datasets/{name} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\nContent-Length: {size}\r\n\r\n".encode()
+    )
+    return connection
+
+
+def test_a_wrong_byte_is_refused_before_the_rest_has_come(daemon, state):
+    before = files(state)
+    with begin(daemon, "x", 2**30) as connection:
+        connection.sendall(b"abc\xff" + 200_000 * b"d")
+        answer = read_answer(connection)
+        assert "byte offset 3" in answer.problem(422)["detail"]
+    wait_until(lambda: files(state) == before, "something was left")
+
+
+def test_a_client_that_leaves_leaves_nothing(start, tmp_path):
+    state = tmp_path / "state"
+    daemon = start("tiny", {"server.state_dir": state, "limits.idle_timeout": 1})
+    for size in (10, 1_000_000):
+        with begin(daemon, "x", 2_000_000) as connection:
+            connection.sendall(size * b"a")
+            if size > 100:
+                wait_until(lambda: files(state) != [], "nothing was written")
+        daemon.wait_log("route=\"/datasets/{name}\" status=499")
+        wait_until(lambda: files(state) == [], "something was left")
+        daemon.lines.clear()
+    assert names(daemon) == []
+
+
+def test_uploads_do_not_keep_others_waiting(daemon):
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(begin(daemon, f"slow-{i}", 6)) for i in range(3)]
+        for connection in connections:
+            connection.sendall(b"one")
+        assert put(daemon, "fast", b"text").status == 201
+        assert daemon.query(length=1).status == 200
+        for connection in connections:
+            connection.sendall(b"two")
+            assert read_answer(connection).status == 201
+    for i in range(3):
+        assert ask(daemon, "GET", f"/slow-{i}").json()["characters"] == 6
+
+
+def test_the_last_of_two_uploads_of_a_name_wins(daemon):
+    with begin(daemon, "twice", 4) as one, begin(daemon, "twice", 4) as other:
+        one.sendall(b"on")
+        other.sendall(b"ot")
+        other.sendall(b"he")
+        assert read_answer(other).status == 201
+        one.sendall(b"ne")
+        assert read_answer(one).status == 200
+    assert ask(daemon, "GET", "/twice").json()["alphabet"] == "eno"
+
+
+def memory(daemon, key):
+    """KiB."""
+    status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
+    return int(status.split(key + ":")[1].split()[0])
+
+
+def large_body(mebibytes, line):
+    block = line.encode() * (2**20 // len(line.encode()))
+    for _ in range(mebibytes):
+        yield block
+
+
+@pytest.mark.parametrize(
+    "query, line",
+    [("", "Text with an é, and a €, to be read.\n"), ("?format=lines", "A title\n"), ("?format=csv&columns=1,2&csv_header=no", 'one,"t""wo"\n'), ("?format=jsonl", '{"text": "a line"}\n')],
+)
+def test_a_large_upload_takes_no_memory(daemon, query, line):
+    put(daemon, "warm", b"up")
+    pathlib.Path(f"/proc/{daemon.process.pid}/clear_refs").write_text("5")  # VmHWM begins anew
+    before = memory(daemon, "VmRSS")
+    mebibytes = LARGE_MIB if not query else min(LARGE_MIB, 32)
+    answer = daemon.request("PUT", "/datasets/large" + query, large_body(mebibytes, line), None, ADMIN, timeout=10 * DEADLINE)
+    assert answer.status in (200, 201), answer.body
+    lines = mebibytes * (2**20 // len(line.encode()))
+    assert answer.json()["size"] == lines * len(line.encode())
+    assert answer.json()["documents"] == (lines if query else 1)
+    grown = memory(daemon, "VmHWM") - before
+    print(f"{mebibytes} MiB uploaded{query}: {grown} KiB of memory more at most")
+    assert grown < 32 * 1024 or os.environ.get("SANITIZE"), grown
+    assert ask(daemon, "DELETE", "/large").status == 204
+
+
+def test_killed_at_any_moment_leaves_old_or_new(models, tmp_path):
+    """kill -9 during uploads that replace a dataset; the directory has the old or the new, and nothing else."""
+    state = tmp_path / "state"
+    old, new = 1_000_000 * b"o", 3_000_000 * b"n"
+    seen = set()
+    for round in range(8):
+        daemon = Daemon(models["tiny"], {"server.state_dir": state})
+        assert files(state) == (["x"] if round else [])
+        assert put(daemon, "x", old).status in (200, 201)
+
+        def replace():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                put(daemon, "x", new)
+
+        thread = threading.Thread(target=replace)
+        thread.start()
+        if round % 2:
+            wait_until(lambda: len(files(state)) > 1 or not thread.is_alive(), "no upload began")
+        if round % 4 == 3:
+            wait_until(lambda: list((state / "datasets").glob("x.tmp-*/dataset.json")) or not thread.is_alive(), "no end")
+        daemon.process.kill()
+        daemon.wait()
+        daemon.process.stderr.close()
+        thread.join()
+        daemon = Daemon(models["tiny"], {"server.state_dir": state})
+        assert names(daemon) == ["x"] and files(state) == ["x"]
+        described = ask(daemon, "GET", "/x").json()
+        data = (state / "datasets/x/data").read_bytes()
+        assert data in (old, new) and described["sha256"] == hashlib.sha256(data).hexdigest()
+        seen.add(data[:1])
+        daemon.close()
+    assert b"o" in seen
