@@ -43,7 +43,7 @@ static const struct option rows[] = {
      "Longest text that /score takes."},
     {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",
      "Open connections; further ones wait."},
-    {"limits.max_dataset", OPTION_SIZE, FIELD(max_dataset), "4GiB", 1, 1e15, NULL, "bytes",
+    {"limits.max_dataset", OPTION_SIZE, FIELD(max_dataset), "4GiB", 1, 1e14, NULL, "bytes",
      "Largest dataset that may be uploaded; a larger one gets 413."},
     {"limits.max_uploads", OPTION_INT, FIELD(max_uploads), "8", 1, 1000, NULL, "bodies",
      "Bodies too large for memory that are received at a time (a thread each); one more gets 503."},
