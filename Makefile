@@ -149,10 +149,10 @@ $(BUILD)/version: FORCE
 again = +@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .PHONY: run
-run: ## install what is missing, build, serve the bundled model on 127.0.0.1:8080 (ARGS='--set server.port=9000')
+run: ## install what is missing, build, serve the bundled model on 127.0.0.1:8080, keep state in ./state (ARGS='--set ...')
 	@scripts/deps build
 	$(again) all
-	@exec $(BUILD)/lstmd serve $(ARGS)
+	@exec scripts/run $(BUILD)/lstmd $(ARGS)
 
 .PHONY: test
 test: ## install what is missing, build, run all tests (SANITIZE=address,undefined or thread for instrumented ones)
