@@ -12,10 +12,10 @@
 #include "base/size.h"
 
 /* Opens a regular file for reading. O_NONBLOCK so that a FIFO is refused instead of waited for. */
-static int open_regular(const char *path, size_t *size, struct error *err)
+static int open_regular(int directory, const char *name, const char *path, size_t *size, struct error *err)
 {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = openat(directory, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &info) != 0) {
         error_set_errno(err, errno, "%s", path);
     } else if (!S_ISREG(info.st_mode)) {
@@ -48,21 +48,27 @@ static bool read_all(int fd, char *data, size_t n, size_t *size)
 
 bool file_read(const char *path, size_t max_bytes, char **data, size_t *size, struct error *err)
 {
+    return file_read_at(AT_FDCWD, path, path, max_bytes, data, size, err);
+}
+
+bool file_read_at(int directory, const char *name, const char *place, size_t max_bytes, char **data, size_t *size,
+                  struct error *err)
+{
     size_t n, capacity;
     char *content = NULL;
-    int fd = open_regular(path, &n, err);
+    int fd = open_regular(directory, name, place, &n, err);
     if (fd < 0) return false;
     if (n > max_bytes || !size_add(n, 1, &capacity)) {
-        error_set(err, ERROR_TOO_LARGE, "%s: has %zu bytes, at most %zu are allowed", path, n, max_bytes);
+        error_set(err, ERROR_TOO_LARGE, "%s: has %zu bytes, at most %zu are allowed", place, n, max_bytes);
         goto out;
     }
     content = malloc(capacity);
     if (!content) {
-        error_set_no_memory(err, capacity, path);
+        error_set_no_memory(err, capacity, place);
         goto out;
     }
     if (!read_all(fd, content, n, size)) {
-        error_set_errno(err, errno, "%s", path);
+        error_set_errno(err, errno, "%s", place);
         free(content);
         content = NULL;
         goto out;
@@ -76,13 +82,18 @@ out:
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err)
 {
+    return file_map_open_at(map, AT_FDCWD, path, path, err);
+}
+
+bool file_map_open_at(struct file_map *map, int directory, const char *name, const char *place, struct error *err)
+{
     size_t n;
     *map = (struct file_map){0};
-    int fd = open_regular(path, &n, err);
+    int fd = open_regular(directory, name, place, &n, err);
     if (fd < 0) return false;
     void *data = NULL;
     if (n > 0) data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) error_set_errno(err, errno, "%s", path);
+    if (data == MAP_FAILED) error_set_errno(err, errno, "%s", place);
     close(fd);
     if (data == MAP_FAILED) return false;
     *map = (struct file_map){data, n};

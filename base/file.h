@@ -20,6 +20,11 @@
  * *size. Errors: ERROR_NOT_FOUND, ERROR_TOO_LARGE beyond max_bytes (checked before memory is taken), ERROR_IO. */
 bool file_read(const char *path, size_t max_bytes, char **data, size_t *size, struct error *err);
 
+/* The same for a file of a directory that is open (or AT_FDCWD), so that several files are of one directory whatever
+ * its path leads to meanwhile. `place` stands in errors. */
+bool file_read_at(int directory, const char *name, const char *place, size_t max_bytes, char **data, size_t *size,
+                  struct error *err);
+
 struct file_map {
     const unsigned char *data; /* NULL where size is 0 */
     size_t size;
@@ -28,6 +33,7 @@ struct file_map {
 /* Maps a regular file read-only. Somebody who truncates the file while it is mapped ends the process (SIGBUS);
  * published files are replaced and never truncated. */
 bool file_map_open(struct file_map *map, const char *path, struct error *err);
+bool file_map_open_at(struct file_map *map, int directory, const char *name, const char *place, struct error *err);
 void file_map_close(struct file_map *map);
 
 /* Publishes one file. Mode 0644 less the umask. */

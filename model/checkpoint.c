@@ -1,8 +1,12 @@
 #include "model/checkpoint.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/sha256.h"
@@ -14,6 +18,8 @@
 #define CONFIG_FILE     "config.json"
 #define VOCABULARY_FILE "vocabulary.json"
 #define WEIGHTS_FILE    "model.safetensors"
+
+#define ATTEMPTS 10 /* to read a directory that is replaced again and again */
 
 #define MAX_CONFIG_BYTES     ((size_t)16 << 20)
 #define MAX_VOCABULARY_BYTES ((size_t)256 << 20)
@@ -36,11 +42,19 @@ char *model_directory_name(const char *directory, struct error *err)
     return name;
 }
 
-static bool load_config(struct model *model, struct model_config *config, const char *directory, struct error *err)
+/* A model directory that is open, so that all that is read is of one model even where another takes its name meanwhile.
+ */
+struct source {
+    int fd;
+    const char *path; /* for messages */
+};
+
+static bool load_config(struct model *model, struct model_config *config, const struct source *source,
+                        struct error *err)
 {
-    char *text = NULL, *path = path_join(directory, CONFIG_FILE, err);
+    char *text = NULL, *path = path_join(source->path, CONFIG_FILE, err);
     size_t n;
-    if (path && file_read(path, MAX_CONFIG_BYTES, &text, &n, err))
+    if (path && file_read_at(source->fd, CONFIG_FILE, path, MAX_CONFIG_BYTES, &text, &n, err))
         model->config = model_config_parse(config, text, n, path, err);
     free(text);
     free(path);
@@ -62,13 +76,13 @@ static bool check_vocabulary(const struct model *model, const struct model_confi
     return true;
 }
 
-static bool load_vocabulary(struct model *model, const struct model_config *config, const char *directory,
+static bool load_vocabulary(struct model *model, const struct model_config *config, const struct source *source,
                             struct error *err)
 {
     bool ok = false;
-    char *text = NULL, *path = path_join(directory, VOCABULARY_FILE, err), hash[SHA256_TEXT_SIZE];
+    char *text = NULL, *path = path_join(source->path, VOCABULARY_FILE, err), hash[SHA256_TEXT_SIZE];
     size_t n;
-    if (!path || !file_read(path, MAX_VOCABULARY_BYTES, &text, &n, err)) goto out;
+    if (!path || !file_read_at(source->fd, VOCABULARY_FILE, path, MAX_VOCABULARY_BYTES, &text, &n, err)) goto out;
     sha256_text(text, n, hash);
     if (strcmp(hash, config->vocabulary_sha256) != 0) {
         error_set(err, ERROR_CORRUPT,
@@ -85,13 +99,13 @@ out:
     return ok;
 }
 
-static bool load_weights(struct model *model, const struct model_config *config, const char *directory,
+static bool load_weights(struct model *model, const struct model_config *config, const struct source *source,
                          struct error *err)
 {
     struct safetensors file;
-    char *path = path_join(directory, WEIGHTS_FILE, err);
+    char *path = path_join(source->path, WEIGHTS_FILE, err);
     if (!path) return false;
-    bool ok = safetensors_open(&file, path, err);
+    bool ok = safetensors_open_at(&file, source->fd, WEIGHTS_FILE, path, err);
     free(path);
     if (!ok) return false;
     ok = checkpoint_weights_read(&model->network, &file, &config->architecture, config->weights, err);
@@ -100,30 +114,68 @@ static bool load_weights(struct model *model, const struct model_config *config,
     return ok;
 }
 
-bool model_load(struct model *model, const char *directory, struct error *err)
+static bool load_all(struct model *model, const struct source *source, struct error *err)
 {
     struct model_config config = {0};
-    *model = (struct model){0};
-    model->name = model_directory_name(directory, err);
-    if (model->name && load_config(model, &config, directory, err) && load_vocabulary(model, &config, directory, err) &&
-        load_weights(model, &config, directory, err))
-        return true;
+    return load_config(model, &config, source, err) && load_vocabulary(model, &config, source, err) &&
+           load_weights(model, &config, source, err);
+}
+
+static bool load_layout(struct model *model, const struct source *source, struct error *err)
+{
+    struct model_config config = {0};
+    if (!load_config(model, &config, source, err)) return false;
+    model->weights = config.weights;
+    return network_layout(&model->network, &config.architecture, err);
+}
+
+/* Whether the directory lost its name while it was read: its files were removed then. */
+static bool was_replaced(const struct source *source)
+{
+    struct stat held, named;
+    return fstat(source->fd, &held) == 0 && stat(source->path, &named) == 0 &&
+           (held.st_ino != named.st_ino || held.st_dev != named.st_dev);
+}
+
+static bool load_once(struct model *model, const struct source *source,
+                      bool (*read)(struct model *model, const struct source *source, struct error *err),
+                      struct error *err)
+{
+    *model = (struct model){.name = model_directory_name(source->path, err)};
+    if (model->name && read(model, source, err)) return true;
     model_close(model);
     return false;
 }
 
+static bool load(struct model *model, const char *directory,
+                 bool (*read)(struct model *model, const struct source *source, struct error *err), struct error *err)
+{
+    struct error own = {0};
+    bool done = false, again = true;
+    *model = (struct model){0};
+    for (int i = 0; !done && again && i < ATTEMPTS; i++) {
+        error_clear(&own);
+        const struct source source = {open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC), directory};
+        if (source.fd < 0) {
+            again = error_set_errno(&own, errno, "%s", directory);
+        } else {
+            done = load_once(model, &source, read, &own);
+            again = own.code == ERROR_NOT_FOUND && was_replaced(&source);
+            close(source.fd);
+        }
+    }
+    if (!done && err && !err->code) *err = own;
+    return done;
+}
+
+bool model_load(struct model *model, const char *directory, struct error *err)
+{
+    return load(model, directory, load_all, err);
+}
+
 bool model_load_config(struct model *model, const char *directory, struct error *err)
 {
-    struct model_config config = {0};
-    *model = (struct model){0};
-    model->name = model_directory_name(directory, err);
-    if (model->name && load_config(model, &config, directory, err) &&
-        network_layout(&model->network, &config.architecture, err)) {
-        model->weights = config.weights;
-        return true;
-    }
-    model_close(model);
-    return false;
+    return load(model, directory, load_layout, err);
 }
 
 void model_close(struct model *model)

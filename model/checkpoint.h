@@ -2,8 +2,9 @@
  *
  * Loading is strict: every field of config.json is checked, tensors must be exactly those of the architecture, the
  * vocabulary's SHA-256 and size must match, weights must be finite. Every refusal is one line that names the file and
- * the tensor or field. Saving publishes the directory atomically (base/file.h): after any failure the previous one is
- * intact. A loaded model is immutable and may be shared by threads.
+ * the tensor or field. All of it is of one model, even where the
+ * directory is replaced meanwhile. Saving publishes the directory atomically (base/file.h): after any failure the
+ * previous one is intact. A loaded model is immutable and may be shared by threads.
  */
 #ifndef LSTMD_MODEL_CHECKPOINT_H
 #define LSTMD_MODEL_CHECKPOINT_H

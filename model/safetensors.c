@@ -1,5 +1,6 @@
 #include "model/safetensors.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -236,10 +237,16 @@ bool safetensors_open_memory(struct safetensors *file, const char *name, const v
 
 bool safetensors_open(struct safetensors *file, const char *path, struct error *err)
 {
+    return safetensors_open_at(file, AT_FDCWD, path, path, err);
+}
+
+bool safetensors_open_at(struct safetensors *file, int directory, const char *name, const char *place,
+                         struct error *err)
+{
     *file = (struct safetensors){0};
     struct file_map map;
-    if (!file_map_open(&map, path, err)) return false;
-    if (!safetensors_open_memory(file, path, map.data, map.size, err)) {
+    if (!file_map_open_at(&map, directory, name, place, err)) return false;
+    if (!safetensors_open_memory(file, place, map.data, map.size, err)) {
         file_map_close(&map);
         return false;
     }

@@ -51,6 +51,10 @@ struct safetensors {
  * ERROR_IO, ERROR_CORRUPT, ERROR_NO_MEMORY. */
 bool safetensors_open(struct safetensors *file, const char *path, struct error *err);
 
+/* The same for a file of a directory that is open (base/file.h). `place` stands in messages. */
+bool safetensors_open_at(struct safetensors *file, int directory, const char *name, const char *place,
+                         struct error *err);
+
 /* The same for a file in memory (borrowed until safetensors_close()). `name` stands in messages. */
 bool safetensors_open_memory(struct safetensors *file, const char *name, const void *data, size_t size,
                              struct error *err);

@@ -20,7 +20,8 @@ http_handler api_score;                                                      /* 
 http_handler api_tokenize, api_detokenize;                                   /* api_tokens.c */
 http_handler api_datasets, api_dataset, api_dataset_put, api_dataset_delete; /* api_datasets.c */
 http_body api_dataset_body;
-http_handler api_models, api_model;   /* api_models.c */
+http_handler api_models, api_model; /* api_models.c */
+http_handler api_model_load, api_model_unload, api_model_delete, api_default_put;
 http_handler api_healthz, api_readyz; /* api_health.c */
 http_handler api_metrics;             /* api_metrics.c */
 http_handler api_file;                /* api_files.c: the page and openapi.yaml, embedded */

@@ -81,17 +81,20 @@ void query_close(struct query *query)
 
 bool path_match(const char *pattern, const char *path, char *parameter)
 {
+    size_t kept = 0; /* bytes of the placeholder's text, which stays in front; other segments are decoded behind it */
     while (*pattern == '/' && *path == '/') {
         size_t wanted = strcspn(++pattern, "/"), given = strcspn(++path, "/"), size;
-        if (!percent_decode(path, given, false, parameter, &size)) return false;
+        char *segment = parameter + kept;
+        if (!percent_decode(path, given, false, segment, &size)) return false;
         if (*pattern == '{') {
-            if (size == 0 || strlen(parameter) != size) return false;
-            /* The placeholder is the last segment, so its text is what `parameter` keeps. */
-            return path[given] == '\0' && pattern[wanted] == '\0';
+            if (size == 0 || strlen(segment) != size) return false;
+            kept = size + 1;
+        } else if (size != wanted || memcmp(segment, pattern, size) != 0) {
+            return false;
         }
-        if (size != wanted || memcmp(parameter, pattern, size) != 0) return false;
         pattern += wanted;
         path += given;
     }
+    if (kept == 0) *parameter = '\0';
     return *pattern == '\0' && *path == '\0';
 }

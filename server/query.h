@@ -32,8 +32,8 @@ void query_close(struct query *query);
  * the offset of the wrong escape where there is one; else *size is the number of bytes written. */
 bool percent_decode(const char *text, size_t n, bool plus_is_space, char *out, size_t *size);
 
-/* Whether the raw path has the form of the pattern ("/models/{name}"; one placeholder at most, and last). The
- * placeholder's decoded text is written to `parameter` (room for strlen(path) + 1 bytes). */
+/* Whether the raw path has the form of the pattern ("/models/{name}/load"; one placeholder at most). The
+ * placeholder's decoded text is written to `parameter` (room for strlen(path) + 1 bytes; "" where there is none). */
 bool path_match(const char *pattern, const char *path, char *parameter);
 
 #endif

@@ -136,6 +136,10 @@ async function generate() {
 async function showModel() {
   const response = await fetch("/models");
   const model = (await response.json()).models.find((candidate) => candidate.default);
+  if (!model) {
+    element("model").textContent = "There is no model yet.";
+    return;
+  }
   element("model").textContent =
     `${model.name} · ${model.layers} × ${model.hidden_size} ${model.cell.toUpperCase()} · ` +
     `${model.parameters.toLocaleString()} parameters · ${model.vocabulary_size} tokens (${model.token_level})`;

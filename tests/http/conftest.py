@@ -49,17 +49,18 @@ class Answer:
 
 
 class Daemon:
-    """A running `lstmd serve`. Settings are --set values; None takes one out of those that all have."""
+    """A running `lstmd serve`. Settings are --set values; None takes one out of those that all have. model: a directory,
+    or None for the setting model.path."""
 
-    def __init__(self, model, settings=(), environment=None):
+    def __init__(self, model, settings=(), environment=None, cwd=ROOT):
         settings = {"server.port": 0, "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
-        command = [PROGRAM, "serve", "--model", str(model)]
+        command = [PROGRAM, "serve"] + (["--model", str(model)] if model else [])
         for key, value in settings.items():
             if value is not None:
                 command += ["--set", f"{key}={value}"]
         env = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
         env.update(environment or {})
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=ROOT)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=cwd)
         self.signalled = False
         self.lines = []
         self.changed = threading.Condition()
@@ -104,6 +105,12 @@ class Daemon:
             connection.request(method, path, body, headers)
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
+
+    def admin(self, method, path, document=None, **options):
+        """A request of scope admin."""
+        body = None if document is None else json.dumps(document).encode()
+        headers = {"Content-Type": "application/json"} if body else {}
+        return self.request(method, path, body, headers, token=ADMIN, **options)
 
     def get(self, path, **options):
         return self.request("GET", path, **options)

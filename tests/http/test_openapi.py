@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import urllib.parse
 
 import jsonschema
@@ -17,7 +18,14 @@ OPERATIONS = [
     for method in ("get", "post", "put", "delete")
     if method in item
 ]
-NAMES = {"/datasets/{name}": "titles", "/models/{name}": "tiny", "/v1/models/{name}": "tiny", "/web/{name}": "app.js"}
+NAMES = {
+    "/datasets/{name}": "titles",
+    "/models/{name}": "spare",
+    "/models/{name}/load": "spare",
+    "/models/{name}/unload": "spare",
+    "/v1/models/{name}": "tiny",
+    "/web/{name}": "app.js",
+}
 
 
 def resolve(node):
@@ -114,15 +122,22 @@ def test_version_is_the_program_s():
 
 
 @pytest.fixture(scope="module")
-def daemon(models, tmp_path_factory):
+def state(tmp_path_factory):
+    return tmp_path_factory.mktemp("openapi") / "state"
+
+
+@pytest.fixture(scope="module")
+def daemon(models, state):
     """With a state directory, so that everything can be done."""
-    running = Daemon(models["tiny"], {"server.state_dir": tmp_path_factory.mktemp("openapi") / "state"})
+    running = Daemon(models["tiny"], {"server.state_dir": state})
     yield running
     running.close()
 
 
 @pytest.mark.parametrize("path, method, operation", OPERATIONS, ids=lambda value: value if isinstance(value, str) else "")
-def test_examples(daemon, path, method, operation):
+def test_examples(daemon, models, state, path, method, operation):
+    if "spare" in NAMES.get(path, ""):
+        shutil.copytree(models["tiny"], state / "models/spare", dirs_exist_ok=True)
     if path.startswith("/datasets") and method != "put":
         daemon.request("PUT", "/datasets/titles", b"What is there to be described", token=ADMIN)
     query = {}
@@ -194,8 +209,11 @@ def test_odd_answers(start):
 
 def test_methods_are_exactly_those_that_are_served(daemon):
     for path, item in DOCUMENT["paths"].items():
-        allow = daemon.request("OPTIONS", path.replace("{name}", "app.js")).headers["Allow"].split(", ")
-        documented = {method.upper() for method in item if method in ("get", "post", "put", "delete", "patch")}
+        concrete = path.replace("{name}", "app.js")
+        allow = daemon.request("OPTIONS", concrete).headers["Allow"].split(", ")
+        # /models/default is also a /models/{name}
+        items = [other for name, other in DOCUMENT["paths"].items() if re.fullmatch(name.replace("{name}", "[^/]+"), concrete)]
+        documented = {method.upper() for one in items for method in one if method in ("get", "post", "put", "delete", "patch")}
         assert set(allow) - {"HEAD", "OPTIONS"} == documented
 
 

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -612,7 +614,70 @@ static void test_checkpoint_survives_failing_allocations_inside_jansson(void **s
     assert_loads(*state);
 }
 
+/* ---- replaced while it is read ---- */
+
+struct publisher {
+    const struct fixture *f;
+    atomic_bool end;
+};
+
+/* Publishes networks of another size, and of the fixture's, in turns. */
+static void *publish_in_turns(void *argument)
+{
+    struct publisher *publisher = argument;
+    const struct fixture *f = publisher->f;
+    struct network other;
+    struct architecture larger = small;
+    larger.hidden_size = 5;
+    make_network(&other, larger, vocabulary_size(f->vocabulary));
+    for (int i = 0; !atomic_load(&publisher->end); i++)
+        checkpoint_save(f->path, i % 2 ? &f->network : &other, f->vocabulary, NULL, NULL, NULL);
+    network_close(&other);
+    return NULL;
+}
+
+static void test_model_load_never_mixes_two_directories(void **state)
+{
+    struct publisher publisher = {.f = *state};
+    pthread_t thread;
+    size_t seen[6] = {0};
+    skip_fsync = true;
+    assert_int_equal(pthread_create(&thread, NULL, publish_in_turns, &publisher), 0);
+    struct error err = {0};
+    while (!err.code && (seen[3] < 100 || seen[5] < 100)) {
+        struct model model;
+        if (model_load(&model, publisher.f->path, &err)) seen[model.network.architecture.hidden_size]++;
+        model_close(&model);
+    }
+    atomic_store(&publisher.end, true);
+    pthread_join(thread, NULL);
+    skip_fsync = false;
+    if (err.code) fail_msg("%s", err.message);
+}
+
 /* ---- describing ---- */
+
+static void test_model_load_config_describes_without_weights(void **state)
+{
+    struct fixture *f = *state;
+    struct model whole, light;
+    struct error err = {0};
+    assert_true(model_load(&whole, f->path, &err));
+    assert_int_equal(unlink(in_dir(f->path, "model.safetensors")), 0);
+    assert_int_equal(unlink(in_dir(f->path, "vocabulary.json")), 0);
+    if (!model_load_config(&light, f->path, &err)) fail_msg("%s", err.message);
+    json_t *of_whole = model_describe(&whole, &err), *of_light = model_describe(&light, &err);
+    assert_non_null(of_whole);
+    assert_true(json_equal(of_whole, of_light));
+    json_decref(of_whole);
+    json_decref(of_light);
+    model_close(&whole);
+    model_close(&light);
+    assert_int_equal(unlink(in_dir(f->path, "config.json")), 0);
+    assert_false(model_load_config(&light, f->path, &err));
+    assert_int_equal(err.code, ERROR_NOT_FOUND);
+    model_close(&light);
+}
 
 static void test_model_describe_counts_the_notebooks_parameters(void **state)
 {
@@ -672,6 +737,8 @@ int main(void)
         TEST(test_checkpoint_does_not_save_what_it_would_refuse),
         TEST(test_checkpoint_survives_each_failing_allocation),
         TEST(test_checkpoint_survives_failing_allocations_inside_jansson),
+        TEST(test_model_load_never_mixes_two_directories),
+        TEST(test_model_load_config_describes_without_weights),
         TEST(test_model_describe_counts_the_notebooks_parameters),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,6 +80,16 @@ static void test_path_match_compares_decoded_segments(void **state)
     assert_true(path_match("/models", "/m%6Fdels", parameter));
     assert_true(path_match("/models/{name}", "/models/a%2Fb%20c+d", parameter));
     assert_string_equal(parameter, "a/b c+d");
+    assert_true(path_match("/models/{name}/load", "/models/a%2Fb/lo%61d", parameter));
+    assert_string_equal(parameter, "a/b");
+    assert_true(path_match("/models/{name}/load", "/models/load/load", parameter));
+    assert_string_equal(parameter, "load");
+    assert_true(path_match("/models", "/models", parameter));
+    assert_string_equal(parameter, "");
+    static const char *const unlike[] = {"/models/a", "/models/a/", "/models//load", "/models/a/load/",
+                                         "/models/a/b/load"};
+    for (size_t i = 0; i < sizeof unlike / sizeof *unlike; i++)
+        assert_false(path_match("/models/{name}/load", unlike[i], parameter));
     static const char *const others[] = {"",         "/",          "/model",        "/modelss",     "models",
                                          "/models/", "/models/x/", "/models%2Fx",   "//models/x",   "/models/x/y",
                                          "/MODELS",  "/models%00", "/models/x%00y", "/models/x%zz", "/models/%"};
