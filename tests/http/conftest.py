@@ -10,12 +10,14 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import threading
 import time
 import urllib.parse
+import warnings
 
 import pytest
 
@@ -216,3 +218,27 @@ def start(models):
     yield start_one
     for one in running:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def npm(tmp_path_factory):
+    """A directory with what tests/http/npm/package.json names installed: clients and a linter that others wrote."""
+    source = pathlib.Path(__file__).parent / "npm"
+
+    def skip(reason):
+        warnings.warn(f"the npm clients are NOT tested: {reason}")
+        pytest.skip(reason)
+
+    if not shutil.which("node") or not shutil.which("npm"):
+        skip("node and npm are not installed")
+    directory = tmp_path_factory.mktemp("npm")
+    for file in source.iterdir():
+        shutil.copy(file, directory)
+    install = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
+    try:
+        result = subprocess.run(install, cwd=directory, capture_output=True, text=True, timeout=180)
+    except subprocess.TimeoutExpired:
+        skip("npm ci did not end within 180 s")
+    if result.returncode != 0:
+        skip(f"npm ci failed: {result.stderr[-500:]}")
+    return directory

@@ -2,14 +2,9 @@
 
 import json
 import os
-import pathlib
-import shutil
 import subprocess
-import warnings
 
 import pytest
-
-CLIENT = pathlib.Path(__file__).parent / "openai"
 
 
 def complete(daemon, **fields):
@@ -94,32 +89,10 @@ def test_every_refusal_has_openai_s_form(daemon):
     error(daemon.request("POST", "/v1/completions", b"{}"), 415)
 
 
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """The directory with the client installed."""
-    def skip(reason):
-        warnings.warn(f"OpenAI's client is NOT tested: {reason}")
-        pytest.skip(reason)
-
-    if not shutil.which("node") or not shutil.which("npm"):
-        skip("node and npm are not installed")
-    directory = tmp_path_factory.mktemp("openai")
-    for name in ("package.json", "package-lock.json", "client.js"):
-        shutil.copy(CLIENT / name, directory)
-    install = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
-    try:
-        result = subprocess.run(install, cwd=directory, capture_output=True, text=True, timeout=120)
-    except subprocess.TimeoutExpired:
-        skip("npm ci did not end within 120 s")
-    if result.returncode != 0:
-        skip(f"npm ci failed: {result.stderr[-500:]}")
-    return directory
-
-
-def test_official_client(daemon, client):
-    command = ["node", "client.js", f"http://{daemon.address}:{daemon.port}/v1", "tiny"]
+def test_official_client(daemon, npm):
+    command = ["node", "openai.js", f"http://{daemon.address}:{daemon.port}/v1", "tiny"]
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
-    result = subprocess.run(command, cwd=client, capture_output=True, text=True, timeout=120, env=environment)
+    result = subprocess.run(command, cwd=npm, capture_output=True, text=True, timeout=120, env=environment)
     assert result.returncode == 0, result.stderr
     out = json.loads(result.stdout)
     own = daemon.generate(prompt="Today ", length=40, seed=5, temperature=0.8, n=3)

@@ -1,4 +1,4 @@
-// Asks a daemon with the official client and prints what came as one JSON document: node client.js BASE_URL MODEL
+// Asks a daemon with the official client and prints what came as one JSON document: node openai.js BASE_URL MODEL
 "use strict";
 
 const OpenAI = require("openai");
