@@ -102,6 +102,20 @@ function showProblem(problem) {
   show("problem", true);
 }
 
+/* A request with the token, if there is one; it is kept until the tab is closed. A daemon that wants one gets it asked for. */
+async function send(path, options = {}) {
+  const token = element("token").value;
+  const headers = token === "" ? options.headers : { ...options.headers, Authorization: `Bearer ${token}` };
+  const response = await fetch(path, { ...options, headers });
+  if (response.status === 401) {
+    show("token-field", true);
+    element("token").focus();
+  } else {
+    sessionStorage.setItem("token", token);
+  }
+  return response;
+}
+
 let running = null; /* AbortController of the request */
 
 async function generate() {
@@ -111,7 +125,7 @@ async function generate() {
   element("status").textContent = "Generating …";
   show("problem", false);
   try {
-    const response = await fetch("/generate", {
+    const response = await send("/generate", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify(requestBody()),
@@ -134,7 +148,11 @@ async function generate() {
 }
 
 async function showModel() {
-  const response = await fetch("/models");
+  const response = await send("/models");
+  if (response.status === 401) {
+    element("model").textContent = "This daemon wants a token.";
+    return;
+  }
   const model = (await response.json()).models.find((candidate) => candidate.default);
   if (!model) {
     element("model").textContent = "There is no model yet.";
@@ -143,7 +161,7 @@ async function showModel() {
   element("model").textContent =
     `${model.name} · ${model.layers} × ${model.hidden_size} ${model.cell.toUpperCase()} · ` +
     `${model.parameters.toLocaleString()} parameters · ${model.vocabulary_size} tokens (${model.token_level})`;
-  for (const name of model.labels) element("label").append(new Option(name, name));
+  element("label").replaceChildren(new Option("none", ""), ...model.labels.map((name) => new Option(name, name)));
   show("label-field", model.labels.length > 0);
 }
 
@@ -158,4 +176,11 @@ element("prompt").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) element("form").requestSubmit();
 });
 
-showModel().catch(() => { element("model").textContent = "The daemon cannot be reached."; });
+function begin() {
+  showModel().catch(() => { element("model").textContent = "The daemon cannot be reached."; });
+}
+
+element("token").addEventListener("change", begin);
+element("token").value = sessionStorage.getItem("token") || "";
+show("token-field", element("token").value !== "");
+begin();
