@@ -166,6 +166,68 @@ def operation_of(path, method):
     return DOCUMENT["paths"][path][method]
 
 
+def edges(schema):
+    """Values at the bounds of a field and just beyond them: [(value, whether it is allowed)]."""
+    schema = resolve(schema)
+    for one in schema.get("oneOf", schema.get("anyOf", [])):
+        yield from edges(one)
+    types = schema.get("type", [])
+    types = [types] if isinstance(types, str) else types
+    if "integer" in types or "number" in types:
+        beyond = 1 if "integer" in types else 1e-6
+        for key, sign in (("minimum", -1), ("maximum", 1)):
+            if key in schema:
+                yield schema[key], True
+                yield schema[key] + sign * max(beyond, abs(schema[key]) * beyond / 1e3 if beyond < 1 else 1), False
+        for key, sign in (("exclusiveMinimum", 1), ("exclusiveMaximum", -1)):
+            if key in schema:
+                yield schema[key], False
+                yield schema[key] + sign * beyond, True
+    if "string" in types:
+        for length, allowed in ((schema.get("minLength"), True), (schema.get("maxLength"), True)):
+            if length is not None:
+                yield "a" * length, allowed
+        if schema.get("minLength", 0) > 0:
+            yield "a" * (schema["minLength"] - 1), False
+        if "maxLength" in schema:
+            yield "a" * (schema["maxLength"] + 1), False
+    if "array" in types and "maxItems" in schema:
+        yield [f"a{i}" for i in range(schema["maxItems"])], True
+        yield [f"a{i}" for i in range(schema["maxItems"] + 1)], False
+
+
+def edge_cases():
+    for path, method, operation in OPERATIONS:
+        content = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if not content:
+            continue
+        base = next(iter(content["examples"].values()))["value"]
+        for field, schema in resolve(content["schema"]).get("properties", {}).items():
+            for value, allowed in edges(schema):
+                if field == "name" and allowed:
+                    continue  # it would have to be the name of something that is there
+                yield pytest.param(path, method, base, field, value, allowed, id=f"{path} {field} {str(value)[:20]} {allowed}")
+
+
+def complaints(path, answer):
+    """The fields that an answer finds wrong."""
+    if answer.status in (200, 202, 404):  # 404: the name of something that is not there
+        return []
+    if path.startswith("/v1/"):
+        assert answer.status == 400, answer.body
+        return [answer.json()["error"]["param"]]
+    return list(answer.fields())
+
+
+@pytest.mark.parametrize("path, method, base, field, value, allowed", edge_cases())
+def test_bounds_are_exactly_those_of_the_document(daemon, path, method, base, field, value, allowed):
+    fields = {key: given for key, given in base.items() if key != "stream"}
+    body = json.dumps({**fields, field: value}).encode()
+    answer = daemon.request(method.upper(), path, body, {"Content-Type": "application/json"}, ADMIN)
+    wrong = complaints(path, answer)
+    assert (field not in wrong) == allowed, wrong
+
+
 @pytest.mark.parametrize(
     "fields", [{"length": 0}, {"x": 1, "y": 2}, {"prompt": 1, "temperature": "a"}, {"model": "none"}, {"label": "none"}]
 )
