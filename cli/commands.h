@@ -9,6 +9,7 @@
 int cmd_bench(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_export(int argc, char **argv);
 int cmd_generate(int argc, char **argv);
 int cmd_healthcheck(int argc, char **argv);
 int cmd_import(int argc, char **argv);

@@ -22,6 +22,7 @@ static const struct command {
     {"inspect", "prints a model's layers, shapes and parameter counts", cmd_inspect},
     {"import", "makes a model directory of what Keras or PyTorch saved", cmd_import},
     {"quantize", "writes a model directory with weights in fewer bits", cmd_quantize},
+    {"export", "writes a model for PyTorch or Keras", cmd_export},
     {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
     {"bench", "measures this machine, lstmd and peers beside each other", cmd_bench},
     {"healthcheck", "asks a running daemon whether it is ready", cmd_healthcheck},
