@@ -230,6 +230,27 @@ def test_keras_refuses_both_hard_sigmoids_at_once(tmp_path):
 # --- Both ---
 
 
+ROUND_TRIPS = [("pytorch", name) for name in STANDARD] + [("keras", name) for name in {**STANDARD, **VARIANTS}]
+
+
+@pytest.mark.parametrize("to, name", ROUND_TRIPS)
+def test_import_of_an_export_is_the_model(to, name, tmp_path):
+    config, tensors = model_of(tmp_path, name)
+    out, back = tmp_path / "out", tmp_path / "back"
+    run("export", tmp_path / name, "--to", to, "--out", out)
+    run("import", out, "--vocabulary", tmp_path / "out.vocabulary.json", "--out", back)
+    assert (program_says(back) == program_says(tmp_path / name)).all()
+    written, _ = read_safetensors(back / "model.safetensors")
+    if config["tie_weights"]:
+        assert written.pop("output.weight").tobytes() == tensors["embedding.weight"].tobytes()
+    assert {key: values.tobytes() for key, values in written.items()} == {
+        key: values.tobytes() for key, values in tensors.items()
+    }
+    imported = json.loads((back / "config.json").read_bytes())
+    for key in config.keys() - {"vocabulary_sha256", "tie_weights"}:
+        assert imported[key] == config[key], key
+
+
 def test_weights_in_fewer_bits_are_exported_as_float32(tmp_path):
     model_of(tmp_path, "lstm")
     run("quantize", tmp_path / "lstm", "--to", "int8", "--out", tmp_path / "int8")
