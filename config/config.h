@@ -31,8 +31,9 @@ struct config {
     uint64_t max_dataset;   /* limits.max_dataset bytes */
     int64_t max_uploads;    /* limits.max_uploads: streamed bodies at a time */
     int64_t queue;          /* limits.queue: requests waiting for a slot; beyond: 503 */
-    double idle_timeout;    /* limits.idle_timeout seconds of a silent connection */
-    double write_timeout;   /* limits.write_timeout seconds that a stream may stay unread */
+    double idle_timeout;    /* limits.idle_timeout seconds until a request's head is there */
+    double body_timeout;    /* limits.body_timeout seconds for 64 KiB of a body */
+    double write_timeout;   /* limits.write_timeout seconds that a reply may stay unread */
     double request_timeout; /* limits.request_timeout seconds that a generation may wait and run */
     /* cache */
     uint64_t cache_max_bytes; /* cache.max_bytes of hidden states by prompt prefix; 0: none are kept */

@@ -113,6 +113,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
         .max_connections = (size_t)config->max_connections,
         .max_uploads = (size_t)config->max_uploads,
         .idle_timeout = config->idle_timeout,
+        .body_timeout = config->body_timeout,
         .write_timeout = config->write_timeout,
         .routes = api_routes,
         .route_count = api_route_count,

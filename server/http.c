@@ -19,20 +19,6 @@
 
 /* --- Waiting --- */
 
-void http_watch(struct http_request *request, const struct watch_entry *entry)
-{
-    request->watch = *entry;
-    request->watch.fd = request->owner->fd;
-    request->watched = true;
-    watch_add(request->server->watch, &request->watch);
-}
-
-void http_unwatch(struct http_request *request)
-{
-    if (request->watched) watch_remove(request->server->watch, &request->watch);
-    request->watched = false;
-}
-
 void http_request_suspend(struct http_request *request, const struct http_waiter *waiter)
 {
     request->waiter = *waiter;
@@ -41,7 +27,7 @@ void http_request_suspend(struct http_request *request, const struct http_waiter
         request->stage = STAGE_WAITING;
         MHD_suspend_connection(request->connection);
     }
-    if (waiter->gone) http_watch(request, &(struct watch_entry){.gone = waiter->gone, .context = waiter->context});
+    http_guard_calls(request, &(struct watch_calls){.gone = waiter->gone, .context = waiter->context});
 }
 
 /* The library wakes the threads that it has started itself, and nobody else. */
@@ -53,7 +39,7 @@ void http_resume(struct http_server *server, struct MHD_Connection *connection)
 
 void http_request_resume(struct http_request *request)
 {
-    http_unwatch(request);
+    http_guard_calls(request, NULL);
     http_resume(request->server, request->connection);
 }
 
@@ -114,6 +100,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     if (request->stage == STAGE_PIECE) {
         request->suspended = false;
         request->stage = STAGE_BODY;
+        http_guard_body(request);
     }
     bool good = false;
     switch (request->stage) {
@@ -153,15 +140,18 @@ static void log_access(const struct http_request *request)
         .bytes_out = http_request_is_head(request) ? 0 : request->reply.size,
     };
     if (options->account) options->account(&account, options->context);
-    struct log_field fields[6 + MAX_EXTRAS + 1] = {
+    struct log_field fields[9 + MAX_EXTRAS + 1] = {
         LOG_TEXT("id", request->id),
+        LOG_TEXT("trace", *request->trace ? request->trace : NULL),
+        LOG_TEXT("client", *request->client ? request->client : NULL),
         LOG_TEXT("method", request->method),
         LOG_TEXT("route", request->pattern),
         LOG_INTEGER("status", account.status),
+        LOG_INTEGER("bytes_in", account.bytes_in),
         LOG_INTEGER("bytes", account.bytes_out),
         LOG_REAL("ms", account.seconds * 1e3),
     };
-    memcpy(fields + 6, request->log, request->log_count * sizeof *fields);
+    memcpy(fields + 9, request->log, request->log_count * sizeof *fields);
     log_write(LOG_INFO, "request", fields);
 }
 
@@ -185,7 +175,7 @@ static void note_lost(struct http_request *request)
     if (request->stage == STAGE_REPLIED || request->stage == STAGE_LINGER) return;
     if (request->stage == STAGE_WAITING && request->reply.kind == REPLY_NONE && request->waiter.resumed)
         request->waiter.resumed(request, request->waiter.context);
-    request->reply.status = STATUS_CLIENT_LEFT;
+    request->reply.status = atomic_load(&request->owner->late) ? 408 : STATUS_CLIENT_LEFT;
 }
 
 static void request_over(void *context, struct MHD_Connection *connection, void **slot,
@@ -201,7 +191,24 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     http_upload_abandon(request);
     http_close_stream(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     if (request->stage != STAGE_HEADERS) log_access(request);
+    http_set_timeout(request, 0);
+    http_guard_head(owner);
     request_free(request);
+}
+
+static struct http_connection *connection_new(struct http_server *server, struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct http_connection *owner = calloc(1, sizeof *owner);
+    if (!info || !owner) { /* its requests are refused */
+        free(owner);
+        return NULL;
+    }
+    owner->server = server;
+    owner->fd = owner->watch.fd = info->connect_fd;
+    watch_add(server->watch, &owner->watch);
+    http_guard_head(owner);
+    return owner;
 }
 
 /* libmicrohttpd never says that a request is over whose query string it found too long; its connection ends, though. */
@@ -211,12 +218,12 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
     struct http_server *server = context;
     struct http_connection *owner = *slot;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        *slot = owner = calloc(1, sizeof *owner);
-        if (owner) owner->fd = info->connect_fd;
+        *slot = connection_new(context, connection);
         return;
     }
-    if (owner && owner->request) request_free(owner->request);
+    if (!owner) return;
+    watch_remove(owner->server->watch, &owner->watch);
+    if (owner->request) request_free(owner->request);
     free(owner);
     server->closed = true;
 }
@@ -262,8 +269,7 @@ static bool start_library(struct http_server *server, struct error *err)
     const unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     server->library = MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library,
                                        NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                                       (unsigned)server->options.max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-                                       (unsigned)ceil(server->options.idle_timeout), MHD_OPTION_NOTIFY_COMPLETED,
+                                       (unsigned)server->options.max_connections, MHD_OPTION_NOTIFY_COMPLETED,
                                        request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
                                        MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
     if (!server->library) {

@@ -81,8 +81,9 @@ struct http_options {
     uint16_t port;      /* 0: a free one */
     size_t max_body, max_connections;
     size_t max_uploads;   /* bodies that are streamed at a time; one more is a 503 */
-    double idle_timeout;  /* seconds; 0: none */
-    double write_timeout; /* seconds that a client may leave a stream unread; 0: no end */
+    double idle_timeout;  /* seconds until the head of a request must have come, from the reply before */
+    double body_timeout;  /* seconds that 64 KiB of a body may take, or what is left of it */
+    double write_timeout; /* seconds that a client may leave a reply unread */
     const struct http_route *routes;
     size_t route_count;
     /* The HTTP thread, once the head is complete and its route known, before a body is read: whether the client may do

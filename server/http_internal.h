@@ -6,6 +6,7 @@
  *   http_upload.c   bodies that are streamed into a sink
  *   http_request.c  what handlers ask and set
  *   http_send.c     replies and streams; refusals before the body has come
+ *   http_guard.c    how long a client may take, and that it has left
  *
  * Functions that return bool: false ends the connection.
  */
@@ -69,8 +70,11 @@ struct reply {
 
 /* Lives as long as a socket; only the HTTP thread touches it. */
 struct http_connection {
+    struct http_server *server;
     int fd;
     struct http_request *request; /* the one that is going on, or NULL */
+    struct watch_entry watch;
+    atomic_bool late; /* the body took too long, and 408 was sent */
 };
 
 struct http_request {
@@ -80,6 +84,7 @@ struct http_request {
     struct MHD_Connection *connection;
     enum stage stage;
     char id[REQUEST_ID_SIZE];
+    char trace[33]; /* id of the client's trace (W3C traceparent), or "" */
     char method[16];
     char *target;     /* as it came, cut at the "?" */
     const char *path; /* into target */
@@ -98,11 +103,11 @@ struct http_request {
     struct upload *upload; /* of a body that is streamed, until it ends or is refused */
     void *sink_context;
     uint64_t received; /* body bytes, kept or not */
+    uint64_t guarded;  /* of which had come when the time began that the next ones may take */
     uint64_t begun_ns;
     bool counted; /* in server->open */
-    bool suspended, watched;
+    bool suspended;
     struct http_waiter waiter;
-    struct watch_entry watch;
     struct reply reply;
     void (*release)(void *context);
     void *release_context;
@@ -112,9 +117,11 @@ struct http_request {
 
 /* --- http_route.c --- */
 
+/* The id, and the trace's, if a valid traceparent names one. */
 void http_choose_id(struct http_request *request);
 /* Path, route, allowed methods and query; says 400, 404 or 405 in request->problem. */
 void http_find_route(struct http_request *request);
+bool http_has_body(const struct http_request *request);
 void http_check_content_type(struct http_request *request);
 
 /* --- http_receive.c: in the HTTP thread, in this order --- */
@@ -153,13 +160,24 @@ void http_set_refusal(struct http_request *request);
 bool http_send(struct http_request *request);
 /* Sends the reply before the body has come, and closes the connection when it has. */
 bool http_send_early(struct http_request *request);
+/* Writes a reply to the socket, past the library, as the last one of the connection. */
+bool http_write_last(const struct http_request *request, const struct reply *reply);
 /* The end of a reply's stream, if it has one. */
 void http_close_stream(struct http_request *request, bool complete);
 
+/* --- http_guard.c: what a connection is watched for, from now on --- */
+
+/* Silence, or a head that does not end: limits.idle_timeout. */
+void http_guard_head(struct http_connection *owner);
+/* A body that comes too slowly: limits.body_timeout for each 64 KiB. Answered with 408 unless there was an answer. */
+void http_guard_body(struct http_request *request);
+/* To be called as the body comes. */
+void http_guard_progress(struct http_request *request);
+/* What is said; NULL: nothing. */
+void http_guard_calls(struct http_request *request, const struct watch_calls *calls);
+
 /* --- http.c --- */
 
-void http_watch(struct http_request *request, const struct watch_entry *entry);
-void http_unwatch(struct http_request *request);
 /* Any thread. The connection, and what hangs on it, may be gone afterwards. */
 void http_resume(struct http_server *server, struct MHD_Connection *connection);
 void http_set_timeout(struct http_request *request, double seconds);

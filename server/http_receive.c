@@ -80,6 +80,7 @@ bool http_begin(struct http_request *request, const char *method)
     open_sink(request);
     check_length(request);
     request->stage = STAGE_BODY;
+    if (http_has_body(request)) http_guard_body(request);
     if (!request->refused && !request->problem.status) return true;
     if (http_request_header(request, "Expect")) { /* nothing of the body is on its way */
         http_set_refusal(request);
@@ -114,10 +115,12 @@ bool http_receive(struct http_request *request, const char *data, size_t size, s
     if (request->upload && request->received + size <= body_limit(request, &setting)) {
         const bool good = http_upload_receive(request, data, size, taken);
         request->received += *taken;
+        if (request->stage == STAGE_BODY) http_guard_progress(request);
         return good;
     }
     *taken = size;
     request->received += size;
+    http_guard_progress(request);
     if (request->stage == STAGE_LINGER) return request->received < LINGER_BYTES;
     if (request->received > body_limit(request, &setting)) set_too_large(request);
     if (request->early) return refuse_early(request);

@@ -12,8 +12,25 @@ static bool id_is_sane(const char *id)
            strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
 }
 
+/* "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" (https://www.w3.org/TR/trace-context/); a version that we
+ * do not know may have more behind. */
+static void read_trace(struct http_request *request)
+{
+    static const char digits[] = "0123456789abcdef", form[] = "vv-tttttttttttttttttttttttttttttttt-pppppppppppppppp-ff";
+    const char *text = http_request_header(request, "traceparent");
+    if (!text || strlen(text) < sizeof form - 1) return;
+    for (size_t i = 0; i < sizeof form - 1; i++)
+        if (form[i] == '-' ? text[i] != '-' : !strchr(digits, text[i])) return;
+    const char end = text[sizeof form - 1];
+    const bool known = strncmp(text, "00", 2) == 0;
+    if (strncmp(text, "ff", 2) == 0 || (known ? end != '\0' : end != '\0' && end != '-')) return;
+    if (strspn(text + 3, "0") >= 32 || strspn(text + 36, "0") >= 16) return;
+    memcpy(request->trace, text + 3, 32);
+}
+
 void http_choose_id(struct http_request *request)
 {
+    read_trace(request);
     const char *given = http_request_header(request, "X-Request-Id");
     if (id_is_sane(given))
         strcpy(request->id, given);
@@ -72,7 +89,7 @@ void http_find_route(struct http_request *request)
         problem_set(&request->problem, err.code == ERROR_INVALID ? 400 : 503, "%s", err.message);
 }
 
-static bool has_body(const struct http_request *request)
+bool http_has_body(const struct http_request *request)
 {
     const char *length = http_request_header(request, "Content-Length");
     return http_request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
@@ -82,7 +99,7 @@ void http_check_content_type(struct http_request *request)
 {
     static const char wanted[] = "application/json";
     if (!request->route || request->route->body || request->problem.status || strcmp(request->method, "GET") == 0 ||
-        !has_body(request))
+        !http_has_body(request))
         return;
     const char *type = http_request_header(request, "Content-Type");
     if (type && strncasecmp(type, wanted, sizeof wanted - 1) == 0) {

@@ -64,11 +64,10 @@ static void stream_gone(void *context)
 static struct MHD_Response *open_stream(struct http_request *request)
 {
     struct http_stream *stream = request->reply.stream;
-    http_watch(request, &(struct watch_entry){.gone = stream_gone,
-                                              .due = stream_due,
-                                              .context = stream,
-                                              .period_ns = (uint64_t)(stream->quiet_seconds * 1e9)});
-    http_set_timeout(request, request->server->options.write_timeout);
+    http_guard_calls(request, &(struct watch_calls){.gone = stream_gone,
+                                                    .due = stream_due,
+                                                    .context = stream,
+                                                    .period_ns = (uint64_t)(stream->quiet_seconds * 1e9)});
     return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK, read_stream, request, NULL);
 }
 
@@ -76,12 +75,11 @@ void http_close_stream(struct http_request *request, bool complete)
 {
     struct reply *reply = &request->reply;
     if (reply->kind != REPLY_STREAM) return;
-    http_unwatch(request);
+    http_guard_calls(request, NULL);
     if (http_request_is_head(request)) reply->stream_ended = true;
     complete = complete && reply->stream_ended;
     if (!complete) reply->status = STATUS_CLIENT_LEFT;
     reply->stream->over(request, complete, reply->stream->context);
-    http_set_timeout(request, request->server->options.idle_timeout);
 }
 
 /* --- Replies --- */
@@ -94,6 +92,8 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
 bool http_send(struct http_request *request)
 {
     struct reply *reply = &request->reply;
+    http_guard_calls(request, NULL);
+    if (atomic_load(&request->owner->late)) return false;
     if (reply->kind != REPLY_DATA && reply->kind != REPLY_STREAM) return false;
     enum MHD_ResponseMemoryMode mode = reply->ownership == HTTP_TAKEN ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT;
     struct MHD_Response *response =
@@ -101,6 +101,7 @@ bool http_send(struct http_request *request)
             ? open_stream(request)
             : MHD_create_response_from_buffer(reply->size, (void *)(uintptr_t)reply->body, mode);
     if (!response) return false;
+    http_set_timeout(request, request->server->options.write_timeout);
     reply->ownership = HTTP_BORROWED; /* the response frees it */
     if (reply->content_type) add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, reply->content_type);
     add_header(response, "X-Request-Id", request->id);
@@ -121,12 +122,8 @@ void http_set_refusal(struct http_request *request)
     http_reply_problem(request, &request->problem);
 }
 
-/* Sends the reply before the body has come. libmicrohttpd would close the socket over the unread rest, and the reset
- * that follows may reach the client before the answer; so the answer is written at once, and the rest read and thrown
- * away. */
-bool http_send_early(struct http_request *request)
+bool http_write_last(const struct http_request *request, const struct reply *reply)
 {
-    const struct reply *reply = &request->reply;
     char head[2048];
     size_t n = (size_t)snprintf(head, sizeof head,
                                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
@@ -138,8 +135,16 @@ bool http_send_early(struct http_request *request)
     if (n + 2 >= sizeof head) return false;
     memcpy(head + n, "\r\n", 2);
     n += 2;
-    request->stage = STAGE_LINGER;
     const int fd = request->owner->fd;
     return send(fd, head, n, MSG_NOSIGNAL | MSG_MORE) == (ssize_t)n &&
            send(fd, reply->body, reply->size, MSG_NOSIGNAL) == (ssize_t)reply->size;
+}
+
+/* libmicrohttpd would close the socket over the unread rest of the body, and the reset that follows may reach the
+ * client before the answer; so the answer is written at once, and the rest read and thrown away. */
+bool http_send_early(struct http_request *request)
+{
+    request->stage = STAGE_LINGER;
+    http_guard_body(request);
+    return !atomic_load(&request->owner->late) && http_write_last(request, &request->reply);
 }

@@ -12,18 +12,33 @@
 
 #define EVENTS_AT_ONCE 64
 #define NEVER          UINT64_MAX
+#define LEFT_NS        (UINT64_C(20) * 1000 * 1000) /* the period of entries whose peer has left */
 
 struct watch {
     int epoll;
     int poke; /* eventfd: readable where the thread shall look at what follows */
     pthread_t thread;
     bool started;
-    pthread_mutex_t mutex; /* guards everything below, and entries in the list; gone() runs under it */
+    pthread_mutex_t mutex; /* guards everything below, and entries in the list; calls run under it */
     struct watch_entry *first;
     uint64_t serial;
     uint64_t next_due_ns; /* no entry is due before */
     bool stopping;
 };
+
+static uint64_t period_of(const struct watch_entry *entry)
+{
+    return entry->left ? LEFT_NS : entry->calls.period_ns;
+}
+
+/* Returns whether it is sooner than all others. */
+static bool start_period(struct watch *watch, struct watch_entry *entry)
+{
+    entry->due_ns = entry->calls.due ? clock_monotonic_ns() + period_of(entry) : NEVER;
+    const bool sooner = entry->due_ns < watch->next_due_ns;
+    if (sooner) watch->next_due_ns = entry->due_ns;
+    return sooner;
+}
 
 /* Events carry the serial number of an entry, not its address: it may have been removed since. */
 static void notice(struct watch *watch, uint64_t serial)
@@ -31,7 +46,11 @@ static void notice(struct watch *watch, uint64_t serial)
     pthread_mutex_lock(&watch->mutex);
     struct watch_entry *entry = watch->first;
     while (entry && entry->serial != serial) entry = entry->next;
-    if (entry) entry->gone(entry->context);
+    if (entry) {
+        entry->left = true;
+        if (entry->calls.gone) entry->calls.gone(entry->calls.context);
+        start_period(watch, entry);
+    }
     pthread_mutex_unlock(&watch->mutex);
 }
 
@@ -45,8 +64,8 @@ static bool look_at_clock(struct watch *watch, int *sleep_ms)
         watch->next_due_ns = NEVER;
         for (struct watch_entry *entry = watch->first; entry; entry = entry->next) {
             if (now >= entry->due_ns) {
-                entry->due_ns = now + entry->period_ns;
-                entry->due(entry->context);
+                entry->due_ns = now + period_of(entry);
+                entry->calls.due(entry->calls.context);
             }
             if (entry->due_ns < watch->next_due_ns) watch->next_due_ns = entry->due_ns;
         }
@@ -122,6 +141,9 @@ void watch_free(struct watch *watch)
 void watch_add(struct watch *watch, struct watch_entry *entry)
 {
     pthread_mutex_lock(&watch->mutex);
+    entry->calls = (struct watch_calls){0};
+    entry->left = false;
+    entry->due_ns = NEVER;
     entry->serial = ++watch->serial;
     entry->previous = NULL;
     entry->next = watch->first;
@@ -129,9 +151,15 @@ void watch_add(struct watch *watch, struct watch_entry *entry)
     watch->first = entry;
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.u64 = entry->serial};
     epoll_ctl(watch->epoll, EPOLL_CTL_ADD, entry->fd, &event);
-    entry->due_ns = entry->due ? clock_monotonic_ns() + entry->period_ns : NEVER;
-    const bool sooner = entry->due_ns < watch->next_due_ns;
-    if (sooner) watch->next_due_ns = entry->due_ns;
+    pthread_mutex_unlock(&watch->mutex);
+}
+
+void watch_set(struct watch *watch, struct watch_entry *entry, const struct watch_calls *calls)
+{
+    pthread_mutex_lock(&watch->mutex);
+    entry->calls = calls ? *calls : (struct watch_calls){0};
+    if (entry->left && entry->calls.gone) entry->calls.gone(entry->calls.context);
+    const bool sooner = start_period(watch, entry);
     pthread_mutex_unlock(&watch->mutex);
     if (sooner) eventfd_write(watch->poke, 1);
 }

@@ -1,9 +1,9 @@
-/* Notices that a client has left while its connection is suspended, when the HTTP library does not look at it, and
- * wakes connections that are to be looked at from time to time.
+/* What the HTTP library does not see of its connections: that a client has left while nobody reads, and that time is
+ * up.
  *
- * One thread sleeps in epoll over the sockets that are watched until the next entry is due; nothing polls. A socket
- * whose peer closed at least its sending half counts as left: TCP does not tell a client that is gone from one that is
- * only silent from now on.
+ * One thread sleeps in epoll over all sockets until the next entry is due; nothing polls. A socket whose peer closed at
+ * least its sending half counts as left: TCP does not tell a client that is gone from one that is only silent from now
+ * on.
  */
 #ifndef LSTMD_SERVER_WATCH_H
 #define LSTMD_SERVER_WATCH_H
@@ -15,14 +15,22 @@
 
 struct watch;
 
+/* Called by the watch's thread under its lock, as due() is: must be short and call nothing of the watch's. */
+struct watch_calls {
+    void (*gone)(void *context); /* at most once: the peer has left. May be called by watch_set() itself */
+    void (*due)(void *context);  /* every period_ns; once the peer has left, every 20 ms */
+    void *context;
+    uint64_t period_ns;
+};
+
 /* Memory of the caller, untouched by it from watch_add() to watch_remove(). */
 struct watch_entry {
     int fd;
-    void (*gone)(void *context); /* watch's thread, at most once, under its lock: may only set flags */
-    void *context;
-    void (*due)(void *context); /* NULL, or called every period_ns: the same thread, the same lock; must be short */
-    uint64_t period_ns;
-    uint64_t due_ns; /* the watch's, as all that follows */
+    bool left; /* for due() */
+
+    /* The watch's. */
+    struct watch_calls calls;
+    uint64_t due_ns;
     uint64_t serial;
     struct watch_entry *previous, *next;
 };
@@ -30,9 +38,11 @@ struct watch_entry {
 struct watch *watch_new(struct error *err);
 void watch_free(struct watch *watch); /* nothing may be watched any more; NULL allowed */
 
-/* Any thread. A socket that cannot be watched (the system's limit) is not: its request runs to its end. */
+/* Any thread, as all that follow. entry->fd is set. A socket that cannot be watched (the system's limit) never leaves.
+ */
 void watch_add(struct watch *watch, struct watch_entry *entry);
-/* Any thread. gone() is not called afterwards, nor is it running. */
+/* Replaces what is called (NULL: nothing); the period begins anew. The old calls are not running afterwards. */
+void watch_set(struct watch *watch, struct watch_entry *entry, const struct watch_calls *calls);
 void watch_remove(struct watch *watch, struct watch_entry *entry);
 
 #endif

@@ -27,7 +27,8 @@ SETTINGS = {
     "limits.queue": QUEUE,
     "limits.max_length": 10_000_000,
     "limits.max_connections": CLIENTS + 100,
-    "limits.idle_timeout": 5,  # ends at the latest a connection whose body never came
+    "limits.idle_timeout": 3600,  # a connection ends because its client left, not because time is up
+    "limits.body_timeout": 3600,
     "cache.max_bytes": "1MiB",
     "sessions.max_count": 100,
 }
