@@ -110,6 +110,8 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
         .listen = config->listen,
         .port = (uint16_t)config->port,
         .max_body = (size_t)config->max_body,
+        .max_url = (size_t)config->max_url,
+        .max_header = (size_t)config->max_header,
         .max_connections = (size_t)config->max_connections,
         .max_uploads = (size_t)config->max_uploads,
         .idle_timeout = config->idle_timeout,

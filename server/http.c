@@ -17,6 +17,10 @@
 #include "base/clock.h"
 #include "server/http_internal.h"
 
+/* What the library has for a connection beside a head: what it reads of a body, and the head of the reply. A head that
+ * is a little too large still fits, so that the answer is ours. Memory that is not used costs nothing. */
+#define LIBRARY_MEMORY ((size_t)64 * 1024)
+
 /* --- Waiting --- */
 
 void http_request_suspend(struct http_request *request, const struct http_waiter *waiter)
@@ -55,6 +59,13 @@ const char *http_request_header(const struct http_request *request, const char *
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+size_t http_head_size(const struct http_request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return info ? info->header_size : 0;
+}
+
 const char *http_request_client(struct http_request *request)
 {
     const union MHD_ConnectionInfo *info =
@@ -85,8 +96,9 @@ static void *request_new(void *context, const char *target, struct MHD_Connectio
     request->connection = connection;
     request->begun_ns = clock_monotonic_ns();
     request->pattern = "-";
+    request->target_size = strlen(target);
     request->path = request->target = strdup(target);
-    request->parameter = calloc(1, strlen(target) + 1);
+    request->parameter = calloc(1, request->target_size + 1);
     owner->request = request;
     return request;
 }
@@ -169,13 +181,23 @@ static void request_free(struct http_request *request)
     free(request);
 }
 
-/* libmicrohttpd noticed before the handler did that the client has left: the log still gets the handler's numbers. */
-static void note_lost(struct http_request *request)
+/* Of the reply that the library itself has made (the body's chunks were wrong), or 0. */
+static int library_status(const struct http_request *request)
 {
-    if (request->stage == STAGE_REPLIED || request->stage == STAGE_LINGER) return;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_HTTP_STATUS);
+    return info ? (int)info->http_status : 0;
+}
+
+/* The library noticed before the handler did that the client has left, or it has refused the request: the log still
+ * gets the handler's numbers. */
+static void note_lost(struct http_request *request, bool complete)
+{
+    if (request->stage == STAGE_LINGER || (request->stage == STAGE_REPLIED && complete)) return;
+    const int status = request->stage == STAGE_REPLIED ? 0 : library_status(request);
     if (request->stage == STAGE_WAITING && request->reply.kind == REPLY_NONE && request->waiter.resumed)
         request->waiter.resumed(request, request->waiter.context);
-    request->reply.status = atomic_load(&request->owner->late) ? 408 : STATUS_CLIENT_LEFT;
+    request->reply.status = status ? status : atomic_load(&request->owner->late) ? 408 : STATUS_CLIENT_LEFT;
 }
 
 static void request_over(void *context, struct MHD_Connection *connection, void **slot,
@@ -187,9 +209,10 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     *slot = NULL;
     if (!request || !owner) return;
     owner->request = NULL;
-    note_lost(request);
+    const bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+    note_lost(request, complete);
     http_upload_abandon(request);
-    http_close_stream(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    http_close_stream(request, complete);
     if (request->stage != STAGE_HEADERS) log_access(request);
     http_set_timeout(request, 0);
     http_guard_head(owner);
@@ -218,7 +241,7 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
     struct http_server *server = context;
     struct http_connection *owner = *slot;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *slot = connection_new(context, connection);
+        *slot = connection_new(server, connection);
         return;
     }
     if (!owner) return;
@@ -228,13 +251,21 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
     server->closed = true;
 }
 
+/* The library answers itself, in HTML, what it cannot read: a request line, header or Content-Length that is malformed,
+ * a head beyond its buffer. It tells nobody of the request, but its log does. (Wrong chunks come once a request is
+ * known, whose end logs them.) */
 static void log_library(void *context, const char *format, va_list arguments)
 {
-    (void)context;
-    char text[256];
-    if (!log_enabled(LOG_DEBUG)) return;
+    struct http_server *server = context;
+    char text[512], id[REQUEST_ID_SIZE];
+    int status;
     vsnprintf(text, sizeof text, format, arguments);
     log_event(LOG_DEBUG, "libmicrohttpd", LOG_TEXT("text", text));
+    if (sscanf(text, "Error processing request (HTTP response code is %d", &status) != 1 || strstr(text, "chunk"))
+        return;
+    http_new_id(server, id);
+    log_event(LOG_INFO, "request", LOG_TEXT("id", id), LOG_TEXT("method", "-"), LOG_TEXT("route", "-"),
+              LOG_INTEGER("status", status));
 }
 
 /* --- The server --- */
@@ -267,11 +298,12 @@ static bool start_library(struct http_server *server, struct error *err)
     int fd = listen_open(server->options.listen, server->options.port, &server->address, err);
     if (fd < 0) return false;
     const unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    server->library = MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library,
-                                       NULL, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                                       (unsigned)server->options.max_connections, MHD_OPTION_NOTIFY_COMPLETED,
-                                       request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
-                                       MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
+    server->library = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, server,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, LIBRARY_MEMORY + 2 * server->options.max_header, MHD_OPTION_LISTEN_SOCKET,
+        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->options.max_connections, MHD_OPTION_NOTIFY_COMPLETED,
+        request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server, MHD_OPTION_URI_LOG_CALLBACK,
+        request_new, server, MHD_OPTION_END);
     if (!server->library) {
         close(fd);
         return error_set(err, ERROR_IO, "cannot start the HTTP server");

@@ -86,6 +86,7 @@ struct http_request {
     char id[REQUEST_ID_SIZE];
     char trace[33]; /* id of the client's trace (W3C traceparent), or "" */
     char method[16];
+    size_t target_size;
     char *target;     /* as it came, cut at the "?" */
     const char *path; /* into target */
     const char *query_text;
@@ -117,8 +118,11 @@ struct http_request {
 
 /* --- http_route.c --- */
 
+void http_new_id(struct http_server *server, char id[REQUEST_ID_SIZE]);
 /* The id, and the trace's, if a valid traceparent names one. */
 void http_choose_id(struct http_request *request);
+/* 414 or 431 in request->problem. */
+void http_check_head_size(struct http_request *request);
 /* Path, route, allowed methods and query; says 400, 404 or 405 in request->problem. */
 void http_find_route(struct http_request *request);
 bool http_has_body(const struct http_request *request);
@@ -180,6 +184,7 @@ void http_guard_calls(struct http_request *request, const struct watch_calls *ca
 
 /* Any thread. The connection, and what hangs on it, may be gone afterwards. */
 void http_resume(struct http_server *server, struct MHD_Connection *connection);
+size_t http_head_size(const struct http_request *request);
 void http_set_timeout(struct http_request *request, double seconds);
 
 #endif

@@ -28,6 +28,12 @@ static void read_trace(struct http_request *request)
     memcpy(request->trace, text + 3, 32);
 }
 
+void http_new_id(struct http_server *server, char id[REQUEST_ID_SIZE])
+{
+    snprintf(id, REQUEST_ID_SIZE, "%08x-%08llx", server->boot,
+             (unsigned long long)atomic_fetch_add(&server->serial, 1) + 1);
+}
+
 void http_choose_id(struct http_request *request)
 {
     read_trace(request);
@@ -35,8 +41,17 @@ void http_choose_id(struct http_request *request)
     if (id_is_sane(given))
         strcpy(request->id, given);
     else
-        snprintf(request->id, sizeof request->id, "%08x-%08llx", request->server->boot,
-                 (unsigned long long)atomic_fetch_add(&request->server->serial, 1) + 1);
+        http_new_id(request->server, request->id);
+}
+
+void http_check_head_size(struct http_request *request)
+{
+    const struct http_options *options = &request->server->options;
+    if (request->target_size > options->max_url)
+        problem_set(&request->problem, 414, "the URL is longer than limits.max_url, %zu bytes", options->max_url);
+    else if (http_head_size(request) > options->max_header)
+        problem_set(&request->problem, 431, "request line and headers are larger than limits.max_header, %zu bytes",
+                    options->max_header);
 }
 
 /* "/a?b" -> "/a" and "b"; "http://host/a" (a request that was meant for a proxy) -> "/a". */

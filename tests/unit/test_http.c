@@ -20,7 +20,7 @@
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
-    bool closed; /* the gate */
+    bool closed;                        /* the gate */
     size_t waiting, written, abandoned; /* written: pieces */
 } sinks = {.mutex = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -124,6 +124,8 @@ static bool start(void *context, struct error *err)
     struct http_server **server = context;
     const struct http_options options = {.listen = "127.0.0.1",
                                          .max_body = 100000,
+                                         .max_url = 1000,
+                                         .max_header = 10000,
                                          .max_connections = 100,
                                          .max_uploads = 3,
                                          .idle_timeout = 60,

@@ -1,0 +1,271 @@
+"""Every limit of the section `limits` that concerns connections and bytes, at its edge; the daemon is healthy afterwards.
+
+(limits.max_length, max_n, max_score and queue: test_openapi.py, test_score.py, test_queue.py.)
+"""
+
+import contextlib
+import os
+import re
+import socket
+import time
+
+import pytest
+
+from conftest import DEADLINE, read_answer
+
+POST = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+
+
+@contextlib.contextmanager
+def connected(daemon, *parts):
+    with daemon.socket() as connection:
+        for part in parts:
+            connection.sendall(part)
+        yield connection
+
+
+def ask(daemon, *parts):
+    with connected(daemon, *parts) as connection:
+        return read_answer(connection)
+
+
+def end_of(connection):
+    """What comes until the other side closes."""
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := connection.recv(65536):
+            got += data
+    return got
+
+
+def healthy(daemon):
+    return daemon.get("/healthz").status == 200
+
+
+# --- Sizes ---
+
+
+def test_body_at_its_limit(start):
+    daemon = start("tiny", {"limits.max_body": 2000})
+    body = b'{"length":1,"prompt":"%s"}'
+    fits = body % (b"a" * (2000 - len(body) + 2))
+    assert len(fits) == 2000
+    assert ask(daemon, POST, b"Content-Length: 2000\r\n\r\n", fits).status == 200
+    assert ask(daemon, POST, b"Content-Length: 2001\r\n\r\n", fits + b" ").problem(413)
+    chunked = b"Transfer-Encoding: chunked\r\n\r\n7d1\r\n" + fits + b" \r\n0\r\n\r\n"
+    assert "limits.max_body, 2000 bytes" in ask(daemon, POST, chunked).problem(413)["detail"]
+    assert healthy(daemon)
+
+
+def test_url_at_its_limit(start):
+    daemon = start("tiny", {"limits.max_url": 100})
+
+    def get(size):
+        path = b"/healthz?" + b"a" * (size - 9)
+        return ask(daemon, b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nX-Request-Id: u\r\n\r\n")
+
+    assert get(100).status == 200
+    refused = get(101)
+    assert "limits.max_url, 100 bytes" in refused.problem(414)["detail"]
+    assert refused.headers["X-Request-Id"] == "u"
+    assert healthy(daemon)
+
+
+def test_head_at_its_limit(start):
+    daemon = start("tiny", {"limits.max_header": 2000})
+
+    def get(size):
+        head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: h\r\nX-Long: %s\r\n\r\n"
+        return ask(daemon, head % (b"a" * (size - len(head) + 2)))
+
+    assert get(2000).status == 200
+    refused = get(2001)
+    assert "limits.max_header, 2000 bytes" in refused.problem(431)["detail"]
+    assert refused.headers["X-Request-Id"] == "h"
+    assert get(10000).status == 431
+    assert healthy(daemon)
+
+
+# --- What libmicrohttpd refuses itself ---
+
+UNREADABLE = {
+    "request line": (b"GET / HTTX/1.1\r\n\r\n", 400),
+    "version": (b"GET / HTTP/9.9\r\nHost: x\r\n\r\n", 505),
+    "header without a colon": (b"GET / HTTP/1.1\r\nHost: x\r\nnonsense\r\n\r\n", 400),
+    "content length": (POST + b"Content-Length: 5x\r\n\r\n", 400),
+    "endless content length": (POST + b"Content-Length: 99999999999999999999999\r\n\r\n", 413),
+    "endless header": (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 1_000_000, 431),
+    "endless URL": (b"GET /" + b"a" * 1_000_000, 414),
+    "chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    "endless chunk": (POST + b"Transfer-Encoding: chunked\r\n\r\n99999999999999999999999\r\n", 413),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_unreadable_request_is_answered_closed_and_logged_once(start, name):
+    data, status = UNREADABLE[name]
+    daemon = start("tiny", {"limits.idle_timeout": 3600})
+    with daemon.socket() as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(data)
+        got = end_of(connection)
+    assert got.startswith(b"HTTP/1.1 %d " % status) or (got == b"" and len(data) > 100_000)  # a reset may overtake it
+    assert f"status={status} " in daemon.wait_log(r"event=request .*status=").replace("\n", " ") + " "
+    assert healthy(daemon)
+    daemon.wait_log("route=/healthz")
+    assert sum("event=request" in line for line in daemon.lines) == 2
+
+
+# --- Time ---
+
+
+def test_slow_head_is_closed_though_bytes_keep_coming(start):
+    daemon = start("tiny", {"limits.idle_timeout": 1})
+    with daemon.socket() as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        begun = time.monotonic()
+        connection.settimeout(0.1)
+        closed = False
+        while not closed and time.monotonic() - begun < DEADLINE:
+            try:
+                connection.sendall(b"a")
+                closed = connection.recv(1) == b""
+            except TimeoutError:
+                continue
+            except OSError:
+                closed = True
+    assert closed and time.monotonic() - begun > 0.5
+    assert healthy(daemon)
+
+
+def test_slow_body_gets_408_though_bytes_keep_coming(start):
+    daemon = start("tiny", {"limits.body_timeout": 1, "limits.idle_timeout": 3600})
+    with connected(daemon, POST, b"X-Request-Id: slow\r\nContent-Length: 100000\r\n\r\n") as connection:
+        begun = time.monotonic()
+        connection.settimeout(0.1)
+        got = b""
+        while not got and time.monotonic() - begun < DEADLINE:
+            connection.sendall(b" ")
+            with contextlib.suppress(TimeoutError):
+                got = connection.recv(65536)
+        with contextlib.suppress(ConnectionResetError):
+            got += end_of(connection)
+    assert got.startswith(b"HTTP/1.1 408 ") and b"limits.body_timeout" in got and b"X-Request-Id: slow" in got
+    assert time.monotonic() - begun > 0.5
+    assert "status=408" in daemon.wait_log("id=slow ")
+    assert healthy(daemon)
+
+
+def test_body_that_is_slow_and_steady_enough_is_taken(start):
+    """64 KiB in time are enough, however long the whole body takes."""
+    daemon = start("tiny", {"limits.body_timeout": 1})
+    body = b'{"length":1,"prompt":"%s"}' % (b"a" * 300_000)
+    with connected(daemon, POST, b"Content-Length: %d\r\n\r\n" % len(body)) as connection:
+        begun = time.monotonic()
+        for at in range(0, len(body), 40_000):
+            connection.sendall(body[at : at + 40_000])
+            connection.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                connection.recv(1)
+        connection.settimeout(DEADLINE)
+        assert read_answer(connection).status == 200
+    assert time.monotonic() - begun > 1.5
+
+
+def test_idle_connection_is_kept_until_its_time_is_up(start):
+    daemon = start("tiny", {"limits.idle_timeout": 1})
+    with connected(daemon, b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n") as connection:
+        assert read_answer(connection).status == 200
+        begun = time.monotonic()
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(connection).status == 200
+        assert connection.recv(1) == b""
+    assert 0.5 < time.monotonic() - begun < DEADLINE
+    assert healthy(daemon)
+
+
+def test_reply_that_is_not_read_ends(start):
+    daemon = start("tiny", {"limits.write_timeout": 1, "limits.idle_timeout": 3600, "limits.max_length": 10_000_000})
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((daemon.address, daemon.port))
+    connection.settimeout(DEADLINE)
+    for _ in range(1000):  # more than the buffers of two sockets hold
+        connection.sendall(b"GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n")
+    daemon.wait_log("status=499")
+    connection.close()
+    assert healthy(daemon)
+
+
+def test_generation_that_takes_too_long_is_503(start):
+    daemon = start("tiny", {"limits.request_timeout": 1, "limits.max_length": 1_000_000_000 // 100})
+    answer = daemon.post("/generate", {"length": 10_000_000, "seed": 1})
+    assert "limits.request_timeout" in answer.problem(503)["detail"]
+    assert answer.headers["Retry-After"]
+    stream = daemon.post("/generate", {"length": 10_000_000, "seed": 1, "stream": True})
+    assert stream.status == 200
+    assert b"event: error" in stream.body and b"limits.request_timeout" in stream.body
+    assert healthy(daemon)
+
+
+# --- Clients that left ---
+
+
+@pytest.mark.parametrize("cut", [5, 30, 70, 140, 100_000])
+def test_connection_of_a_client_that_left_is_closed_at_once(start, cut):
+    daemon = start("tiny", {"limits.idle_timeout": 3600, "limits.body_timeout": 3600})
+    data = POST + b"X-Request-Id: left\r\nContent-Length: 200000\r\n\r\n" + b" " * 100_000
+
+    def sockets():
+        inodes = set(re.findall(r"socket:\[(\d+)\]", " ".join(links(daemon))))
+        return len(inodes)
+
+    before = sockets()
+    for _ in range(50):
+        with connected(daemon, data[:cut]):
+            pass
+    end = time.monotonic() + DEADLINE
+    while sockets() > before:
+        assert time.monotonic() < end, sockets()
+    assert healthy(daemon)
+
+
+def links(daemon):
+    folder = f"/proc/{daemon.process.pid}/fd"
+    for name in os.listdir(folder):
+        with contextlib.suppress(OSError):
+            yield os.readlink(f"{folder}/{name}")
+
+
+# --- The access log ---
+
+
+def test_access_line_has_bytes_client_and_trace(daemon):
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    body = b'{"length": 3, "seed": 1}'
+    headers = {"Content-Type": "application/json", "X-Request-Id": "line"}
+    answer = daemon.request("POST", "/generate", body, {**headers, "traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    line = daemon.wait_log("id=line ")
+    for field in (f"trace={trace}", "client=127.0.0.1", "method=POST", "route=/generate", "status=200"):
+        assert f" {field} " in line
+    assert f" bytes_in={len(body)} bytes={len(answer.body)} " in line
+    for name in ("ms", "queue_ms", "prompt_ms", "generate_ms", "tokens"):
+        assert re.search(rf" {name}=\d", line), line
+
+
+@pytest.mark.parametrize(
+    "trace",
+    [
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+        "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+        "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+        "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "hello",
+    ],
+)
+def test_traceparent_that_is_not_valid_is_not_logged(daemon, trace):
+    identity = f"t{abs(hash(trace))}"
+    daemon.get("/healthz", headers={"traceparent": trace, "X-Request-Id": identity})
+    assert "trace=" not in daemon.wait_log(f"id={identity} ")
