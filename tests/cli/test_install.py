@@ -1,5 +1,6 @@
 """What `make install` and `make deb` put into place works from there."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -80,3 +81,14 @@ def test_debian_package_holds_what_is_installed_and_names_its_libraries(build, t
     assert (tmp_path / "usr/lib/systemd/system/lstmd.service").exists()
     model = tmp_path / "usr/share/lstmd/models/headlines"
     assert run(tmp_path / "usr/bin/lstmd", "generate", "--model", model, "--length", "20").strip()
+
+
+def test_messages_that_operators_look_up_are_those_of_the_program():
+    text = (ROOT / "docker/OPERATING.md").read_text()
+    table = text[text.index("| it says |") :]
+    sources = "".join(path.read_text() for room in ("base", "server", "model") for path in (ROOT / room).glob("*.c"))
+    sources = sources.replace('"\n', "").replace('"', "")  # texts that go on in the next line
+    messages = [part for line in table.splitlines()[2:] if line.startswith("|") for part in line.split("|")[1].split("`")[1::2]]
+    assert len(messages) > 10
+    missing = [message for message in messages if message not in sources and message != os.strerror(errno.EADDRINUSE)]
+    assert not missing
