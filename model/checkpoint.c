@@ -286,15 +286,16 @@ json_t *model_describe(const struct model *model, struct error *err)
     const struct network *network = &model->network;
     const struct architecture *a = &network->architecture;
     const json_t *training = json_object_get(model->config, "training");
-    json_t *json = json_pack(
-        "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I}", "name", model->name, "cell",
-        cell_name(a->cell), "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size,
-        "embedding_size", (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size,
-        "token_level", json_string_value(json_object_get(model->config, "token_level")), "tie_weights",
-        (int)a->tie_weights, "weights", kernel_format_name(model->weights), "parameters",
-        (json_int_t)network->parameter_count, "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."),
-        "embedding_parameters", (json_int_t)count_parameters(network, "embedding."), "output_parameters",
-        (json_int_t)(count_parameters(network, "dense.") + count_parameters(network, "output.")));
+    const size_t top_parameters = count_parameters(network, "dense.") + count_parameters(network, "output.");
+    json_t *json =
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I}", "name", model->name, "cell",
+                  cell_name(a->cell), "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size,
+                  "embedding_size", (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size,
+                  "token_level", json_string_value(json_object_get(model->config, "token_level")), "tie_weights",
+                  (int)a->tie_weights, "weights", kernel_format_name(model->weights), "parameters",
+                  (json_int_t)network->parameter_count, "recurrent_parameters",
+                  (json_int_t)count_parameters(network, "rnn."), "embedding_parameters",
+                  (json_int_t)count_parameters(network, "embedding."), "output_parameters", (json_int_t)top_parameters);
     if (json && model_config_put_variant(json, a) &&
         json_object_set_new(json, "tensors", describe_tensors(network)) == 0 &&
         json_object_set_new(json, "training", training ? json_deep_copy(training) : json_null()) == 0)
