@@ -3,9 +3,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
+#include "base/memory.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/progress.h"
@@ -33,12 +33,6 @@ static uint64_t cores(void)
 {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint64_t)CPU_COUNT(&set) : 1;
-}
-
-static size_t physical_memory(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? (size_t)pages * (size_t)size : 0;
 }
 
 static uint64_t now_ns(void *context)
@@ -116,7 +110,7 @@ static int train(struct train_arguments *arguments)
                                                 .validation = validation,
                                                 .sample = sample,
                                                 .stop = &stop,
-                                                .memory_limit = physical_memory()};
+                                                .memory_limit = memory_limit()};
     if (arguments->trainer.threads == 0) arguments->trainer.threads = cores();
     catch_signals();
     progress_open(&progress, stderr);

@@ -79,6 +79,12 @@ static const struct option rows[] = {
      "Tokens that may administer and generate; none at all: nobody may administer."},
     {"auth.admin_token_file", OPTION_TEXT, FIELD(admin_token_file), NULL, 1, 4095, NULL, NULL,
      "File with further ones, one per line."},
+    {"train.max_parallel", OPTION_INT, FIELD(train_max_parallel), "1", 1, 64, NULL, "jobs",
+     "Training jobs that run at a time; further ones wait."},
+    {"train.threads", OPTION_INT, FIELD(train_threads), "0", 0, 1024, NULL, "threads",
+     "Threads of a training job that does not say; 0: one per processor."},
+    {"train.snapshot_seconds", OPTION_REAL, FIELD(train_snapshot_seconds), "60", 0, 1e6, NULL, "s",
+     "Time between two snapshots of a training job, which a restart goes on from; 0: at validations alone."},
     {"log.level", OPTION_CHOICE, FIELD(log_level), "info", 0, 0, log_levels, NULL, "Least level that is logged."},
     {"log.format", OPTION_CHOICE, FIELD(log_format), "logfmt", 0, 0, log_formats, NULL, "Form of a line of the log."},
 };

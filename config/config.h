@@ -47,6 +47,10 @@ struct config {
     /* auth: bearer tokens (server/auth.h) */
     struct option_list generate_tokens, admin_tokens;
     const char *generate_token_file, *admin_token_file;
+    /* train */
+    int64_t train_max_parallel;    /* train.max_parallel jobs at a time */
+    int64_t train_threads;         /* train.threads of a job; 0: one per processor */
+    double train_snapshot_seconds; /* train.snapshot_seconds between two snapshots of a job */
     /* log */
     int log_level;  /* log.level: debug, info, warning, error (enum log_level) */
     int log_format; /* log.format: logfmt, json (enum log_format) */

@@ -251,6 +251,31 @@ bool checkpoint_save(const char *directory, const struct network *network, const
     return checkpoint_save_as(directory, network, vocabulary, KERNEL_F32, training, extra, err);
 }
 
+/* ---- copying ---- */
+
+static bool copy_file(struct directory_publish *publish, const char *from, const char *name, struct error *err)
+{
+    struct file_map map;
+    char *path = path_join(from, name, err);
+    bool ok = path && file_map_open(&map, path, err);
+    free(path);
+    if (!ok) return false;
+    ok = directory_publish_write(publish, name, map.data, map.size, err);
+    file_map_close(&map);
+    return ok;
+}
+
+bool checkpoint_copy(const char *from, const char *to, struct error *err)
+{
+    struct directory_publish publish;
+    if (!directory_publish_begin(&publish, to, err)) return false;
+    if (copy_file(&publish, from, CONFIG_FILE, err) && copy_file(&publish, from, VOCABULARY_FILE, err) &&
+        copy_file(&publish, from, WEIGHTS_FILE, err))
+        return directory_publish_commit(&publish, err);
+    directory_publish_abort(&publish);
+    return false;
+}
+
 /* ---- describing ---- */
 
 static size_t count_parameters(const struct network *network, const char *prefix)
@@ -286,16 +311,15 @@ json_t *model_describe(const struct model *model, struct error *err)
     const struct network *network = &model->network;
     const struct architecture *a = &network->architecture;
     const json_t *training = json_object_get(model->config, "training");
-    const size_t top_parameters = count_parameters(network, "dense.") + count_parameters(network, "output.");
-    json_t *json =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I}", "name", model->name, "cell",
-                  cell_name(a->cell), "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size,
-                  "embedding_size", (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size,
-                  "token_level", json_string_value(json_object_get(model->config, "token_level")), "tie_weights",
-                  (int)a->tie_weights, "weights", kernel_format_name(model->weights), "parameters",
-                  (json_int_t)network->parameter_count, "recurrent_parameters",
-                  (json_int_t)count_parameters(network, "rnn."), "embedding_parameters",
-                  (json_int_t)count_parameters(network, "embedding."), "output_parameters", (json_int_t)top_parameters);
+    json_t *json = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:s, s:b, s:s, s:I, s:I, s:I, s:I}", "name", model->name, "cell",
+        cell_name(a->cell), "layers", (json_int_t)a->layers, "hidden_size", (json_int_t)a->hidden_size,
+        "embedding_size", (json_int_t)a->embedding_size, "vocabulary_size", (json_int_t)a->vocabulary_size,
+        "token_level", json_string_value(json_object_get(model->config, "token_level")), "tie_weights",
+        (int)a->tie_weights, "weights", kernel_format_name(model->weights), "parameters",
+        (json_int_t)network->parameter_count, "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."),
+        "embedding_parameters", (json_int_t)count_parameters(network, "embedding."), "output_parameters",
+        (json_int_t)(count_parameters(network, "dense.") + count_parameters(network, "output.")));
     if (json && model_config_put_variant(json, a) &&
         json_object_set_new(json, "tensors", describe_tensors(network)) == 0 &&
         json_object_set_new(json, "training", training ? json_deep_copy(training) : json_null()) == 0)

@@ -49,6 +49,10 @@ bool checkpoint_save(const char *directory, const struct network *network, const
 bool checkpoint_save_as(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
                         enum kernel_format format, const json_t *training, const json_t *extra, struct error *err);
 
+/* Publishes a copy of a model directory, byte for byte, without looking into the files. Errors: those of reading, and
+ * of directory_publish_begin(). */
+bool checkpoint_copy(const char *from, const char *to, struct error *err);
+
 /* What `lstmd inspect` shows, as JSON: {name, cell, layers, hidden_size, embedding_size, vocabulary_size, token_level,
  * tie_weights, weights, parameters, recurrent_parameters, embedding_parameters, output_parameters, tensors: [{name,
  * shape, parameters}], training}, and what config.json says of a variant. output_parameters counts dense layers too.

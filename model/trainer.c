@@ -179,9 +179,12 @@ bool trainer_run(const struct trainer_options *options, const char *out, bool re
               train_until_stopped(&trainer, &result->end, err);
     if (ok && result->end != TRAINER_INTERRUPTED && result->end != TRAINER_DIVERGED) {
         ok = trainer_finish(&trainer, &exact, err);
-        if (ok) snapshot_remove(trainer.work);
+        if (ok && !callbacks->keep_snapshot) snapshot_remove(trainer.work);
     }
-    if (ok) fill_result(&trainer, exact, result);
+    if (ok)
+        fill_result(&trainer, exact, result);
+    else
+        result->parameters = trainer.network.parameter_count;
     trainer_close(&trainer);
     return ok;
 }

@@ -15,6 +15,7 @@
 #ifndef LSTMD_MODEL_TRAINER_H
 #define LSTMD_MODEL_TRAINER_H
 
+#include <jansson.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -61,8 +62,12 @@ struct trainer_callbacks {
     void (*progress)(void *context, const struct trainer_progress *progress); /* several times a second at most */
     void (*validation)(void *context, const struct trainer_validation *validation);
     void (*sample)(void *context, const struct trainer_sample *sample);
-    const atomic_bool *stop; /* NULL, or becomes true: snapshot and return TRAINER_INTERRUPTED */
-    size_t memory_limit;     /* bytes; a run that would need more is refused at the start; 0: not checked */
+    void (*snapshot)(void *context, uint64_t step); /* the run could go on from here after a crash */
+    const atomic_bool *stop;                        /* NULL, or becomes true: snapshot and return TRAINER_INTERRUPTED */
+    const json_t *provenance; /* NULL, or an object whose members config.json's "training" gets as well; borrowed */
+    bool keep_snapshot;       /* leave the work directory at the end, for a caller that is not done with the run yet:
+                               * resumed, it ends the same way */
+    size_t memory_limit;      /* bytes; a run that would need more is refused at the start; 0: not checked */
 };
 
 struct trainer_result {
@@ -74,7 +79,7 @@ struct trainer_result {
     double train_loss; /* nats per token, last epoch */
     double last_loss;  /* nats per token, last step: why it diverged */
     double seconds;    /* of training, resumed parts added up */
-    size_t parameters;
+    size_t parameters; /* also after a failure, as far as it is known */
 };
 
 /* Trains on options->data into the model directory `out`. resume: continue from the work directory. Errors:

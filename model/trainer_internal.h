@@ -3,6 +3,7 @@
 #ifndef LSTMD_MODEL_TRAINER_INTERNAL_H
 #define LSTMD_MODEL_TRAINER_INTERNAL_H
 
+#include "model/checkpoint.h"
 #include "model/dataset.h"
 #include "model/learner.h"
 #include "model/snapshot.h"
@@ -21,7 +22,8 @@ struct report_window {
 struct trainer {
     struct trainer_options options; /* validated */
     const struct trainer_callbacks *callbacks;
-    char *out, *work; /* directories */
+    char *out, *work;  /* directories */
+    struct model init; /* what options.init_from names, while the run is opened */
     struct training_data data;
     struct network network;
     const struct kernels *kernels;

@@ -27,6 +27,8 @@ const struct trainer_option trainer_option_table[] = {
     ROW("data", TEXT, data, NULL, 1, 4095, NULL, NULL, A, "the corpus: a text, csv or jsonl file"),
     ROW("validation_data", TEXT, validation_data, NULL, 1, 4095, NULL, NULL, A,
         "a second file for validation, instead of a part of the corpus"),
+    ROW("init_from", TEXT, init_from, NULL, 1, 4095, NULL, NULL, A,
+        "a model directory to go on from: its vocabulary and network are kept, what is set must agree with them"),
     ROW("validation", REAL, validation, "0.1", 0, 0.5, NULL, NULL, R,
         "part of the corpus held out for validation; 0: none, the training loss decides"),
     ROW("format", CHOICE, format, "auto", 0, 0, format_names, NULL, R,

@@ -23,6 +23,7 @@ struct trainer_options {
     /* data */
     const char *data;            /* path of the corpus */
     const char *validation_data; /* path; NULL: a part of the corpus */
+    const char *init_from;       /* model directory to go on from; NULL: begin anew */
     double validation;           /* 0 .. 0.5: that part; ignored where validation_data is given */
     int format;                  /* enum corpus_format */
     const char *columns, *label_column, *field;
@@ -102,6 +103,18 @@ bool trainer_options_from_json(struct trainer_options *options, const json_t *js
  * not. */
 bool trainer_options_may_resume(const struct trainer_options *saved, const struct trainer_options *wanted,
                                 struct error *err);
+
+/* Whether what a run takes beside its corpus fits into `limit` bytes (0: any). ERROR_TOO_LARGE says what it needs.
+ * Checks sizes alone, so that it may be asked before there is a vocabulary. threads: not 0. */
+bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size, size_t limit,
+                                  struct error *err);
+
+/* Gives the options of the network and of the vocabulary the values of a model that a run goes on from. One that was
+ * set, to something else than its default, and differs is ERROR_INVALID by its key; so is a model that lstmd does not
+ * train.
+ */
+struct model;
+bool trainer_options_adopt(struct trainer_options *options, const struct model *model, struct error *err);
 
 struct corpus_options trainer_corpus_options(const struct trainer_options *options);
 struct vocabulary_options trainer_vocabulary_options(const struct trainer_options *options);

@@ -178,7 +178,10 @@ static json_t *describe_training(const struct trainer *trainer, bool exact, stru
         (json_int_t)trainer->options.seed, "threads", (json_int_t)trainer->options.threads, "epochs",
         (json_int_t)state->epoch, "steps", (json_int_t)state->step, "best_epoch", (json_int_t)state->best_epoch,
         "best_step", (json_int_t)state->best_step, "seconds", trainer_seconds(trainer));
-    if (json && add_losses(trainer, exact, json)) return json;
+    const json_t *provenance = trainer->callbacks->provenance;
+    if (json && add_losses(trainer, exact, json) &&
+        (!provenance || json_object_update(json, (json_t *)provenance) == 0))
+        return json;
     json_decref(json);
     error_set_no_memory(err, sizeof *state, "the description of the training");
     return NULL;
@@ -297,7 +300,14 @@ static char *sample_prompt(const struct trainer *trainer, size_t *n, struct erro
     return prompt;
 }
 
-static bool sample(const struct trainer *trainer, const struct stepper *stepper, double temperature, const char *prompt,
+static bool emit_until_stopped(void *context, const char *text, size_t n)
+{
+    (void)text;
+    (void)n;
+    return !trainer_stopped(context);
+}
+
+static bool sample(struct trainer *trainer, const struct stepper *stepper, double temperature, const char *prompt,
                    size_t n, struct error *err)
 {
     const struct generation_request request = {.prompt = prompt,
@@ -307,7 +317,7 @@ static bool sample(const struct trainer *trainer, const struct stepper *stepper,
                                                .sampler = {.temperature = temperature}};
     struct generation generation;
     bool ok = generation_open(&generation, trainer->data.vocabulary, &request, NULL, err) &&
-              generation_run(&generation, stepper, NULL, NULL, err);
+              generation_run(&generation, stepper, emit_until_stopped, trainer, err);
     if (ok) {
         const struct trainer_sample told = {
             .epoch = trainer->state.epoch, .temperature = temperature, .prompt = prompt, .text = generation.text};
@@ -319,8 +329,10 @@ static bool sample(const struct trainer *trainer, const struct stepper *stepper,
 
 bool trainer_samples(struct trainer *trainer, struct error *err)
 {
-    trainer->state.samples_due = false;
-    if (!trainer->callbacks->sample) return true;
+    if (!trainer->callbacks->sample) {
+        trainer->state.samples_due = false;
+        return true;
+    }
     struct stepper stepper;
     size_t n = 0;
     char *prompt = sample_prompt(trainer, &n, err);
@@ -328,6 +340,7 @@ bool trainer_samples(struct trainer *trainer, struct error *err)
     bool ok = stepper_open(&stepper, &trainer->network, trainer->kernels, err);
     for (size_t i = 0; ok && i < sizeof sample_temperatures / sizeof *sample_temperatures; i++)
         ok = sample(trainer, &stepper, sample_temperatures[i], prompt, n, err);
+    if (ok) trainer->state.samples_due = false;
     stepper_close(&stepper);
     free(prompt);
     return ok;

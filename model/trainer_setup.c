@@ -41,6 +41,7 @@ bool trainer_snapshot(struct trainer *trainer, struct error *err)
                        &trainer->network, trainer->learner, err))
         return false;
     trainer->snapshot_ns = trainer->callbacks->now_ns(trainer->callbacks->context);
+    if (trainer->callbacks->snapshot) trainer->callbacks->snapshot(trainer->callbacks->context, trainer->state.step);
     return true;
 }
 
@@ -119,24 +120,25 @@ static void fit_batch(struct trainer *trainer)
                  (unsigned long long)targets, (unsigned long long)wanted, (unsigned long long)batch);
 }
 
-static struct learner_options learner_options(const struct trainer *trainer)
+static struct learner_options learner_options(const struct trainer_options *options)
 {
-    return (struct learner_options){.batch = trainer->options.batch,
-                                    .window = trainer->options.window,
-                                    .threads = trainer->options.threads,
-                                    .dropout = trainer->options.dropout,
-                                    .weight_drop = trainer->options.weight_drop,
-                                    .seed = trainer->options.seed,
-                                    .reset_token = vocabulary_eos(trainer->data.vocabulary),
-                                    .optimizer = trainer_optimizer_options(&trainer->options),
-                                    .kernels = trainer->kernels};
+    return (struct learner_options){.batch = options->batch,
+                                    .window = options->window,
+                                    .threads = options->threads,
+                                    .dropout = options->dropout,
+                                    .weight_drop = options->weight_drop,
+                                    .seed = options->seed,
+                                    .reset_token = TOKEN_NONE,
+                                    .optimizer = trainer_optimizer_options(options)};
 }
 
-static bool check_memory(const struct trainer *trainer, const struct architecture *architecture, struct error *err)
+bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size_, size_t limit,
+                                  struct error *err)
 {
-    const struct learner_options options = learner_options(trainer);
-    size_t bytes, limit = trainer->callbacks->memory_limit;
-    if (!learner_bytes(architecture, &options, &bytes))
+    const struct architecture architecture = trainer_architecture(options, vocabulary_size_);
+    const struct learner_options learner = learner_options(options);
+    size_t bytes;
+    if (!learner_bytes(&architecture, &learner, &bytes))
         return error_set(err, ERROR_TOO_LARGE, "a network of this size does not fit into any memory");
     if (limit == 0 || bytes <= limit) return true;
     return error_set(err, ERROR_TOO_LARGE,
@@ -145,16 +147,27 @@ static bool check_memory(const struct trainer *trainer, const struct architectur
                      (double)bytes / 1e9, (double)limit / 1e9);
 }
 
+static bool fill_network(struct trainer *trainer, struct error *err)
+{
+    struct network *network = &trainer->network;
+    if (!trainer->options.init_from) return network_initialise(network, trainer->options.seed, err);
+    memcpy(network->parameters, trainer->init.network.parameters,
+           network->parameter_count * sizeof *network->parameters);
+    network_close(&trainer->init.network);
+    return true;
+}
+
 static bool open_learner(struct trainer *trainer, struct error *err)
 {
     const struct trainer_options *options = &trainer->options;
     const struct architecture architecture = trainer_architecture(options, vocabulary_size(trainer->data.vocabulary));
     trainer->kernels = kernels_select("auto");
-    if (!check_memory(trainer, &architecture, err)) return false;
-    if (!network_open(&trainer->network, &architecture, err) ||
-        !network_initialise(&trainer->network, options->seed, err))
+    if (!trainer_options_check_memory(options, architecture.vocabulary_size, trainer->callbacks->memory_limit, err))
         return false;
-    const struct learner_options learner = learner_options(trainer);
+    if (!network_open(&trainer->network, &architecture, err) || !fill_network(trainer, err)) return false;
+    struct learner_options learner = learner_options(options);
+    learner.reset_token = vocabulary_eos(trainer->data.vocabulary);
+    learner.kernels = trainer->kernels;
     trainer->learner = learner_new(&trainer->network, &learner, err);
     return trainer->learner != NULL;
 }
@@ -170,6 +183,17 @@ static bool open_streams(struct trainer *trainer, struct error *err)
     trainer->targets = arena_alloc(&trainer->arena, window, sizeof *trainer->targets, "a window", err);
     trainer->steps_per_epoch = (trainer->streams.length + options->window - 1) / options->window;
     return trainer->inputs && trainer->targets;
+}
+
+/* ---------------------------------------------------------------- fine-tuning */
+
+/* The model that the run goes on from decides what the vocabulary and the network are. */
+static bool open_init(struct trainer *trainer, struct error *err)
+{
+    if (!trainer->options.init_from) return true;
+    return (model_load(&trainer->init, trainer->options.init_from, err) &&
+            trainer_options_adopt(&trainer->options, &trainer->init, err)) ||
+           error_add_context(err, "init_from");
 }
 
 /* ---------------------------------------------------------------- resuming */
@@ -204,11 +228,15 @@ static bool open_snapshot(struct trainer *trainer, struct snapshot *snapshot, st
 
 static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
 {
-    if (!training_data_open(&trainer->data, &trainer->options, err)) return false;
+    struct model *init = trainer->options.init_from ? &trainer->init : NULL;
+    if (!open_init(trainer, err) || !training_data_open(&trainer->data, &trainer->options, init, err)) return false;
     fit_batch(trainer);
     if (snapshot && !(trainer_options_may_resume(&snapshot->options, &trainer->options, err) &&
                       check_identity(trainer, snapshot, err)))
         return false;
+    if (trainer->data.skipped_training)
+        trainer_note(trainer, "training: %zu characters or words that the vocabulary lacks are skipped",
+                     trainer->data.skipped_training);
     if (trainer->data.skipped)
         trainer_note(trainer, "validation: %zu characters or words that the vocabulary lacks are skipped",
                      trainer->data.skipped);
@@ -240,6 +268,7 @@ void trainer_close(struct trainer *trainer)
     streams_close(&trainer->streams);
     learner_free(trainer->learner);
     network_close(&trainer->network);
+    model_close(&trainer->init);
     training_data_close(&trainer->data);
     arena_free(&trainer->arena);
     free(trainer->out);

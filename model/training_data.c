@@ -52,16 +52,24 @@ static bool describe_all(struct training_data *data, const struct trainer_option
     return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", options->data);
 }
 
-bool training_data_open(struct training_data *data, const struct trainer_options *options, struct error *err)
+static struct vocabulary *take_vocabulary(struct model *init)
+{
+    struct vocabulary *vocabulary = init->vocabulary;
+    init->vocabulary = NULL;
+    return vocabulary;
+}
+
+bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
+                        struct error *err)
 {
     *data = (struct training_data){0};
     if (!options->data) return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
     const struct corpus *train, *validation;
     if (!load_parts(data, options, &train, &validation, err)) return false;
     const struct vocabulary_options vocabulary = trainer_vocabulary_options(options);
-    data->vocabulary = vocabulary_build(train, &vocabulary, err);
+    data->vocabulary = init ? take_vocabulary(init) : vocabulary_build(train, &vocabulary, err);
     if (!data->vocabulary) return error_add_context(err, "%s", options->data);
-    if (!dataset_encode(&data->dataset, train, data->vocabulary, NULL, err))
+    if (!dataset_encode(&data->dataset, train, data->vocabulary, &data->skipped_training, err))
         return error_add_context(err, "%s", options->data);
     data->has_validation = validation != NULL;
     if (validation && !dataset_encode(&data->validation, validation, data->vocabulary, &data->skipped, err))

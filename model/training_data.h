@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "model/checkpoint.h"
 #include "model/corpus.h"
 #include "model/dataset.h"
 #include "model/trainer_options.h"
@@ -17,14 +18,17 @@ struct training_data {
     struct dataset dataset;        /* what is trained on */
     struct dataset validation;     /* meaningful where has_validation */
     bool has_validation;
-    size_t skipped; /* pieces of the validation text that the vocabulary lacks */
+    size_t skipped;          /* pieces of the validation text that the vocabulary lacks */
+    size_t skipped_training; /* of the training text: where the vocabulary is another model's */
     struct vocabulary *vocabulary;
     json_t *description;
 };
 
-/* Loads everything. The vocabulary is built from the training part alone. A corpus too small to be split is trained on
- * as a whole. Close with training_data_close(), also after a failure. */
-bool training_data_open(struct training_data *data, const struct trainer_options *options, struct error *err);
+/* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
+ * taken from it. A corpus too small to be split is trained on as a whole. Close with training_data_close(), also after
+ * a failure. */
+bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
+                        struct error *err);
 void training_data_close(struct training_data *data);
 
 /* {corpus: {name, bytes, sha256, documents, characters, tokens}, validation: the same or null}: for config.json, and

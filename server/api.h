@@ -22,6 +22,10 @@ http_handler api_datasets, api_dataset, api_dataset_put, api_dataset_delete; /* 
 http_body api_dataset_body;
 http_handler api_models, api_model; /* api_models.c */
 http_handler api_model_load, api_model_unload, api_model_delete, api_default_put;
+http_handler api_train_list, api_train_post, api_train_get, api_train_delete; /* api_train.c */
+http_handler api_train_pause, api_train_resume, api_train_cancel;
+http_handler api_train_events;        /* api_train_events.c */
+http_handler api_train_metrics;       /* api_train_metrics.c */
 http_handler api_healthz, api_readyz; /* api_health.c */
 http_handler api_metrics;             /* api_metrics.c */
 http_handler api_file;                /* api_files.c: the page and openapi.yaml, embedded */

@@ -69,6 +69,28 @@ static bool open_workers(struct daemon *daemon, struct error *err)
            (daemon->reader = worker_new(err));
 }
 
+/* A model that a job has made. */
+static bool take_model(void *context, const char *model, bool deploy, struct error *err)
+{
+    struct daemon *daemon = context;
+    return registry_load(daemon->registry, model, err) &&
+           (!deploy || registry_set_default(daemon->registry, model, err));
+}
+
+static bool open_jobs(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->config;
+    if (!daemon->state) return true;
+    const struct jobs_options options = {.state = daemon->state,
+                                         .datasets = daemon->datasets,
+                                         .max_parallel = (size_t)config->train_max_parallel,
+                                         .snapshot_seconds = config->train_snapshot_seconds,
+                                         .published = take_model,
+                                         .context = daemon};
+    daemon->jobs = jobs_new(&options, err);
+    return daemon->jobs != NULL;
+}
+
 static void log_listening(const struct daemon *daemon, uint64_t begun)
 {
     struct served *served = registry_acquire(daemon->registry, NULL, 0, NULL);
@@ -105,7 +127,9 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     daemon->auth = auth_new(config, err);
     if (!daemon->auth) return false;
     if (daemon->state && !(daemon->datasets = datasets_new(state_dir_datasets(daemon->state), err))) return false;
-    if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err)) return false;
+    if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err) ||
+        !open_jobs(daemon, err))
+        return false;
     const struct http_options options = {
         .listen = config->listen,
         .port = (uint16_t)config->port,
@@ -157,6 +181,7 @@ void daemon_drain(struct daemon *daemon)
 {
     atomic_store(&daemon->draining, true);
     http_server_drain(daemon->http);
+    if (daemon->jobs) jobs_drain(daemon->jobs);
 }
 
 /* Gives answers that are ready the time to be sent. */
@@ -174,6 +199,7 @@ void daemon_close(struct daemon *daemon)
 {
     if (daemon->http) daemon_drain(daemon);
     atomic_store(&daemon->closing, true);
+    if (daemon->jobs) jobs_stop(daemon->jobs);
     if (daemon->loader) worker_stop(daemon->loader);
     if (daemon->reader) worker_stop(daemon->reader);
     if (daemon->registry) registry_stop(daemon->registry);
@@ -186,6 +212,7 @@ void daemon_close(struct daemon *daemon)
     registry_free(daemon->registry);
     sessions_free(daemon->sessions);
     state_cache_free(daemon->cache);
+    jobs_free(daemon->jobs);
     datasets_free(daemon->datasets);
     state_dir_close(daemon->state);
     auth_free(daemon->auth);

@@ -14,6 +14,7 @@
 #include "server/auth.h"
 #include "server/datasets.h"
 #include "server/http.h"
+#include "server/jobs.h"
 #include "server/metrics.h"
 #include "server/registry.h"
 #include "server/sessions.h"
@@ -28,6 +29,7 @@ struct daemon {
     struct metrics *metrics;
     struct auth *auth;
     struct datasets *datasets; /* NULL: there is no state directory */
+    struct jobs *jobs;         /* the same */
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
     struct registry *registry;

@@ -29,6 +29,7 @@ static const char *const migrations[] = {
     "  reason TEXT,"
     "  waits_for_room INTEGER NOT NULL DEFAULT 0,"
     "  request TEXT NOT NULL,"
+    "  text TEXT,"
     "  progress TEXT,"
     "  created TEXT NOT NULL,"
     "  started TEXT,"
@@ -299,19 +300,18 @@ static bool add_state_event(struct store *store, int64_t id, const struct job_ch
     return ok;
 }
 
-bool store_add_job(struct store *store, const json_t *request, const char *key, const char *hash, int64_t *id,
-                   struct error *err)
+bool store_add_job(struct store *store, const struct job_order *order, int64_t *id, struct error *err)
 {
     const struct job_change queued = {.state = JOB_QUEUED};
     char now[CLOCK_UTC_SIZE];
-    char *text = json_text_print(request, JSON_COMPACT, &(size_t){0}, err);
+    char *text = json_text_print(order->request, JSON_COMPACT, &(size_t){0}, err);
     if (!text) return false;
     clock_utc_text(now);
     bool ok = begin(store, DURABLE, err);
     ok = ok && change(store, err,
-                      "INSERT INTO jobs (state, request, created, idempotency_key, request_hash)"
-                      " VALUES ('queued', ?, ?, ?, ?)",
-                      "tttt", text, now, key, hash);
+                      "INSERT INTO jobs (state, request, text, created, idempotency_key, request_hash)"
+                      " VALUES ('queued', ?, ?, ?, ?, ?)",
+                      "ttttt", text, order->text, now, order->key, order->hash);
     *id = ok ? sqlite3_last_insert_rowid(store->db) : 0;
     ok = ok && add_state_event(store, *id, &queued, err);
     free(text);
@@ -396,6 +396,17 @@ bool store_list_jobs(struct store *store, enum job_state state, int64_t before, 
     return ok;
 }
 
+char *store_job_text(struct store *store, int64_t id, struct error *err)
+{
+    sqlite3_stmt *statement = query(store, err, "SELECT text FROM jobs WHERE id = ?", "i", id);
+    bool ok = statement != NULL;
+    char *text = NULL;
+    if (ok && next_row(store, statement, &ok, err)) text = strdup(column_text(statement, 0));
+    if (ok && !text) error_set_no_memory(err, 0, "the text of a job");
+    sqlite3_finalize(statement);
+    return text;
+}
+
 bool store_next_queued(struct store *store, int64_t after, int64_t *id, struct error *err)
 {
     sqlite3_stmt *statement =
@@ -472,15 +483,16 @@ bool store_add_progress(struct store *store, int64_t id, const struct metric *me
 }
 
 bool store_add_validation(struct store *store, int64_t id, const struct metric *metric, const char *event,
-                          struct error *err)
+                          const char *progress, struct error *err)
 {
     bool ok =
         begin(store, CASUAL, err) && forget_metrics_after(store, id, metric->step, err) &&
         change(store, err,
-               "INSERT INTO metrics (job, step, epoch, seconds, validation_nats) VALUES (?, ?, ?, ?, ?)"
+               "INSERT INTO metrics (job, step, epoch, seconds, train_nats, validation_nats) VALUES (?, ?, ?, ?, ?, ?)"
                " ON CONFLICT DO UPDATE SET validation_nats = excluded.validation_nats",
-               "iiirr", id, (int64_t)metric->step, (int64_t)metric->epoch, metric->seconds, metric->validation_nats) &&
-        add_event(store, id, "validation", event, err);
+               "iiirrr", id, (int64_t)metric->step, (int64_t)metric->epoch, metric->seconds, metric->train_nats,
+               metric->validation_nats) &&
+        set_progress(store, id, progress, err) && add_event(store, id, "validation", event, err);
     return end(store, ok, err);
 }
 

@@ -45,10 +45,17 @@ struct job {
 };
 void store_close_job(struct job *job);
 
-/* Adds a queued job and its first event. key (NULL: none): at most one job has it; hash: of the body that came with it.
- */
-bool store_add_job(struct store *store, const json_t *request, const char *key, const char *hash, int64_t *id,
-                   struct error *err);
+struct job_order {
+    const json_t *request;
+    const char *text; /* the corpus, where it came with the request; else NULL */
+    const char *key;  /* at most one job has it; NULL: none */
+    const char *hash; /* of the body that came with the key */
+};
+/* Adds a queued job and its first event. */
+bool store_add_job(struct store *store, const struct job_order *order, int64_t *id, struct error *err);
+
+/* The text that came with the request; "" for none. The caller's, free(); NULL with the error. */
+char *store_job_text(struct store *store, int64_t id, struct error *err);
 
 /* The job that has the key: *id (0: none) and the hash. */
 bool store_find_key(struct store *store, const char *key, int64_t *id, char hash[SHA256_TEXT_SIZE], struct error *err);
@@ -94,13 +101,13 @@ struct job_sample {
     const char *prompt, *text; /* UTF-8 */
 };
 
-/* What follows the step is forgotten: it is of a run that went on from an older snapshot. Each adds the event with this
- * JSON text. keep (NULL: not changed): becomes the job's progress, as JSON text; a progress or checkpoint event
- * replaces the last one of its type. */
+/* Each forgets what follows the step or the epoch, which a run told that then went on from an older snapshot, and adds
+ * an event with this JSON text. `progress` becomes that of the job. A progress or checkpoint event replaces the last
+ * one of its type. */
 bool store_add_progress(struct store *store, int64_t id, const struct metric *metric, const char *progress,
                         struct error *err);
 bool store_add_validation(struct store *store, int64_t id, const struct metric *metric, const char *event,
-                          struct error *err);
+                          const char *progress, struct error *err);
 bool store_add_sample(struct store *store, int64_t id, const struct job_sample *sample, const char *event,
                       struct error *err);
 bool store_add_checkpoint(struct store *store, int64_t id, const char *event, struct error *err);

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+import training
 from conftest import ADMIN, Daemon, ROOT
 
 DOCUMENT = yaml.safe_load((ROOT / "openapi.yaml").read_text())
@@ -78,9 +79,13 @@ def scope_of(operation):
     return security[-1]["bearer"][0]
 
 
+def concrete(path, id="j000001"):
+    return path.replace("{name}", NAMES.get(path, "x")).replace("{id}", id)
+
+
 def send(daemon, path, method, token=None):
     headers = {"Content-Type": "application/json"} if method == "post" else {}
-    return daemon.request(method.upper(), path.replace("{name}", NAMES.get(path, "x")), b"{}" if headers else None, headers, token)
+    return daemon.request(method.upper(), concrete(path), b"{}" if headers else None, headers, token)
 
 
 def test_scopes_are_as_documented(start):
@@ -134,6 +139,19 @@ def daemon(models, state):
     running.close()
 
 
+def job_for(daemon, path):
+    """A job that this can be done to: one that waits to be resumed, or one that has ended."""
+    if not path.startswith("/train/"):
+        return "none"
+    waits = path.endswith(("pause", "resume", "cancel"))
+    id = training.submit(daemon, "spare", **(training.ENDLESS if waits else training.SMALL))
+    if waits:
+        training.act(daemon, id, "pause")
+    else:
+        training.wait_end(daemon, id)
+    return id
+
+
 @pytest.mark.parametrize("path, method, operation", OPERATIONS, ids=lambda value: value if isinstance(value, str) else "")
 def test_examples(daemon, models, state, path, method, operation):
     if "spare" in NAMES.get(path, ""):
@@ -145,7 +163,7 @@ def test_examples(daemon, models, state, path, method, operation):
         if "example" in parameter:
             validate(parameter["example"], parameter["schema"])
             query[parameter["name"]] = parameter["example"]
-    target = path.replace("{name}", NAMES.get(path, "")) + ("?" + urllib.parse.urlencode(query) if query else "")
+    target = concrete(path, job_for(daemon, path)) + ("?" + urllib.parse.urlencode(query) if query else "")
     bodies = [(None, None)]
     if "requestBody" in operation:
         ((content_type, content),) = operation["requestBody"]["content"].items()
@@ -160,6 +178,8 @@ def test_examples(daemon, models, state, path, method, operation):
         answer = daemon.request(method.upper(), target, body, headers, token)
         assert answer.status // 100 == 2, answer.body
         check(operation, answer)
+    if path == "/train/{id}/resume":
+        training.act(daemon, target.split("/")[2], "cancel")
 
 
 def operation_of(path, method):
@@ -271,10 +291,10 @@ def test_odd_answers(start):
 
 def test_methods_are_exactly_those_that_are_served(daemon):
     for path, item in DOCUMENT["paths"].items():
-        concrete = path.replace("{name}", "app.js")
-        allow = daemon.request("OPTIONS", concrete).headers["Allow"].split(", ")
+        example = path.replace("{name}", "app.js").replace("{id}", "j000001")
+        allow = daemon.request("OPTIONS", example).headers["Allow"].split(", ")
         # /models/default is also a /models/{name}
-        items = [other for name, other in DOCUMENT["paths"].items() if re.fullmatch(name.replace("{name}", "[^/]+"), concrete)]
+        items = [other for name, other in DOCUMENT["paths"].items() if re.fullmatch(re.sub("{[a-z]+}", "[^/]+", name), example)]
         documented = {method.upper() for one in items for method in one if method in ("get", "post", "put", "delete", "patch")}
         assert set(allow) - {"HEAD", "OPTIONS"} == documented
 
@@ -287,3 +307,27 @@ def test_fields_are_exactly_those_that_are_served(daemon):
     errors = daemon.post("/generate", wrong).fields()
     assert set(errors) == set(wrong)
     assert not any("unknown field" in message for message in errors.values())
+
+
+def test_training_fields_are_exactly_those_that_are_served(daemon):
+    schema = DOCUMENT["components"]["schemas"]["TrainRequest"]
+    names = list(schema["properties"])
+    for some in (names[::2], names[1::2]):  # an answer lists 32 errors at most
+        errors = training.send(daemon, "POST", "/train", {"model": [], **dict.fromkeys(some, [])}).fields()
+        assert set(errors) - {"model", "dataset"} == set(some) - {"model", "dataset"}
+        assert not any("unknown field" in message for message in errors.values())
+    answer = training.send(daemon, "POST", "/train", training.body("spare"))
+    for name, value in answer.json()["options"].items():
+        default = schema["properties"][name].get("default")
+        assert name in training.SMALL or name == "threads" or value == default, name
+    training.wait_end(daemon, answer.json()["id"])
+
+
+def test_refusals_of_training(daemon, start):
+    post = operation_of("/train", "post")
+    check(post, training.send(daemon, "POST", "/train", training.body(hidden=0)))
+    check(operation_of("/train", "get"), training.send(daemon, "GET", "/train?state=odd"))
+    for path, method, operation in OPERATIONS:
+        if path.startswith("/train/"):
+            check(operation, send(daemon, path.replace("{id}", "none"), method, ADMIN))
+    check(post, training.send(start(), "POST", "/train", training.body()))

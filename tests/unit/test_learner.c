@@ -47,27 +47,6 @@ static void close_bench(struct bench *bench)
     network_close(&bench->network);
 }
 
-static void test_learner_refuses_a_variant(void **state)
-{
-    (void)state;
-    const struct learner_options options = {.batch = B, .window = T, .threads = 1};
-    const struct architecture variants[] = {
-        {.cell = CELL_LSTM, .layers = 1, .hidden_size = 5, .vocabulary_size = V, .activation = ACTIVATION_RELU},
-        {.cell = CELL_GRU, .layers = 1, .hidden_size = 5, .vocabulary_size = V, .reset_before = true},
-        {.cell = CELL_RNN, .layers = 2, .hidden_size = 5, .hidden_sizes = {4, 5}, .vocabulary_size = V},
-        {.cell = CELL_RNN, .layers = 1, .hidden_size = 5, .vocabulary_size = V, .dense_layers = 1, .dense = {{3}}},
-        {.cell = CELL_RNN, .layers = 1, .hidden_size = 5, .vocabulary_size = V, .window = {.size = 9}}};
-    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
-        struct network network;
-        struct error err = {0};
-        assert_true(network_open(&network, &variants[i], NULL));
-        assert_null(learner_new(&network, &options, &err));
-        assert_int_equal(err.code, ERROR_INVALID);
-        assert_non_null(strstr(err.message, "can be trained"));
-        network_close(&network);
-    }
-}
-
 /* The window of step i: the same for every caller. */
 static void fill_window(struct bench *bench, uint64_t i)
 {
@@ -265,7 +244,6 @@ static void test_learner_refuses_what_does_not_fit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_learner_refuses_a_variant),
         cmocka_unit_test(test_learner_same_seed_and_threads_give_the_same_bits),
         cmocka_unit_test(test_learner_threads_differ_by_rounding_alone),
         cmocka_unit_test(test_learner_resumes_bit_for_bit),

@@ -78,7 +78,8 @@ static int64_t add(struct rig *rig)
 {
     int64_t id = 0;
     struct error err = {0};
-    if (!store_add_job(rig->store, rig->request, NULL, NULL, &id, &err)) fail_msg("%s", err.message);
+    if (!store_add_job(rig->store, &(struct job_order){.request = rig->request}, &id, &err))
+        fail_msg("%s", err.message);
     return id;
 }
 
@@ -253,11 +254,15 @@ static void test_store_gives_a_key_to_one_job(void **state)
     rig_open(&rig);
     assert_true(store_find_key(rig.store, "k", &found, hash, NULL));
     assert_int_equal(found, 0);
-    assert_true(store_add_job(rig.store, rig.request, "k", "abc", &id, NULL));
+    const struct job_order order = {rig.request, "some text", "k", "abc"};
+    assert_true(store_add_job(rig.store, &order, &id, NULL));
+    char *text = store_job_text(rig.store, id, NULL);
+    assert_string_equal(text, "some text");
+    free(text);
     assert_true(store_find_key(rig.store, "k", &found, hash, NULL));
     assert_int_equal(found, id);
     assert_string_equal(hash, "abc");
-    assert_false(store_add_job(rig.store, rig.request, "k", "abc", &found, &err));
+    assert_false(store_add_job(rig.store, &order, &found, &err));
     assert_true(store_delete_job(rig.store, id, NULL));
     assert_true(store_find_key(rig.store, "k", &found, hash, NULL));
     assert_int_equal(found, 0);
@@ -278,7 +283,7 @@ static void progress(struct rig *rig, int64_t id, uint64_t step, double nats)
 static void validate(struct rig *rig, int64_t id, uint64_t step, double nats)
 {
     const struct metric metric = {.step = step, .epoch = 1, .train_nats = NAN, .validation_nats = nats};
-    assert_true(store_add_validation(rig->store, id, &metric, "{}", NULL));
+    assert_true(store_add_validation(rig->store, id, &metric, "{}", "{\"step\":0}", NULL));
 }
 
 static void test_store_keeps_a_loss_curve_and_the_latest_progress(void **state)
@@ -454,12 +459,12 @@ static bool live(void *context, struct error *err)
     char hash[SHA256_TEXT_SIZE];
     struct job job;
     struct store *store = store_open(rig->path, err);
-    bool ok = store && store_add_job(store, rig->request, NULL, NULL, &id, err) &&
+    bool ok = store && store_add_job(store, &(struct job_order){.request = rig->request, .text = "t"}, &id, err) &&
               store_find_key(store, "none", &next, hash, err) && store_add_progress(store, id, &metric, "{}", err) &&
-              store_add_validation(store, id, &metric, "{}", err) && store_add_sample(store, id, &sample, "{}", err) &&
-              store_add_checkpoint(store, id, "{}", err) && store_set_state(store, id, &paused, err) &&
-              store_recover(store, err) && store_next_queued(store, 0, &next, err) &&
-              store_events(store, id, 0, 9, note_event, text, err) &&
+              store_add_validation(store, id, &metric, "{}", "{}", err) &&
+              store_add_sample(store, id, &sample, "{}", err) && store_add_checkpoint(store, id, "{}", err) &&
+              store_set_state(store, id, &paused, err) && store_recover(store, err) &&
+              store_next_queued(store, 0, &next, err) && store_events(store, id, 0, 9, note_event, text, err) &&
               store_list_jobs(store, JOB_STATES, 0, 5, note_job, (char[100]){0}, err) &&
               store_metrics(store, id, note_metric, (char[500]){0}, err);
     json_t *samples = ok ? store_samples(store, id, err) : NULL;

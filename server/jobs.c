@@ -1,0 +1,538 @@
+#include "server/jobs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "model/checkpoint.h"
+#include "server/jobs_internal.h"
+
+#define TEXT_FILE "corpus.txt"
+#define INIT      "init"
+
+struct store *jobs_store(struct jobs *jobs)
+{
+    return jobs->store;
+}
+
+/* ---- small things ---- */
+
+static struct active *find_active(struct jobs *jobs, int64_t id)
+{
+    struct active *active = jobs->active;
+    while (active && active->id != id) active = active->next;
+    return active;
+}
+
+void jobs_free_active(struct active *active)
+{
+    run_free(active->run);
+    free(active);
+}
+
+static void drop_active(struct active *active)
+{
+    struct active **link = &active->jobs->active;
+    while (*link != active) link = &(*link)->next;
+    *link = active->next;
+    jobs_free_active(active);
+}
+
+static char *job_path(const struct jobs *jobs, int64_t id, struct error *err)
+{
+    char name[JOB_ID_SIZE];
+    job_id_print(id, name);
+    return path_join(state_dir_jobs(jobs->options.state), name, err);
+}
+
+static const char *member(const json_t *request, const char *key)
+{
+    return json_string_value(json_object_get(request, key));
+}
+
+static bool is_final(enum job_state state)
+{
+    return state == JOB_SUCCEEDED || state == JOB_FAILED || state == JOB_CANCELLED;
+}
+
+static void log_state(int64_t id, const struct job_change *change)
+{
+    char name[JOB_ID_SIZE];
+    job_id_print(id, name);
+    log_event(change->state == JOB_FAILED ? LOG_WARNING : LOG_INFO, "job", LOG_TEXT("job", name),
+              LOG_TEXT("state", job_state_names[change->state]), LOG_TEXT("reason", change->reason));
+}
+
+/* ---- listeners ---- */
+
+void jobs_listen(struct jobs *jobs, struct job_listener *listener)
+{
+    listener->previous = NULL;
+    listener->next = jobs->listeners;
+    if (jobs->listeners) jobs->listeners->previous = listener;
+    jobs->listeners = listener;
+}
+
+void jobs_forget(struct jobs *jobs, struct job_listener *listener)
+{
+    if (listener->next) listener->next->previous = listener->previous;
+    *(listener->previous ? &listener->previous->next : &jobs->listeners) = listener->next;
+}
+
+void jobs_tell_listeners(struct jobs *jobs, int64_t id)
+{
+    for (struct job_listener *listener = jobs->listeners; listener; listener = listener->next)
+        if (id == 0 || listener->id == id) listener->told(listener);
+}
+
+/* ---- datasets ---- */
+
+static bool hold(struct jobs *jobs, int64_t id, const struct dataset *dataset, struct error *err)
+{
+    struct hold *held = malloc(sizeof *held);
+    if (!held) {
+        datasets_release(jobs->options.datasets, dataset);
+        return error_set_no_memory(err, sizeof *held, "a job");
+    }
+    *held = (struct hold){.id = id, .dataset = dataset, .next = jobs->holds};
+    jobs->holds = held;
+    return true;
+}
+
+static void let_go(struct jobs *jobs, int64_t id)
+{
+    struct hold **link = &jobs->holds;
+    while (*link && (*link)->id != id) link = &(*link)->next;
+    struct hold *held = *link;
+    if (!held) return;
+    *link = held->next;
+    datasets_release(jobs->options.datasets, held->dataset);
+    free(held);
+}
+
+static const struct dataset *held_dataset(const struct jobs *jobs, int64_t id)
+{
+    const struct hold *held = jobs->holds;
+    while (held && held->id != id) held = held->next;
+    return held ? held->dataset : NULL;
+}
+
+/* What a job that has ended leaves: nothing but its rows. */
+static void clear_away(struct jobs *jobs, int64_t id)
+{
+    char *path = job_path(jobs, id, NULL);
+    if (path) directory_remove(path, NULL);
+    free(path);
+    let_go(jobs, id);
+}
+
+/* ---- states ---- */
+
+static bool set_state(struct jobs *jobs, int64_t id, const struct job_change *change, struct error *err)
+{
+    if (!store_set_state(jobs->store, id, change, err)) return false;
+    log_state(id, change);
+    jobs_tell_listeners(jobs, id);
+    return true;
+}
+
+/* For a job without a run; where the store cannot be written the job stays as it is, and is looked at again. */
+static void fail_job(struct jobs *jobs, int64_t id, const char *reason)
+{
+    struct error err = {0};
+    const struct job_change failed = {.state = JOB_FAILED, .reason = reason};
+    if (set_state(jobs, id, &failed, &err))
+        clear_away(jobs, id);
+    else
+        log_event(LOG_ERROR, "job store", LOG_TEXT("error", err.message));
+}
+
+/* ---- the end of a run ---- */
+
+static bool publish(struct jobs *jobs, const struct run *run, const struct job *job, struct error *err)
+{
+    const char *model = member(job->request, "model");
+    char *path = path_join(state_dir_models(jobs->options.state), model, err);
+    bool ok = path && checkpoint_copy(run_model(run), path, err);
+    free(path);
+    if (!ok || !jobs->options.published) return ok;
+    const bool deploy = json_is_true(json_object_get(job->request, "deploy"));
+    return jobs->options.published(jobs->options.context, model, deploy, err);
+}
+
+static void decide_failure(struct active *active, bool no_room, const char *reason)
+{
+    snprintf(active->reason, sizeof active->reason, "%s", reason);
+    active->change = (struct job_change){
+        .state = no_room ? JOB_PAUSED : JOB_FAILED, .reason = active->reason, .waits_for_room = no_room};
+}
+
+/* What becomes of a job whose run is over. */
+static void decide(struct active *active, const struct job *job)
+{
+    struct error err = {0};
+    active->decided = true;
+    switch (run_end(active->run)) {
+    case RUN_DONE:
+        active->change = (struct job_change){.state = JOB_SUCCEEDED};
+        if (!publish(active->jobs, active->run, job, &err))
+            decide_failure(active, err.code == ERROR_NO_SPACE, err.message);
+        break;
+    case RUN_INTERRUPTED:
+        active->change = (struct job_change){.state = JOB_QUEUED};
+        break;
+    case RUN_NO_ROOM:
+    case RUN_FAILED:
+        decide_failure(active, run_end(active->run) == RUN_NO_ROOM, run_reason(active->run));
+        break;
+    }
+}
+
+static void warn_once(struct active *active, const struct error *err)
+{
+    if (!active->warned) log_event(LOG_ERROR, "job store", LOG_TEXT("error", err->message));
+    active->warned = true;
+}
+
+/* Writes what was decided. Where that fails, or the job waits for room, its `active` stays, for the next tick. */
+static void settle(struct active *active)
+{
+    struct jobs *jobs = active->jobs;
+    struct error err = {0};
+    struct job job;
+    if (!store_get_job(jobs->store, active->id, &job, &err) && err.code != ERROR_NOT_FOUND) {
+        warn_once(active, &err);
+        return;
+    }
+    const bool gone = err.code == ERROR_NOT_FOUND, running = !gone && job.state == JOB_RUNNING;
+    bool settled = true;
+    if (running) {
+        if (!active->decided) decide(active, &job);
+        err = (struct error){0};
+        settled = set_state(jobs, active->id, &active->change, &err);
+    }
+    const enum job_state state = running ? active->change.state : job.state;
+    store_close_job(&job);
+    if (!settled) {
+        warn_once(active, &err);
+        return;
+    }
+    active->waits_for_room = running && active->change.waits_for_room;
+    if (gone || is_final(state)) clear_away(jobs, active->id);
+    if (!active->waits_for_room) drop_active(active);
+}
+
+static void ended(struct run *run)
+{
+    struct active *active = run_context(run);
+    struct jobs *jobs = active->jobs;
+    active->over = true;
+    settle(active);
+    jobs_schedule(jobs);
+    jobs_count_running(jobs, -1);
+}
+
+/* ---- news ---- */
+
+static bool store_news(struct store *store, int64_t id, const struct run_news *news, struct error *err)
+{
+    switch (news->kind) {
+    case NEWS_PROGRESS:
+        return store_add_progress(store, id, &news->metric, news->progress, err);
+    case NEWS_VALIDATION:
+        return store_add_validation(store, id, &news->metric, news->event, news->progress, err);
+    case NEWS_SAMPLE:
+        return store_add_sample(store, id, &news->sample, news->event, err);
+    case NEWS_CHECKPOINT:
+        return store_add_checkpoint(store, id, news->event, err);
+    }
+    return true;
+}
+
+static void told(struct run_news *news)
+{
+    struct active *active = run_context(news->run);
+    struct jobs *jobs = active->jobs;
+    struct error err = {0};
+    if (!active->silent && store_news(jobs->store, active->id, news, &err)) jobs_tell_listeners(jobs, active->id);
+    if (err.code) warn_once(active, &err);
+    run_news_free(news);
+}
+
+/* ---- starting ---- */
+
+/* The corpus that came with the request, as a file. */
+static char *text_path(struct jobs *jobs, int64_t id, const char *directory, struct error *err)
+{
+    char *path = path_join(directory, TEXT_FILE, err);
+    char *text = path ? store_job_text(jobs->store, id, err) : NULL;
+    const bool ok = text && file_publish(path, text, strlen(text), err);
+    free(text);
+    if (ok) return path;
+    free(path);
+    return NULL;
+}
+
+static char *data_path(struct jobs *jobs, const struct job *job, const char *directory, struct error *err)
+{
+    if (!member(job->request, "dataset")) return text_path(jobs, job->id, directory, err);
+    char *path = strdup(held_dataset(jobs, job->id)->path);
+    if (!path) error_set_no_memory(err, 0, "a path");
+    return path;
+}
+
+/* The model that is fine-tuned, as it is when the job begins: a copy, so that a resumed run reads the same. */
+static bool copy_init(struct jobs *jobs, const struct job *job, const char *directory, char **init, struct error *err)
+{
+    const char *name = member(job->request, "init_from");
+    *init = NULL;
+    if (!name) return true;
+    char *from = path_join(state_dir_models(jobs->options.state), name, err);
+    *init = path_join(directory, INIT, err);
+    struct stat there;
+    const bool ok = from && *init && (stat(*init, &there) == 0 || checkpoint_copy(from, *init, err));
+    free(from);
+    return ok;
+}
+
+/* What a run needs on the disk, then the promise that it runs, then the run. */
+static struct run *start_run(struct jobs *jobs, struct active *active, const struct job *job, const char *directory,
+                             struct error *err)
+{
+    static const struct job_change running = {.state = JOB_RUNNING};
+    char name[JOB_ID_SIZE], *init = NULL, *data = NULL;
+    struct run *run = NULL;
+    job_id_print(job->id, name);
+    if (copy_init(jobs, job, directory, &init, err) && (data = data_path(jobs, job, directory, err)) &&
+        set_state(jobs, job->id, &running, err)) {
+        const struct run_order order = {.id = job->id,
+                                        .name = name,
+                                        .directory = directory,
+                                        .init_from = init,
+                                        .request = job->request,
+                                        .progress = job->progress,
+                                        .data = data,
+                                        .snapshot_seconds = jobs->options.snapshot_seconds,
+                                        .clerk = jobs->clerk,
+                                        .told = told,
+                                        .ended = ended,
+                                        .context = active};
+        run = run_start(&order, err);
+    }
+    free(data);
+    free(init);
+    return run;
+}
+
+static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
+{
+    struct job job = {0};
+    struct active *active = calloc(1, sizeof *active);
+    char *directory = active ? job_path(jobs, id, err) : NULL;
+    if (!active)
+        error_set_no_memory(err, sizeof *active, "a job");
+    else if (directory && mkdir(directory, 0700) != 0 && errno != EEXIST)
+        error_set_errno(err, errno, "%s: cannot make this directory", directory);
+    else if (directory && store_get_job(jobs->store, id, &job, err)) {
+        *active = (struct active){.id = id, .jobs = jobs, .next = jobs->active};
+        active->run = start_run(jobs, active, &job, directory, err);
+    }
+    const bool started = active && active->run;
+    if (started) {
+        jobs->active = active;
+        jobs_count_running(jobs, 1);
+    } else {
+        free(active);
+    }
+    store_close_job(&job);
+    free(directory);
+    return started;
+}
+
+/* A job that cannot begin for want of room or memory stays in the queue, until a tick; any other fails. */
+static void try_to_start(struct jobs *jobs, int64_t id, bool known)
+{
+    struct error err = {0};
+    if (start_job(jobs, id, &err)) return;
+    if (err.code != ERROR_NO_SPACE && err.code != ERROR_NO_MEMORY && err.code != ERROR_UNAVAILABLE) {
+        fail_job(jobs, id, err.message);
+        return;
+    }
+    if (!known) log_event(LOG_WARNING, "jobs wait", LOG_TEXT("error", err.message));
+    jobs->blocked = true;
+}
+
+static size_t count_runs(const struct jobs *jobs)
+{
+    size_t count = 0;
+    for (const struct active *active = jobs->active; active; active = active->next) count += !active->over;
+    return count;
+}
+
+static bool anything_waits(const struct jobs *jobs)
+{
+    for (const struct active *active = jobs->active; active; active = active->next)
+        if (active->over) return true;
+    return jobs->blocked;
+}
+
+void jobs_schedule(struct jobs *jobs)
+{
+    struct error err = {0};
+    const bool known = jobs->blocked;
+    jobs->blocked = false;
+    for (int64_t id = 0; !atomic_load(&jobs->draining) && count_runs(jobs) < jobs->options.max_parallel;) {
+        if (!store_next_queued(jobs->store, id, &id, &err) || id == 0) break;
+        if (!find_active(jobs, id))
+            try_to_start(jobs, id, known); /* one that is still stopping has its turn when it has stopped */
+    }
+    if (err.code) log_event(LOG_ERROR, "job store", LOG_TEXT("error", err.message));
+    jobs_want_ticks(jobs, anything_waits(jobs));
+}
+
+/* ---- ticks ---- */
+
+static bool has_room(const struct jobs *jobs, uint64_t bytes)
+{
+    struct statvfs disk;
+    return statvfs(state_dir_path(jobs->options.state), &disk) == 0 && disk.f_bavail * disk.f_frsize >= bytes;
+}
+
+void jobs_tick(struct jobs *jobs)
+{
+    static const struct job_change queued = {.state = JOB_QUEUED};
+    for (struct active *active = jobs->active, *next; active; active = next) {
+        next = active->next;
+        if (!active->over) continue;
+        if (!active->waits_for_room)
+            settle(active);
+        else if (has_room(jobs, run_room(active->run)) && set_state(jobs, active->id, &queued, NULL))
+            drop_active(active);
+    }
+    jobs_schedule(jobs);
+}
+
+/* ---- what clients ask for ---- */
+
+bool jobs_add(struct jobs *jobs, const struct job_order *order, int64_t *id, struct error *err)
+{
+    const char *name = member(order->request, "dataset");
+    const struct dataset *dataset = name ? datasets_acquire(jobs->options.datasets, name, err) : NULL;
+    if (name && !dataset) return false;
+    if (!store_add_job(jobs->store, order, id, err)) {
+        if (dataset) datasets_release(jobs->options.datasets, dataset);
+        return false;
+    }
+    if (dataset && !hold(jobs, *id, dataset, err)) {
+        store_delete_job(jobs->store, *id, NULL);
+        return false;
+    }
+    jobs_schedule(jobs);
+    return true;
+}
+
+void jobs_take_up(struct jobs *jobs, int64_t id)
+{
+    struct job job;
+    struct error err = {0};
+    if (!store_get_job(jobs->store, id, &job, &err)) return;
+    const char *name = member(job.request, "dataset");
+    const struct dataset *dataset = name ? datasets_acquire(jobs->options.datasets, name, &err) : NULL;
+    if ((name && !dataset) || (dataset && !hold(jobs, id, dataset, &err))) {
+        error_add_context(&err, "the dataset has gone");
+        fail_job(jobs, id, err.message);
+    }
+    store_close_job(&job);
+}
+
+bool jobs_get(struct jobs *jobs, int64_t id, struct job *job, struct error *err)
+{
+    if (!store_get_job(jobs->store, id, job, err)) return false;
+    const struct active *active = find_active(jobs, id);
+    if (!active || !active->decided || job->state != JOB_RUNNING) return true;
+    job->state = active->change.state;
+    job->waits_for_room = active->change.waits_for_room;
+    snprintf(job->reason, sizeof job->reason, "%s", active->change.reason ? active->change.reason : "");
+    return true;
+}
+
+/* Its run, if any, ends soon, and what it still tells does not matter. */
+static void retire(struct jobs *jobs, int64_t id, bool final)
+{
+    struct active *active = find_active(jobs, id);
+    if (active && active->over) {
+        drop_active(active);
+        active = NULL;
+    }
+    if (active) {
+        active->silent = true;
+        run_stop(active->run);
+    } else if (final) {
+        clear_away(jobs, id);
+    }
+}
+
+static bool refuse(const struct job *job, const char *action, struct error *err)
+{
+    return error_set(err, ERROR_CONFLICT, "the job is %s and cannot be %s", job_state_names[job->state], action);
+}
+
+static bool change_state(struct jobs *jobs, const struct job *job, enum job_state state, struct error *err)
+{
+    const struct job_change change = {.state = state};
+    if (job->state == state && !job->waits_for_room) return true;
+    if (!set_state(jobs, job->id, &change, err)) return false;
+    retire(jobs, job->id, is_final(state));
+    return true;
+}
+
+static bool delete_job(struct jobs *jobs, const struct job *job, struct error *err)
+{
+    if (job->state == JOB_RUNNING) return refuse(job, "deleted: cancel it first", err);
+    if (!store_delete_job(jobs->store, job->id, err)) return false;
+    retire(jobs, job->id, true);
+    jobs_tell_listeners(jobs, job->id);
+    return true;
+}
+
+static bool act(struct jobs *jobs, const struct job *job, enum job_action action, struct error *err)
+{
+    switch (action) {
+    case JOB_PAUSE:
+        return is_final(job->state) ? refuse(job, "paused", err) : change_state(jobs, job, JOB_PAUSED, err);
+    case JOB_RESUME:
+        if (is_final(job->state)) return refuse(job, "resumed", err);
+        return job->state != JOB_PAUSED || change_state(jobs, job, JOB_QUEUED, err);
+    case JOB_CANCEL:
+        if (job->state == JOB_SUCCEEDED || job->state == JOB_FAILED) return refuse(job, "cancelled", err);
+        return change_state(jobs, job, JOB_CANCELLED, err);
+    case JOB_DELETE:
+        return delete_job(jobs, job, err);
+    }
+    return false;
+}
+
+bool jobs_act(struct jobs *jobs, int64_t id, enum job_action action, struct error *err)
+{
+    struct job job;
+    bool ok = jobs_get(jobs, id, &job, err) && act(jobs, &job, action, err);
+    store_close_job(&job);
+    if (ok) jobs_schedule(jobs);
+    return ok;
+}
+
+bool jobs_is_over(struct jobs *jobs, int64_t id)
+{
+    struct job job;
+    struct error err = {0};
+    if (!jobs_get(jobs, id, &job, &err)) return err.code == ERROR_NOT_FOUND;
+    store_close_job(&job);
+    if (is_final(job.state)) return true;
+    const struct active *active = find_active(jobs, id);
+    return atomic_load(&jobs->draining) && (!active || active->over);
+}

@@ -1,0 +1,470 @@
+"""Training jobs: from a request to a model that is served; queue, pause, resume, cancel; what survives a restart."""
+
+import contextlib
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import sqlite3
+import subprocess
+import time
+
+import pytest
+
+from conftest import ADMIN, DEADLINE, ROOT, Daemon
+from test_life import refused
+from training import ENDLESS, KILLS, SMALL, act, body, events, job, send, submit, text, wait_end, wait_for, weights
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    return tmp_path_factory.mktemp("state") / "state"
+
+
+@pytest.fixture(scope="module")
+def daemon(models, state):
+    running = Daemon(models["tiny"], {"server.state_dir": state, "train.max_parallel": 2})
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def own(start, tmp_path):
+    """own(settings): a daemon on the test's own state directory, which the next one finds again."""
+
+    def start_one(settings=()):
+        return start("tiny", {"server.state_dir": tmp_path / "state", "train.snapshot_seconds": 0.05, **dict(settings)})
+
+    start_one.state = tmp_path / "state"
+    return start_one
+
+
+def metrics(daemon, id, accept="application/json"):
+    return send(daemon, "GET", f"/train/{id}/metrics", headers={"Accept": accept})
+
+
+# ---- from a request to a model ----
+
+
+def test_text_becomes_a_model_that_is_served(daemon, state):
+    answer = send(daemon, "POST", "/train", body("first", deploy=True, validate_every=10))
+    assert answer.status == 202
+    id = answer.json()["id"]
+    assert answer.headers["Location"] == f"/train/{id}"
+    told = list(events(daemon, id))
+    assert [number for number, _, _ in told] == sorted({number for number, _, _ in told})
+    states = [data["state"] for _, kind, data in told if kind == "state"]
+    assert states == ["queued", "running", "succeeded"]
+    assert {"state", "progress", "validation", "sample", "checkpoint"} == {kind for _, kind, _ in told}
+
+    document = job(daemon, id)
+    assert document["state"] == "succeeded" and document["error"] is None and document["reason"] is None
+    assert document["created"] <= document["started"] <= document["finished"]
+    progress = document["progress"]
+    assert progress["epoch"] == progress["epochs"] == 3 and progress["fraction"] == 1 and progress["eta_seconds"] == 0
+    assert progress["best_validation_nats_per_char"] <= progress["validation_nats_per_char"] < 3.1
+    assert {sample["temperature"] for sample in document["samples"]} == {0.2, 0.5, 1.0, 1.2}
+    assert {sample["epoch"] for sample in document["samples"]} == {3}
+    assert document["options"]["hidden"] == 16 and "data" not in document["options"]
+
+    assert daemon.generate(length=5)["model"] == "first"  # deployed
+    assert daemon.generate(length=5, model="first", seed=1)["text"]
+    training = json.loads((state / "models/first/config.json").read_text())["training"]
+    assert training["job"] == id and training["dataset"] is None
+    assert not list((state / "jobs").iterdir())
+
+
+def test_loss_curve_as_json_and_csv(daemon):
+    id = submit(daemon, "curve", validate_every=10)
+    wait_end(daemon, id)
+    rows = metrics(daemon, id).json()["metrics"]
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(set(steps)) and steps[-1] == job(daemon, id)["progress"]["step"]
+    assert all(row["validation_nats_per_char"] > 0 for row in rows if row["step"] % 10 == 0)
+    answer = metrics(daemon, id, "text/csv")
+    assert answer.headers["Content-Type"].startswith("text/csv")
+    lines = answer.body.decode().splitlines()
+    assert lines[0].split(",") == list(rows[0])
+    assert [int(line.split(",")[0]) for line in lines[1:]] == steps
+
+
+def test_model_is_fine_tuned_with_its_vocabulary_and_network(daemon, state):
+    wait_end(daemon, submit(daemon, "base", hidden=24, epochs=1))
+    other = text(seed=2) + " Žluťoučký"
+    id = send(daemon, "POST", "/train", body("tuned", init_from="base", text=other, hidden=24, epochs=1)).json()["id"]
+    document = wait_end(daemon, id)
+    assert document["init_from"] == "base" and document["options"]["hidden"] == 24
+    assert (state / "models/tuned/vocabulary.json").read_bytes() == (state / "models/base/vocabulary.json").read_bytes()
+    first = metrics(daemon, id).json()["metrics"][-1]["validation_nats_per_char"]
+    base = job(daemon, id)
+    assert first < 3 and base["progress"]["epoch"] == 1
+    fields = send(daemon, "POST", "/train", body("x", init_from="base", hidden=16, cell="gru", unknown=True)).fields()
+    assert "unknown" in fields
+    fields = send(daemon, "POST", "/train", body("x", init_from="base", cell="gru")).fields()
+    assert set(fields) & {"cell", "hidden"}
+    assert "init_from" in send(daemon, "POST", "/train", body("x", init_from="none")).fields()
+    assert "init_from" in send(daemon, "POST", "/train", body("x", init_from="../models/base")).fields()
+
+
+# ---- refusals ----
+
+
+def test_every_wrong_field_is_named(daemon):
+    wrong = {"model": "../x", "dataset": "none", "text": "abc", "hidden": 0, "lr": "fast", "cell": "cnn", "data": "/etc/passwd",
+             "validation_data": "x", "epochs": 1.5, "deploy": 1, "threads": -1, "tie_weights": True, "nonsense": 1}  # fmt: skip
+    fields = send(daemon, "POST", "/train", wrong).fields()
+    assert set(fields) == set(wrong)
+    assert "unknown field" in fields["data"] and "unknown field" in fields["nonsense"]
+
+
+@pytest.mark.parametrize(
+    "fields, names",
+    [
+        ({"text": None}, {"dataset"}),
+        ({"text": ""}, {"text"}),
+        ({"text": "aaaa"}, {"text"}),
+        ({"columns": "1"}, {"columns"}),
+        ({"filters": "x"}, {"filters"}),
+        ({"bytes": True, "level": "word"}, {"bytes"}),
+        ({"hidden": 16384, "layers": 8, "batch": 65536}, {"hidden"}),
+        ({"dataset": "none", "text": None}, {"dataset"}),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_202(daemon, fields, names):
+    assert set(send(daemon, "POST", "/train", body(**fields)).fields()) == names
+
+
+def test_without_a_state_directory_there_are_no_jobs(start):
+    daemon = start()
+    for method, path in [("GET", "/train"), ("POST", "/train"), ("GET", "/train/j000001/events")]:
+        problem = send(daemon, method, path, body() if method == "POST" else None).problem(409)
+        assert "server.state_dir" in problem["detail"]
+
+
+def test_jobs_are_for_administrators(daemon):
+    for method, path in [("GET", "/train"), ("POST", "/train"), ("DELETE", "/train/j000001"), ("GET", "/train/j000001/events")]:
+        assert daemon.request(method, path, b"{}" if method == "POST" else None).status == 401
+
+
+@pytest.mark.parametrize("id", ["j000099", "j99", "x", "j0000001", "%2e%2e"])
+def test_unknown_job_is_404(daemon, id):
+    for method, path in [("GET", ""), ("DELETE", ""), ("GET", "/events"), ("GET", "/metrics"), ("POST", "/cancel"), ("POST", "/pause")]:
+        send(daemon, method, f"/train/{id}{path}").problem(404)
+
+
+def test_one_key_begins_one_job(daemon):
+    def post(document, key):
+        return send(daemon, "POST", "/train", document, {"Idempotency-Key": key})
+
+    first = post(body("keyed", epochs=1), "k-1")
+    again = post(dict(reversed(body("keyed", epochs=1).items())), "k-1")  # the same document, laid out otherwise
+    assert first.status == again.status == 202
+    assert first.json()["id"] == again.json()["id"] and first.headers["Location"] == again.headers["Location"]
+    assert first.json()["id"] in post(body("keyed", epochs=2), "k-1").problem(409)["detail"]
+    assert post(body("keyed", epochs=1), "k-2").json()["id"] != first.json()["id"]
+    assert set(post(body("keyed"), "k 3").fields()) == {"Idempotency-Key"}
+    for answer in (first, post(body("keyed", epochs=1), "k-2")):
+        wait_end(daemon, answer.json()["id"])
+
+
+# ---- the life of a job ----
+
+
+def test_queue_pause_resume_cancel_delete(own):
+    daemon = own()
+    first, second, third = (submit(daemon, name, **ENDLESS) for name in ("a", "b", "c"))
+    wait_for(daemon, first, "state", state="running")
+    assert job(daemon, second)["state"] == "queued"
+    send(daemon, "DELETE", f"/train/{first}").problem(409)
+    assert act(daemon, second, "cancel")["state"] == "cancelled"
+    assert act(daemon, second, "cancel")["state"] == "cancelled"
+    act(daemon, second, "resume", 409)
+    begun = time.monotonic()
+    assert act(daemon, first, "pause")["state"] == "paused"
+    wait_for(daemon, third, "progress")  # its turn has come
+    assert time.monotonic() - begun < DEADLINE
+    assert act(daemon, first, "resume")["state"] == "queued"
+    assert [one["id"] for one in send(daemon, "GET", "/train?state=queued").json()["jobs"]] == [first]
+    assert [one["id"] for one in send(daemon, "GET", "/train?limit=2").json()["jobs"]] == [third, second]
+    assert [one["id"] for one in send(daemon, "GET", f"/train?after={second}").json()["jobs"]] == [first]
+    assert set(send(daemon, "GET", "/train?state=odd&limit=0&after=7").fields()) == {"state", "limit", "after"}
+    act(daemon, third, "cancel")
+    wait_end(daemon, third, "cancelled")
+    wait_for(daemon, first, "progress")
+    act(daemon, first, "cancel")
+    for id in (first, second, third):
+        assert send(daemon, "DELETE", f"/train/{id}").status == 204
+        send(daemon, "GET", f"/train/{id}").problem(404)
+    assert send(daemon, "GET", "/train").json()["jobs"] == []
+    assert daemon.generate(length=3)["text"]
+
+
+def cpu_seconds(daemon):
+    values = pathlib.Path(f"/proc/{daemon.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_cancel_ends_a_run_soon_even_in_a_long_validation(own):
+    """By its work, not by the clock: a run has the lowest priority, and what it gets of a busy machine is not its own doing."""
+    daemon = own()
+    id = submit(daemon, text=text(lines=12000), validation=0.5, hidden=512, bptt=8, batch=2, validate_every=1, sample_length=0)
+    wait_for(daemon, id, "state", state="running")
+    begun, end = cpu_seconds(daemon), time.monotonic() + DEADLINE
+    assert act(daemon, id, "cancel")["state"] == "cancelled"
+    while list((own.state / "jobs").iterdir()):  # the thread is the last to know
+        assert time.monotonic() < end
+        daemon.get("/healthz")
+    assert cpu_seconds(daemon) - begun < 2 or os.environ.get("SANITIZE")
+
+
+def test_training_yields(own):
+    daemon = own()
+    id = submit(daemon, **{**ENDLESS, "threads": 2})
+    wait_for(daemon, id, "progress")
+    low = 0
+    for task in pathlib.Path(f"/proc/{daemon.process.pid}/task").iterdir():
+        values = (task / "stat").read_text().rpartition(")")[2].split()
+        nice, policy = int(values[16]), int(values[38])
+        low += nice == 19 and policy == 5  # SCHED_IDLE
+    assert low == 2
+    act(daemon, id, "cancel")
+
+
+def test_diverged_job_has_failed_and_says_why(daemon):
+    id = submit(daemon, "diverged", optimizer="sgd", lr=1000, clip=0, epochs=100)
+    document = wait_end(daemon, id, "failed")
+    assert "diverged" in document["error"] and "lr" in document["error"]
+    assert not any(one["name"] == "diverged" for one in daemon.get("/models").json()["models"])
+
+
+# ---- events ----
+
+
+def test_events_resume_after_the_last_one_seen(daemon):
+    id = submit(daemon, "told")
+    wait_end(daemon, id)
+    told = list(events(daemon, id))
+    for number in (told[0][0], told[len(told) // 2][0], told[-2][0]):
+        assert list(events(daemon, id, after=number)) == [event for event in told if event[0] > number]
+    assert list(events(daemon, id, after=told[-1][0])) == []
+    assert list(events(daemon, id, after="x")) == told
+
+
+def test_events_of_a_run_that_ends_while_they_are_read_are_all_there(daemon):
+    id = submit(daemon, "all", validate_every=5, epochs=2)
+    live = [event for event in events(daemon, id) if event[1] in ("state", "validation", "sample")]
+    assert live == [event for event in events(daemon, id) if event[1] in ("state", "validation", "sample")]
+    assert live[-1][2]["state"] == "succeeded"
+
+
+def test_silent_events_are_pinged_and_end_with_the_daemon(own):
+    daemon = own({"server.ping_seconds": 0.2})
+    id = submit(daemon, **ENDLESS)
+    act(daemon, id, "pause")
+    connection = daemon.socket()
+    connection.sendall(f"GET /train/{id}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\n\r\n".encode())
+    data = b""
+    while data.count(b": ping") < 2:
+        data += connection.recv(4096)
+    daemon.signal()
+    while connection.recv(4096):
+        pass
+    connection.close()
+    assert daemon.wait() == 0
+
+
+# ---- survival ----
+
+
+LONGER = {"epochs": 60, "sample_length": 20, "dropout": 0.2, "validate_every": 30}
+
+
+@pytest.fixture(scope="module")
+def expected(models, tmp_path_factory):
+    """The weights of a run that nobody interrupts."""
+    state = tmp_path_factory.mktemp("expected") / "state"
+    daemon = Daemon(models["tiny"], {"server.state_dir": state})
+    wait_end(daemon, submit(daemon, **LONGER))
+    daemon.close()
+    return weights(state)
+
+
+def test_jobs_in_parallel_and_over_a_restart(own, expected):
+    settings = {"train.max_parallel": 2}
+    daemon = own(settings)
+    kept, cancelled, waiting = submit(daemon, "m", **LONGER), submit(daemon, "c", **ENDLESS), submit(daemon, "w", epochs=1)
+    for id in (kept, cancelled):
+        wait_for(daemon, id, "progress")
+    assert job(daemon, waiting)["state"] == "queued"
+    act(daemon, kept, "pause")
+    assert act(daemon, cancelled, "cancel")["state"] == "cancelled"
+    wait_end(daemon, waiting)
+    daemon.process.kill()
+    daemon.wait()
+    rows = dict(sqlite3.connect(own.state / "lstmd.db").execute("SELECT id, state FROM jobs"))
+    assert rows == {1: "paused", 2: "cancelled", 3: "succeeded"}
+    daemon = own(settings)
+    assert [job(daemon, id)["state"] for id in (kept, cancelled, waiting)] == ["paused", "cancelled", "succeeded"]
+    assert act(daemon, kept, "resume")["state"] in ("queued", "running")
+    wait_end(daemon, kept)
+    assert weights(own.state) == expected
+
+
+def test_sigterm_saves_what_runs(own, expected):
+    daemon = own({"train.snapshot_seconds": 0})
+    id = submit(daemon, **LONGER)
+    wait_for(daemon, id, "validation")
+    begun = time.monotonic()
+    daemon.signal()
+    assert daemon.wait() == 0
+    assert time.monotonic() - begun < 5 or os.environ.get("SANITIZE")
+    assert (own.state / "jobs" / id / "model.train" / "snapshot.json").exists()
+    daemon = own()
+    wait_end(daemon, id)
+    states = [data["state"] for _, kind, data in events(daemon, id) if kind == "state"]
+    assert states == ["queued", "running", "queued", "running", "succeeded"]
+    assert weights(own.state) == expected
+    steps = [row["step"] for row in metrics(daemon, id).json()["metrics"]]
+    assert steps == sorted(set(steps))
+
+
+def test_kill_at_any_moment_loses_no_job(own, expected):
+    seed = int(os.environ.get("TRAIN_SEED", random.randrange(2**32)))
+    print("TRAIN_SEED", seed)
+    rng = random.Random(seed)
+    daemon = own()
+    id = submit(daemon, **LONGER)
+    kills = 0
+    while True:
+        with subprocess.Popen(["sleep", str(rng.uniform(0.01, 0.6))]) as moment:
+            moment.wait()
+        state = job(daemon, id)["state"]
+        if kills == KILLS or state == "succeeded":
+            break
+        daemon.process.kill()
+        daemon.wait()
+        kills += 1
+        published = own.state / "models/m"
+        assert not published.exists() or len(list(published.iterdir())) == 3
+        daemon = own()
+    document = wait_end(daemon, id)
+    assert weights(own.state) == expected
+    assert document["progress"]["epoch"] == LONGER["epochs"]
+    assert not list((own.state / "jobs").iterdir())
+    assert sorted(path.name for path in (own.state / "models").iterdir()) == ["m"]
+    print("kills:", kills)
+
+
+def test_damaged_store_is_refused_at_the_start(own, models):
+    daemon = own()
+    daemon.close()
+    path = own.state / "lstmd.db"
+    path.write_bytes(b"not a database at all" * 1000)
+    line = refused(models["tiny"], f"server.state_dir={own.state}")
+    assert str(path) in line and "move it away" in line
+    assert path.read_bytes().startswith(b"not a database")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 24 MB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(directory)]
+    try:
+        done = subprocess.run(mount, capture_output=True, text=True)
+    except OSError as error:
+        pytest.skip(f"no small file system can be mounted here: {error}")
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+    yield directory
+    subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected):
+    daemon = start("tiny", {"server.state_dir": small_disk / "state", "train.snapshot_seconds": 0.05})
+    id = submit(daemon, **LONGER)
+    wait_for(daemon, id, "checkpoint")
+    filler = small_disk / "filler"
+    with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(b"x" * 4096)
+    end = time.monotonic() + DEADLINE
+    while (document := job(daemon, id))["state"] != "paused":
+        assert document["state"] == "running" and time.monotonic() < end, document
+    assert "No space left" in document["reason"]
+    assert daemon.generate(length=3)["text"]
+    filler.unlink()
+    wait_end(daemon, id)
+    assert weights(small_disk / "state") == expected
+
+
+# ---- datasets ----
+
+
+def upload(daemon, name="titles", content=None, **query):
+    path = f"/datasets/{name}?" + "&".join(f"{key}={value}" for key, value in query.items())
+    headers = {"Content-Type": "text/plain"}
+    answer = daemon.request("PUT", path, (text() if content is None else content).encode(), headers, token=ADMIN)
+    assert answer.status in (200, 201), answer.body
+
+
+def test_dataset_is_read_as_it_was_uploaded_and_kept_while_a_job_needs_it(own):
+    daemon = own()
+    upload(daemon, format="csv", columns=1, content="\n".join(f'"{line}",x' for line in text().splitlines()))
+    fields = {**ENDLESS, "text": None, "format": "csv"}
+    assert set(send(daemon, "POST", "/train", body(**fields, dataset="titles")).fields()) == {"format"}
+    del fields["format"], fields["text"]
+    document = {key: value for key, value in {"model": "m", **fields, "dataset": "titles"}.items()}
+    id = send(daemon, "POST", "/train", document).json()["id"]
+    assert job(daemon, id)["options"]["format"] == "csv" and job(daemon, id)["options"]["columns"] == "1"
+    wait_for(daemon, id, "validation")
+    for restart in (False, True):
+        assert daemon.request("DELETE", "/datasets/titles", token=ADMIN).status == 409
+        act(daemon, id, "pause")
+        assert daemon.request("DELETE", "/datasets/titles", token=ADMIN).status == 409
+        act(daemon, id, "resume")
+        if not restart:
+            daemon.process.kill()
+            daemon.wait()
+            daemon = own()
+    act(daemon, id, "cancel")
+    end = time.monotonic() + DEADLINE
+    while daemon.request("DELETE", "/datasets/titles", token=ADMIN).status == 409:
+        assert time.monotonic() < end
+    assert "titles" in send(daemon, "POST", "/train", document).fields()["dataset"]
+
+
+def test_job_whose_dataset_vanished_has_failed(own):
+    daemon = own()
+    upload(daemon, format="lines")
+    document = {key: value for key, value in ENDLESS.items() if key not in ("text", "format")}
+    id = send(daemon, "POST", "/train", {"model": "m", **document, "dataset": "titles"}).json()["id"]
+    wait_for(daemon, id, "checkpoint")
+    daemon.close()
+    shutil.rmtree(own.state / "datasets/titles")
+    daemon = own()
+    assert "titles" in wait_end(daemon, id, "failed")["error"]
+
+
+# ---- the README ----
+
+
+@pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="curl and jq are not installed")
+def test_commands_of_the_readme(own, tmp_path):
+    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    (script,) = [block for block in blocks if "/train" in block]
+    (tmp_path / "titles.txt").write_text(text())
+    daemon = own()
+    environment = {**os.environ, "DAEMON": f"http://{daemon.address}:{daemon.port}", "TOKEN": ADMIN}
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, cwd=tmp_path, env=environment)
+    assert result.returncode == 0, result
+    lines = result.stdout.splitlines()
+    assert int(lines[0]) == len(text()) - text().count("\n")
+    assert '"state": "succeeded"' in result.stdout and "event: validation" in lines
+    assert lines[-1].startswith("The ")
+    assert (tmp_path / "loss.csv").read_text().startswith("step,")
+    assert daemon.generate(length=1)["model"] == "titles"
