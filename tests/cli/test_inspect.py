@@ -115,7 +115,7 @@ def test_json_has_the_documented_keys(model):
 
 
 def test_missing_directory_is_one_line_and_exit_code_1(tmp_path):
-    assert_refused(inspect(tmp_path / "none"), tmp_path / "none/config.json", "No such file")
+    assert_refused(inspect(tmp_path / "none"), tmp_path / "none", "No such file")
 
 
 def test_truncated_weights_are_refused(model):
