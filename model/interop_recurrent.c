@@ -419,33 +419,40 @@ static bool read_modules(struct model_parts *parts, struct error *err)
 
 /* ---- values ---- */
 
-static bool read_bias(struct model_parts *parts, struct network *network, size_t k, struct error *err)
+/* Every tensor is used by now. */
+static bool load_values(struct foreign_tensors *tensors, struct error *err)
 {
-    struct foreign_tensor *ih = parts->layers[k].parts[BIAS_IH], *hh = parts->layers[k].parts[BIAS_HH];
-    float *bias = network->bias[k];
-    if (ih && !foreign_tensor_read(parts->tensors, ih, bias, err)) return false;
-    if (!hh) return true;
-    if (network->bias_hh[k]) return foreign_tensor_read(parts->tensors, hh, network->bias_hh[k], err);
-    float *second = malloc(hh->count * sizeof *second);
-    if (!second) return error_set_no_memory(err, hh->count * sizeof *second, "a bias");
-    const bool ok = foreign_tensor_read(parts->tensors, hh, second, err);
-    for (size_t i = 0; ok && i < hh->count; i++) bias[i] += second[i];
-    free(second);
-    return ok;
+    for (size_t i = 0; i < tensors->count; i++)
+        if (!foreign_tensor_load(tensors, &tensors->list[i], err)) return false;
+    return true;
 }
 
-static bool read_values(struct model_parts *parts, struct network *network, struct error *err)
+static bool read_bias(const struct layer *layer, struct network *network, size_t k, struct error *err)
 {
-    struct foreign_tensors *tensors = parts->tensors;
-    for (size_t k = 0; k < parts->layer_count; k++)
-        if (!foreign_tensor_read(tensors, parts->layers[k].parts[WEIGHT_IH], network->weight_ih[k], err) ||
-            !foreign_tensor_read(tensors, parts->layers[k].parts[WEIGHT_HH], network->weight_hh[k], err) ||
-            !read_bias(parts, network, k, err))
-            return false;
-    if (parts->embedding && !foreign_tensor_read(tensors, parts->embedding, network->embedding, err)) return false;
-    if (!parts->architecture.tie_weights && !foreign_tensor_read(tensors, parts->output, network->output_weight, err))
-        return false;
-    return !parts->output_bias || foreign_tensor_read(tensors, parts->output_bias, network->output_bias, err);
+    const struct foreign_tensor *ih = layer->parts[BIAS_IH], *hh = layer->parts[BIAS_HH];
+    float *bias = network->bias[k];
+    if (ih) foreign_tensor_read(ih, bias);
+    if (hh && network->bias_hh[k]) foreign_tensor_read(hh, network->bias_hh[k]);
+    if (!hh || network->bias_hh[k]) return true;
+    float *second = malloc(hh->count * sizeof *second);
+    if (!second) return error_set_no_memory(err, hh->count * sizeof *second, "a bias");
+    foreign_tensor_read(hh, second);
+    for (size_t i = 0; i < hh->count; i++) bias[i] += second[i];
+    free(second);
+    return true;
+}
+
+static bool read_values(const struct model_parts *parts, struct network *network, struct error *err)
+{
+    for (size_t k = 0; k < parts->layer_count; k++) {
+        foreign_tensor_read(parts->layers[k].parts[WEIGHT_IH], network->weight_ih[k]);
+        foreign_tensor_read(parts->layers[k].parts[WEIGHT_HH], network->weight_hh[k]);
+        if (!read_bias(&parts->layers[k], network, k, err)) return false;
+    }
+    if (parts->embedding) foreign_tensor_read(parts->embedding, network->embedding);
+    if (!parts->architecture.tie_weights) foreign_tensor_read(parts->output, network->output_weight);
+    if (parts->output_bias) foreign_tensor_read(parts->output_bias, network->output_bias);
+    return true;
 }
 
 bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, struct error *err)
@@ -461,5 +468,6 @@ bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, st
     if (layout.parameter_count > INTEROP_MAX_BYTES / sizeof(float))
         return error_set(err, ERROR_TOO_LARGE, "%s: %zu parameters are more than are read", tensors->place,
                          layout.parameter_count);
-    return network_open(&foreign->network, &parts->architecture, err) && read_values(parts, &foreign->network, err);
+    return load_values(tensors, err) && network_open(&foreign->network, &parts->architecture, err) &&
+           read_values(parts, &foreign->network, err);
 }

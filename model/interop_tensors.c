@@ -122,14 +122,15 @@ static void gather(const struct foreign_tensor *tensor, float *out)
     }
 }
 
-bool foreign_tensor_read(struct foreign_tensors *tensors, struct foreign_tensor *tensor, float *out, struct error *err)
+bool foreign_tensor_load(struct foreign_tensors *tensors, struct foreign_tensor *tensor, struct error *err)
 {
-    tensor->used = true;
-    if (tensor->count == 0) return true;
     if (type_sizes[tensor->type] == 0)
         return error_set(err, ERROR_INVALID, "%s: tensor \"%s\" does not have floating-point elements", tensors->place,
                          tensor->name);
-    if (!tensor->storage->data && !tensors->load(tensors->context, tensor->storage, err)) return false;
-    gather(tensor, out);
-    return true;
+    return tensor->count == 0 || tensor->storage->data || tensors->load(tensors->context, tensor->storage, err);
+}
+
+void foreign_tensor_read(const struct foreign_tensor *tensor, float *out)
+{
+    if (tensor->count > 0) gather(tensor, out);
 }

@@ -62,8 +62,11 @@ bool foreign_tensors_add(struct foreign_tensors *tensors, const struct foreign_t
 bool foreign_tensors_add_module(struct foreign_tensors *tensors, const struct foreign_module *module,
                                 struct error *err);
 
-/* Writes the elements row by row to out[tensor->count]. */
-bool foreign_tensor_read(struct foreign_tensors *tensors, struct foreign_tensor *tensor, float *out, struct error *err);
+/* Makes sure that the elements are there: what a file says of its size is not to be believed before. */
+bool foreign_tensor_load(struct foreign_tensors *tensors, struct foreign_tensor *tensor, struct error *err);
+
+/* Writes the elements of a loaded tensor row by row to out[tensor->count]. */
+void foreign_tensor_read(const struct foreign_tensor *tensor, float *out);
 
 /* Bytes of an element, 0 for FOREIGN_OTHER. */
 size_t foreign_type_size(enum foreign_type type);
