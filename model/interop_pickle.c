@@ -106,7 +106,7 @@ static bool fail_large(const struct machine *machine, struct error *err)
 
 static void *allocate(struct machine *machine, size_t bytes, struct error *err)
 {
-    bytes = size_round_up(bytes, _Alignof(max_align_t));
+    bytes = size_round_up(bytes > 0 ? bytes : 1, _Alignof(max_align_t));
     if (bytes > machine->chunk_left) {
         const size_t wanted = bytes > CHUNK_SIZE / 4 ? bytes : CHUNK_SIZE;
         if (machine->arena->total - machine->arena_before + wanted > PICKLE_MAX_MEMORY) {
@@ -194,7 +194,7 @@ static bool pop_mark(struct machine *machine, struct pickle_list *above, struct 
     if (machine->mark_count == 0) return fail(machine, "needs a mark and there is none", err);
     const uint32_t mark = machine->marks[--machine->mark_count];
     const uint32_t count = machine->stack.count - mark;
-    *above = (struct pickle_list){.values = machine->stack.values + mark, .count = count};
+    *above = (struct pickle_list){.values = count > 0 ? machine->stack.values + mark : NULL, .count = count};
     machine->stack.count = mark;
     return true;
 }
@@ -523,7 +523,8 @@ static bool push_instance(struct machine *machine, bool in_line, struct error *e
     if ((in_line && !callable) || !pop_mark(machine, &values, err)) return false;
     if (!in_line) {
         if (values.count == 0) return fail(machine, "an object without a class", err);
-        callable = *values.values++;
+        callable = values.values[0];
+        values.values++;
         values.count--;
     }
     struct pickle_value **arguments;

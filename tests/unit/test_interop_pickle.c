@@ -71,6 +71,7 @@ static void test_texts(void **state)
     assert_text(READ(&arena, "\x8C\x02hi.", NULL), "hi");
     assert_text(READ(&arena, "\x8D\x02\x00\x00\x00\x00\x00\x00\x00hi.", NULL), "hi");
     assert_true(pickle_is(READ(&arena, "C\x02hi.", NULL), PICKLE_BYTES, "hi"));
+    assert_text(READ(&arena, "V\n.", NULL), ""); /* the first thing that takes memory takes none */
     arena_free(&arena);
 }
 
