@@ -90,6 +90,15 @@ def test_a_published_module_gives_the_published_probabilities(tmp_path):
     assert greedy(tmp_path / "m", start, len(text)) == text
 
 
+@pytest.mark.parametrize("to, ending", [("pytorch", "safetensors"), ("keras", "h5")])
+def test_what_was_exported_comes_back_with_the_same_bits(tmp_path, to, ending):
+    original, file = ROOT / "model/pretrained/headlines", tmp_path / f"file.{ending}"
+    run("export", original, "--to", to, "--out", file)
+    run("import", file, "--out", tmp_path / "m", "--vocabulary", f"{file}.vocabulary.json")
+    for name in ("model.safetensors", "vocabulary.json"):
+        assert (tmp_path / "m" / name).read_bytes() == (original / name).read_bytes()
+
+
 # ---- what is refused, and that refusing costs nothing ----
 
 
