@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import training
 from conftest import ADMIN, DEADLINE, Daemon, read_answer
 
 LARGE_MIB = int(os.environ.get("LARGE_MIB", 64))  # make soak: 1024
@@ -294,3 +295,28 @@ def test_killed_at_any_moment_leaves_old_or_new(models, tmp_path):
         seen.add(data[:1])
         daemon.close()
     assert b"o" in seen
+
+
+def test_a_dataset_that_a_job_uses_is_neither_replaced_nor_deleted(start, tmp_path):
+    state = tmp_path / "state"
+    daemon = start("tiny", {"server.state_dir": state})
+
+    def assert_held():
+        assert ask(daemon, "GET", "/corpus").json()["users"] == 1
+        assert "in use by 1 training job" in put(daemon, "corpus", b"other").problem(409)["detail"]
+        assert "in use" in ask(daemon, "DELETE", "/corpus").problem(409)["detail"]
+
+    assert put(daemon, "corpus", training.text().encode(), "?format=lines").status == 201
+    fields = {key: value for key, value in training.ENDLESS.items() if key not in ("text", "format")}
+    job = training.send(daemon, "POST", "/train", {**fields, "model": "m", "dataset": "corpus"}).json()["id"]
+    assert_held()
+    training.act(daemon, job, "pause")
+    wait_until(lambda: training.job(daemon, job)["state"] == "paused", "it is not paused")
+    assert_held()
+    daemon.close()
+    daemon = start("tiny", {"server.state_dir": state})
+    assert_held()
+    training.act(daemon, job, "cancel")
+    wait_until(lambda: ask(daemon, "GET", "/corpus").json()["users"] == 0, "the dataset is still held")
+    assert put(daemon, "corpus", b"other").status == 200
+    assert ask(daemon, "DELETE", "/corpus").status == 204
