@@ -188,6 +188,20 @@ static void resumed(struct http_request *request, void *context)
     problem_close(&problem);
 }
 
+/* Through a window, each token costs as many steps as the window has tokens. */
+static void check_cost(const struct score *score, size_t tokens, struct problem *problem)
+{
+    const size_t limit = (size_t)score->daemon->config->max_score;
+    const size_t window = score->served->stepper.architecture.window.size;
+    if (tokens <= limit / (window > 0 ? window : 1)) return;
+    if (window == 0)
+        problem_add_field(problem, "text", "has %zu tokens; limits.max_score is %zu", tokens, limit);
+    else
+        problem_add_field(problem, "text",
+                          "has %zu tokens, each scored from a window of %zu; limits.max_score is %zu tokens in all",
+                          tokens, window, limit);
+}
+
 /* Encodes the text behind <eos> and the label, as a prompt. */
 static void open_text(struct score *score, struct problem *problem)
 {
@@ -213,13 +227,11 @@ static void open_text(struct score *score, struct problem *problem)
     if (problem->status) return;
     /* Without an <eos> to begin with, nothing foretells the first token. */
     const size_t special = (vocabulary_eos(vocabulary) != TOKEN_NONE) + (size_t)(fields->label.data != NULL);
-    const size_t limit = (size_t)score->daemon->config->max_score;
     score->first = special > 0 ? special : 1;
     if (score->generation.prompt.count <= score->first)
         problem_add_field(problem, "text", "has no token of the model's vocabulary to score");
-    else if (score->generation.prompt.count - special > limit)
-        problem_add_field(problem, "text", "has %zu tokens; limits.max_score is %zu",
-                          score->generation.prompt.count - special, limit);
+    else
+        check_cost(score, score->generation.prompt.count - special, problem);
     score->logprobs = calloc(score->generation.prompt.count, sizeof *score->logprobs);
     if (!score->logprobs) problem_set(problem, 503, "out of memory");
 }

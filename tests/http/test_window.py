@@ -41,6 +41,12 @@ def test_logprobs_are_those_of_score(window):
         assert one["logprob"] == pytest.approx(other["logprob"], abs=1e-4)
 
 
+def test_score_counts_a_window_for_every_token(start, model):
+    daemon = start(str(model), {"limits.max_score": 20})
+    assert daemon.post("/score", {"text": "abcd"}).status == 200
+    assert "each scored from a window of 5" in daemon.post("/score", {"text": "abcde"}).fields()["text"]
+
+
 def test_a_session_is_refused_with_what_to_do_instead(window):
     message = window.post("/generate", {"prompt": "abc", "session": "s"}).fields()["session"]
     assert "sees the last 5 tokens" in message and "prompt" in message
