@@ -167,7 +167,8 @@ static uint32_t available(const struct machine *machine)
 /* Takes n values off; *first is the lowest. */
 static bool pop(struct machine *machine, uint32_t n, struct pickle_value ***first, struct error *err)
 {
-    if (available(machine) < n) return fail(machine, "takes more from the stack than is there", err);
+    if (!machine->stack.values || available(machine) < n)
+        return fail(machine, "takes more from the stack than is there", err);
     machine->stack.count -= n;
     *first = machine->stack.values + machine->stack.count;
     return true;
