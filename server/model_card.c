@@ -1,12 +1,10 @@
 #include "server/model_card.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
-#include "base/file.h"
 #include "server/problem.h"
 
 static json_t *label_names(const struct vocabulary *vocabulary)
@@ -32,14 +30,14 @@ static json_t *labels(const struct model *model)
 static json_t *files(const char *directory)
 {
     static const char *const names[] = {"config.json", "vocabulary.json", "model.safetensors"};
+    const int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     json_int_t bytes = 0;
     struct stat info = {0};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char *path = path_join(directory, names[i], NULL);
-        if (!path || stat(path, &info) != 0) info = (struct stat){0};
+        if (fd < 0 || fstatat(fd, names[i], &info, 0) != 0) info = (struct stat){0};
         bytes += info.st_size;
-        free(path);
     }
+    if (fd >= 0) close(fd);
     struct tm utc;
     char text[32] = "";
     if (gmtime_r(&info.st_mtim.tv_sec, &utc)) strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);

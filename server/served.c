@@ -1,10 +1,11 @@
 #include "server/served.h"
 
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
-#include "base/file.h"
 #include "model/quantize.h"
 #include "server/model_card.h"
 
@@ -19,16 +20,16 @@ static uint64_t mix(uint64_t hash, uint64_t value)
 uint64_t served_fingerprint(const char *directory)
 {
     static const char *const names[] = {".", "config.json", "vocabulary.json", "model.safetensors"};
+    const int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     uint64_t hash = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        struct stat info = {0};
-        char *path = path_join(directory, names[i], NULL);
-        if (!path || stat(path, &info) != 0) info = (struct stat){0};
-        free(path);
+        struct stat info;
+        if (fd < 0 || fstatat(fd, names[i], &info, 0) != 0) info = (struct stat){0};
         hash = mix(mix(hash, info.st_dev), info.st_ino);
         hash = mix(mix(hash, (uint64_t)info.st_mtim.tv_sec), (uint64_t)info.st_mtim.tv_nsec);
         hash = mix(hash, (uint64_t)info.st_size);
     }
+    if (fd >= 0) close(fd);
     return hash;
 }
 
