@@ -319,7 +319,7 @@ json_t *model_describe(const struct model *model, struct error *err)
         (int)a->tie_weights, "weights", kernel_format_name(model->weights), "parameters",
         (json_int_t)network->parameter_count, "recurrent_parameters", (json_int_t)count_parameters(network, "rnn."),
         "embedding_parameters", (json_int_t)count_parameters(network, "embedding."), "output_parameters",
-        (json_int_t)(count_parameters(network, "dense.") + count_parameters(network, "output.")));
+        (json_int_t)count_parameters(network, "dense.") + (json_int_t)count_parameters(network, "output."));
     if (json && model_config_put_variant(json, a) &&
         json_object_set_new(json, "tensors", describe_tensors(network)) == 0 &&
         json_object_set_new(json, "training", training ? json_deep_copy(training) : json_null()) == 0)

@@ -1,21 +1,17 @@
 #include "server/registry.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "model/quantize.h"
 #include "server/model_card.h"
+#include "server/model_places.h"
 #include "server/problem.h"
-
-#define DEFAULT_FILE "default"
 
 /* A name. Entries stay as long as the registry, so that a pointer to one needs no lock. */
 struct entry {
@@ -30,8 +26,7 @@ struct entry {
 
 struct registry {
     struct registry_options options;
-    char *path_name;         /* the name of model.path; NULL: none */
-    char *default_file;      /* NULL: no state directory */
+    struct model_places places;
     struct worker *closer;   /* stops and frees what nobody uses any more */
     bool open;               /* changes are logged; what is loaded at the start is in the line that says so */
     pthread_mutex_t changes; /* taken before `mutex`, and for as long as a change takes */
@@ -49,38 +44,6 @@ static bool is_stopping(struct registry *registry)
     const bool stopping = registry->stopping;
     pthread_mutex_unlock(&registry->mutex);
     return stopping;
-}
-
-/* --- Where models are --- */
-
-/* "<state_dir>/models/<name>", or NULL without a state directory or where it is not there; free() it. */
-static char *state_path(const struct registry *registry, const char *name, struct error *err)
-{
-    struct stat info;
-    if (!registry->options.state || !state_name_valid(name, strlen(name))) return NULL;
-    char *path = path_join(state_dir_models(registry->options.state), name, err);
-    if (!path || (stat(path, &info) == 0 && S_ISDIR(info.st_mode))) return path;
-    free(path);
-    return NULL;
-}
-
-static bool is_path_name(const struct registry *registry, const char *name)
-{
-    return registry->path_name && strcmp(registry->path_name, name) == 0;
-}
-
-/* The directory of a model, or NULL with ERROR_NOT_FOUND or ERROR_NO_MEMORY; free() it. */
-static char *directory_of(const struct registry *registry, const char *name, struct error *err)
-{
-    struct error own = {0};
-    char *path = state_path(registry, name, &own);
-    if (!path && !own.code && is_path_name(registry, name)) {
-        path = strdup(registry->options.path);
-        if (!path) error_set_no_memory(&own, strlen(registry->options.path), "a path");
-    }
-    if (!path && !own.code) error_set(&own, ERROR_NOT_FOUND, "there is no model \"%s\"", name);
-    if (!path && err && !err->code) *err = own;
-    return path;
 }
 
 /* --- References --- */
@@ -188,39 +151,17 @@ static struct entry *add(struct registry *registry, const char *name, struct err
     return entry;
 }
 
-/* The names of the directories in <state_dir>/models, as keys; NULL with *err. */
-static json_t *read_names(struct registry *registry, struct error *err)
-{
-    struct error own = {0};
-    json_t *names = json_object();
-    const char *models = registry->options.state ? state_dir_models(registry->options.state) : NULL;
-    DIR *directory = models ? opendir(models) : NULL;
-    if (!names) error_set_no_memory(&own, 0, "the names of models");
-    if (models && !directory) error_set_errno(&own, errno, "%s", models);
-    for (struct dirent *one; directory && !own.code && (one = readdir(directory));) {
-        char *path = state_path(registry, one->d_name, &own);
-        if (path && json_object_set_new(names, one->d_name, json_true()) != 0)
-            error_set_no_memory(&own, 0, "the names of models");
-        free(path);
-    }
-    if (directory) closedir(directory);
-    if (!own.code) return names;
-    json_decref(names);
-    if (err && !err->code) *err = own;
-    return NULL;
-}
-
 /* Looks which directories there are. */
 static bool look(struct registry *registry, struct error *err)
 {
-    json_t *names = read_names(registry, err);
+    json_t *names = model_places_names(&registry->places, err);
     if (!names) return false;
     bool good = true;
     for (void *at = json_object_iter(names); good && at; at = json_object_iter_next(names, at))
         good = add(registry, json_object_iter_key(at), err) != NULL;
     pthread_mutex_lock(&registry->mutex);
     for (struct entry *entry = registry->entries; entry; entry = entry->next)
-        entry->listed = is_path_name(registry, entry->name) || json_object_get(names, entry->name);
+        entry->listed = json_object_get(names, entry->name) != NULL;
     pthread_mutex_unlock(&registry->mutex);
     json_decref(names);
     return good;
@@ -267,7 +208,7 @@ static bool load(struct registry *registry, const char *name, struct error *err)
     struct error own = {0};
     struct served *served = NULL;
     if (is_stopping(registry)) return error_set(err, ERROR_UNAVAILABLE, "the daemon is shutting down");
-    char *directory = directory_of(registry, name, err);
+    char *directory = model_places_find(&registry->places, name, err);
     struct entry *entry = directory ? add(registry, name, err) : NULL;
     if (entry) {
         set_loading(registry, entry, true);
@@ -296,14 +237,15 @@ static void set_standard(struct registry *registry, struct entry *entry)
 /* The loaded model of that name becomes the default, now and at the next start. */
 static bool choose(struct registry *registry, const char *name, struct error *err)
 {
-    if (registry->default_file && !file_publish(registry->default_file, name, strlen(name), err)) return false;
+    if (!model_places_set_default(&registry->places, name, err)) return false;
     set_standard(registry, entry_of(registry, name));
     return true;
 }
 
 bool registry_load(struct registry *registry, const char *name, struct error *err)
 {
-    if (!is_path_name(registry, name) && !state_name_check(name, strlen(name), "a model's name", err)) return false;
+    if (!model_places_is_path(&registry->places, name) && !state_name_check(name, strlen(name), "a model's name", err))
+        return false;
     pthread_mutex_lock(&registry->changes);
     const bool done = load(registry, name, err) && (registry->standard || choose(registry, name, err));
     pthread_mutex_unlock(&registry->changes);
@@ -315,7 +257,7 @@ static struct entry *known(struct registry *registry, const char *name, struct e
 {
     struct entry *entry = entry_of(registry, name);
     if (entry && entry->served) return entry;
-    char *directory = directory_of(registry, name, err);
+    char *directory = model_places_find(&registry->places, name, err);
     entry = directory ? add(registry, name, err) : NULL;
     free(directory);
     return entry;
@@ -346,8 +288,8 @@ bool registry_set_default(struct registry *registry, const char *name, struct er
 
 static bool remove_model(struct registry *registry, const char *name, struct error *err)
 {
-    char *path = state_path(registry, name, err);
-    if (!path) return error_set(err, ERROR_NOT_FOUND, "there is no model \"%s\" in the state directory", name);
+    char *path = model_places_find_in_state(&registry->places, name, err);
+    if (!path) return false;
     struct entry *entry = add(registry, name, err);
     bool done = entry != NULL;
     if (entry && entry == registry->standard)
@@ -356,7 +298,7 @@ static bool remove_model(struct registry *registry, const char *name, struct err
     if (done) {
         swap(registry, entry, NULL);
         pthread_mutex_lock(&registry->mutex);
-        entry->listed = is_path_name(registry, name);
+        entry->listed = model_places_is_path(&registry->places, name);
         pthread_mutex_unlock(&registry->mutex);
         log_event(LOG_INFO, "model_removed", LOG_TEXT("model", name));
     }
@@ -378,39 +320,24 @@ static void log_failure(const char *name, const struct error *err)
     log_event(LOG_ERROR, "model_not_loaded", LOG_TEXT("model", name), LOG_TEXT("error", err->message));
 }
 
-/* The model that the state directory says is the default; NULL: it says none. free() it. */
-static char *read_default(const struct registry *registry)
-{
-    struct error err = {0};
-    char *text;
-    size_t size;
-    if (!registry->default_file) return NULL;
-    if (file_read(registry->default_file, STATE_NAME_MAX + 1, &text, &size, &err)) {
-        text[strcspn(text, "\n")] = '\0';
-        return text;
-    }
-    if (err.code != ERROR_NOT_FOUND) log_failure(DEFAULT_FILE, &err);
-    return NULL;
-}
-
 void registry_reload(struct registry *registry)
 {
     struct error err = {0};
     pthread_mutex_lock(&registry->changes);
     look(registry, NULL);
     for (struct entry *entry = NULL; (entry = next_entry(registry, entry));) {
-        char *directory = entry->served ? directory_of(registry, entry->name, NULL) : NULL;
+        char *directory = entry->served ? model_places_find(&registry->places, entry->name, NULL) : NULL;
         if (directory && served_fingerprint(directory) != entry->served->fingerprint &&
             !load(registry, entry->name, &err))
             log_failure(entry->name, &err);
         error_clear(&err);
         free(directory);
     }
-    char *name = read_default(registry);
+    char *name = model_places_default(&registry->places, &err);
     const struct entry *entry = name ? known(registry, name, &err) : NULL;
     if (entry && entry != registry->standard && (entry->served || load(registry, name, &err)))
         set_standard(registry, entry_of(registry, name));
-    if (err.code) log_failure(name ? name : DEFAULT_FILE, &err);
+    if (err.code) log_failure(name, &err);
     free(name);
     pthread_mutex_unlock(&registry->changes);
 }
@@ -428,20 +355,20 @@ static bool try_default(struct registry *registry, const char *name, struct erro
 static bool load_default(struct registry *registry, struct error *err)
 {
     struct error own = {0};
-    char *name = read_default(registry);
+    char *name = model_places_default(&registry->places, &own);
     const bool done = name && try_default(registry, name, &own);
-    if (name && !done) log_failure(name, &own);
+    if (own.code) log_failure(name, &own);
     free(name);
     if (done) return true;
     error_clear(&own);
-    if (registry->path_name && try_default(registry, registry->path_name, &own)) return true;
-    if (registry->path_name && registry->options.path_required) {
+    if (registry->places.path_name && try_default(registry, registry->places.path_name, &own)) return true;
+    if (registry->places.path_name && registry->options.path_required) {
         if (err && !err->code) *err = own;
         return false;
     }
     const struct entry *only = NULL;
     for (const struct entry *entry = NULL; (entry = next_entry(registry, entry));) {
-        if (is_path_name(registry, entry->name)) continue;
+        if (model_places_is_path(&registry->places, entry->name)) continue;
         if (only) return true;
         only = entry;
     }
@@ -453,10 +380,8 @@ static bool load_default(struct registry *registry, struct error *err)
 static bool open_registry(struct registry *registry, struct error *err)
 {
     const struct registry_options *options = &registry->options;
-    if (options->path && !(registry->path_name = model_directory_name(options->path, err))) return false;
-    if (options->state && !(registry->default_file = path_join(state_dir_path(options->state), DEFAULT_FILE, err)))
-        return false;
-    if (registry->path_name && !add(registry, registry->path_name, err)) return false;
+    if (!model_places_open(&registry->places, options->state, options->path, err)) return false;
+    if (registry->places.path_name && !add(registry, registry->places.path_name, err)) return false;
     registry->closer = worker_new(err);
     registry->open = registry->closer && look(registry, err) && load_default(registry, err);
     return registry->open;
@@ -515,8 +440,7 @@ void registry_free(struct registry *registry)
     }
     pthread_mutex_destroy(&registry->mutex);
     pthread_mutex_destroy(&registry->changes);
-    free(registry->default_file);
-    free(registry->path_name);
+    model_places_close(&registry->places);
     free(registry);
 }
 
@@ -599,7 +523,7 @@ static json_t *read_card(const struct registry *registry, const struct entry *en
 {
     json_t *card = NULL;
     struct model model = {0};
-    char *directory = directory_of(registry, entry->name, err);
+    char *directory = model_places_find(&registry->places, entry->name, err);
     if (directory && model_load_config(&model, directory, err)) card = model_card(&model, directory, err);
     model_close(&model);
     free(directory);

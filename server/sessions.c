@@ -1,5 +1,6 @@
 #include "server/sessions.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,6 +91,7 @@ static void forget(struct sessions *sessions, struct session *session)
 static void forget_oldest(struct sessions *sessions)
 {
     struct session *session = sessions->oldest;
+    assert(!session->older);
     list_remove(sessions, session);
     forget(sessions, session);
 }

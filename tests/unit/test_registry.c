@@ -224,11 +224,12 @@ static void test_registry_swap_empties_the_cache_and_loses_the_sessions_of_the_o
     state_cache_store(bench->cache, old->version, tokens, 3, states); /* a late request of the old one */
     assert_int_equal(state_cache_numbers(bench->cache).states, 1);
     struct served *new = acquire(bench, "a");
-    struct served *const now[] = {one, new};
-    for (size_t i = 0; i < 2; i++) {
+    struct served *const now[] = {one, old, new};
+    for (size_t i = 0; i < 3; i++) {
         struct session *session = sessions_begin(bench->sessions, now[i]->name_id, now[i]->version, "s", 1,
                                                  now[i]->stepper.state_size, 0, NULL);
-        assert_int_equal(session_was_lost(session), i == 1);
+        assert_int_equal(session_was_lost(session), i > 0);
+        assert_int_equal(session_is_fresh(session), i > 0);
         sessions_end(bench->sessions, session, false, 0, 0);
     }
     registry_release(one);
