@@ -1,8 +1,11 @@
 /* lstmd import: a model directory from what another program saved. */
+#include <errno.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -15,6 +18,8 @@ struct flags {
     int vocabulary_order, token_level, activation;
     bool lower;
     int64_t window;
+    uint64_t max_memory;
+    double max_seconds;
 };
 
 static const char *const orders[] = {"sorted", "frequency", NULL};
@@ -39,6 +44,10 @@ static const struct option rows[] = {
      "Serve it as it was trained, every token from a window of the last N; 0: with its state carried on."},
     {"activation", OPTION_CHOICE, offsetof(struct flags, activation), "auto", 0, 0, activations, NULL,
      "Of nn.RNN, whose state_dict does not tell; auto: as the file says, otherwise tanh."},
+    {"max_memory", OPTION_SIZE, offsetof(struct flags, max_memory), "0", 0, 1e14, NULL, "bytes",
+     "Address space beyond which it fails, for files of strangers (the program itself takes 512MiB); 0: no limit."},
+    {"max_seconds", OPTION_REAL, offsetof(struct flags, max_seconds), "0", 0, 86400, NULL, "s",
+     "Processor time beyond which it is ended; 0: no limit."},
 };
 
 static const struct command_line line = {
@@ -59,6 +68,20 @@ static bool check_flags(const struct flags *flags, struct error *err)
     if (!flags->vocabulary_from_text && (flags->lower || flags->vocabulary_order != INTEROP_ORDER_SORTED))
         return error_set(err, ERROR_USAGE, "--lower and --vocabulary-order belong to --vocabulary-from-text");
     return true;
+}
+
+static bool set_limit(int resource, uint64_t most, const char *flag, struct error *err)
+{
+    const struct rlimit limit = {most, most};
+    if (most == 0 || setrlimit((__rlimit_resource_t)resource, &limit) == 0) return true;
+    return error_set_errno(err, errno, "could not set the limit of --%s", flag);
+}
+
+/* The parsers of libraries are not ours: what they may take is the system's to watch. */
+static bool set_limits(const struct flags *flags, struct error *err)
+{
+    return set_limit(RLIMIT_AS, flags->max_memory, "max-memory", err) &&
+           set_limit(RLIMIT_CPU, (uint64_t)ceil(flags->max_seconds), "max-seconds", err);
 }
 
 static bool print_imported(const char *directory, const json_t *notes, struct error *err)
@@ -85,7 +108,7 @@ static bool import(const struct flags *flags, struct error *err)
     };
     const char *slash = strrchr(flags->file, '/');
     json_t *notes = NULL;
-    const bool ok = check_flags(flags, err) &&
+    const bool ok = check_flags(flags, err) && set_limits(flags, err) &&
                     interop_import(flags->file, slash ? slash + 1 : flags->file, &options, flags->out, &notes, err) &&
                     print_imported(flags->out, notes, err);
     json_decref(notes);

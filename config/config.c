@@ -49,6 +49,8 @@ static const struct option rows[] = {
      "Open connections; further ones wait."},
     {"limits.max_dataset", OPTION_SIZE, FIELD(max_dataset), "4GiB", 1, 1e14, NULL, "bytes",
      "Largest dataset that may be uploaded; a larger one gets 413."},
+    {"limits.max_import", OPTION_SIZE, FIELD(max_import), "1GiB", 1, 1e14, NULL, "bytes",
+     "Largest body of an import, the file and its vocabulary; a larger one gets 413."},
     {"limits.max_uploads", OPTION_INT, FIELD(max_uploads), "8", 1, 1000, NULL, "bodies",
      "Bodies too large for memory that are received at a time (a thread each); one more gets 503."},
     {"limits.queue", OPTION_INT, FIELD(queue), "256", 0, 1000000, NULL, "requests",

@@ -31,6 +31,7 @@ struct config {
     int64_t max_score;   /* limits.max_score tokens of a text that is scored */
     int64_t max_connections;
     uint64_t max_dataset;   /* limits.max_dataset bytes */
+    uint64_t max_import;    /* limits.max_import bytes */
     int64_t max_uploads;    /* limits.max_uploads: streamed bodies at a time */
     int64_t queue;          /* limits.queue: requests waiting for a slot; beyond: 503 */
     double idle_timeout;    /* limits.idle_timeout seconds until a request's head is there */

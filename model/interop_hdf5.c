@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "base/size.h"
+#include "model/interop_hdf5_heap.h"
 
 #define NOWHERE     "/dev/null/image" /* the library looks whether a file of an image's name exists */
 #define ROOT        "the root group"
@@ -346,21 +347,34 @@ static bool read_fixed(struct hdf5 *file, const char *path, const struct attribu
     return true;
 }
 
-static bool read_variable(struct hdf5 *file, const char *path, const struct attribute *attribute, const char **texts,
+/* Where the object's header is in the file. */
+static bool find_header(const struct hdf5 *file, const char *path, uint64_t *address, struct error *err)
+{
+    hid_t object = open_object(file, path, err);
+    if (object < 0) return false;
+#if H5_VERSION_GE(1, 12, 0)
+    H5O_info1_t info;
+    bool ok = H5Oget_info1(object, &info) >= 0;
+#else
+    H5O_info_t info;
+    bool ok = H5Oget_info(object, &info) >= 0;
+#endif
+    H5Oclose(object);
+    *address = info.addr;
+    return ok || refuse(file, path, err, "cannot be found");
+}
+
+static bool read_variable(struct hdf5 *file, const char *path, const char *name, size_t count, const char **texts,
                           struct error *err)
 {
-    char **read = arena_alloc(&file->arena, attribute->count, sizeof *read, "texts of an attribute", err);
-    if (!read) return false;
-    hid_t type = H5Tget_native_type(attribute->type, H5T_DIR_ASCEND);
-    bool ok = type >= 0 && H5Aread(attribute->id, type, read) >= 0;
-    if (!ok) refuse(file, path, err, "an attribute cannot be read");
-    for (size_t i = 0; ok && i < attribute->count; i++)
-        ok = copy_text(file, read[i] ? read[i] : "", read[i] ? strlen(read[i]) : 0, &texts[i], err);
-    if (type >= 0) {
-        H5Dvlen_reclaim(type, attribute->space, H5P_DEFAULT, read);
-        H5Tclose(type);
-    }
-    return ok;
+    uint64_t address;
+    struct hdf5_text *found = arena_alloc(&file->arena, count, sizeof *found, "texts of an attribute", err);
+    if (!found || !find_header(file, path, &address, err)) return false;
+    if (!hdf5_heap_texts(file->image, file->size, address, name, found, count))
+        return refuse(file, path, err, "an attribute's texts are not where they should be");
+    for (size_t i = 0; i < count; i++)
+        if (!copy_text(file, found[i].data, found[i].size, &texts[i], err)) return false;
+    return true;
 }
 
 /* Appends the attribute's texts; *there is false where there is no such attribute. */
@@ -377,7 +391,7 @@ static bool append_texts(struct hdf5 *file, const char *path, const char *name, 
         const char **added = ok ? grown + texts->count : NULL;
         if (ok)
             ok = attribute.width > 0 ? read_fixed(file, path, &attribute, added, err)
-                                     : read_variable(file, path, &attribute, added, err);
+                                     : read_variable(file, path, name, attribute.count, added, err);
         if (ok) *texts = (struct hdf5_texts){grown, texts->count + attribute.count};
     }
     close_attribute(&attribute);

@@ -15,6 +15,7 @@ const struct http_route api_routes[] = {
     {"PUT", "/models/default", HTTP_ADMIN, api_default_put, NULL},
     {"GET", "/models/{name}", HTTP_GENERATE, api_model, NULL},
     {"DELETE", "/models/{name}", HTTP_ADMIN, api_model_delete, NULL},
+    {"POST", "/models/{name}/import", HTTP_ADMIN, api_model_import, api_import_body},
     {"POST", "/models/{name}/load", HTTP_ADMIN, api_model_load, NULL},
     {"POST", "/models/{name}/unload", HTTP_ADMIN, api_model_unload, NULL},
     {"GET", "/openapi.yaml", HTTP_PUBLIC, api_file, NULL},

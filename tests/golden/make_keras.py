@@ -334,6 +334,9 @@ VARIANTS = {
                        dict(path="sequential/{name}/{cell}{variable}", text="variable")),
     "k330_float64.h5": ("3.3.3", [recurrent("SimpleRNN", 4, activation="sigmoid"), dense(V, "softmax")], dict(style="input"),
                         dict(path="sequential/{name}/{cell}{variable}", text="variable", dtype=">f8")),
+    "k330_new_format.h5": ("3.3.3", [embedding(2), recurrent("LSTM", 3), dense(V, "softmax")], dict(style="input"),
+                           dict(path="sequential/{name}/{cell}{variable}", text="variable",
+                                format=dict(libver="latest", track_order=True))),
     "k392_two_lstm_dense.keras": ("3.9.2", [recurrent("LSTM", 3, sequences=True), plain("Dropout", rate=0.2), recurrent("LSTM", 4),
                                             plain("GaussianNoise", stddev=0.1), dense(4), plain("Activation", activation="relu"),
                                             dense(V), plain("Softmax", axis=-1)], dict(style="input"), {}),
@@ -362,7 +365,8 @@ def write(target, version, layers, config, how):
     if str(target).endswith(".keras"):
         write_archive(target, layers, config, version, **how)
         return
-    with h5py.File(target, "w") as file:
+    how = dict(how)
+    with h5py.File(target, "w", **how.pop("format", {})) as file:
         write_h5(file, layers, config, version, **how)
 
 
@@ -442,7 +446,7 @@ def write_hostile(directory):
     case("soft_link.h5", "not a hard link", link(h5py.SoftLink("/model_weights/dense/dense/kernel:0")))
     case("huge.h5", "not all in this file", huge)
     case("cycle.h5", "is not a tensor", cycle)
-    case("nan.h5", "not finite", not_finite)
+    case("nan.h5", "weights must be finite", not_finite)
     case("integers.h5", "not a tensor of float32 or float64", lambda _, g: g.create_dataset(kernel, data=replace(g).astype("<i4")))
     case("wrong_shape.h5", "layer \"lstm\" (LSTM): tensor 1 is [2, 9]",
          lambda _, g: (g.__delitem__("lstm/recurrent_kernel:0"), g.create_dataset("lstm/recurrent_kernel:0", data=np.zeros((2, 9), "<f4"))))

@@ -22,11 +22,20 @@ OPERATIONS = [
 NAMES = {
     "/datasets/{name}": "titles",
     "/models/{name}": "spare",
+    "/models/{name}/import": "imported",
     "/models/{name}/load": "spare",
     "/models/{name}/unload": "spare",
     "/v1/models/{name}": "tiny",
     "/web/{name}": "app.js",
 }
+
+# A form has no example that is text.
+IMPORT = (
+    "multipart/form-data; boundary=x",
+    b'--x\r\nContent-Disposition: form-data; name="vocabulary"\r\n\r\n["a", "b", "c", "d", "e", "f"]\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="file"\r\n\r\n'
+    + (ROOT / "tests/golden/data/keras/k208_lstm_list.h5").read_bytes() + b"\r\n--x--\r\n",
+)
 
 
 def resolve(node):
@@ -166,13 +175,13 @@ def test_examples(daemon, models, state, path, method, operation):
     target = concrete(path, job_for(daemon, path)) + ("?" + urllib.parse.urlencode(query) if query else "")
     bodies = [(None, None)]
     if "requestBody" in operation:
-        ((content_type, content),) = operation["requestBody"]["content"].items()
-        values = [example["value"] for example in content["examples"].values()]
-        bodies = [(content_type, value) for value in values]
-    for content_type, value in bodies:
-        if content_type:
+        content_type, content = next(iter(operation["requestBody"]["content"].items()))
+        values = [example["value"] for example in content.get("examples", {}).values()]
+        for value in values:
             validate(value, content["schema"])
-        body = value.encode() if isinstance(value, str) else json.dumps(value).encode() if content_type else None
+        encode = lambda value: value.encode() if isinstance(value, str) else json.dumps(value).encode()
+        bodies = [(content_type, encode(value)) for value in values] or [IMPORT]
+    for content_type, body in bodies:
         headers = {"Content-Type": content_type} if content_type else {}
         token = ADMIN if scope_of(operation) == "admin" else None
         answer = daemon.request(method.upper(), target, body, headers, token)

@@ -1,0 +1,144 @@
+"""POST /models/{name}/import: models of other programs over HTTP. What the files are is tests/cli's; here it is that they
+arrive whole, that a stranger's file harms nobody, and that the model is served at once."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ADMIN, ROOT, Daemon
+
+sys.path.insert(0, str(ROOT / "tests/golden"))
+import make_keras  # noqa: E402
+
+KERAS = ROOT / "tests/golden/data/keras"
+LSTMD = os.environ.get("LSTMD", str(ROOT / "build/lstmd"))
+TOKENS = json.dumps(list("abcdef")).encode()
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    return tmp_path_factory.mktemp("import") / "state"
+
+
+@pytest.fixture(scope="module")
+def daemon(models, state):
+    running = Daemon(models["tiny"], {"server.state_dir": state, "limits.max_import": "4MiB"})
+    yield running
+    running.close()
+
+
+def form(parts, boundary="----a boundary"):
+    body = b"a preamble that nobody reads\r\n"
+    for name, content in parts:
+        head = f'--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Disposition: form-data; filename="x"; name="{name}"'
+        body += head.encode() + b"\r\n\r\n" + content + b"\r\n"
+    return body + f"--{boundary}--\r\n".encode(), {"Content-Type": f'multipart/form-data; boundary="{boundary}"'}
+
+
+def post(daemon, name, body, headers, query=""):
+    return daemon.request("POST", f"/models/{name}/import{query}", body, headers, ADMIN)
+
+
+def post_form(daemon, name, *parts, query=""):
+    return post(daemon, name, *form(parts), query)
+
+
+def models_of(state):
+    return sorted(path.name for path in (state / "models").iterdir())
+
+
+def test_a_form_becomes_a_model_that_is_served_at_once(daemon, state, tmp_path):
+    file = KERAS / "k392_two_lstm_dense.keras"
+    answer = post_form(daemon, "mine", ("file", file.read_bytes()), ("vocabulary", TOKENS))
+    assert answer.status == 201, answer.body
+    assert answer.json()["name"] == "mine" and answer.json()["training"]["imported"]["format"] == "Keras 3.9.2 archive"
+    assert daemon.generate(model="mine", prompt="abc", length=5, temperature=0)["model"] == "mine"
+    (tmp_path / "tokens.json").write_bytes(TOKENS)
+    subprocess.run([LSTMD, "import", file, "--out", tmp_path / "mine", "--vocabulary", tmp_path / "tokens.json"], check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+    for name in ("model.safetensors", "vocabulary.json"):
+        assert (tmp_path / "mine" / name).read_bytes() == (state / "models/mine" / name).read_bytes()
+    assert [name for name in models_of(state) if name.startswith("mine")] == ["mine"]
+
+
+def test_importing_again_replaces(daemon):
+    for name, status, cell in (("k240_gru_reset_after.h5", 201, "gru"), ("k208_lstm_list.h5", 200, "lstm")):
+        answer = post_form(daemon, "again", ("file", (KERAS / name).read_bytes()), ("vocabulary", TOKENS))
+        assert (answer.status, answer.json()["cell"]) == (status, cell)
+
+
+def test_a_bare_file_with_what_belongs_to_it_in_the_query(daemon):
+    octets = {"Content-Type": "application/octet-stream"}
+    file = (KERAS / "k224_functional.h5").read_bytes()
+    answer = post(daemon, "bare", file, octets, "?window=5&token_level=word&vocabulary=" + '["a","b","c","d","e","f"]'.replace('"', "%22"))
+    assert answer.status == 201, answer.body
+    assert answer.json()["token_level"] == "word"
+    wrong = post(daemon, "bare", file, octets, "?windw=5&token_level=x").fields()
+    assert sorted(wrong) == ["token_level", "windw"]
+    assert "vocabulary" in post(daemon, "bare", file, octets).problem(422)["detail"]
+
+
+def test_a_form_of_many_sizes_arrives_whole(daemon, state):
+    """Pieces end anywhere: within a boundary, within the text that only begins like one."""
+    file = (KERAS / "k208_lstm_list.h5").read_bytes()
+    for n in range(8150, 8200, 7):
+        filler = (b"\r\n------a boundar" * 600)[:n]
+        answer = post_form(daemon, "whole", ("vocabulary_from_text", filler), ("file", file))
+        assert f"{len(set(filler) - {13})} tokens" in answer.problem(422)["detail"]
+
+
+@pytest.mark.parametrize("parts, says", [
+    ([], 'the form has no part "file"'),
+    ([("vocabulary", TOKENS)], 'the form has no part "file"'),
+    ([("file", b"x"), ("file", b"x")], 'the form has two parts "file"'),
+    ([("data", b"x")], 'the form has a part "data"'),
+    ([("n" * 64, b"x")], "a part of the form has no name"),
+    ([("file", b"nothing that is known"), ("vocabulary", TOKENS)], "file"),
+    ([("file", b""), ("vocabulary", TOKENS)], "file"),
+])
+def test_wrong_forms(daemon, state, parts, says):
+    detail = post_form(daemon, "wrong", *parts).problem(422)["detail"]
+    assert says in detail and str(state) not in detail
+    assert not any(name.startswith("wrong") for name in models_of(state))
+
+
+@pytest.mark.parametrize("content_type, status", [
+    (None, 415), ("application/json", 415), ("multipart/mixed; boundary=x", 415), ("multipart/form-data", 422),
+    ("multipart/form-data; boundary=" + 71 * "x", 422), ("multipart/form-data; boundary=x", 422),
+])
+def test_wrong_types(daemon, content_type, status):
+    post(daemon, "wrong", b"--y\r\n", {"Content-Type": content_type} if content_type else {}).problem(status)
+
+
+def test_a_body_without_its_end_or_too_large(daemon, state):
+    body, headers = form([("file", b"x" * 5000)])
+    assert "has no end" in post(daemon, "cut", body[:-20], headers).problem(422)["detail"]
+    body, headers = form([("file", bytes(5 << 20))])
+    assert "limits.max_import" in post(daemon, "cut", body, headers).problem(413)["detail"]
+    assert not any(name.startswith("cut") for name in models_of(state))
+
+
+def test_names_and_state_directory(daemon, start):
+    body, headers = form([("file", b"x")])
+    assert "name" in post(daemon, ".hidden", body, headers).problem(422)["detail"]
+    assert "server.state_dir" in post(start("tiny"), "mine", body, headers).problem(409)["detail"]
+
+
+def test_files_that_lie_change_nothing(daemon, state, tmp_path):
+    for name, says in make_keras.write_hostile(tmp_path).items():
+        answer = post_form(daemon, "hostile", ("file", (tmp_path / name).read_bytes()), ("vocabulary", TOKENS))
+        assert says in answer.problem(422)["detail"], name
+    assert not any(name.startswith("hostile") for name in models_of(state))
+    assert daemon.generate(length=1)["model"]
+
+
+def test_a_failed_import_leaves_the_model_as_it_was(daemon, state):
+    assert post_form(daemon, "kept", ("file", (KERAS / "k208_lstm_list.h5").read_bytes()), ("vocabulary", TOKENS)).status == 201
+    before = (state / "models/kept/model.safetensors").read_bytes()
+    post_form(daemon, "kept", ("file", b"\211HDF\r\n\032\n" + bytes(100)), ("vocabulary", TOKENS)).problem(422)
+    assert (state / "models/kept/model.safetensors").read_bytes() == before
+    assert daemon.generate(model="kept", prompt="a", length=1)["model"] == "kept"
