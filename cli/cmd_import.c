@@ -13,6 +13,8 @@
 #include "model/checkpoint.h"
 #include "model/interop.h"
 
+#define MIN_MEMORY ((uint64_t)256 << 20) /* with less, OpenBLAS does not even end */
+
 struct flags {
     const char *file, *out, *vocabulary, *vocabulary_from_text;
     int vocabulary_order, token_level, activation;
@@ -45,7 +47,7 @@ static const struct option rows[] = {
     {"activation", OPTION_CHOICE, offsetof(struct flags, activation), "auto", 0, 0, activations, NULL,
      "Of nn.RNN, whose state_dict does not tell; auto: as the file says, otherwise tanh."},
     {"max_memory", OPTION_SIZE, offsetof(struct flags, max_memory), "0", 0, 1e14, NULL, "bytes",
-     "Address space beyond which it fails, for files of strangers (the program itself takes 512MiB); 0: no limit."},
+     "Address space beyond which it fails, for files of strangers: 256MiB or more; 0: no limit."},
     {"max_seconds", OPTION_REAL, offsetof(struct flags, max_seconds), "0", 0, 86400, NULL, "s",
      "Processor time beyond which it is ended; 0: no limit."},
 };
@@ -80,6 +82,8 @@ static bool set_limit(int resource, uint64_t most, const char *flag, struct erro
 /* The parsers of libraries are not ours: what they may take is the system's to watch. */
 static bool set_limits(const struct flags *flags, struct error *err)
 {
+    if (flags->max_memory > 0 && flags->max_memory < MIN_MEMORY)
+        return error_set(err, ERROR_USAGE, "--max-memory must be 256MiB or more (or 0: no limit)");
     return set_limit(RLIMIT_AS, flags->max_memory, "max-memory", err) &&
            set_limit(RLIMIT_CPU, (uint64_t)ceil(flags->max_seconds), "max-seconds", err);
 }

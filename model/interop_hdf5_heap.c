@@ -28,7 +28,7 @@ static bool skip(struct span *span, size_t n)
 static uint64_t number(struct span *span, size_t n)
 {
     uint64_t value = 0;
-    if (n <= span->size) memcpy(&value, span->data, n);
+    if (span->data && n <= span->size) memcpy(&value, span->data, n);
     return skip(span, n) ? value : 0;
 }
 
@@ -64,7 +64,9 @@ static void read_attribute(struct search *search, struct span message)
     if (version == 3) skip(&message, 1);
     struct span name = take(&message, size_round_up(name_size, unit));
     size_t length = strlen(search->name);
-    if (name_size != length + 1 || name.size <= length || memcmp(name.data, search->name, length + 1) != 0) return;
+    if (!name.data || name_size != length + 1 || name.size <= length ||
+        memcmp(name.data, search->name, length + 1) != 0)
+        return;
     skip(&message, size_round_up(type_size, unit));
     if (skip(&message, size_round_up(space_size, unit))) search->found = message;
 }

@@ -21,7 +21,7 @@ http_handler api_tokenize, api_detokenize;                                   /* 
 http_handler api_datasets, api_dataset, api_dataset_put, api_dataset_delete; /* api_datasets.c */
 http_body api_dataset_body;
 http_handler api_models, api_model; /* api_models.c */
-http_handler api_model_import; /* api_import.c */
+http_handler api_model_import;      /* api_import.c */
 http_body api_import_body;
 http_handler api_model_load, api_model_unload, api_model_delete, api_default_put;
 http_handler api_train_list, api_train_post, api_train_get, api_train_delete; /* api_train.c */

@@ -44,14 +44,14 @@ def plain(kind, distributed=False, **config):
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
 
-def make_weights(layers):
+def make_weights(layers, vocabulary):
     """The tensors of every layer in Keras's order and layout, as float32 values in float64."""
-    width = V
+    width = vocabulary
     for layer in layers:
         random = lambda *shape: RNG.normal(0, 0.7, shape).astype(np.float32).astype(np.float64)
         layer["weights"] = []
         if layer["kind"] == "Embedding":
-            layer["weights"] = [random(V, layer["size"])]
+            layer["weights"] = [random(vocabulary, layer["size"])]
             width = layer["size"]
         elif layer["kind"] == "Dense":
             layer["weights"] = [random(width, layer["units"])] + [random(layer["units"])] * layer["bias"]
@@ -354,10 +354,10 @@ VARIANTS = {
 }
 
 
-def build(version, layers, configuration):
+def build(version, layers, configuration, vocabulary=V):
     major = float(".".join(version.split(".")[:2]))
     name_layers(layers, 1 if version < "2.3" else 0)
-    make_weights(layers)
+    make_weights(layers, vocabulary)
     return functional(layers, major) if configuration.get("functional") else sequential(layers, major, **configuration)
 
 
