@@ -148,22 +148,18 @@ static bool read_archive(struct foreign *foreign, const struct file_map *map, co
     return ok;
 }
 
-bool keras_read(struct foreign *foreign, const void *data, size_t size, const char *place, struct error *err)
-{
-    struct file_map map = {data, size};
-    return hdf5_recognise(data, size) ? read_hdf5(foreign, &map, place, err) : read_archive(foreign, &map, place, err);
-}
-
 bool interop_keras_read(const char *path, struct foreign *foreign, struct error *err)
 {
     struct file_map map;
     if (!file_map_open(&map, path, err)) return false;
     bool ok = map.size <= INTEROP_MAX_BYTES;
-    if (ok)
-        ok = keras_read(foreign, map.data, map.size, path, err);
-    else
+    if (!ok)
         error_set(err, ERROR_TOO_LARGE, "%s: %zu bytes are more than the limit of %zu", path, map.size,
                   INTEROP_MAX_BYTES);
+    else if (hdf5_recognise(map.data, map.size))
+        ok = read_hdf5(foreign, &map, path, err);
+    else
+        ok = read_archive(foreign, &map, path, err);
     file_map_close(&map);
     return ok;
 }

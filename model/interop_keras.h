@@ -13,7 +13,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "model/interop.h"
 #include "model/interop_hdf5.h"
 #include "model/network.h"
 
@@ -62,8 +61,5 @@ enum keras_layout {
  * before every shape was found right. */
 bool keras_weights_read(struct network *network, const struct keras_model *model, struct hdf5 *file,
                         enum keras_layout layout, const char *place, struct error *err);
-
-/* interop_keras_read() of a file in memory; `place` begins messages. */
-bool keras_read(struct foreign *foreign, const void *data, size_t size, const char *place, struct error *err);
 
 #endif
