@@ -21,13 +21,13 @@ struct slot {
 };
 
 struct worker {
-    struct engine *engine;
-    pthread_t thread;
-    bool started;
-    pthread_cond_t wake;
-    bool sleeping; /* under the engine's mutex; whoever ends it clears it, so nobody wakes it twice */
     _Alignas(64) atomic_size_t running;    /* grows under the engine's mutex */
     atomic_uint_fast64_t steps, sequences; /* written by the thread alone */
+    struct engine *engine;
+    pthread_t thread;
+    pthread_cond_t wake;
+    bool sleeping; /* under the engine's mutex; whoever ends it clears it, so nobody wakes it twice */
+    bool started;
 
     /* The thread's own. */
     struct step_scratch scratch;

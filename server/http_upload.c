@@ -16,6 +16,8 @@ struct uploads {
     bool stopping;
 };
 
+enum order { ORDER_NONE, ORDER_WRITE, ORDER_FINISH, ORDER_ABANDON };
+
 /* One thread per upload, since each may wait for the disk, and its handler for long. The HTTP thread fills the piece
  * while there is no order; the thread has the piece, and the request, while there is one. */
 struct upload {
@@ -23,7 +25,7 @@ struct upload {
     struct http_request *request;
     struct http_sink sink;
     pthread_cond_t ordered;
-    enum { ORDER_NONE, ORDER_WRITE, ORDER_FINISH, ORDER_ABANDON } order;
+    enum order order;
     size_t size;
     char piece[PIECE_SIZE];
 };
@@ -70,11 +72,11 @@ static void lessen(struct uploads *uploads, size_t *number)
 
 /* --- The upload's thread --- */
 
-static int wait_for_order(struct upload *upload)
+static enum order wait_for_order(struct upload *upload)
 {
     pthread_mutex_lock(&upload->all->mutex);
     while (upload->order == ORDER_NONE) pthread_cond_wait(&upload->ordered, &upload->all->mutex);
-    const int order = upload->order;
+    const enum order order = upload->order;
     pthread_mutex_unlock(&upload->all->mutex);
     return order;
 }
@@ -111,7 +113,7 @@ static void finish(struct upload *upload)
 }
 
 /* Carries out an order; false: it was the last one. */
-static bool carry_out(struct upload *upload, int order)
+static bool carry_out(struct upload *upload, enum order order)
 {
     if (order == ORDER_ABANDON) {
         upload->sink.abandon(upload->sink.context);
@@ -182,7 +184,7 @@ uint64_t http_upload_limit(const struct upload *upload, const char **setting)
 }
 
 /* False: the server is about to end. */
-static bool give_order(struct http_request *request, int order, enum stage stage)
+static bool give_order(struct http_request *request, enum order order, enum stage stage)
 {
     struct upload *upload = request->upload;
     struct uploads *all = upload->all;

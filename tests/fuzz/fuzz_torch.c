@@ -4,13 +4,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static volatile float sink;
+    static volatile float sum;
     struct error err = {0};
     struct foreign foreign = {0};
     (void)interop_recognise(data, size);
     if (interop_torch_read_memory("input", data, size, &foreign, &err)) {
         REQUIRE(foreign.format && foreign.network.parameter_count > 0);
-        for (size_t i = 0; i < foreign.network.parameter_count; i++) sink = foreign.network.parameters[i];
+        for (size_t i = 0; i < foreign.network.parameter_count; i++) sum = sum + foreign.network.parameters[i];
     } else {
         REQUIRE(err.code != ERROR_NONE && err.message[0] != '\0');
     }
