@@ -133,8 +133,8 @@ static void test_objects_of_every_protocol(void **state)
     (void)state;
     struct arena arena = {0};
     static const char *const pickles[] = {"(im\nC\n.", "(cm\nC\no.", "cm\nC\n)\x81.",
-                                          "\x8C\x01m\x8C\x01"
-                                          "C\x93)}\x92.",
+                                          ("\x8C\x01m\x8C\x01"
+                                           "C\x93)}\x92."),
                                           "cm\nC\n)R."};
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
         const struct pickle_value *value =
