@@ -13,6 +13,11 @@
 #include "model/checkpoint.h"
 #include "model/interop.h"
 
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define LIMIT_MEMORY false /* sanitizers take terabytes of address space */
+#else
+#define LIMIT_MEMORY true
+#endif
 #define MIN_MEMORY ((uint64_t)256 << 20) /* with less, OpenBLAS does not even end */
 
 struct flags {
@@ -84,7 +89,7 @@ static bool set_limits(const struct flags *flags, struct error *err)
 {
     if (flags->max_memory > 0 && flags->max_memory < MIN_MEMORY)
         return error_set(err, ERROR_USAGE, "--max-memory must be 256MiB or more (or 0: no limit)");
-    return set_limit(RLIMIT_AS, flags->max_memory, "max-memory", err) &&
+    return set_limit(RLIMIT_AS, LIMIT_MEMORY ? flags->max_memory : 0, "max-memory", err) &&
            set_limit(RLIMIT_CPU, (uint64_t)ceil(flags->max_seconds), "max-seconds", err);
 }
 

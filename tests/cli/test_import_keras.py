@@ -72,6 +72,7 @@ def test_files_that_lie_are_refused_with_the_reason(tmp_path):
         assert not (tmp_path / "m").exists()
 
 
+@pytest.mark.skipif("SANITIZE" in os.environ and os.environ["SANITIZE"] != "", reason="sanitizers take all address space")
 def test_limits_are_the_systems(tmp_path):
     (tmp_path / "large.h5").write_bytes((ROOT / "tests/golden/data/keras/k208_lstm_list.h5").read_bytes())
     os.truncate(tmp_path / "large.h5", 2 << 30)
