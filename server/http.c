@@ -256,16 +256,15 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
  * known, whose end logs them.) */
 static void log_library(void *context, const char *format, va_list arguments)
 {
+    static const char refusal[] = "Error processing request (HTTP response code is ";
     struct http_server *server = context;
     char text[512], id[REQUEST_ID_SIZE];
-    int status;
     vsnprintf(text, sizeof text, format, arguments);
     log_event(LOG_DEBUG, "libmicrohttpd", LOG_TEXT("text", text));
-    if (sscanf(text, "Error processing request (HTTP response code is %d", &status) != 1 || strstr(text, "chunk"))
-        return;
+    if (strncmp(text, refusal, sizeof refusal - 1) != 0 || strstr(text, "chunk")) return;
     http_new_id(server, id);
     log_event(LOG_INFO, "request", LOG_TEXT("id", id), LOG_TEXT("method", "-"), LOG_TEXT("route", "-"),
-              LOG_INTEGER("status", status));
+              LOG_INTEGER("status", strtol(text + sizeof refusal - 1, NULL, 10)));
 }
 
 /* --- The server --- */
