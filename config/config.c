@@ -12,11 +12,23 @@ static const char *const log_formats[] = {"logfmt", "json", NULL};              
 
 #define FIELD(name) offsetof(struct config, name)
 
+static const char *const forwarded_headers[] = {"x-forwarded-for", "forwarded", NULL};
+
 static const struct option rows[] = {
     {"server.listen", OPTION_TEXT, FIELD(listen), "127.0.0.1", 1, 255, NULL, NULL,
-     "Address to listen on; 0.0.0.0 or :: for every interface."},
+     "Address to listen on (0.0.0.0 or :: for every interface), or unix:/path."},
     {"server.port", OPTION_INT, FIELD(port), "8080", 0, 65535, NULL, NULL,
      "TCP port; 0 takes a free one, which the log names."},
+    {"server.socket_mode", OPTION_TEXT, FIELD(socket_mode), "0660", 3, 4, NULL, NULL,
+     "Permissions of a socket at unix:/path, octal."},
+    {"server.trusted_proxies", OPTION_LIST, FIELD(trusted_proxies), NULL, 0, 0, NULL, NULL,
+     "Addresses or networks (10.0.0.0/8, unix) whose word on who the client is counts."},
+    {"server.forwarded_header", OPTION_CHOICE, FIELD(forwarded), "x-forwarded-for", 0, 0, forwarded_headers, NULL,
+     "The header in which they say so; they must set it themselves."},
+    {"admin.listen", OPTION_TEXT, FIELD(admin_listen), NULL, 1, 255, NULL, NULL,
+     "Address or unix:/path where administration is served, and nowhere else. Without it: at server.listen."},
+    {"admin.port", OPTION_INT, FIELD(admin_port), "8081", 0, 65535, NULL, NULL,
+     "TCP port of admin.listen; 0 takes a free one, which the log names."},
     {"server.drain_seconds", OPTION_REAL, FIELD(drain_seconds), "10", 0, 3600, NULL, "s",
      "How long a stopping daemon waits for requests that are running."},
     {"server.ping_seconds", OPTION_REAL, FIELD(ping_seconds), "15", 0.1, 3600, NULL, "s",
@@ -51,6 +63,9 @@ static const struct option rows[] = {
      "Largest dataset that may be uploaded; a larger one gets 413."},
     {"limits.max_import", OPTION_SIZE, FIELD(max_import), "1GiB", 1, 1e14, NULL, "bytes",
      "Largest body of an import, the file and its vocabulary; a larger one gets 413."},
+    {"limits.max_connections_per_address", OPTION_INT, FIELD(max_per_address), "0", 0, 100000, NULL, "connections",
+     "Open connections of one address, behind a trusted proxy its running requests; further ones get 429. 0: no "
+     "limit."},
     {"limits.max_uploads", OPTION_INT, FIELD(max_uploads), "8", 1, 1000, NULL, "bodies",
      "Bodies too large for memory that are received at a time (a thread each); one more gets 503."},
     {"limits.queue", OPTION_INT, FIELD(queue), "256", 0, 1000000, NULL, "requests",

@@ -10,8 +10,13 @@
 
 struct config {
     /* server */
-    const char *listen; /* server.listen: address, default 127.0.0.1 */
-    int64_t port;       /* server.port: 0 picks a free one, which the log names */
+    const char *listen;       /* server.listen: address, default 127.0.0.1 */
+    const char *socket_mode;  /* server.socket_mode: octal permissions of a UNIX socket */
+    const char *admin_listen; /* admin.listen: where alone administration is served; NULL: where all is */
+    int64_t admin_port;
+    struct option_list trusted_proxies; /* server.trusted_proxies */
+    int forwarded;                      /* server.forwarded_header: 0 x-forwarded-for, 1 forwarded */
+    int64_t port;                       /* server.port: 0 picks a free one, which the log names */
     double drain_seconds;
     double ping_seconds;   /* server.ping_seconds: longest silence of a stream */
     const char *state_dir; /* server.state_dir (server/state_dir.h); NULL: none */
@@ -30,14 +35,15 @@ struct config {
     int64_t max_n;       /* limits.max_n continuations of one request */
     int64_t max_score;   /* limits.max_score tokens of a text that is scored */
     int64_t max_connections;
-    uint64_t max_dataset;   /* limits.max_dataset bytes */
-    uint64_t max_import;    /* limits.max_import bytes */
-    int64_t max_uploads;    /* limits.max_uploads: streamed bodies at a time */
-    int64_t queue;          /* limits.queue: requests waiting for a slot; beyond: 503 */
-    double idle_timeout;    /* limits.idle_timeout seconds until a request's head is there */
-    double body_timeout;    /* limits.body_timeout seconds for 64 KiB of a body */
-    double write_timeout;   /* limits.write_timeout seconds that a reply may stay unread */
-    double request_timeout; /* limits.request_timeout seconds that a generation may wait and run */
+    int64_t max_per_address; /* limits.max_connections_per_address; 0: any number */
+    uint64_t max_dataset;    /* limits.max_dataset bytes */
+    uint64_t max_import;     /* limits.max_import bytes */
+    int64_t max_uploads;     /* limits.max_uploads: streamed bodies at a time */
+    int64_t queue;           /* limits.queue: requests waiting for a slot; beyond: 503 */
+    double idle_timeout;     /* limits.idle_timeout seconds until a request's head is there */
+    double body_timeout;     /* limits.body_timeout seconds for 64 KiB of a body */
+    double write_timeout;    /* limits.write_timeout seconds that a reply may stay unread */
+    double request_timeout;  /* limits.request_timeout seconds that a generation may wait and run */
     /* cache */
     uint64_t cache_max_bytes; /* cache.max_bytes of hidden states by prompt prefix; 0: none are kept */
     int64_t cache_interval;   /* cache.interval: tokens of a long prompt between two states */

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
@@ -101,6 +102,10 @@ static void log_listening(const struct daemon *daemon, uint64_t begun)
               LOG_TEXT("weights", served ? kernel_format_name(served->stepper.weights.format) : NULL),
               LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
     registry_release(served);
+    if (http_server_admin_address(daemon->http))
+        log_event(LOG_INFO, "listening for administration",
+                  LOG_TEXT("address", http_server_admin_address(daemon->http)),
+                  LOG_INTEGER("port", http_server_admin_port(daemon->http)));
 }
 
 static bool open_metrics(struct daemon *daemon, struct error *err)
@@ -118,22 +123,25 @@ static void account(const struct http_account *account, void *context)
                     account->bytes_out);
 }
 
-bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
+static bool open_http(struct daemon *daemon, struct error *err)
 {
-    const uint64_t begun = clock_monotonic_ns();
-    *daemon = (struct daemon){.config = config, .started = (int64_t)time(NULL)};
-    if (!open_metrics(daemon, err)) return false;
-    if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
-    daemon->auth = auth_new(config, err);
-    if (!daemon->auth) return false;
-    if (daemon->state && !(daemon->datasets = datasets_new(state_dir_datasets(daemon->state), err))) return false;
-    if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err) ||
-        !open_jobs(daemon, err))
-        return false;
+    const struct config *config = daemon->config;
+    char *end;
+    const unsigned long mode = strtoul(config->socket_mode, &end, 8);
+    if (*end || mode > 0777)
+        return error_set(err, ERROR_INVALID, "server.socket_mode: \"%s\" is not an octal number up to 0777",
+                         config->socket_mode);
     const struct http_options options = {
         .listen = config->listen,
         .port = (uint16_t)config->port,
         .max_body = (size_t)config->max_body,
+        .admin_listen = config->admin_listen,
+        .admin_port = (uint16_t)config->admin_port,
+        .socket_mode = (unsigned)mode,
+        .trusted_proxies = config->trusted_proxies.items,
+        .trusted_proxy_count = config->trusted_proxies.count,
+        .forwarded = config->forwarded == 1,
+        .max_connections_per_address = (size_t)config->max_per_address,
         .max_url = (size_t)config->max_url,
         .max_header = (size_t)config->max_header,
         .max_connections = (size_t)config->max_connections,
@@ -148,7 +156,22 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
         .context = daemon,
     };
     daemon->http = http_server_new(&options, err);
-    if (!daemon->http) return false;
+    return daemon->http != NULL;
+}
+
+bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
+{
+    const uint64_t begun = clock_monotonic_ns();
+    *daemon = (struct daemon){.config = config, .started = (int64_t)time(NULL)};
+    if (!open_metrics(daemon, err)) return false;
+    if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
+    daemon->auth = auth_new(config, err);
+    if (!daemon->auth) return false;
+    if (daemon->state && !(daemon->datasets = datasets_new(state_dir_datasets(daemon->state), err))) return false;
+    if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err) ||
+        !open_jobs(daemon, err))
+        return false;
+    if (!open_http(daemon, err)) return false;
     log_listening(daemon, begun);
     return true;
 }

@@ -1,6 +1,5 @@
 #include "server/http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
@@ -10,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -20,6 +20,8 @@
 /* What the library has for a connection beside a head: what it reads of a body, and the head of the reply. A head that
  * is a little too large still fits, so that the answer is ours. Memory that is not used costs nothing. */
 #define LIBRARY_MEMORY ((size_t)64 * 1024)
+
+#define EXHAUSTED_MS 100 /* until descriptors are asked for again when there were none */
 
 /* --- Waiting --- */
 
@@ -59,24 +61,30 @@ const char *http_request_header(const struct http_request *request, const char *
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+struct last_header {
+    const char *name, *value;
+};
+
+static enum MHD_Result keep_last(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    struct last_header *last = context;
+    (void)kind;
+    if (strcasecmp(name, last->name) == 0) last->value = value;
+    return MHD_YES;
+}
+
+const char *http_last_header(const struct http_request *request, const char *name)
+{
+    struct last_header last = {.name = name};
+    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, keep_last, &last);
+    return last.value;
+}
+
 size_t http_head_size(const struct http_request *request)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     return info ? info->header_size : 0;
-}
-
-const char *http_request_client(struct http_request *request)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-    const struct sockaddr *address = info ? info->client_addr : NULL;
-    if (address && address->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)address)->sin_addr, request->client, sizeof request->client);
-    else if (address && address->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)address)->sin6_addr, request->client,
-                  sizeof request->client);
-    return request->client;
 }
 
 static struct http_connection *connection_of(struct MHD_Connection *connection)
@@ -219,36 +227,28 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     request_free(request);
 }
 
-static struct http_connection *connection_new(struct http_server *server, struct MHD_Connection *connection)
-{
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct http_connection *owner = calloc(1, sizeof *owner);
-    if (!info || !owner) { /* its requests are refused */
-        free(owner);
-        return NULL;
-    }
-    owner->server = server;
-    owner->fd = owner->watch.fd = info->connect_fd;
-    watch_add(server->watch, &owner->watch);
-    http_guard_head(owner);
-    return owner;
-}
-
 /* libmicrohttpd never says that a request is over whose query string it found too long; its connection ends, though. */
 static void connection_changed(void *context, struct MHD_Connection *connection, void **slot,
                                enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *server = context;
-    struct http_connection *owner = *slot;
+    (void)connection;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *slot = connection_new(server, connection);
+        *slot = server->accepted;
         return;
     }
-    if (!owner) return;
-    watch_remove(owner->server->watch, &owner->watch);
+    struct http_connection *owner = *slot;
     if (owner->request) request_free(owner->request);
-    free(owner);
-    server->closed = true;
+    http_connection_free(owner);
+}
+
+void http_add_connection(struct http_connection *owner, const struct sockaddr *address, socklen_t size)
+{
+    struct http_server *server = owner->server;
+    server->accepted = owner;
+    const bool good = MHD_add_connection(server->library, owner->fd, address, size) == MHD_YES;
+    if (!good && server->accepted) http_connection_free(owner); /* else it was told of, and freed, already */
+    server->accepted = NULL;
 }
 
 /* The library answers itself, in HTML, what it cannot read: a request line, header or Content-Length that is malformed,
@@ -275,38 +275,58 @@ static void log_library(void *context, const char *format, va_list arguments)
 static void *serve(void *argument)
 {
     struct http_server *server = argument;
+    const struct listener *listeners[] = {&server->listener, &server->admin};
     struct pollfd wanted[] = {
         {.fd = MHD_get_daemon_info(server->library, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, .events = POLLIN},
         {.fd = server->poke_fd, .events = POLLIN},
+        {.events = POLLIN},
+        {.events = POLLIN},
     };
-    while (!atomic_load(&server->stopping)) {
+    for (bool exhausted = false; !atomic_load(&server->stopping);) {
         MHD_UNSIGNED_LONG_LONG timeout;
         eventfd_t pokes;
-        int wait = -1;
-        if (MHD_get_timeout(server->library, &timeout) == MHD_YES) wait = timeout < INT_MAX ? (int)timeout : INT_MAX;
-        if (server->closed) wait = 0; /* there may be room for a client that waits: the next turn looks for one */
-        server->closed = false;
-        if (poll(wanted, 2, wait) > 0 && wanted[1].revents) eventfd_read(server->poke_fd, &pokes);
+        const bool takes = !exhausted && server->connection_count < server->options.max_connections;
+        int wait = exhausted ? EXHAUSTED_MS : -1;
+        if (MHD_get_timeout(server->library, &timeout) == MHD_YES && (wait < 0 || timeout < (unsigned)wait))
+            wait = timeout < INT_MAX ? (int)timeout : INT_MAX;
+        for (size_t i = 0; i < 2; i++) wanted[2 + i].fd = takes ? listeners[i]->fd : -1;
+        const bool something = poll(wanted, 4, wait) > 0;
+        exhausted = false;
+        if (something && wanted[1].revents) eventfd_read(server->poke_fd, &pokes);
+        for (size_t i = 0; i < 2; i++)
+            if (something && wanted[2 + i].revents) exhausted |= !http_accept(server, listeners[i]);
         MHD_run(server->library);
     }
     return NULL;
 }
 
+static bool open_listeners(struct http_server *server, struct error *err)
+{
+    const struct http_options *options = &server->options;
+    if (!listen_inherit(&server->listener, false, err) || !listen_inherit(&server->admin, true, err)) return false;
+    if (server->listener.fd < 0 &&
+        !listen_open(&server->listener, "server.listen", options->listen, options->port, options->socket_mode, err))
+        return false;
+    return server->admin.fd >= 0 || !options->admin_listen ||
+           listen_open(&server->admin, "admin.listen", options->admin_listen, options->admin_port, options->socket_mode,
+                       err);
+}
+
 static bool start_library(struct http_server *server, struct error *err)
 {
-    int fd = listen_open(server->options.listen, server->options.port, &server->address, err);
-    if (fd < 0) return false;
-    const unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    server->library = MHD_start_daemon(
-        flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, server,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, LIBRARY_MEMORY + 2 * server->options.max_header, MHD_OPTION_LISTEN_SOCKET,
-        fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)server->options.max_connections, MHD_OPTION_NOTIFY_COMPLETED,
-        request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server, MHD_OPTION_URI_LOG_CALLBACK,
-        request_new, server, MHD_OPTION_END);
-    if (!server->library) {
-        close(fd);
-        return error_set(err, ERROR_IO, "cannot start the HTTP server");
-    }
+    const struct http_options *options = &server->options;
+    if (!address_set_parse(&server->trusted, "server.trusted_proxies", options->trusted_proxies,
+                           options->trusted_proxy_count, err) ||
+        !open_listeners(server, err))
+        return false;
+    const unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    server->library =
+        MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, server,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, LIBRARY_MEMORY + 2 * options->max_header,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections, MHD_OPTION_NOTIFY_COMPLETED,
+                         request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
+                         MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
+    if (!server->library) return error_set(err, ERROR_IO, "cannot start the HTTP server");
     const int code = pthread_create(&server->thread, NULL, serve, server);
     server->serving = code == 0;
     return server->serving || error_set_errno(err, code, "cannot start the HTTP thread");
@@ -330,6 +350,7 @@ struct http_server *http_server_new(const struct http_options *options, struct e
         return NULL;
     }
     server->options = *options;
+    server->listener.fd = server->admin.fd = -1;
     server->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (server->idle_fd < 0 || server->poke_fd < 0 ||
@@ -351,6 +372,9 @@ void http_server_free(struct http_server *server)
     http_uploads_free(server->uploads);
     worker_free(server->worker);
     watch_free(server->watch);
+    listen_close(&server->listener);
+    listen_close(&server->admin);
+    address_set_close(&server->trusted);
     if (server->idle_fd >= 0) close(server->idle_fd);
     if (server->poke_fd >= 0) close(server->poke_fd);
     free(server);
@@ -358,12 +382,22 @@ void http_server_free(struct http_server *server)
 
 const char *http_server_address(const struct http_server *server)
 {
-    return server->address.text;
+    return server->listener.text;
 }
 
 uint16_t http_server_port(const struct http_server *server)
 {
-    return server->address.port;
+    return server->listener.port;
+}
+
+const char *http_server_admin_address(const struct http_server *server)
+{
+    return server->admin.fd >= 0 ? server->admin.text : NULL;
+}
+
+uint16_t http_server_admin_port(const struct http_server *server)
+{
+    return server->admin.port;
 }
 
 size_t http_server_open_requests(struct http_server *server)

@@ -77,8 +77,16 @@ struct http_account {
 };
 
 struct http_options {
-    const char *listen; /* IPv4 or IPv6 address */
-    uint16_t port;      /* 0: a free one */
+    const char *listen;       /* IPv4 or IPv6 address, or "unix:/path" (server/listen.h) */
+    uint16_t port;            /* 0: a free one */
+    const char *admin_listen; /* NULL, or where alone the routes of HTTP_ADMIN are served */
+    uint16_t admin_port;
+    unsigned socket_mode; /* permissions of a UNIX socket */
+    /* Addresses and networks whose X-Forwarded-For (or Forwarded) tells who the client is. */
+    const char *const *trusted_proxies;
+    size_t trusted_proxy_count;
+    bool forwarded;                     /* they send Forwarded */
+    size_t max_connections_per_address; /* one more is a 429; 0: any number */
     size_t max_body, max_connections;
     size_t max_url;       /* bytes of a request's target; 414 */
     size_t max_header;    /* bytes of a head, target included; 431 */
@@ -98,9 +106,12 @@ struct http_options {
 /* Binds, listens and starts serving. What `options` points to is borrowed for the server's life. */
 struct http_server *http_server_new(const struct http_options *options, struct error *err);
 
-/* Where it listens, as text ("127.0.0.1", "::1") and number. */
+/* Where it listens, as text ("127.0.0.1", "::1", "unix:/run/lstmd.sock") and number. The same of the routes of
+ * HTTP_ADMIN, where they have a place of their own; else NULL and 0. */
 const char *http_server_address(const struct http_server *server);
 uint16_t http_server_port(const struct http_server *server);
+const char *http_server_admin_address(const struct http_server *server);
+uint16_t http_server_admin_port(const struct http_server *server);
 
 /* Requests whose handler has begun and whose reply is not sent. Any thread. */
 size_t http_server_open_requests(struct http_server *server);
@@ -121,8 +132,8 @@ const char *http_request_path(const struct http_request *request); /* as it came
 const char *http_request_body(const struct http_request *request, size_t *size);
 /* The text of a header by its name in any case (of several, the first); NULL: there is none. */
 const char *http_request_header(const struct http_request *request, const char *name);
-/* Where it came from: an IP address as text; "" for what is none. The HTTP thread. */
-const char *http_request_client(struct http_request *request);
+/* Who sent it: an IP address as text, as the connection or a trusted proxy says; "unix" for a UNIX socket. */
+const char *http_request_client(const struct http_request *request);
 const struct query *http_request_query(const struct http_request *request);
 bool http_request_is_head(const struct http_request *request);
 const char *http_request_parameter(const struct http_request *request); /* the text of {name}; "" for none */

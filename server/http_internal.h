@@ -1,6 +1,7 @@
 /* What the files of the HTTP server share, and nobody else knows.
  *
  *   http.c          libmicrohttpd's calls, the server, waiting
+ *   http_accept.c   new connections, who is behind them, how many there may be
  *   http_receive.c  a request from its head to its handler
  *   http_route.c    what the head says: id, route, content type
  *   http_upload.c   bodies that are streamed into a sink
@@ -13,9 +14,9 @@
 #ifndef LSTMD_SERVER_HTTP_INTERNAL_H
 #define LSTMD_SERVER_HTTP_INTERNAL_H
 
-#include <netinet/in.h>
 #include <pthread.h>
 
+#include "server/address.h"
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/watch.h"
@@ -32,14 +33,17 @@ struct http_server {
     bool serving;     /* the thread was started */
     int poke_fd;      /* eventfd: readable where it shall look at the library, or end */
     atomic_bool stopping;
-    bool closed; /* the thread's own: a connection was closed in this turn */
     struct worker *worker;
     struct uploads *uploads;
     struct watch *watch;
-    struct listen_address address;
-    uint32_t boot;               /* random; makes generated ids differ between runs */
-    atomic_uint_fast64_t serial; /* of generated ids */
-    atomic_size_t open;          /* requests between handler and reply sent */
+    struct listener listener, admin; /* admin.fd is -1 where there is none */
+    struct address_set trusted;
+    struct http_connection *connections; /* the HTTP thread's, as all that it says of them */
+    size_t connection_count;
+    struct http_connection *accepted; /* the one that the library is being given */
+    uint32_t boot;                    /* random; makes generated ids differ between runs */
+    atomic_uint_fast64_t serial;      /* of generated ids */
+    atomic_size_t open;               /* requests between handler and reply sent */
     atomic_bool draining;
     int idle_fd;
 };
@@ -74,6 +78,11 @@ struct http_connection {
     int fd;
     struct http_request *request; /* the one that is going on, or NULL */
     struct watch_entry watch;
+    bool admin;             /* came to the listener of that name */
+    struct address peer;    /* the socket's */
+    bool behind;            /* the peer is a trusted proxy */
+    struct address address; /* of the client; behind a proxy, with each request anew */
+    struct http_connection *previous, *next;
     atomic_bool late; /* the body took too long, and 408 was sent */
 };
 
@@ -92,7 +101,7 @@ struct http_request {
     const char *query_text;
     char *parameter;
     char allow[64]; /* methods of the path */
-    char client[INET6_ADDRSTRLEN];
+    char client[ADDRESS_TEXT_SIZE];
     const char *pattern; /* of the path, for the log; "-" for none */
     const struct http_route *route;
     struct query query;
@@ -115,6 +124,14 @@ struct http_request {
     struct log_field log[MAX_EXTRAS];
     size_t log_count;
 };
+
+/* --- http_accept.c: in the HTTP thread --- */
+
+/* Takes what waits at a listener. False: the system has no descriptor for more. */
+bool http_accept(struct http_server *server, const struct listener *listener);
+/* Whom the request comes from. Says 429 in request->problem. */
+void http_find_client(struct http_request *request);
+void http_connection_free(struct http_connection *owner);
 
 /* --- http_route.c --- */
 
@@ -166,6 +183,8 @@ bool http_send(struct http_request *request);
 bool http_send_early(struct http_request *request);
 /* Writes a reply to the socket, past the library, as the last one of the connection. */
 bool http_write_last(const struct http_request *request, const struct reply *reply);
+/* Writes a problem to the socket of a connection that is closed after it. */
+void http_write_refusal(int fd, const struct problem *problem);
 /* The end of a reply's stream, if it has one. */
 void http_close_stream(struct http_request *request, bool complete);
 
@@ -182,6 +201,10 @@ void http_guard_calls(struct http_request *request, const struct watch_calls *ca
 
 /* --- http.c --- */
 
+/* Gives a socket to the library, which closes it, and the owner with it, if that fails. */
+void http_add_connection(struct http_connection *owner, const struct sockaddr *address, socklen_t size);
+/* The text of the last header with that name, or NULL. */
+const char *http_last_header(const struct http_request *request, const char *name);
 /* Any thread. The connection, and what hangs on it, may be gone afterwards. */
 void http_resume(struct http_server *server, struct MHD_Connection *connection);
 size_t http_head_size(const struct http_request *request);

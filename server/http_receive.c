@@ -74,7 +74,7 @@ bool http_begin(struct http_request *request, const char *method)
     if (!request->target || !request->parameter) return false;
     snprintf(request->method, sizeof request->method, "%s", method);
     http_choose_id(request);
-    http_request_client(request);
+    http_find_client(request);
     http_check_head_size(request);
     http_find_route(request);
     authorise(request);

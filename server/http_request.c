@@ -34,6 +34,11 @@ const char *http_request_parameter(const struct http_request *request)
     return request->parameter;
 }
 
+const char *http_request_client(const struct http_request *request)
+{
+    return request->client;
+}
+
 void *http_request_sink(const struct http_request *request)
 {
     return request->sink_context;

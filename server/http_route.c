@@ -80,6 +80,7 @@ static void match_routes(struct http_request *request)
     const bool everything = strcmp(request->path, "*") == 0 && strcmp(method, "OPTIONS") == 0;
     for (size_t i = 0; i < options->route_count; i++) {
         const struct http_route *route = &options->routes[i];
+        if (route->scope == HTTP_ADMIN && request->server->admin.fd >= 0 && !request->owner->admin) continue;
         if (!everything && !path_match(route->pattern, request->path, request->parameter)) continue;
         add_allowed(request, route->method);
         request->pattern = route->pattern;

@@ -1,6 +1,7 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -138,6 +139,18 @@ bool http_write_last(const struct http_request *request, const struct reply *rep
     const int fd = request->owner->fd;
     return send(fd, head, n, MSG_NOSIGNAL | MSG_MORE) == (ssize_t)n &&
            send(fd, reply->body, reply->size, MSG_NOSIGNAL) == (ssize_t)reply->size;
+}
+
+void http_write_refusal(int fd, const struct problem *problem)
+{
+    struct problem_document document;
+    if (!problem_write(problem, "/", &document)) return;
+    char head[256];
+    const int n = snprintf(head, sizeof head,
+                           "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+                           document.status, http_status_reason(document.status), document.content_type, document.size);
+    if (send(fd, head, (size_t)n, MSG_NOSIGNAL | MSG_MORE) == n) send(fd, document.text, document.size, MSG_NOSIGNAL);
+    free(document.text);
 }
 
 /* libmicrohttpd would close the socket over the unread rest of the body, and the reset that follows may reach the

@@ -1,18 +1,33 @@
-/* A TCP socket that listens. */
+/* A socket that listens: at an IPv4 or IPv6 address, at a path in the file system, or handed over by systemd. */
 #ifndef LSTMD_SERVER_LISTEN_H
 #define LSTMD_SERVER_LISTEN_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 #include "base/error.h"
 
-struct listen_address {
-    char text[64]; /* "127.0.0.1", "::1" */
-    uint16_t port;
+struct listener {
+    int fd; /* non-blocking, closed on exec; -1: none */
+    char
+        text[sizeof "unix:" + sizeof(((struct sockaddr_un *)0)->sun_path)]; /* "127.0.0.1", "::1", "unix:/run/x.sock" */
+    uint16_t port;                                                          /* 0 for a path */
+    bool own_path; /* made by listen_open(), removed by listen_close() */
 };
 
-/* Listens at an IPv4 or IPv6 address; port 0 takes a free one. Returns the descriptor (non-blocking, closed on exec)
- * and where it really listens, or -1: ERROR_INVALID for what is not an address, ERROR_IO naming address and port. */
-int listen_open(const char *address, uint16_t port, struct listen_address *actual, struct error *err);
+/* Listens at `where`: an address (port 0 takes a free one), or "unix:" and a path, whose socket gets the permissions
+ * `mode`. A socket that is there already is replaced if nobody listens at it. Errors name the setting: ERROR_INVALID
+ * for what is no address, ERROR_CONFLICT where somebody listens, ERROR_IO. */
+bool listen_open(struct listener *listener, const char *setting, const char *where, uint16_t port, unsigned mode,
+                 struct error *err);
+
+/* Takes over a socket that systemd listens at for this process (sd_listen_fds(3): LISTEN_PID, LISTEN_FDS,
+ * LISTEN_FDNAMES). admin: the one with that name; else the first with another name, or without. listener->fd is -1
+ * where there is none. False with ERROR_INVALID: what was handed over does not listen. */
+bool listen_inherit(struct listener *listener, bool admin, struct error *err);
+
+/* Nothing for a listener whose fd is -1. */
+void listen_close(struct listener *listener);
 
 #endif

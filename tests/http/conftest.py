@@ -72,7 +72,7 @@ class Daemon:
         port = re.search(r"port\W+(\d+)", line)
         assert port and "listening" in line, line
         self.port = int(port[1])
-        self.address = re.search(r"address(?:=|\":)\"?([0-9a-f.:]+)", line)[1]
+        self.address = re.search(r"address(?:=|\":)\"?([0-9a-f.:]+|unix:[^ \"]+)", line)[1]
 
     def _read(self):
         for line in self.process.stderr:
