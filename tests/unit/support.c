@@ -17,7 +17,7 @@
 struct trap {
     atomic_size_t countdown; /* calls until the one that fails; 0: none will */
     atomic_bool sprung;
-    int errno_value;
+    atomic_int errno_value;
 };
 
 static struct trap allocations = {.errno_value = ENOMEM}, calls;
@@ -28,7 +28,7 @@ bool skip_fsync;
 static void set_trap(struct trap *trap, size_t n, int errno_value)
 {
     atomic_store(&trap->sprung, false);
-    trap->errno_value = errno_value;
+    atomic_store(&trap->errno_value, errno_value);
     atomic_store(&trap->countdown, n);
 }
 
@@ -44,9 +44,9 @@ static bool fails_now(struct trap *trap)
     size_t left = atomic_load(&trap->countdown);
     while (left > 0 && !atomic_compare_exchange_weak(&trap->countdown, &left, left - 1)) continue;
     if (left != 1) return false;
-    if (trap->errno_value == KILLED) raise(SIGKILL);
+    if (atomic_load(&trap->errno_value) == KILLED) raise(SIGKILL);
     atomic_store(&trap->sprung, true);
-    errno = trap->errno_value;
+    errno = atomic_load(&trap->errno_value);
     return true;
 }
 

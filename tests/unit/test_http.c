@@ -209,9 +209,7 @@ static int answer(int fd, char text[4096])
         if (body) whole = (size_t)(body + 4 - text) + (length && length < body ? strtoul(length + 15, NULL, 10) : 0);
     }
     text[used] = '\0';
-    int status = 0;
-    sscanf(text, "HTTP/1.1 %d", &status);
-    return status;
+    return strncmp(text, "HTTP/1.1 ", 9) == 0 ? (int)strtol(text + 9, NULL, 10) : 0;
 }
 
 static int answer_and_close(int fd, const char *wanted)
