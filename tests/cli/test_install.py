@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -92,3 +93,17 @@ def test_messages_that_operators_look_up_are_those_of_the_program():
     assert len(messages) > 10
     missing = [message for message in messages if message not in sources and message != os.strerror(errno.EADDRINUSE)]
     assert not missing
+
+
+def test_settings_that_deployments_name_exist_and_are_accepted():
+    named = {}
+    for file in ("compose.yaml", "kubernetes/lstmd.yaml", "lstmd.service", "Dockerfile"):
+        text = (ROOT / "docker" / file).read_text()
+        for name, value in re.findall(r"(?:name: )?\b(LSTMD_[A-Z_]+)(?:, value: |: |=)\"?([^\s\"}]+)", text):
+            if name != "LSTMD_REVISION":  # of make, not of the program
+                named[file, name] = value.replace("%d", "/run/credentials")
+    assert len(named) > 8
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
+    for (file, name), value in named.items():
+        result = subprocess.run([PROGRAM, "config"], env={**clean, name: value}, capture_output=True, text=True)
+        assert result.returncode == 0, (file, result.stderr)

@@ -155,6 +155,14 @@ def test_client_that_leaves_is_noticed_behind_the_proxy(proxied):
         assert time.monotonic() < end, "the slot was not given back"
 
 
+def test_client_behind_the_proxy_is_named_where_the_proxy_is_trusted(proxied):
+    for settings, client in (({"server.trusted_proxies": "127.0.0.1"}, "203.0.113.7"), ({}, "127.0.0.1")):
+        nginx, (daemon,) = proxied(settings=settings)
+        answer = nginx.request("GET", "/generate?length=1", headers={"X-Forwarded-For": "203.0.113.7"})
+        line = daemon.wait_log(f"id={answer.headers['X-Request-Id']}")
+        assert f"client={client} " in line + " "
+
+
 def test_too_large_bodies_are_refused_by_the_proxy(proxied):
     nginx, _ = proxied()
     answer = nginx.request("POST", "/generate", b"x" * (2 << 20), {"Content-Type": "application/json"})
