@@ -145,7 +145,7 @@ static bool eval(const struct flags *flags, struct error *err)
     if (!loaded_open_as(&loaded, flags->model, flags->weights, err)) goto out;
     const struct corpus_options options = corpus_options(flags, &loaded.model);
     if (!corpus_load(&corpus, flags->data, &options, err)) goto out;
-    if (!dataset_encode(&dataset, &corpus, loaded.model.vocabulary, &skipped, err)) goto out;
+    if (!dataset_encode(&dataset, &corpus, loaded.model.vocabulary, NULL, &skipped, err)) goto out;
     if (skipped > 0)
         fprintf(stderr,
                 "lstmd: warning: %zu characters or words of %s are not in the model's vocabulary and were "

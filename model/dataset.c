@@ -131,18 +131,30 @@ struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vo
 
 #define LABEL_SKIP_PERIOD 10 /* every tenth document goes without its label */
 
+#define PIECE_BYTES ((size_t)1 << 20) /* of text that is encoded at once, so that its ids need little memory */
+
 struct encoder {
     const struct corpus *corpus;
     const struct vocabulary *vocabulary;
-    struct token_list ids;
+    struct tokens *tokens;
+    size_t count;
+    struct token_list ids;       /* of the piece that is being encoded */
     struct unknown_list unknown; /* text that was skipped: counted, not listed */
     size_t unknown_labels;
 };
 
+static bool append(struct encoder *encoder, const uint32_t *ids, size_t n, struct error *err)
+{
+    const size_t needed = encoder->count + n, half_more = needed + needed / 2;
+    if (needed > encoder->tokens->capacity && !tokens_grow(encoder->tokens, half_more, err)) return false;
+    for (size_t i = 0; i < n; i++) tokens_set(encoder->tokens, encoder->count++, ids[i]);
+    return true;
+}
+
 static bool encode_label(struct encoder *encoder, const char *name, struct error *err)
 {
     uint32_t label = vocabulary_find_label(encoder->vocabulary, name);
-    if (label != TOKEN_NONE) return token_list_append(&encoder->ids, label, err);
+    if (label != TOKEN_NONE) return append(encoder, &label, 1, err);
     encoder->unknown_labels++;
     return true;
 }
@@ -151,7 +163,29 @@ static bool encode_label(struct encoder *encoder, const char *name, struct error
 static bool append_eos(struct encoder *encoder, struct error *err)
 {
     const uint32_t eos = vocabulary_eos(encoder->vocabulary);
-    return eos == TOKEN_NONE || token_list_append(&encoder->ids, eos, err);
+    return eos == TOKEN_NONE || append(encoder, &eos, 1, err);
+}
+
+/* How much of a long text can be encoded by itself: whole characters, and whole words. */
+static size_t piece_size(const struct encoder *encoder, const char *text, size_t n)
+{
+    if (n <= PIECE_BYTES) return n;
+    if (vocabulary_level(encoder->vocabulary) == TOKEN_LEVEL_BYTE) return PIECE_BYTES;
+    if (vocabulary_level(encoder->vocabulary) == TOKEN_LEVEL_CHAR) return utf8_complete_prefix(text, PIECE_BYTES);
+    const char *space = memchr(text + PIECE_BYTES, ' ', n - PIECE_BYTES);
+    return space ? (size_t)(space - text) : n;
+}
+
+static bool encode_text(struct encoder *encoder, const char *text, size_t n, struct error *err)
+{
+    for (size_t size; n > 0; text += size, n -= size) {
+        size = piece_size(encoder, text, n);
+        encoder->ids.count = 0;
+        if (!vocabulary_encode(encoder->vocabulary, text, size, &encoder->ids, &encoder->unknown, 0, err) ||
+            !append(encoder, encoder->ids.ids, encoder->ids.count, err))
+            return false;
+    }
+    return true;
 }
 
 static bool encode_document(struct encoder *encoder, size_t index, struct error *err)
@@ -160,13 +194,11 @@ static bool encode_document(struct encoder *encoder, size_t index, struct error 
     bool labelled = document->label && index % LABEL_SKIP_PERIOD != LABEL_SKIP_PERIOD - 1;
     if (!append_eos(encoder, err)) return false;
     if (labelled && !encode_label(encoder, document->label, err)) return false;
-    return vocabulary_encode(encoder->vocabulary, document->text, document->n, &encoder->ids, &encoder->unknown, 0,
-                             err) ||
-           error_add_context(err, "document %zu", index + 1);
+    return encode_text(encoder, document->text, document->n, err) || error_add_context(err, "document %zu", index + 1);
 }
 
 /* Room for all tokens at once where their number is known; words are fewer than characters, and their list grows. */
-static bool reserve_tokens(struct encoder *encoder, struct error *err)
+static bool reserve_tokens(struct encoder *encoder, const char *directory, struct error *err)
 {
     const struct corpus *corpus = encoder->corpus;
     enum token_level level = vocabulary_level(encoder->vocabulary);
@@ -174,17 +206,17 @@ static bool reserve_tokens(struct encoder *encoder, struct error *err)
     size_t marks, total; /* <eos> and label of each document, and the last <eos> */
     if (!size_multiply(corpus->count, 2, &marks) || !size_add(marks, text + 1, &total))
         return error_set(err, ERROR_TOO_LARGE, "the corpus is too large");
-    return token_list_reserve(&encoder->ids, total, err);
+    return tokens_open(encoder->tokens, vocabulary_size(encoder->vocabulary), total, text > 0 ? directory : NULL, err);
 }
 
-static bool encode_documents(struct encoder *encoder, size_t *starts, struct error *err)
+static bool encode_documents(struct encoder *encoder, const char *directory, size_t *starts, struct error *err)
 {
-    if (!reserve_tokens(encoder, err)) return false;
+    if (!reserve_tokens(encoder, directory, err)) return false;
     for (size_t i = 0; i < encoder->corpus->count; i++) {
-        starts[i] = encoder->ids.count;
+        starts[i] = encoder->count;
         if (!encode_document(encoder, i, err)) return false;
     }
-    starts[encoder->corpus->count] = encoder->ids.count;
+    starts[encoder->corpus->count] = encoder->count;
     return append_eos(encoder, err);
 }
 
@@ -199,18 +231,21 @@ static size_t encoded_characters(const struct encoder *encoder)
 }
 
 bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,
-                    size_t *skipped, struct error *err)
+                    const char *directory, size_t *skipped, struct error *err)
 {
-    struct encoder encoder = {.corpus = corpus, .vocabulary = vocabulary};
+    struct encoder encoder = {.corpus = corpus, .vocabulary = vocabulary, .tokens = &dataset->tokens};
     *dataset = (struct dataset){.document_count = corpus->count,
                                 .one_stream = corpus->one_stream,
                                 .lacks_eos = vocabulary_eos(vocabulary) == TOKEN_NONE,
-                                .pad = vocabulary_pad(vocabulary)};
+                                .pad = vocabulary_pad(vocabulary),
+                                .vocabulary_size = vocabulary_size(vocabulary),
+                                .directory = directory};
     dataset->starts = calloc(corpus->count + 1, sizeof *dataset->starts);
     if (!dataset->starts) return error_set_no_memory(err, (corpus->count + 1) * sizeof *dataset->starts, "a dataset");
-    bool ok = encode_documents(&encoder, dataset->starts, err);
-    dataset->tokens = encoder.ids.ids;
-    dataset->token_count = encoder.ids.count;
+    bool ok = encode_documents(&encoder, directory, dataset->starts, err);
+    token_list_free(&encoder.ids);
+    scratch_let_go(&dataset->tokens.scratch);
+    dataset->token_count = encoder.count;
     dataset->characters = encoded_characters(&encoder);
     if (ok && skipped) *skipped = encoder.unknown.total + encoder.unknown_labels;
     return ok;
@@ -218,7 +253,7 @@ bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const 
 
 void dataset_close(struct dataset *dataset)
 {
-    free(dataset->tokens);
+    tokens_close(&dataset->tokens);
     free(dataset->starts);
     *dataset = (struct dataset){0};
 }

@@ -21,17 +21,20 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "model/corpus.h"
+#include "model/tokens.h"
 #include "model/vocabulary.h"
 
 struct dataset {
-    uint32_t *tokens;   /* [token_count], starts and ends with <eos>; the dataset's own, as is starts */
-    size_t token_count; /* predictions (targets) = token_count - 1; without <eos>, one less per document */
-    size_t *starts;     /* [document_count + 1] index of each document's opening <eos>; then of the closing <eos> */
-    bool lacks_eos;     /* starts are those of the documents' first tokens, then token_count */
-    uint32_t pad;       /* the vocabulary's; TOKEN_NONE: none */
+    struct tokens tokens; /* [token_count], starts and ends with <eos>; the dataset's own, as is starts */
+    size_t token_count;   /* predictions (targets) = token_count - 1; without <eos>, one less per document */
+    size_t *starts;       /* [document_count + 1] index of each document's opening <eos>; then of the closing <eos> */
+    bool lacks_eos;       /* starts are those of the documents' first tokens, then token_count */
+    uint32_t pad;         /* the vocabulary's; TOKEN_NONE: none */
     size_t document_count;
     size_t characters; /* code points (bytes in byte mode) of the text less those skipped, for nats per character */
     bool one_stream;
+    uint32_t vocabulary_size;
+    const char *directory; /* where tokens go that are many; borrowed, NULL for none */
 };
 
 /* Splits off the validation part, deterministically: of a one-stream corpus the last `fraction` of its characters, of
@@ -48,19 +51,21 @@ struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vo
 
 /* Encodes a corpus. Text (and labels) that the vocabulary lacks is skipped and counted in *skipped (NULL allowed).
  * Every tenth document (index % 10 == 9) goes without its label, so that the model can also continue unlabelled text.
- * Close with dataset_close(), also after a failure. */
+ * directory (NULL: none; borrowed for the dataset's life): where tokens of characters and bytes go when they are too
+ * many for memory. Close with dataset_close(), also after a failure. */
 bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,
-                    size_t *skipped, struct error *err);
+                    const char *directory, size_t *skipped, struct error *err);
 void dataset_close(struct dataset *dataset);
 
 /* The B streams of one epoch. */
 struct streams {
     const struct dataset *dataset; /* borrowed */
-    const uint32_t *tokens;        /* [B * length + 1]; stream b's inputs are tokens[b * length ..) */
-    size_t batch;                  /* B */
-    size_t length;                 /* positions per stream */
-    uint32_t *shuffled;            /* what tokens points to, or NULL: it points into the dataset */
-    size_t *order;                 /* [document_count] scratch for the shuffle, or NULL */
+    const struct tokens *tokens;   /* stream b's inputs are tokens[first + b * length ..); the last target follows */
+    size_t first;
+    size_t batch;           /* B */
+    size_t length;          /* positions per stream */
+    struct tokens shuffled; /* what tokens points to, or empty: it points to those of the dataset */
+    size_t *order;          /* [document_count] scratch for the shuffle, or NULL */
     struct arena arena;
 };
 

@@ -203,7 +203,8 @@ static void step_all(struct worker *worker, size_t active)
     for (size_t b = 0; b < active; b++) {
         const size_t position = worker->positions[b];
         const bool last = worker->padding[b] == 0 && worker->inputs[b] == position;
-        worker->tokens[b] = worker->padding[b] > 0 ? state->dataset->pad : state->dataset->tokens[worker->inputs[b]];
+        worker->tokens[b] =
+            worker->padding[b] > 0 ? state->dataset->pad : tokens_get(&state->dataset->tokens, worker->inputs[b]);
         worker->wanted[b] = last && position >= worker->spans[b]->counted ? worker->logits[b] : NULL;
     }
     step(state->stepper, &worker->scratch, active, worker->tokens, worker->states, worker->wanted);
@@ -214,7 +215,7 @@ static void count(struct worker *worker, size_t b)
 {
     const struct evaluation_state *state = worker->state;
     const size_t V = state->stepper->architecture.vocabulary_size;
-    const uint32_t target = state->dataset->tokens[worker->positions[b] + 1];
+    const uint32_t target = tokens_get(&state->dataset->tokens, worker->positions[b] + 1);
     const float *logits = worker->wanted[b];
     struct span *span = worker->spans[b];
     if (logits == NULL) return;

@@ -12,8 +12,7 @@ static bool allocate(struct streams *streams, struct error *err)
     const struct dataset *dataset = streams->dataset;
     if (dataset->one_stream || dataset->document_count < 2) return true; /* nothing to shuffle, so nothing to copy */
     size_t tokens = streams->batch * streams->length + 1;                /* at most token_count */
-    streams->shuffled = arena_alloc(&streams->arena, tokens, sizeof *streams->shuffled, "shuffled tokens", err);
-    if (!streams->shuffled) return false;
+    if (!tokens_open(&streams->shuffled, dataset->vocabulary_size, tokens, dataset->directory, err)) return false;
     streams->order = arena_alloc(&streams->arena, dataset->document_count, sizeof *streams->order, "a shuffle", err);
     return streams->order != NULL;
 }
@@ -52,7 +51,7 @@ static void shuffle(size_t *order, size_t count, uint64_t seed, uint64_t epoch)
 static void lay_out(struct streams *streams, size_t skip)
 {
     const struct dataset *dataset = streams->dataset;
-    uint32_t *out = streams->shuffled;
+    size_t at = 0;
     size_t room = streams->batch * streams->length + 1;
     for (size_t i = 0; i < dataset->document_count && room > 0; i++) {
         size_t start = dataset->starts[streams->order[i]], n = dataset->starts[streams->order[i] + 1] - start;
@@ -60,11 +59,11 @@ static void lay_out(struct streams *streams, size_t skip)
         skip -= skipped;
         n -= skipped;
         if (n > room) n = room;
-        memcpy(out, dataset->tokens + start + skipped, n * sizeof *out);
-        out += n;
+        tokens_copy(&streams->shuffled, at, &dataset->tokens, start + skipped, n);
+        at += n;
         room -= n;
     }
-    if (room > 0) *out = dataset->tokens[dataset->token_count - 1];
+    if (room > 0) tokens_copy(&streams->shuffled, at, &dataset->tokens, dataset->token_count - 1, 1);
 }
 
 void streams_start_epoch(struct streams *streams, uint64_t seed, uint64_t epoch)
@@ -72,13 +71,15 @@ void streams_start_epoch(struct streams *streams, uint64_t seed, uint64_t epoch)
     const struct dataset *dataset = streams->dataset;
     size_t left_over = dataset->token_count - 1 - streams->batch * streams->length;
     size_t skip = (size_t)(epoch % (left_over + 1));
-    if (!streams->shuffled) {
-        streams->tokens = dataset->tokens + skip;
+    streams->first = 0;
+    if (!streams->shuffled.data) {
+        streams->tokens = &dataset->tokens;
+        streams->first = skip;
         return;
     }
     shuffle(streams->order, dataset->document_count, seed, epoch);
     lay_out(streams, skip);
-    streams->tokens = streams->shuffled;
+    streams->tokens = &streams->shuffled;
 }
 
 size_t streams_window(const struct streams *streams, size_t position, size_t window, uint32_t *inputs,
@@ -87,10 +88,10 @@ size_t streams_window(const struct streams *streams, size_t position, size_t win
     const size_t B = streams->batch, left = position < streams->length ? streams->length - position : 0;
     const size_t T = window < left ? window : left;
     for (size_t b = 0; b < B; b++) {
-        const uint32_t *from = streams->tokens + b * streams->length + position;
+        const size_t from = streams->first + b * streams->length + position;
         for (size_t t = 0; t < T; t++) {
-            inputs[t * B + b] = from[t];
-            targets[t * B + b] = from[t + 1];
+            inputs[t * B + b] = tokens_get(streams->tokens, from + t);
+            targets[t * B + b] = tokens_get(streams->tokens, from + t + 1);
         }
     }
     return T;
@@ -99,5 +100,6 @@ size_t streams_window(const struct streams *streams, size_t position, size_t win
 void streams_close(struct streams *streams)
 {
     arena_free(&streams->arena);
+    tokens_close(&streams->shuffled);
     *streams = (struct streams){0};
 }

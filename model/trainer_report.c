@@ -295,7 +295,7 @@ static char *sample_prompt(const struct trainer *trainer, size_t *n, struct erro
     size_t start = tokens ? (size_t)rng_below(&rng, dataset->token_count - tokens) : 0;
     *n = 0;
     for (size_t i = 0; i < tokens; i++)
-        *n += vocabulary_decode(vocabulary, dataset->tokens[start + i], *n == 0, prompt + *n);
+        *n += vocabulary_decode(vocabulary, tokens_get(&dataset->tokens, start + i), *n == 0, prompt + *n);
     prompt[*n] = 0;
     return prompt;
 }

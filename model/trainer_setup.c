@@ -62,6 +62,14 @@ static bool set_directories(const char *out, char **model, char **work, struct e
     return (*model && *work) || error_set_no_memory(err, n, "a path");
 }
 
+/* Where tokens go that are too many for memory: a file without a name beside the model. */
+static const char *parent_of(const char *path, struct arena *arena, struct error *err)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash) return ".";
+    return arena_copy_text(arena, path, slash == path ? 1 : (size_t)(slash - path), err);
+}
+
 static bool is_model_file(const char *name)
 {
     static const char *const names[] = {".", "..", "config.json", "vocabulary.json", "model.safetensors"};
@@ -229,7 +237,10 @@ static bool open_snapshot(struct trainer *trainer, struct snapshot *snapshot, st
 static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
 {
     struct model *init = trainer->options.init_from ? &trainer->init : NULL;
-    if (!open_init(trainer, err) || !training_data_open(&trainer->data, &trainer->options, init, err)) return false;
+    const char *parent = parent_of(trainer->out, &trainer->arena, err);
+    if (!parent || !open_init(trainer, err) ||
+        !training_data_open(&trainer->data, &trainer->options, init, parent, err))
+        return false;
     fit_batch(trainer);
     if (snapshot && !(trainer_options_may_resume(&snapshot->options, &trainer->options, err) &&
                       check_identity(trainer, snapshot, err)))

@@ -52,6 +52,14 @@ static bool describe_all(struct training_data *data, const struct trainer_option
     return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", options->data);
 }
 
+static void close_corpora(struct training_data *data)
+{
+    corpus_close(&data->held_out);
+    corpus_close(&data->train);
+    corpus_close(&data->second);
+    corpus_close(&data->corpus);
+}
+
 static struct vocabulary *take_vocabulary(struct model *init)
 {
     struct vocabulary *vocabulary = init->vocabulary;
@@ -60,7 +68,7 @@ static struct vocabulary *take_vocabulary(struct model *init)
 }
 
 bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
-                        struct error *err)
+                        const char *directory, struct error *err)
 {
     *data = (struct training_data){0};
     if (!options->data) return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
@@ -69,12 +77,14 @@ bool training_data_open(struct training_data *data, const struct trainer_options
     const struct vocabulary_options vocabulary = trainer_vocabulary_options(options);
     data->vocabulary = init ? take_vocabulary(init) : vocabulary_build(train, &vocabulary, err);
     if (!data->vocabulary) return error_add_context(err, "%s", options->data);
-    if (!dataset_encode(&data->dataset, train, data->vocabulary, &data->skipped_training, err))
+    if (!dataset_encode(&data->dataset, train, data->vocabulary, directory, &data->skipped_training, err))
         return error_add_context(err, "%s", options->data);
     data->has_validation = validation != NULL;
-    if (validation && !dataset_encode(&data->validation, validation, data->vocabulary, &data->skipped, err))
+    if (validation && !dataset_encode(&data->validation, validation, data->vocabulary, directory, &data->skipped, err))
         return error_add_context(err, "%s", options->validation_data ? options->validation_data : options->data);
-    return describe_all(data, options, train, validation, err);
+    if (!describe_all(data, options, train, validation, err)) return false;
+    close_corpora(data);
+    return true;
 }
 
 void training_data_close(struct training_data *data)
@@ -83,10 +93,7 @@ void training_data_close(struct training_data *data)
     vocabulary_free(data->vocabulary);
     dataset_close(&data->validation);
     dataset_close(&data->dataset);
-    corpus_close(&data->held_out);
-    corpus_close(&data->train);
-    corpus_close(&data->second);
-    corpus_close(&data->corpus);
+    close_corpora(data);
     *data = (struct training_data){0};
 }
 

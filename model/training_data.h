@@ -13,8 +13,8 @@
 #include "model/vocabulary.h"
 
 struct training_data {
-    struct corpus corpus, second;  /* the files: data, validation_data */
-    struct corpus train, held_out; /* parts of `corpus` where it is split */
+    struct corpus corpus, second;  /* the files: data, validation_data; closed once they are tokens */
+    struct corpus train, held_out; /* parts of `corpus` where it is split; the same */
     struct dataset dataset;        /* what is trained on */
     struct dataset validation;     /* meaningful where has_validation */
     bool has_validation;
@@ -25,10 +25,10 @@ struct training_data {
 };
 
 /* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
- * taken from it. A corpus too small to be split is trained on as a whole. Close with training_data_close(), also after
- * a failure. */
+ * taken from it. directory: for tokens that are too many for memory (model/dataset.h). A corpus too small to be split
+ * is trained on as a whole. Close with training_data_close(), also after a failure. */
 bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
-                        struct error *err);
+                        const char *directory, struct error *err);
 void training_data_close(struct training_data *data);
 
 /* {corpus: {name, bytes, sha256, documents, characters, tokens}, validation: the same or null}: for config.json, and

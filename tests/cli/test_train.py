@@ -303,3 +303,24 @@ def test_train_on_a_terminal_redraws_one_line_that_fits(corpus, tmp_path):
     assert len(bars) >= 2
     assert all(len(bar) < columns for bar in bars)
     assert re.search(r"epoch \d+/6 +\d+% \[#*\.*\] \d+\.\d+ nats/char ETA \d+:\d\d", bars[-1])
+
+
+def test_train_goes_on_from_a_model(corpus, tmp_path):
+    """Its vocabulary and network are kept, whatever the new text has; its loss is where the training begins."""
+    base, tuned, again = tmp_path / "base", tmp_path / "tuned", tmp_path / "again"
+    train("--data", corpus, "--format", "lines", "--out", base, *SMALL, "--cell", "gru", "--epochs", "12")
+    other = tmp_path / "other.txt"
+    other.write_text(sentences(150, seed=2) + "Žluťoučký kůň\n")
+    flags = ["--data", other, "--format", "lines", "--batch", "8", "--bptt", "16", "--threads", "1", "--init-from", base]
+    done = train(*flags, "--out", tuned, "--epochs", "1", "--lr", "1e-9")
+    assert "that the vocabulary lacks are skipped" in done.stderr
+    assert (tuned / "vocabulary.json").read_bytes() == (base / "vocabulary.json").read_bytes()
+    config = json.loads((tuned / "config.json").read_text())
+    assert config["cell"] == "gru" and config["hidden_size"] == 16
+    losses = [json.loads((model / "config.json").read_text())["training"]["validation_nats_per_character"] for model in (base, tuned)]
+    assert abs(losses[0] - losses[1]) < 0.3
+    assert losses[1] < 2  # a network that begins anew is near 3
+    for contradiction, name in [(["--hidden", "17"], "hidden is 17"), (["--cell", "rnn"], "cell"), (["--min-count", "2"], "min_count")]:
+        failed = train(*flags, *contradiction, "--out", again, expect=1)
+        assert name in failed.stderr and "leave it out" in failed.stderr
+    assert "none" in train(*flags[:-1], tmp_path / "none", "--out", again, expect=1).stderr

@@ -279,7 +279,7 @@ def test_silent_events_are_pinged_and_end_with_the_daemon(own):
 # ---- survival ----
 
 
-LONGER = {"epochs": 60, "sample_length": 20, "dropout": 0.2, "validate_every": 30}
+LONGER = {"epochs": 12 * max(KILLS, 5), "sample_length": 20, "dropout": 0.2, "validate_every": 30}
 
 
 @pytest.fixture(scope="module")

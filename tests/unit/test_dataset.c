@@ -36,9 +36,9 @@ static void assert_encodes(const struct corpus *corpus, const struct vocabulary 
     struct error err = {0};
     size_t skipped = 99, used = 0;
     char all[512] = "";
-    if (!dataset_encode(&dataset, corpus, vocabulary, &skipped, &err)) fail_msg("%s", err.message);
+    if (!dataset_encode(&dataset, corpus, vocabulary, NULL, &skipped, &err)) fail_msg("%s", err.message);
     for (size_t i = 0; i < dataset.token_count; i++) {
-        uint32_t id = dataset.tokens[i];
+        uint32_t id = tokens_get(&dataset.tokens, i);
         size_t n;
         const char *text = vocabulary_token(vocabulary, id, &n);
         const char *mark = id == vocabulary_eos(vocabulary) ? "^" : vocabulary_is_special(vocabulary, id) ? "#" : "";
@@ -48,7 +48,7 @@ static void assert_encodes(const struct corpus *corpus, const struct vocabulary 
     assert_int_equal(skipped, expected_skipped);
     assert_int_equal(dataset.document_count, corpus->count);
     for (size_t i = 0; i <= corpus->count; i++)
-        assert_int_equal(dataset.tokens[dataset.starts[i]], vocabulary_eos(vocabulary));
+        assert_int_equal(tokens_get(&dataset.tokens, dataset.starts[i]), vocabulary_eos(vocabulary));
     assert_int_equal(dataset.starts[0], 0);
     assert_int_equal(dataset.starts[corpus->count], dataset.token_count - 1);
     dataset_close(&dataset);
@@ -99,7 +99,7 @@ static void test_dataset_one_stream_is_one_document(void **state)
     struct vocabulary *vocabulary = build(&corpus, TOKEN_LEVEL_CHAR);
     assert_encodes(&corpus, vocabulary, "^ab\nb\n^", 0);
     struct dataset dataset;
-    assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL));
+    assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL, NULL));
     assert_true(dataset.one_stream);
     assert_int_equal(dataset.characters, 5);
     dataset_close(&dataset);
@@ -139,7 +139,7 @@ static void test_dataset_counts_what_the_vocabulary_lacks(void **state)
     struct vocabulary *vocabulary = build(&corpus, TOKEN_LEVEL_CHAR);
     assert_encodes(&other, vocabulary, "^#saé^b^", 4); /* x, 中, y and the label u */
     struct dataset dataset;
-    assert_true(dataset_encode(&dataset, &other, vocabulary, NULL, NULL));
+    assert_true(dataset_encode(&dataset, &other, vocabulary, NULL, NULL, NULL));
     assert_int_equal(dataset.characters, 3);
     dataset_close(&dataset);
     vocabulary_free(vocabulary);
@@ -153,7 +153,7 @@ static void test_dataset_byte_vocabulary_counts_characters_of_utf8(void **state)
     struct corpus corpus = load_as(CORPUS_LINES, "é中\n", false);
     struct vocabulary *vocabulary = build(&corpus, TOKEN_LEVEL_BYTE);
     struct dataset dataset;
-    assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL));
+    assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL, NULL));
     assert_int_equal(dataset.token_count, 7);
     assert_int_equal(dataset.characters, 2);
     dataset_close(&dataset);
@@ -168,7 +168,7 @@ static void test_dataset_refuses_text_that_is_not_utf8(void **state)
     struct vocabulary *vocabulary = build(&good, TOKEN_LEVEL_CHAR);
     struct dataset dataset;
     struct error err = {0};
-    assert_false(dataset_encode(&dataset, &corpus, vocabulary, NULL, &err));
+    assert_false(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL, &err));
     assert_string_equal(err.message, "document 2: invalid UTF-8 at byte offset 1");
     dataset_close(&dataset);
     vocabulary_free(vocabulary);
@@ -184,14 +184,14 @@ static void test_dataset_without_eos_is_the_documents_alone(void **state)
     struct vocabulary *vocabulary = vocabulary_from_json(json, sizeof json - 1, "v", NULL);
     struct corpus corpus = load_as(CORPUS_LINES, "ab\nb\n", false);
     struct dataset dataset;
-    static const uint32_t tokens[] = {1, 2, 2};
+    static const uint8_t tokens[] = {1, 2, 2};
     static const size_t starts[] = {0, 2, 3};
     assert_non_null(vocabulary);
-    assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL));
+    assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL, NULL));
     assert_true(dataset.lacks_eos);
     assert_int_equal(dataset.pad, 0);
     assert_int_equal(dataset.token_count, 3);
-    assert_memory_equal(dataset.tokens, tokens, sizeof tokens);
+    assert_memory_equal(dataset.tokens.data, tokens, sizeof tokens);
     assert_memory_equal(dataset.starts, starts, sizeof starts);
     struct streams streams;
     struct error err = {0};
@@ -322,7 +322,7 @@ static void test_split_of_nothing_gives_an_empty_validation(void **state)
     assert_int_equal(validation.count, 0);
     struct vocabulary *vocabulary = build(&train, TOKEN_LEVEL_CHAR);
     struct dataset dataset;
-    assert_true(dataset_encode(&dataset, &validation, vocabulary, NULL, NULL));
+    assert_true(dataset_encode(&dataset, &validation, vocabulary, NULL, NULL, NULL));
     assert_int_equal(dataset.token_count, 1);
     dataset_close(&dataset);
     vocabulary_free(vocabulary);
@@ -372,7 +372,7 @@ static bool load_split_encode(void *context, struct error *err)
     bool ok = corpus_load_memory(&corpus, "test.csv", text, strlen(text), &options, err) &&
               corpus_split(&corpus, 0.5, 1, &train, &validation, err) &&
               (vocabulary = vocabulary_build(&corpus, &words, err)) &&
-              dataset_encode(&dataset, &train, vocabulary, &skipped, err);
+              dataset_encode(&dataset, &train, vocabulary, NULL, &skipped, err);
     dataset_close(&dataset);
     vocabulary_free(vocabulary);
     corpus_close(&validation);

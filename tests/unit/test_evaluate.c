@@ -39,7 +39,7 @@ static void make_documents(struct rig *rig)
     }
     rig->starts[DOCUMENTS] = at;
     rig->tokens[at++] = 0;
-    rig->dataset = (struct dataset){.tokens = rig->tokens,
+    rig->dataset = (struct dataset){.tokens = {.data = rig->tokens, .shift = 2},
                                     .token_count = at,
                                     .starts = rig->starts,
                                     .document_count = DOCUMENTS,
@@ -86,8 +86,8 @@ static double reference_range(struct reference *reference, const struct dataset 
     double nats = 0;
     reference_reset(reference);
     for (size_t i = begin; i < end; i++) {
-        const uint32_t target = dataset->tokens[i + 1];
-        reference_step(reference, dataset->tokens[i]);
+        const uint32_t target = tokens_get(&dataset->tokens, i + 1);
+        reference_step(reference, tokens_get(&dataset->tokens, i));
         if (i < counted) continue;
         size_t best = 0;
         for (size_t v = 1; v < V; v++)
@@ -232,8 +232,8 @@ static double reference_windows(struct reference *reference, const struct datase
         reference_reset(reference);
         for (size_t k = count; pads && k < window; k++) reference_step(reference, 1);
         for (size_t k = count > window ? i + 1 - window : begin; k <= i; k++)
-            reference_step(reference, dataset->tokens[k]);
-        nats += reference_loss(reference, dataset->tokens[i + 1]);
+            reference_step(reference, tokens_get(&dataset->tokens, k));
+        nats += reference_loss(reference, tokens_get(&dataset->tokens, i + 1));
     }
     return nats;
 }

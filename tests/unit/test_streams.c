@@ -28,7 +28,8 @@ static void sample_make(struct sample *sample, const size_t *lengths, size_t cou
     sample->starts[count] = n;
     sample->tokens[n++] = 0;
     sample->dataset = (struct dataset){
-        .tokens = sample->tokens,
+        .tokens = {.data = sample->tokens, .shift = 2},
+        .vocabulary_size = UINT32_MAX,
         .token_count = n,
         .starts = sample->starts,
         .document_count = count,
@@ -76,11 +77,11 @@ static bool is_real_pair(const struct dataset *dataset, uint32_t input, uint32_t
 {
     if (input == 0) { /* <eos>: the first token of a document follows */
         for (size_t d = 0; d < dataset->document_count; d++) {
-            if (dataset->tokens[dataset->starts[d] + 1] == target) return true;
+            if (tokens_get(&dataset->tokens, dataset->starts[d] + 1) == target) return true;
         }
         return false;
     }
-    return dataset->tokens[input + 1] == target; /* the token's value is its place */
+    return tokens_get(&dataset->tokens, input + 1) == target; /* the token's value is its place */
 }
 
 /* All that the header promises of one epoch. */
@@ -99,11 +100,11 @@ static void check_epoch(const struct streams *streams, size_t batch, size_t wind
     for (size_t i = 0; i < used; i++) {
         assert_true(is_real_pair(dataset, inputs[i], targets[i]));
         if (i + 1 < used) assert_int_equal(targets[i], inputs[i + 1]); /* across the borders of streams too */
-        assert_int_equal(inputs[i], streams->tokens[i]);
+        assert_int_equal(inputs[i], tokens_get(streams->tokens, streams->first + i));
         resets += inputs[i] == 0;
         if (inputs[i] != 0) assert_int_equal(seen[inputs[i]]++, 0);
     }
-    assert_int_equal(targets[used - 1], streams->tokens[used]);
+    assert_int_equal(targets[used - 1], tokens_get(streams->tokens, streams->first + used));
     /* Each document starts once; only what is left over may be missing. */
     assert_true(resets <= dataset->document_count);
     assert_true(resets + (predictions - used) >= dataset->document_count);
@@ -147,7 +148,7 @@ static void test_streams_of_a_stream_point_into_the_dataset(void **state)
     struct streams streams;
     sample_make_stream(&sample, 100);
     assert_true(streams_open(&streams, &sample.dataset, 4, 1, 0, NULL));
-    assert_ptr_equal(streams.tokens, sample.tokens);
+    assert_ptr_equal(streams.tokens, &sample.dataset.tokens);
     assert_int_equal(streams.arena.total, 0);
     streams_close(&streams);
 }
@@ -155,7 +156,8 @@ static void test_streams_of_a_stream_point_into_the_dataset(void **state)
 static void copy_epoch(struct streams *streams, uint64_t seed, uint64_t epoch, uint32_t *out)
 {
     streams_start_epoch(streams, seed, epoch);
-    memcpy(out, streams->tokens, (streams->batch * streams->length + 1) * sizeof *out);
+    memcpy(out, (uint32_t *)streams->tokens->data + streams->first,
+           (streams->batch * streams->length + 1) * sizeof *out);
 }
 
 static void test_streams_order_follows_seed_and_epoch_alone(void **state)
@@ -167,7 +169,7 @@ static void test_streams_order_follows_seed_and_epoch_alone(void **state)
     sample_make_documents(&sample, 60, 9);
     assert_true(streams_open(&streams, &sample.dataset, 8, 1, 3, NULL));
     size_t bytes = (streams.batch * streams.length + 1) * sizeof *first;
-    memcpy(first, streams.tokens, bytes);
+    memcpy(first, streams.tokens->data, bytes);
     copy_epoch(&streams, 1, 4, other);
     assert_memory_not_equal(first, other, bytes);
     copy_epoch(&streams, 2, 3, other);
@@ -175,7 +177,7 @@ static void test_streams_order_follows_seed_and_epoch_alone(void **state)
     copy_epoch(&streams, 1, 3, other);
     assert_memory_equal(first, other, bytes);
     assert_true(streams_open(&again, &sample.dataset, 8, 1, 3, NULL));
-    assert_memory_equal(first, again.tokens, bytes);
+    assert_memory_equal(first, again.tokens->data, bytes);
     streams_close(&again);
     streams_close(&streams);
 }
@@ -191,7 +193,7 @@ static void test_streams_shuffle_puts_documents_everywhere(void **state)
     assert_true(streams_open(&streams, &sample.dataset, 1, 1, 0, NULL));
     for (uint64_t epoch = 0; epoch < 6000; epoch++) {
         streams_start_epoch(&streams, 1, epoch);
-        firsts[(streams.tokens[1] - 1) / 2]++;
+        firsts[(tokens_get(streams.tokens, 1) - 1) / 2]++;
     }
     for (size_t d = 0; d < 6; d++) assert_in_range(firsts[d], 850, 1150);
     streams_close(&streams);
@@ -208,7 +210,8 @@ static void test_streams_left_over_positions_differ_by_epoch(void **state)
     assert_int_equal(streams.length, 2);
     for (uint64_t epoch = 0; epoch < 6; epoch++) {
         streams_start_epoch(&streams, 1, epoch);
-        assert_ptr_equal(streams.tokens, sample.tokens + epoch % 3);
+        assert_ptr_equal(streams.tokens, &sample.dataset.tokens);
+        assert_int_equal(streams.first, epoch % 3);
     }
     streams_close(&streams);
 }
