@@ -11,7 +11,8 @@
 
 #include "model/team.h"
 
-#define BENCH_MAX_VALUES 64
+#define BENCH_MAX_VALUES  64
+#define BENCH_MAX_THREADS 2
 
 /* The values of one quantity over the repetitions. */
 struct bench_series {

@@ -4,30 +4,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/blas.h"
-
-#define N            1024 /* large enough that OpenBLAS reaches its best */
-#define LINE         8    /* doubles */
+#define N            BENCH_PRODUCT_SIZE
+#define PEAK_CALLS   10000
+#define LINE         8 /* doubles */
 #define KIB          ((size_t)1024)
 #define L3_READ_MOST (8192 * KIB)
 #define DRAM_READ    (262144 * KIB) /* per thread; several times any cache of a few cores */
+
+static void peak_once(void *context, size_t worker)
+{
+    struct bench_peak *peak = context;
+    peak->sums[worker] = peak->kernels->multiply_add(PEAK_CALLS);
+}
+
+bool bench_peak_open(struct bench_peak *peak, size_t threads, struct error *err)
+{
+    *peak = (struct bench_peak){.kernels = kernels_select("auto")};
+    peak->work = (struct bench_work){.once = peak_once,
+                                     .context = peak,
+                                     .team = team_new(threads, err),
+                                     .units = (double)threads * 2.0 * KERNEL_MULTIPLY_ADDS * PEAK_CALLS};
+    return peak->work.team != NULL;
+}
+
+void bench_peak_close(struct bench_peak *peak)
+{
+    team_free(peak->work.team);
+}
 
 static void multiply_once(void *context, size_t worker)
 {
     const struct bench_product *p = context;
     const size_t own = worker * N * N;
-    blas_product(N, N, N, p->a + own, p->b + own, p->c + own);
+    p->kernels->product_over_rows(N, N / KERNEL_BLOCK, N, p->a + own, N, p->b + own, N, p->c + own, N, false,
+                                  p->scratch + worker * KERNEL_SCRATCH(N / KERNEL_BLOCK));
 }
 
 bool bench_product_open(struct bench_product *product, size_t threads, struct error *err)
 {
-    *product = (struct bench_product){.threads = threads};
+    *product = (struct bench_product){.kernels = kernels_select("auto")};
     struct arena *arena = &product->arena;
     const size_t count = threads * N * N;
-    blas_initialise();
     if ((product->a = arena_alloc(arena, count, sizeof(float), "matrices", err)) == NULL) return false;
     if ((product->b = arena_alloc(arena, count, sizeof(float), "matrices", err)) == NULL) return false;
     if ((product->c = arena_alloc(arena, count, sizeof(float), "matrices", err)) == NULL) return false;
+    product->scratch = arena_alloc(arena, threads * KERNEL_SCRATCH(N / KERNEL_BLOCK), sizeof(float), "matrices", err);
+    if (product->scratch == NULL) return false;
     for (size_t i = 0; i < count; i++) {
         product->a[i] = (float)(i % 7) - 3.0f;
         product->b[i] = (float)(i % 5) - 2.0f;

@@ -1,4 +1,4 @@
-/* What this machine can do at most: single-precision matrix products and reading memory. The limits that performance is
+/* What this machine can do at most: single-precision arithmetic and reading memory. The limits that performance is
  * measured against.
  */
 #ifndef LSTMD_CLI_BENCH_LIMITS_H
@@ -12,12 +12,23 @@
 #include "cli/bench.h"
 #include "model/kernels.h"
 
-/* Square products through OpenBLAS, each thread with its own matrices; the work's units are floating-point operations.
- * Close with bench_product_close(), also after a failure. */
+/* Multiply-adds in registers, on each thread; the work's units are floating-point operations. Close with
+ * bench_peak_close(), also after a failure. */
+struct bench_peak {
+    struct bench_work work;
+    const struct kernels *kernels;
+    float sums[BENCH_MAX_THREADS]; /* keep the arithmetic alive */
+};
+bool bench_peak_open(struct bench_peak *peak, size_t threads, struct error *err);
+void bench_peak_close(struct bench_peak *peak);
+
+/* The square product of training (product_over_rows), each thread with its own matrices; the same units. Close with
+ * bench_product_close(), also after a failure. */
+#define BENCH_PRODUCT_SIZE 1024 /* N: large enough that libraries reach their best */
 struct bench_product {
     struct bench_work work;
-    size_t threads;
-    float *a, *b, *c; /* [threads][N][N] */
+    const struct kernels *kernels;
+    float *a, *b, *c, *scratch; /* [threads][N][N]; scratch [threads][KERNEL_SCRATCH(N / 16)] */
     struct arena arena;
 };
 bool bench_product_open(struct bench_product *product, size_t threads, struct error *err);

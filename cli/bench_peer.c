@@ -89,8 +89,7 @@ static bool ask(struct bench_peer *peer, double *rate, struct error *err, const 
     if (strncmp(answer, "skip", 4) == 0) return true;
     *rate = strtod(answer, &end);
     if (end == answer || *end != '\0' || !(*rate > 0))
-        return error_set(err, ERROR_INVALID, "peer %s answered \"%.80s\" instead of characters per second", peer->name,
-                         answer);
+        return error_set(err, ERROR_INVALID, "peer %s answered \"%.80s\" instead of a rate", peer->name, answer);
     return true;
 }
 
@@ -106,4 +105,10 @@ bool bench_peer_step(struct bench_peer *peer, const struct bench_step_shape *sha
 {
     return ask(peer, rate, err, "step %u %u %u %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
                shape->batch, shape->threads, seconds);
+}
+
+bool bench_peer_product(struct bench_peer *peer, size_t size, size_t threads, double seconds, double *rate,
+                        struct error *err)
+{
+    return ask(peer, rate, err, "product %zu %zu %.3f\n", size, threads, seconds);
 }

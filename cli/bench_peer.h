@@ -5,6 +5,8 @@
  *   "train LAYERS HIDDEN VOCABULARY BATCH WINDOW THREADS SECONDS" -> characters per second, or "skip REASON";
  *   "step LAYERS HIDDEN VOCABULARY BATCH THREADS SECONDS" -> the same, of all sequences together, where each step draws
  *   a character per sequence at temperature 1 and feeds it back;
+ *   "product N THREADS SECONDS" -> floating-point operations per second of single-precision products of N x N matrices,
+ *   each thread with its own;
  *   it ends at the end of its input.
  */
 #ifndef LSTMD_CLI_BENCH_PEER_H
@@ -30,10 +32,13 @@ struct bench_peer {
 bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct error *err);
 void bench_peer_close(struct bench_peer *peer);
 
-/* *rate: characters per second, or 0 where the peer has no figure for this shape. Peers know float32 alone. */
+/* *rate: characters (bench_peer_product: operations) per second, or 0 where the peer has no figure for this shape.
+ * Peers know float32 alone. */
 bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, size_t threads, double seconds,
                       double *rate, struct error *err);
 bool bench_peer_step(struct bench_peer *peer, const struct bench_step_shape *shape, double seconds, double *rate,
                      struct error *err);
+bool bench_peer_product(struct bench_peer *peer, size_t size, size_t threads, double seconds, double *rate,
+                        struct error *err);
 
 #endif

@@ -49,8 +49,6 @@ struct bench_step_shape {
     enum kernel_format format;
 };
 
-#define BENCH_MAX_THREADS 2
-
 /* What one thread steps, as a thread of the engine does. */
 struct bench_lane {
     struct step_scratch scratch;

@@ -34,7 +34,7 @@ static const struct option rows[] = {
 
 static const struct command_line line = {
     .usage = "lstmd bench [--quick] [--json] [--only TEXT] [--peer NAME=COMMAND]...",
-    .description = "Measures what this machine can do (matrix products, reading memory) and what lstmd does on it:\n"
+    .description = "Measures what this machine can do (arithmetic, reading memory) and what lstmd does on it:\n"
                    "stepping of one and of many sequences, and training, with the ratio to the limit that follows from "
                    "the machine.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL},
@@ -49,7 +49,7 @@ static const struct bench_shape shapes[] = {
 struct bench {
     struct flags flags;
     struct bench_report report;
-    struct bench_product products[BENCH_MAX_THREADS]; /* for 1, 2, ... threads */
+    struct bench_peak peaks[BENCH_MAX_THREADS]; /* for 1, 2, ... threads */
     size_t max_threads;
     double seconds; /* of one measurement */
 };
@@ -70,19 +70,51 @@ static const char *plural(size_t threads)
 
 /* ------------------------------------------------------------------ the machine */
 
-static double product_rate(struct bench *bench, size_t threads)
+static double peak_rate(struct bench *bench, size_t threads)
 {
-    return bench_measure(&bench->products[threads - 1].work, bench->seconds / 2);
+    return bench_measure(&bench->peaks[threads - 1].work, bench->seconds / 2);
 }
 
-static void measure_product(struct bench *bench, size_t threads)
+static void measure_peak(struct bench *bench, size_t threads)
 {
     char name[64];
-    snprintf(name, sizeof name, "sgemm, %zu %s", threads, plural(threads));
+    snprintf(name, sizeof name, "arithmetic, %zu %s", threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "GFLOP/s");
     if (row == NULL) return;
-    product_rate(bench, threads);
-    for (size_t i = 0; i < bench->report.repetitions; i++) bench_add(&row->values, product_rate(bench, threads) / GIGA);
+    peak_rate(bench, threads);
+    for (size_t i = 0; i < bench->report.repetitions; i++) bench_add(&row->values, peak_rate(bench, threads) / GIGA);
+}
+
+/* One measurement of the limit, of each peer and of lstmd into `row` (NULL: to warm up). */
+static bool measure_product_once(struct bench *bench, struct bench_product *product, size_t threads,
+                                 struct bench_row *row, struct error *err)
+{
+    const double peak = peak_rate(bench, threads);
+    for (size_t i = 0; i < bench->report.peer_count; i++) {
+        double rate;
+        if (!bench_peer_product(&bench->report.peers[i], BENCH_PRODUCT_SIZE, threads, bench->seconds, &rate, err))
+            return false;
+        if (row != NULL && rate > 0) bench_add(&row->peers[i], rate / GIGA);
+    }
+    const double rate = bench_measure(&product->work, bench->seconds);
+    if (row == NULL) return true;
+    bench_add(&row->limits, peak / GIGA);
+    bench_add(&row->values, rate / GIGA);
+    return true;
+}
+
+static bool measure_product(struct bench *bench, size_t threads, struct error *err)
+{
+    char name[64];
+    struct bench_product product;
+    snprintf(name, sizeof name, "product %d, %zu %s", BENCH_PRODUCT_SIZE, threads, plural(threads));
+    struct bench_row *row = add_row(bench, name, "GFLOP/s");
+    if (row == NULL) return true;
+    bool ok = bench_product_open(&product, threads, err) && measure_product_once(bench, &product, threads, NULL, err);
+    for (size_t i = 0; ok && i < bench->report.repetitions; i++)
+        ok = measure_product_once(bench, &product, threads, row, err);
+    bench_product_close(&product);
+    return ok;
 }
 
 static bool measure_read(struct bench *bench, const struct bench_level *level, size_t threads, struct error *err)
@@ -105,7 +137,9 @@ static bool measure_machine(struct bench *bench, struct error *err)
 {
     struct bench_level levels[BENCH_LEVELS];
     bench_levels(levels);
-    for (size_t threads = 1; threads <= bench->max_threads; threads++) measure_product(bench, threads);
+    for (size_t threads = 1; threads <= bench->max_threads; threads++) measure_peak(bench, threads);
+    for (size_t threads = 1; threads <= bench->max_threads; threads++)
+        if (!measure_product(bench, threads, err)) return false;
     for (size_t i = 0; i < BENCH_LEVELS; i++)
         for (size_t threads = 1; threads <= bench->max_threads; threads++)
             if (!measure_read(bench, &levels[i], threads, err)) return false;
@@ -125,7 +159,7 @@ struct stepping_row {
 };
 
 /* The limit of one sequence: its weights cannot be read faster than a buffer of their size, by all threads together.
- * The limit of many: their products cannot be faster than OpenBLAS; the integers of int8 may. */
+ * The limit of many: their products are multiply-adds; the integers of int8 may be faster. */
 static bool open_stepping_row(struct stepping_row *one, const struct bench_step_shape *shape, struct error *err)
 {
     if (!bench_stepping_open(&one->stepping, shape, err)) return false;
@@ -136,7 +170,7 @@ static bool open_stepping_row(struct stepping_row *one, const struct bench_step_
 
 static double stepping_limit(struct bench *bench, const struct bench_step_shape *shape, struct bench_read *read)
 {
-    if (shape->batch > 1) return product_rate(bench, shape->threads) / bench_stepping_operations(shape);
+    if (shape->batch > 1) return peak_rate(bench, shape->threads) / bench_stepping_operations(shape);
     return bench_measure(&read->work, bench->seconds / 2) / read->work.units;
 }
 
@@ -229,10 +263,10 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
     if (row == NULL) return true;
     bool ok = bench_training_open(&training, shape, threads, err);
     if (ok) bench_measure(&training.work, bench->seconds);
-    product_rate(bench, threads);
+    peak_rate(bench, threads);
     ok = ok && measure_beside_peers(bench, &training, shape, threads, NULL, err);
     for (size_t i = 0; ok && i < bench->report.repetitions; i++) {
-        bench_add(&row->limits, product_rate(bench, threads) / bench_training_operations(shape));
+        bench_add(&row->limits, peak_rate(bench, threads) / bench_training_operations(shape));
         ok = measure_beside_peers(bench, &training, shape, threads, row, err);
     }
     bench_training_close(&training);
@@ -260,7 +294,7 @@ static bool prepare(struct bench *bench, struct error *err)
     report->repetitions = bench->flags.quick ? 2 : 5;
     if (getloadavg(&report->load, 1) < 1) report->load = 0;
     for (size_t i = 0; i < bench->max_threads; i++)
-        if (!bench_product_open(&bench->products[i], i + 1, err)) return false;
+        if (!bench_peak_open(&bench->peaks[i], i + 1, err)) return false;
     const struct option_list *peers = &bench->flags.peer;
     if (peers->count > BENCH_MAX_PEERS) return error_set(err, ERROR_USAGE, "--peer: at most %d peers", BENCH_MAX_PEERS);
     for (size_t i = 0; i < peers->count; i++)
@@ -271,7 +305,7 @@ static bool prepare(struct bench *bench, struct error *err)
 static void finish(struct bench *bench)
 {
     for (size_t i = 0; i < bench->report.peer_count; i++) bench_peer_close(&bench->report.peers[i]);
-    for (size_t i = 0; i < BENCH_MAX_THREADS; i++) bench_product_close(&bench->products[i]);
+    for (size_t i = 0; i < BENCH_MAX_THREADS; i++) bench_peak_close(&bench->peaks[i]);
 }
 
 static bool run(struct bench *bench, struct error *err)

@@ -38,7 +38,7 @@ static const struct command_line line = {
     .reference = &config_table,
 };
 
-/* Handlers only count: signalfd would need SIGTERM blocked in every thread, and libraries (OpenBLAS) start theirs
+/* Handlers only count: signalfd would need SIGTERM blocked in every thread, also in those that a library may start
  * before main() begins. */
 static volatile sig_atomic_t stops = -1, reloads = -1; /* eventfds; open until the process ends */
 

@@ -11,9 +11,9 @@
  *   gates: the G gates of 16 units lie together: [Hp/16][G][16], so that a cell's elementwise part finds what it needs
  *   in one place while it is still in the first-level cache.
  *
- * Summation order: every output of product(), of the fused steps and of project() is one accumulator over k = 0 .. K-1
- * (of the input, then of the hidden state), whatever M is and whichever other rows are there, so a sequence gets the
- * same bits alone and beside others.
+ * Summation order: every output of the products, of the fused steps and of project() is one accumulator over k = 0 ..
+ * K-1 (of the input, then of the hidden state), whatever M is and whichever other rows are there, so a sequence gets
+ * the same bits alone and beside others.
  */
 #ifndef LSTMD_MODEL_KERNELS_H
 #define LSTMD_MODEL_KERNELS_H
@@ -23,6 +23,11 @@
 #include <stdint.h>
 
 #define KERNEL_BLOCK 16
+
+/* Scratch of product_over_rows(): the rows and the columns that are in work at once. */
+#define KERNEL_DEPTH           256
+#define KERNEL_STRIP           48
+#define KERNEL_SCRATCH(blocks) (KERNEL_DEPTH * (KERNEL_STRIP + (blocks)*KERNEL_BLOCK))
 
 /* How the weights are kept that stepping multiplies. */
 enum kernel_format { KERNEL_F32, KERNEL_BF16, KERNEL_INT8 };
@@ -59,6 +64,8 @@ struct kernel_step {
     float *const *c;                 /* [rows]: LSTM */
 };
 
+#define KERNEL_MULTIPLY_ADDS (12 * KERNEL_BLOCK)
+
 struct kernels {
     const char *name;
 
@@ -67,6 +74,12 @@ struct kernels {
      * accumulate: add to what y holds, else overwrite it. */
     void (*product)(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
                     size_t block_stride, float *y, size_t ldy, bool accumulate);
+
+    /* c[m][16j .. 16j+15] (+)= sum over k of a[k][m] * b[k][..], for m < M and j < blocks: a gradient of weights,
+     * summed over rows. Shapes: a [K][lda], b [K][ldb], c [M][ldc]; scratch: KERNEL_SCRATCH(blocks) floats.
+     * accumulate: add to what c holds, else overwrite it. */
+    void (*product_over_rows)(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
+                              float *c, size_t ldc, bool accumulate, float *scratch);
 
     /* The elementwise part of a cell for M rows and `blocks` blocks of 16 units; rows of gates are ldg apart, rows of
      * every state [M][16 * blocks] are ldh apart. Forward, in place:
@@ -122,6 +135,10 @@ struct kernels {
     void (*update_adam)(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
                         float beta1, float beta2, float correction1, float correction2, float epsilon,
                         float weight_decay);
+
+    /* n times KERNEL_MULTIPLY_ADDS multiply-adds with nothing read or written: what the processor can do at most.
+     * Returns a value that depends on all of them. For benchmarks. */
+    float (*multiply_add)(size_t n);
 
     /* out[i] = f(in[i]); in and out may be the same. Maximum errors: kernels.c. For tests and benchmarks. */
     void (*exp)(size_t n, const float *in, float *out);

@@ -9,6 +9,8 @@
 #define TILE_ROWS        4
 #define TILE_BLOCKS      1
 #define TILE_1_BLOCKS    4
+#define STRIP_ROWS       6
+#define STRIP_BLOCKS     1
 #define vf_fma(a, b, c)  ((vf)_mm256_fmadd_ps((__m256)(a), (__m256)(b), (__m256)(c)))
 #define vf_min(bound, x) ((vf)_mm256_min_ps((__m256)(bound), (__m256)(x)))
 #define vf_max(bound, x) ((vf)_mm256_max_ps((__m256)(bound), (__m256)(x)))

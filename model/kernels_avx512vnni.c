@@ -9,6 +9,8 @@
 #define TILE_ROWS        6
 #define TILE_BLOCKS      4
 #define TILE_1_BLOCKS    8
+#define STRIP_ROWS       12
+#define STRIP_BLOCKS     2
 #define vf_fma(a, b, c)  ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
 #define vf_min(bound, x) ((vf)_mm512_min_ps((__m512)(bound), (__m512)(x)))
 #define vf_max(bound, x) ((vf)_mm512_max_ps((__m512)(bound), (__m512)(x)))

@@ -8,6 +8,8 @@
 #define TILE_ROWS        6
 #define TILE_BLOCKS      1
 #define TILE_1_BLOCKS    4
+#define STRIP_ROWS       6
+#define STRIP_BLOCKS     1
 #define vf_fma(a, b, c)  ((vf)vfmaq_f32((float32x4_t)(c), (float32x4_t)(a), (float32x4_t)(b)))
 #define vf_min(bound, x) ((vf)vminq_f32((float32x4_t)(bound), (float32x4_t)(x)))
 #define vf_max(bound, x) ((vf)vmaxq_f32((float32x4_t)(bound), (float32x4_t)(x)))

@@ -7,6 +7,8 @@
 #define TILE_ROWS                  3
 #define TILE_BLOCKS                1
 #define TILE_1_BLOCKS              2
+#define STRIP_ROWS                 3
+#define STRIP_BLOCKS               1
 #define vf_fma(a, b, c)            ((a) * (b) + (c))
 #define vf_min(bound, x)           vf_select((bound) < (x), (bound), (x))
 #define vf_max(bound, x)           vf_select((bound) > (x), (bound), (x))

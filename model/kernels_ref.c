@@ -33,6 +33,19 @@ static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ld
     }
 }
 
+static void product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
+                              float *c, size_t ldc, bool accumulate, float *scratch)
+{
+    (void)scratch;
+    for (size_t m = 0; m < M; m++) {
+        for (size_t n = 0; n < blocks * BLOCK; n++) {
+            float sum = accumulate ? c[m * ldc + n] : 0.0f;
+            for (size_t k = 0; k < K; k++) sum += a[k * lda + m] * b[k * ldb + n];
+            c[m * ldc + n] = sum;
+        }
+    }
+}
+
 static void lstm_forward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
                          size_t ldh)
 {
@@ -260,6 +273,14 @@ static double sum_of_squares(size_t n, const float *x)
     return total;
 }
 
+static float multiply_add(size_t n)
+{
+    volatile float factor = 0.5f;
+    float sum = 0;
+    for (size_t i = 0; i < n * KERNEL_MULTIPLY_ADDS; i++) sum = sum * factor + 1.0f;
+    return sum;
+}
+
 static void update_sgd(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum)
 {
     for (size_t i = 0; i < n; i++) {
@@ -309,6 +330,7 @@ static void map_sigmoid(size_t n, const float *in, float *out)
 const struct kernels kernels_ref = {
     .name = "ref",
     .product = product,
+    .product_over_rows = product_over_rows,
     .lstm_forward = lstm_forward,
     .lstm_backward = lstm_backward,
     .gru_forward = gru_forward,
@@ -327,6 +349,7 @@ const struct kernels kernels_ref = {
     .update_sgd = update_sgd,
     .update_rmsprop = update_rmsprop,
     .update_adam = update_adam,
+    .multiply_add = multiply_add,
     .exp = map_exp,
     .tanh = map_tanh,
     .sigmoid = map_sigmoid,

@@ -4,6 +4,7 @@
  *   vf_fma(a, b, c)    a * b + c (fused where the instruction set has it)
  *   vf_min, vf_max     of (constant, x): x where x is NaN, so NaN is never hidden
  *   TILE_ROWS, TILE_BLOCKS  the register tile of the product, and TILE_1_BLOCKS: blocks at once for a single row
+ *   STRIP_ROWS, STRIP_BLOCKS  the register tile of the product over rows
  *   STEP_ROWS, STEP_1_GROUPS, STEP_1_VECTORS, vs_widen, vi_dot  for kernels_step.h
  *   KERNELS_TABLE, KERNELS_NAME
  * kernels_ref.c is the specification of every function here.
@@ -116,6 +117,91 @@ static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ld
               accumulate);
     for (; j < blocks; j++)
         panel(M, 1, K, x, ldx, packed + j * block_stride, block_stride, y + j * KERNEL_BLOCK, ldy, accumulate);
+}
+
+/* Both factors of a product over rows are copied so that a tile reads them as two streams: KERNEL_DEPTH rows at a time,
+ * b as packed blocks, a as strips of STRIP columns: [STRIP/STRIP_ROWS][depth][STRIP_ROWS], zero beyond the last column.
+ */
+#define STRIP (KERNEL_STRIP / STRIP_ROWS * STRIP_ROWS)
+
+static void pack_rows(size_t depth, size_t blocks, const float *b, size_t ldb, float *packed)
+{
+    for (size_t j = 0; j < blocks; j++)
+        for (size_t k = 0; k < depth; k++, packed += KERNEL_BLOCK)
+            memcpy(packed, b + k * ldb + j * KERNEL_BLOCK, KERNEL_BLOCK * sizeof *b);
+}
+
+static void pack_columns(size_t depth, size_t columns, const float *a, size_t lda, float *strip)
+{
+    const size_t whole = columns / STRIP_ROWS * STRIP_ROWS, rest = columns - whole;
+    for (size_t k = 0; k < depth; k++, a += lda, strip += STRIP_ROWS) {
+        for (size_t m = 0; m < whole; m += STRIP_ROWS) memcpy(strip + m * depth, a + m, STRIP_ROWS * sizeof *a);
+        if (rest == 0) continue;
+        memset(strip + whole * depth, 0, STRIP_ROWS * sizeof *a);
+        memcpy(strip + whole * depth, a + whole, rest * sizeof *a);
+    }
+}
+
+/* STRIP_ROWS x blocks accumulators, of which the first `rows` rows are wanted. blocks is a constant at every call. */
+INLINE void strip_tile(size_t rows, size_t blocks, size_t depth, const float *strip, const float *packed, float *c,
+                       size_t ldc, bool accumulate)
+{
+    vf sum[STRIP_ROWS][STRIP_BLOCKS * VECTORS];
+#pragma GCC unroll 16
+    for (size_t m = 0; m < STRIP_ROWS; m++) {
+#pragma GCC unroll 16
+        for (size_t v = 0; v < blocks * VECTORS; v++)
+            sum[m][v] = accumulate && m < rows ? vf_load(c + m * ldc + v * LANES) : (vf){0};
+    }
+    for (size_t k = 0; k < depth; k++) {
+        vf w[STRIP_BLOCKS * VECTORS];
+#pragma GCC unroll 16
+        for (size_t v = 0; v < blocks * VECTORS; v++)
+            w[v] = vf_load(packed + (v / VECTORS * depth + k) * KERNEL_BLOCK + v % VECTORS * LANES);
+#pragma GCC unroll 16
+        for (size_t m = 0; m < STRIP_ROWS; m++) {
+            const vf x = vf_set(strip[k * STRIP_ROWS + m]);
+#pragma GCC unroll 16
+            for (size_t v = 0; v < blocks * VECTORS; v++) sum[m][v] = vf_fma(x, w[v], sum[m][v]);
+        }
+    }
+#pragma GCC unroll 16
+    for (size_t m = 0; m < STRIP_ROWS; m++) {
+        if (m == rows) break;
+#pragma GCC unroll 16
+        for (size_t v = 0; v < blocks * VECTORS; v++) vf_store(c + m * ldc + v * LANES, sum[m][v]);
+    }
+}
+
+/* The columns of a strip against `blocks` blocks (a constant at every call). */
+INLINE void strip_panel(size_t columns, size_t blocks, size_t depth, const float *strip, const float *packed, float *c,
+                        size_t ldc, bool accumulate)
+{
+    for (size_t m = 0; m < columns; m += STRIP_ROWS) {
+        const size_t rows = columns - m < STRIP_ROWS ? columns - m : STRIP_ROWS;
+        strip_tile(rows, blocks, depth, strip + m * depth, packed, c + m * ldc, ldc, accumulate);
+    }
+}
+
+static void product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
+                              float *c, size_t ldc, bool accumulate, float *scratch)
+{
+    float *packed = scratch + KERNEL_DEPTH * KERNEL_STRIP;
+    for (size_t k = 0; k < K; k += KERNEL_DEPTH, accumulate = true) {
+        const size_t depth = K - k < KERNEL_DEPTH ? K - k : KERNEL_DEPTH, block = depth * KERNEL_BLOCK;
+        pack_rows(depth, blocks, b + k * ldb, ldb, packed);
+        for (size_t m = 0; m < M; m += STRIP) {
+            const size_t columns = M - m < STRIP ? M - m : STRIP;
+            float *to = c + m * ldc;
+            size_t j = 0;
+            pack_columns(depth, columns, a + k * lda + m, lda, scratch);
+            for (; j + STRIP_BLOCKS <= blocks; j += STRIP_BLOCKS)
+                strip_panel(columns, STRIP_BLOCKS, depth, scratch, packed + j * block, to + j * KERNEL_BLOCK, ldc,
+                            accumulate);
+            for (; j < blocks; j++)
+                strip_panel(columns, 1, depth, scratch, packed + j * block, to + j * KERNEL_BLOCK, ldc, accumulate);
+        }
+    }
 }
 
 /* ------------------------------------------------------------------ exp, tanh, sigmoid */
@@ -390,6 +476,20 @@ static double sum_of_squares(size_t n, const float *x)
     return total;
 }
 
+/* Twelve sums in registers hide the latency of two multiply-adds per cycle. */
+static float multiply_add(size_t n)
+{
+    volatile float half = 0.5f; /* a constant would be folded */
+    vf sums[12], factor = vf_set(half), one = factor + factor;
+    for (size_t i = 0; i < 12; i++) sums[i] = vf_set((float)i);
+    for (size_t r = 0; r < n * VECTORS; r++) {
+#pragma GCC unroll 12
+        for (size_t i = 0; i < 12; i++) sums[i] = vf_fma(sums[i], factor, one);
+    }
+    for (size_t i = 1; i < 12; i++) sums[0] += sums[i];
+    return sums[0][0];
+}
+
 /* The compiler vectorises these; they are here to be compiled for each instruction set. */
 static void update_sgd(size_t n, float *restrict w, const float *restrict g, float *restrict velocity, float scale,
                        float rate, float momentum)
@@ -428,6 +528,7 @@ static void update_adam(size_t n, float *restrict w, const float *restrict g, fl
 const struct kernels KERNELS_TABLE = {
     .name = KERNELS_NAME,
     .product = product,
+    .product_over_rows = product_over_rows,
     .lstm_forward = lstm_forward,
     .lstm_backward = lstm_backward,
     .gru_forward = gru_forward,
@@ -446,6 +547,7 @@ const struct kernels KERNELS_TABLE = {
     .update_sgd = update_sgd,
     .update_rmsprop = update_rmsprop,
     .update_adam = update_adam,
+    .multiply_add = multiply_add,
     .exp = map_exp,
     .tanh = map_tanh,
     .sigmoid = map_sigmoid,

@@ -5,7 +5,6 @@
 
 #include "base/arena.h"
 #include "base/size.h"
-#include "model/blas.h"
 #include "model/pass.h"
 #include "model/team.h"
 
@@ -120,7 +119,6 @@ struct learner *learner_new(struct network *network, const struct learner_option
     learner->network = network;
     learner->kernels = options->kernels != NULL ? options->kernels : kernels_select("auto");
     learner->count = effective_threads(options);
-    blas_initialise();
     if (!open_learner(learner, err)) {
         learner_free(learner);
         return NULL;

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/size.h"
-#include "model/blas.h"
 #include "model/cell.h"
 #include "model/dropout.h"
 
@@ -73,6 +72,7 @@ static void take_all(struct pass *pass, const struct packed_network *packed, str
     if (pass->chunk < 1) pass->chunk = 1;
     if (pass->chunk > rows) pass->chunk = rows;
     pass->logits = take(taker, pass->chunk, packed->vocabulary);
+    pass->scratch = take(taker, 1, KERNEL_SCRATCH(widest / BLOCK));
 }
 
 bool pass_open(struct pass *pass, const struct packed_network *packed, const struct kernels *kernels, size_t streams,
@@ -231,7 +231,8 @@ static void output_gradients(struct pass *pass, const float *x, size_t r, size_t
     const struct packed_network *packed = pass->packed;
     const size_t V = packed->architecture.vocabulary_size, Vp = packed->vocabulary, Hp = packed->hidden;
     const bool first = r == 0;
-    blas_product_transposed(V, Hp, m, pass->logits, Vp, x + r * Hp, Hp, pass->gradients.output, Hp, !first);
+    pass->kernels->product_over_rows(V, Hp / BLOCK, m, pass->logits, Vp, x + r * Hp, Hp, pass->gradients.output, Hp,
+                                     !first, pass->scratch);
     if (first) memset(pass->gradients.output_bias, 0, Vp * sizeof(float));
     for (size_t i = 0; i < m; i++) pass->kernels->add(Vp, pass->logits + i * Vp, pass->gradients.output_bias);
     for (size_t i = 0; i < m; i += PRODUCT_ROWS) {
@@ -305,7 +306,8 @@ static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint
     const struct cell_rows first = rows_at(pass, k, 0);
     const float *hidden = cell_hidden_gradient(packed, &first);
 
-    blas_product_transposed(G, Hp, rows, hidden, G, layer->h_previous, Hp, gradients->weight_hh, Hp, false);
+    pass->kernels->product_over_rows(G, Hp / BLOCK, rows, hidden, G, layer->h_previous, Hp, gradients->weight_hh, Hp,
+                                     false, pass->scratch);
     if (gradients->bias_hh != NULL) sum_rows(pass, rows, G, hidden, gradients->bias_hh);
     if (gradients->table != NULL) {
         memset(gradients->table, 0, packed->architecture.vocabulary_size * G * sizeof(float));
@@ -314,7 +316,8 @@ static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint
         return;
     }
     const float *x = input_values(pass, k, pass->inputs[k].mask != NULL);
-    blas_product_transposed(G, width, rows, layer->gates_x, G, x, width, gradients->weight_ih, width, false);
+    pass->kernels->product_over_rows(G, width / BLOCK, rows, layer->gates_x, G, x, width, gradients->weight_ih, width,
+                                     false, pass->scratch);
     sum_rows(pass, rows, G, layer->gates_x, gradients->bias);
 }
 

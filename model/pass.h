@@ -43,6 +43,7 @@ struct pass {
     float *dh, *dc;                                   /* [n][Hp] on the way back through time */
     float *logits;                                    /* [chunk][Vp] */
     size_t chunk;                                     /* rows whose logits are kept at once */
+    float *scratch;                                   /* of product_over_rows() */
     struct gradients gradients;
 };
 

@@ -89,6 +89,44 @@ static void check_product(const struct kernels *kernels, struct rng *rng)
     }
 }
 
+static void check_product_over_rows(const struct kernels *kernels, struct rng *rng)
+{
+    for (int round = 0; round < 60; round++) {
+        const size_t M = 1 + rng_below(rng, 120), blocks = 1 + rng_below(rng, 5);
+        const size_t K = 1 + rng_below(rng, round % 4 == 0 ? 2 * KERNEL_DEPTH + 5 : 40);
+        const size_t lda = M + rng_below(rng, 9), ldb = blocks * BLOCK + rng_below(rng, 9),
+                     ldc = ldb + rng_below(rng, 3);
+        const bool accumulate = rng_below(rng, 2) == 1;
+        float *a = random_floats(rng, K * lda, 1), *b = random_floats(rng, K * ldb, 1);
+        float *c = random_floats(rng, M * ldc, 1), *expected = copy_floats(c, M * ldc);
+        float *scratch = random_floats(rng, KERNEL_SCRATCH(blocks), 1);
+        reference()->product_over_rows(M, blocks, K, a, lda, b, ldb, expected, ldc, accumulate, NULL);
+        kernels->product_over_rows(M, blocks, K, a, lda, b, ldb, c, ldc, accumulate, scratch);
+        assert_close(c, expected, M * ldc, 1e-6 * (double)(K + 1));
+        float *loose[] = {a, b, c, expected, scratch};
+        for (size_t i = 0; i < sizeof loose / sizeof loose[0]; i++) release(loose[i]);
+    }
+}
+
+static void test_kernels_product_over_rows_equals_reference(void **state)
+{
+    (void)state;
+    for_each_kernel(check_product_over_rows);
+}
+
+/* 12 times r = r / 2 + 1 from 0, 1, .. 11, in every lane. */
+static void check_multiply_add(const struct kernels *kernels, struct rng *rng)
+{
+    (void)rng;
+    assert_true(fabsf(kernels->multiply_add(100) - 24.0f) < 1e-4f);
+}
+
+static void test_kernels_multiply_adds_are_computed(void **state)
+{
+    (void)state;
+    for_each_kernel(check_multiply_add);
+}
+
 static void test_kernels_product_equals_reference(void **state)
 {
     (void)state;
@@ -401,6 +439,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernels_product_equals_reference),
+        cmocka_unit_test(test_kernels_product_over_rows_equals_reference),
+        cmocka_unit_test(test_kernels_multiply_adds_are_computed),
         cmocka_unit_test(test_kernels_row_has_the_same_bits_alone_and_beside_others),
         cmocka_unit_test(test_kernels_transpose_equals_reference),
         cmocka_unit_test(test_kernels_cells_equal_reference),
