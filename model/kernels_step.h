@@ -41,14 +41,46 @@ INLINE size_t columns_of(struct tile t)
     return t.groups * t.gates * t.vectors;
 }
 
+/* Tile `index` of the `count` that pass over the same weights, one after the other. */
+struct passing {
+    size_t index, count;
+    size_t next; /* the group whose weights are wanted afterwards; 0: none */
+};
+static const struct passing alone = {0, 1, 0};
+
+/* Weights of the next groups are fetched while these are multiplied: memory would idle whenever a second tile of rows
+ * passes over weights that are near. Each tile fetches its share. What is smaller than AHEAD_SMALLEST stays in the
+ * cache by itself. */
+#define LINE_BYTES     64
+#define AHEAD_SMALLEST ((size_t)256 << 10) /* bytes of one gate's weights */
+struct ahead {
+    const char *from;
+    size_t lines; /* per turn of the loop over inputs */
+};
+
+/* A group has `turns` turns of `bytes` bytes each; `groups` of them are wanted. */
+INLINE struct ahead ahead_of(struct passing passing, const void *weights, size_t turns, size_t bytes, size_t groups)
+{
+    const size_t lines = (groups * bytes / LINE_BYTES + passing.count - 1) / passing.count;
+    const size_t done = passing.index * lines * LINE_BYTES;
+    if (passing.next == 0 || done >= groups * bytes) return (struct ahead){NULL, 0};
+    return (struct ahead){(const char *)weights + (passing.next * bytes + done) * turns, lines};
+}
+
+INLINE void fetch_ahead(struct ahead *ahead)
+{
+    for (size_t i = 0; i < ahead->lines; i++, ahead->from += LINE_BYTES) __builtin_prefetch(ahead->from, 0, 2);
+}
+
 INLINE void accumulate_f32(struct tile t, const struct kernel_matrix *matrix, size_t group, size_t lane,
-                           const void *const *inputs, vf *sum)
+                           struct ahead ahead, const void *const *inputs, vf *sum)
 {
     const size_t K = matrix->inputs, row = t.gates * KERNEL_BLOCK;
     const float *w = (const float *)matrix->weights + group * K * row + lane, *x[STEP_ROWS];
     STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = inputs[m];
 #pragma GCC unroll 2
     for (size_t k = 0; k < K; k++) {
+        fetch_ahead(&ahead);
         STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
         {
             const vf weight = vf_load(w + column_offset(t, K * row, c) + k * row);
@@ -63,13 +95,14 @@ INLINE void accumulate_f32(struct tile t, const struct kernel_matrix *matrix, si
 
 /* Two inputs at a time: a lane of 32 bits holds the weights of both. */
 INLINE void accumulate_bf16(struct tile t, const struct kernel_matrix *matrix, size_t group, size_t lane,
-                            const void *const *inputs, vf *sum)
+                            struct ahead ahead, const void *const *inputs, vf *sum)
 {
     const size_t pairs = matrix->inputs / 2, row = t.gates * KERNEL_BLOCK;
     const i32_any *w = (const i32_any *)matrix->weights + group * pairs * row + lane;
     const float *x[STEP_ROWS];
     STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = inputs[m];
     for (size_t k = 0; k < pairs; k++) {
+        fetch_ahead(&ahead);
         STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
         {
             const vi both = *(const vi_any *)(const void *)(w + column_offset(t, pairs * row, c) + k * row);
@@ -85,7 +118,7 @@ INLINE void accumulate_bf16(struct tile t, const struct kernel_matrix *matrix, s
 }
 
 INLINE void accumulate_int8(struct tile t, const struct kernel_matrix *matrix, const float *scale, size_t group,
-                            size_t lane, const void *const *inputs, vf *sum)
+                            size_t lane, struct ahead ahead, const void *const *inputs, vf *sum)
 {
     const size_t pairs = matrix->inputs / 2, row = t.gates * KERNEL_BLOCK;
     const int8_t *w = (const int8_t *)matrix->weights + 2 * (group * pairs * row + lane);
@@ -94,6 +127,7 @@ INLINE void accumulate_int8(struct tile t, const struct kernel_matrix *matrix, c
     STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = inputs[m];
     STEP_UNROLL for (size_t i = 0; i < t.rows * columns_of(t); i++) integers[i] = (vi){0};
     for (size_t k = 0; k < pairs; k++) {
+        fetch_ahead(&ahead);
         STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
         {
             const vs weights = vs_widen(w + 2 * (column_offset(t, pairs * row, c) + k * row));
@@ -118,15 +152,16 @@ INLINE void accumulate_int8(struct tile t, const struct kernel_matrix *matrix, c
 
 /* sum += W x for the groups of the matrix from `group` on, from vector lane `lane` of each block. */
 INLINE void accumulate(struct tile t, enum kernel_format format, const struct kernel_matrix *matrix, size_t group,
-                       size_t lane, const void *const *inputs, vf *sum)
+                       size_t lane, struct passing passing, const void *const *inputs, vf *sum)
 {
     if (matrix->inputs == 0) return;
-    if (format == KERNEL_F32) accumulate_f32(t, matrix, group, lane, inputs, sum);
-    if (format == KERNEL_BF16) accumulate_bf16(t, matrix, group, lane, inputs, sum);
-    if (format == KERNEL_INT8) {
-        const float *scale = matrix->scale + group * t.gates * KERNEL_BLOCK + lane;
-        accumulate_int8(t, matrix, scale, group, lane, inputs, sum);
-    }
+    const size_t row = t.gates * KERNEL_BLOCK, turns = format == KERNEL_F32 ? matrix->inputs : matrix->inputs / 2;
+    const size_t bytes = format == KERNEL_INT8 ? 2 * row : 4 * row;
+    const struct ahead ahead = ahead_of(passing, matrix->weights, turns, bytes, t.groups);
+    if (format == KERNEL_F32) accumulate_f32(t, matrix, group, lane, ahead, inputs, sum);
+    if (format == KERNEL_BF16) accumulate_bf16(t, matrix, group, lane, ahead, inputs, sum);
+    if (format == KERNEL_INT8)
+        accumulate_int8(t, matrix, matrix->scale + group * row + lane, group, lane, ahead, inputs, sum);
 }
 
 /* ------------------------------------------------------------------ cells */
@@ -211,15 +246,15 @@ INLINE void step_start(enum step_cell cell, struct tile t, const struct kernel_s
 
 /* rows sequences from m0 on, `groups` groups of units from `group` on, `vectors` vectors from `lane` on. */
 INLINE void step_tile(enum step_cell cell, enum kernel_format format, size_t rows, size_t groups, size_t vectors,
-                      const struct kernel_step *s, size_t m0, size_t group, size_t lane)
+                      const struct kernel_step *s, size_t m0, size_t group, size_t lane, struct passing passing)
 {
     const size_t gates = cell == STEP_LSTM ? 4 : cell == STEP_GRU ? 3 : 1, all = cell == STEP_GRU ? 4 : gates;
     const struct tile input = {rows, groups, vectors, all, 0, gates};
     const struct tile hidden = {rows, groups, vectors, all, cell == STEP_GRU, gates};
     vf sum[STEP_MAX_SUMS];
     step_start(cell, input, s, m0, group, lane, sum);
-    if (s->input.inputs > 0) accumulate(input, format, &s->input, group, lane, s->x + m0, sum);
-    accumulate(hidden, format, &s->hidden, group, lane, s->hidden_input + m0, sum);
+    if (s->input.inputs > 0) accumulate(input, format, &s->input, group, lane, passing, s->x + m0, sum);
+    accumulate(hidden, format, &s->hidden, group, lane, passing, s->hidden_input + m0, sum);
     vf gate[STEP_MAX_SUMS]; /* sum is registers, this is memory */
     STEP_UNROLL for (size_t i = 0; i < rows * groups * all * vectors; i++) gate[i] = sum[i];
     const struct finish finish = {rows, groups, vectors, m0, group, lane};
@@ -247,7 +282,7 @@ INLINE void project_tile(enum kernel_format format, size_t rows, size_t groups, 
         const vf bias = vf_load(p->bias + group * KERNEL_BLOCK + column_offset(t, KERNEL_BLOCK, c));
         STEP_UNROLL for (size_t m = 0; m < rows; m++) sum[sum_index(t, m, c)] = bias;
     }
-    accumulate(t, format, p->matrix, group, 0, p->x + m0, sum);
+    accumulate(t, format, p->matrix, group, 0, alone, p->x + m0, sum);
     STEP_UNROLL for (size_t m = 0; m < rows; m++)
     {
         float *y = p->y[m0 + m] + group * KERNEL_BLOCK;
@@ -260,28 +295,28 @@ INLINE void project_tile(enum kernel_format format, size_t rows, size_t groups, 
 
 /* A tile of a height that is known at run time. */
 INLINE void step_rows(enum step_cell cell, enum kernel_format format, size_t rows, size_t groups, size_t vectors,
-                      const struct kernel_step *s, size_t m0, size_t group, size_t lane)
+                      const struct kernel_step *s, size_t m0, size_t group, size_t lane, struct passing passing)
 {
     switch (rows) {
 #if STEP_ROWS > 3
     case 6:
-        step_tile(cell, format, 6, groups, vectors, s, m0, group, lane);
+        step_tile(cell, format, 6, groups, vectors, s, m0, group, lane, passing);
         break;
     case 5:
-        step_tile(cell, format, 5, groups, vectors, s, m0, group, lane);
+        step_tile(cell, format, 5, groups, vectors, s, m0, group, lane, passing);
         break;
     case 4:
-        step_tile(cell, format, 4, groups, vectors, s, m0, group, lane);
+        step_tile(cell, format, 4, groups, vectors, s, m0, group, lane, passing);
         break;
 #endif
     case 3:
-        step_tile(cell, format, 3, groups, vectors, s, m0, group, lane);
+        step_tile(cell, format, 3, groups, vectors, s, m0, group, lane, passing);
         break;
     case 2:
-        step_tile(cell, format, 2, groups, vectors, s, m0, group, lane);
+        step_tile(cell, format, 2, groups, vectors, s, m0, group, lane, passing);
         break;
     default:
-        step_tile(cell, format, 1, groups, vectors, s, m0, group, lane);
+        step_tile(cell, format, 1, groups, vectors, s, m0, group, lane, passing);
         break;
     }
 }
@@ -326,11 +361,16 @@ INLINE size_t next_rows(size_t left)
 INLINE size_t step_groups(enum step_cell cell, enum kernel_format format, size_t groups, size_t vectors,
                           const struct kernel_step *s, size_t group)
 {
+    const size_t bytes = format == KERNEL_F32 ? 4 : format == KERNEL_BF16 ? 2 : 1;
+    const size_t gate = bytes * (s->input.inputs + s->hidden.inputs) * KERNEL_BLOCK * s->blocks;
+    const size_t tiles = (s->rows + STEP_ROWS - 1) / STEP_ROWS * (KERNEL_BLOCK / (vectors * LANES));
     for (; group + groups <= s->blocks; group += groups) {
+        const size_t next = group + groups;
+        struct passing passing = {0, tiles, gate >= AHEAD_SMALLEST && next < s->blocks ? next : 0};
         for (size_t m = 0, rows; m < s->rows; m += rows) {
             rows = next_rows(s->rows - m);
-            for (size_t lane = 0; lane < KERNEL_BLOCK; lane += vectors * LANES)
-                step_rows(cell, format, rows, groups, vectors, s, m, group, lane);
+            for (size_t lane = 0; lane < KERNEL_BLOCK; lane += vectors * LANES, passing.index++)
+                step_rows(cell, format, rows, groups, vectors, s, m, group, lane, passing);
         }
     }
     return group;
@@ -359,7 +399,7 @@ INLINE void step_all(enum step_cell cell, enum kernel_format format, const struc
     if (s->rows == 1) {
         for (; group + groups_1 <= s->blocks; group += groups_1)
             for (size_t lane = 0; lane < KERNEL_BLOCK; lane += vectors_1 * LANES)
-                step_tile(cell, format, 1, groups_1, vectors_1, s, 0, group, lane);
+                step_tile(cell, format, 1, groups_1, vectors_1, s, 0, group, lane, alone);
     }
     if (cell == STEP_RNN) group = step_groups(cell, format, COLUMN_GROUPS, VECTORS, s, group);
     step_groups(cell, format, 1, 1, s, group);
