@@ -1,6 +1,8 @@
 #include "cli/train_options.h"
 
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "cli/arguments.h"
 #include "model/trainer.h"
@@ -28,7 +30,9 @@ static const struct command_line command = {
         "bits\n"
         "per character of its model, and the epoch it is from. The exit code is 0 when the training ended, 1 when it\n"
         "failed, diverged or was interrupted.\n\n"
-        "    lstmd train --data titles.txt --format lines --out models/titles --epochs 20 --patience 3",
+        "    lstmd train --data titles.txt --format lines --out models/titles --preset small\n"
+        "    lstmd train --data titles.txt --format lines --out models/titles --epochs 20 --patience 3\n\n"
+        "Presets, complete sets of defaults: whatever the file or a flag says wins over them.",
     .required = required,
     .file_key = "config",
 };
@@ -66,7 +70,18 @@ static struct option *make_rows(size_t *count, struct arena *arena, struct error
     return rows;
 }
 
-/* Makes the options of a saved run the defaults of the table. */
+/* The command's description and a line for each preset. */
+static const char *describe(struct arena *arena, struct error *err)
+{
+    char text[2048];
+    size_t n = (size_t)snprintf(text, sizeof text, "%s", command.description);
+    for (size_t i = 0; i < PRESET_COUNT && n < sizeof text; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "\n  %-12s%s", trainer_preset_names[i],
+                              trainer_presets[i].help);
+    return arena_copy_text(arena, text, strlen(text), err);
+}
+
+/* Makes these options, of a preset or of a saved run, the defaults of the table. */
 static bool set_fallbacks(struct option *rows, size_t count, const struct train_arguments *saved, struct arena *arena,
                           struct error *err)
 {
@@ -94,6 +109,24 @@ static bool apply_saved(struct option *rows, size_t count, const char *out, stru
     return false;
 }
 
+static bool apply_preset(struct option *rows, size_t count, int preset, struct arena *arena, int *exit_code)
+{
+    struct error err = {0};
+    struct train_arguments defaults = {0};
+    trainer_options_preset(&defaults.trainer, (enum trainer_preset_kind)preset);
+    if (set_fallbacks(rows, count, &defaults, arena, &err)) return true;
+    *exit_code = command_fail(&err);
+    return false;
+}
+
+/* What is known after the first reading, and the second one begins with: a saved run has all of its options. */
+static bool apply_defaults(struct option *rows, size_t count, const struct train_arguments *arguments,
+                           struct arena *arena, int *exit_code)
+{
+    if (arguments->resume && arguments->out) return apply_saved(rows, count, arguments->out, arena, exit_code);
+    return apply_preset(rows, count, arguments->trainer.preset, arena, exit_code);
+}
+
 static bool check(struct train_arguments *arguments, int *exit_code)
 {
     struct error err = {0};
@@ -109,15 +142,17 @@ bool train_arguments_parse(int argc, char **argv, struct train_arguments *argume
     struct error err = {0};
     size_t count;
     struct option *rows = make_rows(&count, arena, &err);
-    if (!rows) {
+    const char *description = describe(arena, &err);
+    if (!rows || !description) {
         *exit_code = command_fail(&err);
         return false;
     }
     struct command_line line = command;
     line.table = (struct option_table){rows, count, NULL};
+    line.description = description;
     line.required = NULL; /* a resumed run knows its data; read once more below */
-    if (!arguments_parse(&line, argc, argv, arguments, arena, exit_code)) return false;
-    if (arguments->resume && arguments->out && !apply_saved(rows, count, arguments->out, arena, exit_code))
+    if (!arguments_parse(&line, argc, argv, arguments, arena, exit_code) ||
+        !apply_defaults(rows, count, arguments, arena, exit_code))
         return false;
     line.required = command.required;
     return arguments_parse(&line, argc, argv, arguments, arena, exit_code) && check(arguments, exit_code);

@@ -13,8 +13,9 @@ struct train_arguments {
     bool resume;
 };
 
-/* Defaults (those of the saved run where --resume is given), then the file of --config, then flags. false where there
- * is nothing more to do: help or error is printed and *exit_code is what to return. Texts are the arena's. */
+/* Defaults (those of the preset; those of the saved run where --resume is given), then the file of --config, then
+ * flags. false where there is nothing more to do: help or error is printed and *exit_code is what to return. Texts are
+ * the arena's. */
 bool train_arguments_parse(int argc, char **argv, struct train_arguments *arguments, struct arena *arena,
                            int *exit_code);
 

@@ -47,7 +47,7 @@ bool trainer_options_adopt(struct trainer_options *options, const struct model *
 {
     const struct architecture *a = &model->network.architecture;
     struct trainer_options defaults;
-    trainer_options_default(&defaults);
+    trainer_options_preset(&defaults, (enum trainer_preset_kind)options->preset);
     if (!architecture_is_standard(a))
         return error_set(err, ERROR_INVALID, "%s computes what lstmd serves but does not train", model->name);
     if (options->tie_weights && !a->tie_weights)

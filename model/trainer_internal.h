@@ -61,6 +61,8 @@ bool trainer_snapshot(struct trainer *trainer, struct error *err);
 
 /* trainer_report.c */
 
+/* Of the whole run where no time bounds it. */
+uint64_t trainer_total_steps(const struct trainer *trainer);
 /* How much of the run is done, 0 .. 1: by steps or by time, whichever is further. */
 double trainer_fraction(const struct trainer *trainer);
 /* What must be left of the time limit for the last validation. */

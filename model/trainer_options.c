@@ -29,6 +29,8 @@ const struct trainer_option trainer_option_table[] = {
         "a second file for validation, instead of a part of the corpus"),
     ROW("init_from", TEXT, init_from, NULL, 1, 4095, NULL, NULL, A,
         "a model directory to go on from: its vocabulary and network are kept, what is set must agree with them"),
+    ROW("preset", CHOICE, preset, "none", 0, 0, trainer_preset_names, NULL, R,
+        "a named set of defaults: what is said beside it wins"),
     ROW("validation", REAL, validation, "0.1", 0, 0.5, NULL, NULL, R,
         "part of the corpus held out for validation; 0: none, the training loss decides"),
     ROW("format", CHOICE, format, "auto", 0, 0, format_names, NULL, R,
@@ -71,7 +73,8 @@ const struct trainer_option trainer_option_table[] = {
     ROW("weight_decay", REAL, weight_decay, "0.01", 0, 10, NULL, NULL, R, "adamw: decoupled weight decay"),
     ROW("clip", REAL, clip, "5", 0, 1e6, NULL, NULL, R | A, "largest global norm of the gradient; 0: no clipping"),
     ROW("schedule", CHOICE, schedule, "constant", 0, 0, schedule_names, NULL, R, "how the learning rate changes"),
-    ROW("warmup", INT, warmup, "0", 0, 1e9, NULL, "steps", R, "linear growth of the learning rate at the start"),
+    ROW("warmup", INT, warmup, "0", 0, 1e9, NULL, "steps", R,
+        "linear growth of the learning rate at the start; at most a quarter of the run"),
     ROW("decay_factor", REAL, decay_factor, "0.5", 1e-6, 1, NULL, NULL, R,
         "schedules step and plateau: what the rate is multiplied by"),
     ROW("decay_every", INT, decay_every, "1", 1, 1e9, NULL, "epochs", R, "schedule step: when it is multiplied"),
@@ -125,29 +128,33 @@ static bool choice_find(const struct trainer_option *row, const char *name, int 
     return false;
 }
 
+/* The text is one of ours: a default or a preset's value. */
+static void row_from_text(const struct trainer_option *row, struct trainer_options *options, const char *text)
+{
+    void *field = field_of(row, options);
+    switch (row->kind) {
+    case TRAINER_BOOL:
+        *(bool *)field = strcmp(text, "true") == 0;
+        break;
+    case TRAINER_INT:
+        *(uint64_t *)field = strtoull(text, NULL, 10);
+        break;
+    case TRAINER_REAL:
+        *(double *)field = strtod(text, NULL);
+        break;
+    case TRAINER_TEXT:
+        *(const char **)field = text;
+        break;
+    case TRAINER_CHOICE:
+        choice_find(row, text, field);
+        break;
+    }
+}
+
 void trainer_options_default(struct trainer_options *options)
 {
-    for (size_t i = 0; i < trainer_option_count; i++) {
-        const struct trainer_option *row = &trainer_option_table[i];
-        void *field = field_of(row, options);
-        switch (row->kind) {
-        case TRAINER_BOOL:
-            *(bool *)field = strcmp(row->fallback, "true") == 0;
-            break;
-        case TRAINER_INT:
-            *(uint64_t *)field = strtoull(row->fallback, NULL, 10);
-            break;
-        case TRAINER_REAL:
-            *(double *)field = strtod(row->fallback, NULL);
-            break;
-        case TRAINER_TEXT:
-            *(const char **)field = row->fallback;
-            break;
-        case TRAINER_CHOICE:
-            choice_find(row, row->fallback, field);
-            break;
-        }
-    }
+    for (size_t i = 0; i < trainer_option_count; i++)
+        row_from_text(&trainer_option_table[i], options, trainer_option_table[i].fallback);
 }
 
 static bool check_number(const struct trainer_option *row, double value, struct error *err)
@@ -240,6 +247,14 @@ static const struct trainer_option *find_row(const char *key)
         if (strcmp(trainer_option_table[i].key, key) == 0) return &trainer_option_table[i];
     }
     return NULL;
+}
+
+void trainer_options_preset(struct trainer_options *options, enum trainer_preset_kind kind)
+{
+    trainer_options_default(options);
+    options->preset = (int)kind;
+    for (const struct trainer_preset_value *value = trainer_presets[kind].values; value->key; value++)
+        row_from_text(find_row(value->key), options, value->text);
 }
 
 /* false: the value has the wrong type or is no choice of the row. Bounds are checked by check_row(). */

@@ -17,6 +17,7 @@
 #include "model/corpus.h"
 #include "model/network.h"
 #include "model/optimizer.h"
+#include "model/trainer_presets.h"
 #include "model/vocabulary.h"
 
 struct trainer_options {
@@ -24,6 +25,7 @@ struct trainer_options {
     const char *data;            /* path of the corpus */
     const char *validation_data; /* path; NULL: a part of the corpus */
     const char *init_from;       /* model directory to go on from; NULL: begin anew */
+    int preset;                  /* enum trainer_preset_kind: what the other options' defaults were */
     double validation;           /* 0 .. 0.5: that part; ignored where validation_data is given */
     int format;                  /* enum corpus_format */
     const char *columns, *label_column, *field;
@@ -87,6 +89,9 @@ extern const size_t trainer_option_count;
 /* Sensible defaults: LSTM 1x128, one-hot, Adam 2e-3, batch 64, window 64, 10 epochs, clip 5, 10 % validation. */
 void trainer_options_default(struct trainer_options *options);
 
+/* The same defaults with the values of a preset over them. */
+void trainer_options_preset(struct trainer_options *options, enum trainer_preset_kind kind);
+
 /* Checks every bound and what options demand of each other; the message names the key. Byte level and byte mode imply
  * each other, so this may set `bytes` or `level`. */
 bool trainer_options_validate(struct trainer_options *options, struct error *err);
@@ -110,8 +115,8 @@ bool trainer_options_check_memory(const struct trainer_options *options, uint32_
                                   struct error *err);
 
 /* Gives the options of the network and of the vocabulary the values of a model that a run goes on from. One that was
- * set, to something else than its default, and differs is ERROR_INVALID by its key; so is a model that lstmd does not
- * train.
+ * set, to something else than its default (that of the preset, where there is one), and differs is ERROR_INVALID by its
+ * key; so is a model that lstmd does not train.
  */
 struct model;
 bool trainer_options_adopt(struct trainer_options *options, const struct model *model, struct error *err);

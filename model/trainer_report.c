@@ -46,7 +46,7 @@ double trainer_reserve_seconds(const struct trainer *trainer)
     return 1.2 * expected_validation_seconds(trainer) + 0.2;
 }
 
-static uint64_t total_steps(const struct trainer *trainer)
+uint64_t trainer_total_steps(const struct trainer *trainer)
 {
     uint64_t steps;
     if (__builtin_mul_overflow(trainer->steps_per_epoch, trainer->options.epochs, &steps)) return UINT64_MAX;
@@ -55,7 +55,7 @@ static uint64_t total_steps(const struct trainer *trainer)
 
 double trainer_fraction(const struct trainer *trainer)
 {
-    double by_steps = (double)trainer->state.step / (double)total_steps(trainer);
+    double by_steps = (double)trainer->state.step / (double)trainer_total_steps(trainer);
     double limit = trainer->options.max_minutes * 60 - trainer_reserve_seconds(trainer);
     double by_time = 0;
     if (trainer->options.max_minutes > 0) by_time = limit > 0 ? trainer_seconds(trainer) / limit : 1;
@@ -66,13 +66,13 @@ static uint64_t validations_left(const struct trainer *trainer)
 {
     uint64_t left = trainer->options.epochs - trainer->state.epoch;
     if (trainer->options.validate_every)
-        left += (total_steps(trainer) - trainer->state.step) / trainer->options.validate_every;
+        left += (trainer_total_steps(trainer) - trainer->state.step) / trainer->options.validate_every;
     return left;
 }
 
 static double expected_seconds_left(const struct trainer *trainer)
 {
-    double tokens = (double)(total_steps(trainer) - trainer->state.step) *
+    double tokens = (double)(trainer_total_steps(trainer) - trainer->state.step) *
                     (double)(trainer->options.batch * trainer->options.window);
     double left = tokens / trainer->window.tokens_per_second +
                   (double)validations_left(trainer) * expected_validation_seconds(trainer);
@@ -100,7 +100,7 @@ static void report(struct trainer *trainer, double seconds)
     double speed = (double)window->tokens / seconds, ratio = characters_per_token(trainer);
     window->tokens_per_second = window->tokens_per_second > 0 ? 0.7 * window->tokens_per_second + 0.3 * speed : speed;
     double loss = window->nats / (double)window->tokens, fraction = trainer_fraction(trainer);
-    uint64_t steps = total_steps(trainer);
+    uint64_t steps = trainer_total_steps(trainer);
     if (trainer->options.max_minutes > 0 && fraction > 0)
         steps = (uint64_t)fmin((double)steps, ceil((double)trainer->state.step / fraction));
     uint64_t epoch = trainer->state.epoch + 1;

@@ -128,6 +128,16 @@ static void fit_batch(struct trainer *trainer)
                  (unsigned long long)targets, (unsigned long long)wanted, (unsigned long long)batch);
 }
 
+/* A small corpus makes a short run, which a warm-up that was meant for longer ones must not take up. */
+static void fit_warmup(struct trainer *trainer)
+{
+    const uint64_t steps = trainer_total_steps(trainer), wanted = trainer->schedule.warmup, longest = steps / 4;
+    if (wanted <= longest || trainer->options.max_minutes > 0) return;
+    trainer->schedule.warmup = longest;
+    trainer_note(trainer, "the run has only %llu steps: warm-up reduced from %llu to %llu", (unsigned long long)steps,
+                 (unsigned long long)wanted, (unsigned long long)longest);
+}
+
 static struct learner_options learner_options(const struct trainer_options *options)
 {
     return (struct learner_options){.batch = options->batch,
@@ -254,6 +264,7 @@ static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, s
     if (!trainer->data.has_validation)
         trainer_note(trainer, "no validation data: the training loss decides which model is the best");
     if (!open_learner(trainer, err) || !open_streams(trainer, err)) return false;
+    fit_warmup(trainer);
     return !snapshot || restore(trainer, snapshot, err);
 }
 

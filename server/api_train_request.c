@@ -82,6 +82,15 @@ static void make_rows(struct rows *rows)
     }
 }
 
+/* The defaults of the preset that the body names, whose field is checked with all others. */
+static void set_defaults(struct trainer_options *options, const json_t *body)
+{
+    const char *wanted = json_string_value(json_object_get(body, "preset"));
+    trainer_options_default(options);
+    for (size_t i = 0; wanted && i < PRESET_COUNT; i++)
+        if (strcmp(trainer_preset_names[i], wanted) == 0) trainer_options_preset(options, (enum trainer_preset_kind)i);
+}
+
 static bool was_given(const struct rows *rows, const char *name)
 {
     for (size_t i = 0; i < rows->count; i++)
@@ -283,7 +292,7 @@ bool train_request_read(struct daemon *daemon, const json_t *body, struct train_
     uint32_t vocabulary = 2;
     json_t *dataset = NULL;
     *wanted = (struct train_request){0};
-    trainer_options_default(&fields.options);
+    set_defaults(&fields.options, body);
     make_rows(&rows);
     fields_read_json(&(struct field_table){rows.fields, rows.count}, &fields, body, &rows.given, problem);
     take_texts(&rows, &fields, problem);

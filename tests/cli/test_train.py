@@ -106,12 +106,72 @@ def test_train_config_file_with_an_unknown_key_names_the_nearest(corpus, tmp_pat
         (["--tie-weights", "--embedding", "8"], "tie_weights"),
         (["--columns", "title"], "columns needs format csv"),
         (["--dropout", "nan"], "--dropout"),
+        (["--preset", "tiny"], "none, small, medium, large, headlines"),
     ],
 )
 def test_train_wrong_flags_are_wrong_usage(corpus, tmp_path, flags, message):
     done = lines(corpus, tmp_path / "model", *flags, expect=2)
     assert message in done.stderr and done.stderr.count("\n") == 1
     assert not (tmp_path / "model").exists()
+
+
+def options(out):
+    return config(out)["training"]["options"]
+
+
+def test_train_preset_is_a_set_of_defaults_and_whatever_is_said_wins(corpus, tmp_path):
+    data = ["--data", corpus, "--format", "lines", "--threads", 1, "--epochs", 1]
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("hidden: 20\npreset: headlines\n")
+    orders = {
+        "before": ["--hidden", 20, "--preset", "headlines"],
+        "after": ["--preset", "headlines", "--hidden", 20],
+        "file": ["--config", recipe],
+        "flag-over-file": ["--config", recipe, "--preset", "headlines"],
+    }
+    for name, flags in orders.items():
+        train(*data, *flags, "--out", tmp_path / name)
+        told = options(tmp_path / name)
+        assert (told["preset"], told["hidden"], told["embedding"], told["lr"]) == ("headlines", 20, 64, 0.014), name
+        assert told == options(tmp_path / "before")
+    train(*data, *SMALL, "--out", tmp_path / "none")
+    assert options(tmp_path / "none")["preset"] == "none" and options(tmp_path / "none")["embedding"] == 0
+
+
+def test_train_help_has_a_line_for_each_preset():
+    said = train("--help").stdout
+    (names,) = re.findall(r"one of (none, [^;]*); default none", said)
+    for name in names.split(", "):
+        assert re.search(rf"^  {name} +\S", said, re.M), name
+
+
+def test_train_recipe_of_the_bundled_model_is_a_preset(corpus, tmp_path):
+    directory = pathlib.Path(__file__).resolve().parents[2] / "model/pretrained"
+    train("--config", directory / "headlines.yaml", "--data", corpus, "--epochs", 1, "--out", tmp_path / "model")
+    bundled, ours = options(directory / "headlines"), options(tmp_path / "model")
+    assert ours["preset"] == "headlines"
+    assert {key: ours[key] for key in bundled} == {**bundled, "epochs": 1, "batch": ours["batch"]}
+    done = train("--preset", "headlines", "--data", corpus, "--format", "lines", "--sample-length", 0, "--out", tmp_path / "whole")
+    assert f"after {bundled['epochs']} epochs" in done.stderr
+
+
+def test_train_preset_on_a_tiny_corpus_says_what_it_changes(tmp_path):
+    path = tmp_path / "tiny.txt"
+    path.write_text(sentences(60))
+    assert path.stat().st_size < 2000
+    done = train("--data", path, "--out", tmp_path / "model", "--preset", "large", "--epochs", 3)
+    assert re.search(r"batch reduced from 32 to \d+", done.stderr)
+    assert re.search(r"the run has only \d+ steps: warm-up reduced from \d+ to [0-9]\b", done.stderr)
+
+
+def test_train_preset_goes_on_from_a_model_with_its_network(corpus, tmp_path):
+    base = tmp_path / "base"
+    lines(corpus, base)
+    flags = ["--data", corpus, "--format", "lines", "--init-from", base, "--preset", "headlines", "--epochs", 1]
+    train(*flags, "--out", tmp_path / "tuned")
+    told = options(tmp_path / "tuned")
+    assert (told["preset"], told["hidden"], told["embedding"], told["lr"]) == ("headlines", 16, 0, 0.014)
+    assert "hidden is 20" in train(*flags, "--hidden", 20, "--out", tmp_path / "other", expect=1).stderr
 
 
 def test_train_needs_data_and_out(corpus, tmp_path):
@@ -263,6 +323,18 @@ def test_train_interrupted_run_is_saved_and_resumes_bit_for_bit(corpus, tmp_path
     assert "resumed in epoch" in done.stderr
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
     assert not (tmp_path / "parts.train").exists()
+
+
+def test_train_resumed_run_keeps_its_preset(corpus, tmp_path):
+    out = tmp_path / "model"
+    flags = ["--data", corpus, "--format", "lines", "--preset", "headlines", "--hidden", "20", "--epochs", "30", "--threads", "1"]
+    code, _ = interrupt([LSTMD, "train", *map(str, flags), "--out", str(out)])
+    assert code == 1
+    failed = train("--out", out, "--resume", "--preset", "small", expect=1)
+    one_line_failure(failed, "preset was", "headlines", "small")
+    train("--out", out, "--resume", "--preset", "headlines", "--epochs", 4)
+    told = options(out)
+    assert (told["preset"], told["hidden"], told["embedding"], told["epochs"]) == ("headlines", 20, 64, 4)
 
 
 def test_train_killed_run_goes_on_from_its_last_snapshot(corpus, tmp_path):

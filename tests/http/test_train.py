@@ -90,6 +90,23 @@ def test_loss_curve_as_json_and_csv(daemon):
     assert [int(line.split(",")[0]) for line in lines[1:]] == steps
 
 
+def test_preset_is_a_set_of_defaults_and_fields_win(daemon, state):
+    for order in (1, -1):
+        fields = {**SMALL, "model": "p", "preset": "headlines", "epochs": 1}
+        answer = send(daemon, "POST", "/train", {key: fields[key] for key in list(fields)[::order] if key != "bptt"})
+        assert answer.status == 202, answer.body
+        told = wait_end(daemon, answer.json()["id"])["options"]
+        assert (told["preset"], told["hidden"], told["embedding"], told["bptt"]) == ("headlines", 16, 64, 48)
+    training = json.loads((state / "models/p/config.json").read_text())["training"]
+    assert training["options"]["preset"] == "headlines"
+    message = send(daemon, "POST", "/train", body(preset="tiny")).fields()["preset"]
+    assert re.findall(r'"(\w+)"', message) == ["none", "small", "medium", "large", "headlines"]
+    wrong = send(daemon, "POST", "/train", body(preset="large", hidden=0, text=None)).fields()
+    assert set(wrong) == {"hidden", "dataset"}
+    id = send(daemon, "POST", "/train", {**SMALL, "model": "q", "init_from": "p", "preset": "headlines", "epochs": 1}).json()["id"]
+    assert wait_end(daemon, id)["options"]["embedding"] == 64
+
+
 def test_model_is_fine_tuned_with_its_vocabulary_and_network(daemon, state):
     wait_end(daemon, submit(daemon, "base", hidden=24, epochs=1))
     other = text(seed=2) + " Žluťoučký"

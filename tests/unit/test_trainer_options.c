@@ -195,6 +195,66 @@ static void test_trainer_options_recipe_holds_no_paths(void **state)
     json_decref(json);
 }
 
+static const struct trainer_option *row_of(const char *key)
+{
+    for (size_t i = 0; i < trainer_option_count; i++)
+        if (strcmp(trainer_option_table[i].key, key) == 0) return &trainer_option_table[i];
+    fail_msg("there is no option \"%s\"", key);
+    return NULL;
+}
+
+static void test_trainer_options_presets_have_valid_values(void **state)
+{
+    (void)state;
+    struct error err = {0};
+    for (int kind = 0; kind < PRESET_COUNT; kind++) {
+        struct trainer_options options;
+        trainer_options_preset(&options, (enum trainer_preset_kind)kind);
+        assert_int_equal(options.preset, kind);
+        if (!trainer_options_validate(&options, &err)) fail_msg("%s: %s", trainer_preset_names[kind], err.message);
+        json_t *json = trainer_options_to_json(&options, TRAINER_RECIPE, &err);
+        assert_string_equal(json_string_value(json_object_get(json, "preset")), trainer_preset_names[kind]);
+        for (const struct trainer_preset_value *value = trainer_presets[kind].values; value->key; value++) {
+            assert_true(row_of(value->key)->flags & TRAINER_RECIPE);
+            json_t *told = json_object_get(json, value->key);
+            char *end = NULL;
+            if (json_is_number(told)) {
+                assert_true(strtod(value->text, &end) == json_number_value(told));
+                assert_string_equal(end, "");
+            } else {
+                assert_string_equal(value->text, json_string_value(told));
+            }
+        }
+        json_decref(json);
+    }
+    assert_null(trainer_preset_names[PRESET_COUNT]);
+}
+
+/* A preset is the sum of its values: no option that it does not name differs from the defaults. */
+static void test_trainer_options_preset_changes_what_it_names_alone(void **state)
+{
+    (void)state;
+    struct trainer_options options, expected = defaults();
+    trainer_options_preset(&options, PRESET_HEADLINES);
+    expected.preset = PRESET_HEADLINES;
+    expected.hidden = 300;
+    expected.embedding = 64;
+    expected.dropout = 0.35;
+    expected.rate = 0.014;
+    expected.schedule = SCHEDULE_COSINE;
+    expected.warmup = 100;
+    expected.minimum_rate = 0.01;
+    expected.clip = 1;
+    expected.batch = 32;
+    expected.window = 48;
+    expected.epochs = 18;
+    assert_true(trainer_options_may_resume(&expected, &options, NULL));
+    assert_true(options.rate == expected.rate && options.clip == expected.clip && options.epochs == expected.epochs);
+    trainer_options_preset(&options, PRESET_NONE);
+    expected = defaults();
+    assert_true(trainer_options_may_resume(&expected, &options, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +266,8 @@ int main(void)
         cmocka_unit_test(test_trainer_options_json_round_trip_keeps_every_option),
         cmocka_unit_test(test_trainer_options_from_json_names_what_is_wrong),
         cmocka_unit_test(test_trainer_options_recipe_holds_no_paths),
+        cmocka_unit_test(test_trainer_options_presets_have_valid_values),
+        cmocka_unit_test(test_trainer_options_preset_changes_what_it_names_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
