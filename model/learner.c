@@ -22,6 +22,7 @@ struct learner {
     const struct kernels *kernels;
     struct network *network; /* borrowed: the master copy */
     struct network sum;      /* gradient of all workers */
+    struct network average;  /* opened where options.average > 0 */
     struct packed_network packed;
     struct team *team;
     struct worker *workers;
@@ -59,8 +60,9 @@ bool learner_bytes(const struct architecture *architecture, const struct learner
     struct network layout;
     if (!network_layout(&layout, architecture, NULL)) return false;
     const size_t threads = effective_threads(options);
-    /* Master, sum, moments; packed forward and transposed; one gradient per worker. */
-    size_t copies = 4 + optimizer_moments(options->optimizer.kind) + threads, parameters, windows;
+    /* Master, sum, moments; packed forward and transposed; one gradient per worker; the average. */
+    size_t copies = 4 + optimizer_moments(options->optimizer.kind) + threads + (options->average > 0);
+    size_t parameters, windows;
     if (!size_multiply(layout.parameter_count, copies * sizeof(float), &parameters)) return false;
     if (!pass_bytes(architecture, options->batch, options->window, options->dropout, &windows)) return false;
     return size_add(parameters, windows, bytes);
@@ -95,6 +97,7 @@ static bool open_learner(struct learner *learner, struct error *err)
         return error_set(err, ERROR_TOO_LARGE, "batch %zu with windows of %zu steps is too large", options->batch,
                          options->window);
     if (!packed_open(&learner->packed, a, err) || !network_open(&learner->sum, a, err)) return false;
+    if (options->average > 0 && !network_open(&learner->average, a, err)) return false;
     learner->state_size = a->layers * state_kinds(a) * options->batch * learner->packed.hidden;
     learner->state = arena_alloc(arena, learner->state_size, sizeof(float), "hidden state", err);
     learner->moments = arena_alloc(arena, learner->network->parameter_count,
@@ -133,6 +136,7 @@ void learner_free(struct learner *learner)
     team_free(learner->team);
     packed_close(&learner->packed);
     network_close(&learner->sum);
+    network_close(&learner->average);
     struct arena arena = learner->arena; /* the learner itself lies in it */
     arena_free(&arena);
 }
@@ -203,6 +207,17 @@ static void update_range(struct learner *learner, const struct tensor *tensor, s
     }
 }
 
+/* average += (1 - d) / (1 - d^t) * (weights - average): the mean of the weights after steps 1 .. t as learner_average()
+ * says it, without a second pass for the correction. */
+static void average_range(struct learner *learner, size_t begin, size_t n)
+{
+    const double decay = learner->options.average;
+    const float part = (float)((1 - decay) / (1 - pow(decay, (double)(learner->step + 1))));
+    const float *w = learner->network->parameters + begin;
+    float *restrict average = learner->average.parameters + begin;
+    for (size_t i = 0; i < n; i++) average[i] += part * (w[i] - average[i]);
+}
+
 static bool is_finite(const struct learner *learner)
 {
     return isfinite(gradient_norm(learner)) && isfinite(total_loss(learner));
@@ -214,7 +229,10 @@ static void update_share(struct learner *learner, size_t part)
     const float scale = clip > 0 && norm > clip ? (float)(clip / norm) : 1.0f;
     for (size_t i = 0; i < learner->network->tensor_count; i++) {
         const struct tensor *tensor = &learner->network->tensors[i];
-        update_range(learner, tensor, gradients_share(tensor, part, learner->count), scale);
+        const struct gradients_share share = gradients_share(tensor, part, learner->count);
+        update_range(learner, tensor, share, scale);
+        if (learner->options.average > 0)
+            average_range(learner, tensor->offset + share.first * tensor->columns, share.rows * tensor->columns);
     }
 }
 
@@ -301,6 +319,11 @@ void learner_refresh(struct learner *learner)
 size_t learner_threads(const struct learner *learner)
 {
     return learner->count;
+}
+
+struct network *learner_average(struct learner *learner)
+{
+    return learner->options.average > 0 ? &learner->average : NULL;
 }
 
 size_t learner_state_size(const struct learner *learner)

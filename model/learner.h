@@ -34,6 +34,7 @@ struct learner_options {
     uint64_t seed;
     uint32_t reset_token; /* <eos>, or TOKEN_NONE: never reset */
     struct optimizer_options optimizer;
+    double average;                /* 0 .. <1: decay of the averaged weights; 0: there are none */
     const struct kernels *kernels; /* NULL: the best */
 };
 
@@ -69,6 +70,12 @@ void learner_reset_state(struct learner *learner);
 
 /* The network's parameters or the step count were changed from outside: pack the weights again. */
 void learner_refresh(struct learner *learner);
+
+/* The averaged weights (Polyak and Juditsky 1992), here exponentially: the mean of the weights after steps 1 .. t, that
+ * after step i with the weight average^(t - i). Its first value is the weights after step 1 (the bias correction of
+ * Kingma and Ba 2015), so the initial weights have no part in it. Borrowed, to be read as the network is, or written to
+ * restore it; NULL where options.average is 0. */
+struct network *learner_average(struct learner *learner);
 
 /* What resuming bit for bit needs besides the network: plain float blocks and the step counter.
  * state: [learner_state_size] carried hidden state; moments: [optimizer_moments][parameter_count], in network layout.

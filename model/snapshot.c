@@ -147,14 +147,17 @@ static size_t moment_count(const struct network *network, const struct trainer_o
 static bool write_arrays(struct directory_publish *publish, const struct trainer_options *options,
                          const struct network *network, struct learner *learner, struct error *err)
 {
-    const struct safetensors_entry entries[] = {
+    const struct network *average = learner_average(learner);
+    struct safetensors_entry entries[4] = {
         float_entry("weights", network->parameters, network->parameter_count),
         float_entry("moments", learner_moments(learner), moment_count(network, options)),
         float_entry("state", learner_state(learner), learner_state_size(learner)),
     };
+    size_t count = 3;
+    if (average) entries[count++] = float_entry("average", average->parameters, average->parameter_count);
     unsigned char *data = NULL;
     size_t size = 0;
-    if (!safetensors_serialise(entries, sizeof entries / sizeof *entries, NULL, &data, &size, err)) return false;
+    if (!safetensors_serialise(entries, count, NULL, &data, &size, err)) return false;
     bool ok = directory_publish_write(publish, SNAPSHOT_ARRAYS, data, size, err);
     free(data);
     return ok;
@@ -238,12 +241,14 @@ bool snapshot_restore(const struct snapshot *snapshot, struct network *network, 
                       struct error *err)
 {
     struct safetensors file = {0};
+    struct network *average = learner_average(learner);
     char *path = path_join(snapshot->directory, SNAPSHOT_ARRAYS, err);
     bool ok =
         path && safetensors_open(&file, path, err) &&
         restore_array(&file, "weights", network->parameters, network->parameter_count, err) &&
         restore_array(&file, "moments", learner_moments(learner), moment_count(network, &snapshot->options), err) &&
-        restore_array(&file, "state", learner_state(learner), learner_state_size(learner), err);
+        restore_array(&file, "state", learner_state(learner), learner_state_size(learner), err) &&
+        (!average || restore_array(&file, "average", average->parameters, average->parameter_count, err));
     if (ok) {
         learner_set_step_count(learner, snapshot->learner_steps);
         learner_refresh(learner);

@@ -1,9 +1,9 @@
 /* Snapshots: all that a training run needs to go on bit for bit, in its work directory.
  *
  * snapshot.json holds the options, the identity of the corpora and the run's counters; snapshot.safetensors the
- * weights, the optimizer's moments and the carried hidden state. Both are one directory, published atomically
- * (base/file.h), so they always belong together. Best weights are not kept here: the published model directory holds
- * them.
+ * weights, the optimizer's moments, the carried hidden state and the averaged weights where there are any. Both are one
+ * directory, published atomically (base/file.h), so they always belong together. Best weights are not kept here: the
+ * published model directory holds them.
  *
  * Life cycle: snapshot_save() at any time between two steps; snapshot_open(), snapshot_restore(), snapshot_close() to
  * go on; snapshot_remove() when the run has ended.

@@ -7,6 +7,7 @@
  * directory is removed. A run that was interrupted or diverged leaves it; resuming continues bit for bit (same options,
  * same threads; a cosine or anything else that is bounded by time follows the time, and is not repeatable).
  *
+ * Where options->average says so, validation, samples and the published model take the averaged weights (learner.h).
  * Validation packs the weights it finds into a stepper of its own, so it disturbs neither the carried state nor any
  * random numbers of training; samples likewise. One running text that is long is validated in lanes (evaluate.h) while
  * training goes on; at the end the best model's loss is measured exactly where that costs less than about a minute.

@@ -61,6 +61,9 @@ bool trainer_snapshot(struct trainer *trainer, struct error *err);
 
 /* trainer_report.c */
 
+/* What is validated, published and sampled from: the averaged weights, or those that are trained. */
+const struct network *trainer_model(const struct trainer *trainer);
+
 /* Of the whole run where no time bounds it. */
 uint64_t trainer_total_steps(const struct trainer *trainer);
 /* How much of the run is done, 0 .. 1: by steps or by time, whichever is further. */

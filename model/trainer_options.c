@@ -75,6 +75,8 @@ const struct trainer_option trainer_option_table[] = {
     ROW("schedule", CHOICE, schedule, "constant", 0, 0, schedule_names, NULL, R, "how the learning rate changes"),
     ROW("warmup", INT, warmup, "0", 0, 1e9, NULL, "steps", R,
         "linear growth of the learning rate at the start; at most a quarter of the run"),
+    ROW("average", REAL, average, "0", 0, 0.999999, NULL, NULL, R,
+        "validate and publish an exponential average of the weights; this decay is its memory (0.999); 0: none"),
     ROW("decay_factor", REAL, decay_factor, "0.5", 1e-6, 1, NULL, NULL, R,
         "schedules step and plateau: what the rate is multiplied by"),
     ROW("decay_every", INT, decay_every, "1", 1, 1e9, NULL, "epochs", R, "schedule step: when it is multiplied"),

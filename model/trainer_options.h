@@ -47,6 +47,7 @@ struct trainer_options {
     double rate, momentum, rms_decay, beta1, beta2, epsilon, weight_decay, clip;
     int schedule; /* enum schedule_kind */
     uint64_t warmup;
+    double average; /* decay; 0: the weights themselves */
     double decay_factor;
     uint64_t decay_every, plateau_patience;
     double minimum_rate;    /* fraction of the base rate */

@@ -198,6 +198,12 @@ static bool publish(const struct trainer *trainer, const struct network *network
 
 /* ---------------------------------------------------------------- validation */
 
+const struct network *trainer_model(const struct trainer *trainer)
+{
+    const struct network *average = learner_average(trainer->learner);
+    return average ? average : &trainer->network;
+}
+
 static bool uses_lanes(const struct trainer *trainer)
 {
     const struct dataset *dataset = &trainer->data.validation;
@@ -243,7 +249,7 @@ static bool keep_if_best(struct trainer *trainer, const struct evaluation *evalu
     state->best_epoch = state->epoch + (state->epoch_tokens > 0);
     state->best_step = state->step;
     state->waited = 0;
-    return publish(trainer, &trainer->network, trainer->data.has_validation && !uses_lanes(trainer), err);
+    return publish(trainer, trainer_model(trainer), trainer->data.has_validation && !uses_lanes(trainer), err);
 }
 
 bool trainer_validate(struct trainer *trainer, bool *sound, struct error *err)
@@ -253,7 +259,7 @@ bool trainer_validate(struct trainer *trainer, bool *sound, struct error *err)
     double begun = now_seconds(trainer);
     if (!trainer->data.has_validation) {
         evaluation_from_training(trainer, &evaluation);
-    } else if (!evaluate_network(trainer, &trainer->network, uses_lanes(trainer) ? LANES : 1, &evaluation, err)) {
+    } else if (!evaluate_network(trainer, trainer_model(trainer), uses_lanes(trainer) ? LANES : 1, &evaluation, err)) {
         return false;
     }
     trainer->validation_seconds = now_seconds(trainer) - begun;
@@ -337,7 +343,7 @@ bool trainer_samples(struct trainer *trainer, struct error *err)
     size_t n = 0;
     char *prompt = sample_prompt(trainer, &n, err);
     if (!prompt) return false;
-    bool ok = stepper_open(&stepper, &trainer->network, trainer->kernels, err);
+    bool ok = stepper_open(&stepper, trainer_model(trainer), trainer->kernels, err);
     for (size_t i = 0; ok && i < sizeof sample_temperatures / sizeof *sample_temperatures; i++)
         ok = sample(trainer, &stepper, sample_temperatures[i], prompt, n, err);
     if (ok) trainer->state.samples_due = false;

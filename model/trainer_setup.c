@@ -147,7 +147,8 @@ static struct learner_options learner_options(const struct trainer_options *opti
                                     .weight_drop = options->weight_drop,
                                     .seed = options->seed,
                                     .reset_token = TOKEN_NONE,
-                                    .optimizer = trainer_optimizer_options(options)};
+                                    .optimizer = trainer_optimizer_options(options),
+                                    .average = options->average};
 }
 
 bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size_, size_t limit,

@@ -406,8 +406,10 @@ const char *run_model(const struct run *run)
     return run->model;
 }
 
-/* Weights, two moments and the model beside them, an older one of each still there, and some more. */
+/* Weights, two moments, perhaps their average, and the model beside them, an older one of each still there, and some
+ * more.
+ */
 uint64_t run_room(const struct run *run)
 {
-    return (uint64_t)run->result.parameters * 4 * sizeof(float) + ((uint64_t)1 << 20);
+    return (uint64_t)run->result.parameters * 5 * sizeof(float) + ((uint64_t)1 << 20);
 }

@@ -347,6 +347,22 @@ def test_train_killed_run_goes_on_from_its_last_snapshot(corpus, tmp_path):
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
 
 
+def test_train_average_is_validated_and_published(corpus, tmp_path):
+    held_out = tmp_path / "held-out.txt"
+    held_out.write_text(sentences(60, seed=2))
+    plain, average = tmp_path / "plain", tmp_path / "average"
+    flags = ["--validation-data", held_out, "--epochs", 6]
+    lines(corpus, plain, *flags)
+    lines(corpus, average, *flags, "--average", 0.95)
+    assert (plain / "model.safetensors").read_bytes() != (average / "model.safetensors").read_bytes()
+    plain, average_config = config(plain)["training"], config(average)["training"]
+    assert plain["train_nats_per_token"] == average_config["train_nats_per_token"]  # the training itself is as it was
+    assert plain["validation_nats_per_token"] != average_config["validation_nats_per_token"]
+    command = [LSTMD, "eval", "--model", average, "--data", held_out, "--format", "lines", "--json"]
+    told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=SECONDS).stdout)
+    assert told["nats_per_token"] == pytest.approx(average_config["validation_nats_per_token"], rel=1e-9)
+
+
 def test_train_resume_without_a_run_is_refused(tmp_path):
     one_line_failure(train("--out", tmp_path / "model", "--resume", expect=1), "nothing to resume")
 

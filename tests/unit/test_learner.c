@@ -155,6 +155,47 @@ static void test_learner_resumes_bit_for_bit(void **state)
 }
 
 /* The reset token makes a stream forget: the logits after it are those of a stream that begins there. */
+/* The sum as it is written in the header, over the weights after every step. */
+static void test_learner_average_is_the_weighted_mean_of_the_weights_so_far(void **state)
+{
+    (void)state;
+    struct learner_options options = plain;
+    options.average = 0.8;
+    for (options.threads = 1; options.threads <= 3; options.threads += 2) {
+        struct bench bench;
+        open_bench(&bench, CELL_LSTM, 9, &options);
+        const size_t n = bench.network.parameter_count;
+        double *sums = calloc(n, sizeof *sums), weight = 0;
+        assert_non_null(sums);
+        for (uint64_t i = 0; i < STEPS; i++) {
+            train(&bench, i, i + 1);
+            weight = options.average * weight + 1;
+            for (size_t j = 0; j < n; j++) sums[j] = options.average * sums[j] + (double)bench.network.parameters[j];
+            const float *average = learner_average(bench.learner)->parameters;
+            if (i == 0) assert_memory_equal(average, bench.network.parameters, n * sizeof(float));
+            for (size_t j = 0; j < n; j++) assert_true(fabs((double)average[j] - sums[j] / weight) < 1e-6);
+        }
+        free(sums);
+        close_bench(&bench);
+    }
+}
+
+static void test_learner_average_does_not_touch_the_training(void **state)
+{
+    (void)state;
+    struct learner_options options = plain;
+    struct bench without, with;
+    open_bench(&without, CELL_GRU, 0, &options);
+    options.average = 0.9;
+    open_bench(&with, CELL_GRU, 0, &options);
+    train(&without, 0, STEPS);
+    train(&with, 0, STEPS);
+    assert_same_parameters(&without, &with);
+    assert_null(learner_average(without.learner));
+    close_bench(&without);
+    close_bench(&with);
+}
+
 static void test_learner_reset_token_forgets_what_came_before(void **state)
 {
     (void)state;
@@ -247,6 +288,8 @@ int main(void)
         cmocka_unit_test(test_learner_same_seed_and_threads_give_the_same_bits),
         cmocka_unit_test(test_learner_threads_differ_by_rounding_alone),
         cmocka_unit_test(test_learner_resumes_bit_for_bit),
+        cmocka_unit_test(test_learner_average_is_the_weighted_mean_of_the_weights_so_far),
+        cmocka_unit_test(test_learner_average_does_not_touch_the_training),
         cmocka_unit_test(test_learner_reset_token_forgets_what_came_before),
         cmocka_unit_test(test_learner_updates_nothing_where_the_loss_is_not_finite),
         cmocka_unit_test(test_learner_loss_falls_on_a_repeated_window),

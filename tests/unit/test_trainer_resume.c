@@ -71,6 +71,18 @@ static void test_trainer_resumes_bit_for_bit_with_every_optimizer(void **state)
     }
 }
 
+static void test_trainer_resumes_bit_for_bit_with_averaged_weights(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 40);
+    bench.options.average = 0.9;
+    bench.options.threads = 2;
+    bench.options.snapshot_seconds = 0.004;
+    assert_resumes_bit_for_bit(&bench);
+    bench_close(&bench);
+}
+
 static void test_trainer_resumes_bit_for_bit_with_every_schedule(void **state)
 {
     (void)state;
@@ -328,6 +340,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trainer_resumes_bit_for_bit_with_every_optimizer),
+        cmocka_unit_test(test_trainer_resumes_bit_for_bit_with_averaged_weights),
         cmocka_unit_test(test_trainer_resumes_bit_for_bit_with_every_schedule),
         cmocka_unit_test(test_trainer_resumes_bit_for_bit_with_every_cell_layers_and_threads),
         cmocka_unit_test(test_trainer_resumes_bit_for_bit_on_one_running_text_without_validation),
