@@ -18,6 +18,7 @@ BUILD = ROOT / os.environ.get("BUILD", "build")
 PYTHON = os.environ.get("PYTHON", "/usr/bin/python3")
 LSTMD = BUILD / "lstmd"
 DEADLINE = 60
+ADMIN = "admin-token-of-the-benchmarks"
 
 sys.path.insert(0, str(ROOT / "tests" / "http"))
 from make_model import make_model  # noqa: E402

@@ -1,4 +1,4 @@
-"""The rows of `make bench` that need a running daemon: http, stream, memory.
+"""The rows of `make bench` that need a running daemon: http, stream, beside, memory.
 
 Load and server share the machine's cores. Everything is measured in turns: the floor (a bare libmicrohttpd), lstmd,
 FastAPI, and again.
@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 import servers
 
@@ -23,6 +24,8 @@ TIMES = ("p50", "p95", "p99")
 STREAM_TIMES = {"first_p50": "first event p50", "first_p99": "first event p99",
                 "gap_p50": "between events p50", "gap_p99": "between events p99"}
 LONG_PROMPT = 100_000
+JOB = {"model": "job", "text": servers.TEXT * 1000, "hidden": 512, "batch": 32, "bptt": 100, "epochs": 10**9,
+       "sample_length": 0, "threads": min(2, os.cpu_count())}
 STATES = 9_900  # of 10,000 sessions that are kept; a few would look as large as the table that they are found by
 
 
@@ -159,6 +162,76 @@ def stream_rows(rows, directory, quick):
                     rows.add(f"{name} between events p99, beside / alone", "times", beside["gap_p99"] / alone["gap_p99"])
 
 
+# --- beside training ---
+
+
+def open_loop(server, seconds, rate):
+    client = servers.compiled("open_loop", "-O2", "-D_GNU_SOURCE", "-lm")
+    command = [str(client), str(server.port), str(seconds), str(rate), str(LENGTH)]
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+class Job:
+    """Training in the daemon that is measured, from its first step until close()."""
+
+    def __init__(self, server):
+        self.server = server
+        self.id = self.ask("POST", "/train", JOB)["id"]
+        end = time.monotonic() + servers.DEADLINE
+        while not self.step():
+            if time.monotonic() > end:
+                raise RuntimeError(f"no training: {self.ask('GET', f'/train/{self.id}')}")
+            time.sleep(0.1)
+
+    def ask(self, method, path, document=None):
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {servers.ADMIN}"}
+        with contextlib.closing(connect(self.server)) as connection:
+            connection.request(method, path, json.dumps(document) if document else None, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        if answer.status >= 300:
+            raise RuntimeError(f"{answer.status}: {text}")
+        return json.loads(text)
+
+    def step(self):
+        progress = self.ask("GET", f"/train/{self.id}")["progress"]
+        return progress["step"] if progress else 0
+
+    def rate(self, meanwhile):
+        """Tokens per second while meanwhile() runs, and its result."""
+        first, begun = self.step(), time.monotonic()
+        result = meanwhile()
+        return (self.step() - first) * JOB["batch"] * JOB["bptt"] / (time.monotonic() - begun), result
+
+    def close(self):
+        self.ask("POST", f"/train/{self.id}/cancel")
+
+
+def beside_rows(rows, directory, quick):
+    """Requests of an open loop at half of what the daemon can do, alone and while it trains; and what training then gets."""
+    name = f"beside training: generate {LENGTH} of 1x128 at half the load"
+    if not rows.wanted("beside training:"):
+        return
+    if not shutil.which("wrk"):
+        return say("the rows of beside are left out: no wrk (apt-get install wrk)")
+    seconds = 3 if quick else 15
+    settings = {"server__state_dir": f"{directory}/state", "auth__admin_tokens": servers.ADMIN}
+    with contextlib.closing(servers.Lstmd(servers.model(directory, 128), **settings)) as server:
+        for _ in range(1 if quick else 5):
+            load = wrk(server, 32, max(2, seconds // 3), LENGTH)["rate"] / 2
+            alone = open_loop(server, seconds, load)
+            with contextlib.closing(Job(server)) as job:
+                undisturbed, _ = job.rate(lambda: time.sleep(seconds))
+                left, beside = job.rate(lambda: open_loop(server, seconds, load))
+            rows.add(f"{name}, the load", "req/s", load)
+            for key in TIMES:
+                rows.add(f"{name}, {key}, alone", "ms", alone[key], less=True)
+                rows.add(f"{name}, {key}, beside a job of 1x512", "ms", beside[key], less=True)
+            rows.add(f"{name}, p99, beside / alone", "times", beside["p99"] / alone["p99"])
+            rows.add(f"{name}, training 1x512, alone", "tokens/s", undisturbed)
+            rows.add(f"{name}, training 1x512, beside requests", "tokens/s", left)
+
+
 # --- memory ---
 
 
@@ -228,7 +301,7 @@ def memory_rows(rows, directory, quick):
         state_rows(rows, "memory, states:", directory, quick)
 
 
-PARTS = {"http": http_rows, "stream": stream_rows, "memory": memory_rows}
+PARTS = {"http": http_rows, "stream": stream_rows, "beside": beside_rows, "memory": memory_rows}
 
 
 def descriptions():
