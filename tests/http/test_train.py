@@ -1,14 +1,17 @@
 """Training jobs: from a request to a model that is served; queue, pause, resume, cancel; what survives a restart."""
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
 import random
 import re
+import select
 import shutil
 import sqlite3
 import subprocess
+import sys
 import time
 
 import pytest
@@ -377,6 +380,67 @@ def test_kill_at_any_moment_loses_no_job(own, expected):
     assert not list((own.state / "jobs").iterdir())
     assert sorted(path.name for path in (own.state / "models").iterdir()) == ["m"]
     print("kills:", kills)
+
+
+class Arrivals:
+    """What comes to be in a directory, told by inotify: a loop that looks would take the time of a job that yields."""
+
+    CREATED, MOVED_HERE = 0x100, 0x80
+
+    def __init__(self, directory):
+        libc = ctypes.CDLL(None, use_errno=True)
+        self.fd = libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self.fd < 0 or libc.inotify_add_watch(self.fd, bytes(directory), self.CREATED | self.MOVED_HERE) < 0:
+            raise OSError(ctypes.get_errno(), "inotify")
+
+    def wait(self, seconds):
+        """The names of the next ones; none where nothing came in time."""
+        if not select.select([self.fd], [], [], seconds)[0]:
+            return []
+        data, names = os.read(self.fd, 65536), []
+        while data:
+            size = int.from_bytes(data[12:16], sys.byteorder)  # of the name: struct inotify_event
+            names.append(data[16 : 16 + size].rstrip(b"\0").decode())
+            data = data[16 + size :]
+        return names
+
+    def kill(self, daemon, pattern):
+        """kill -9 as soon as a matching one is there."""
+        end = time.monotonic() + DEADLINE
+        while not any(re.fullmatch(pattern, name) for name in self.wait(1)):
+            assert time.monotonic() < end, f"no {pattern}"
+        daemon.process.kill()
+        daemon.wait()
+        while self.wait(0):
+            pass
+
+    def close(self):
+        os.close(self.fd)
+
+
+def test_kill_while_the_model_is_published(own, models, tmp_path):
+    """In the midst of the copy several times, then when it stands and the store does not know: whole or not there at all."""
+    fields = {**SMALL, "hidden": 256, "batch": 2, "text": text(lines=10), "epochs": 1, "sample_length": 0}
+    other = Daemon(models["tiny"], {"server.state_dir": tmp_path / "undisturbed"})
+    wait_end(other, submit(other, **fields))
+    other.close()
+    daemon, directory = own(), own.state / "models"
+    with contextlib.closing(Arrivals(directory)) as arrivals:
+        id = submit(daemon, **fields)
+        kills = 0
+        while kills < 4 and not (directory / "m").exists():  # it is there where the copy was faster than the kill
+            arrivals.kill(daemon, "m[.]tmp-.*")
+            kills += not (directory / "m").exists()
+            daemon = own()
+        assert kills > 0
+        if not (directory / "m").exists():
+            arrivals.kill(daemon, "m")
+            daemon = own()
+    assert not any("error" in model for model in daemon.get("/models").json()["models"])
+    wait_end(daemon, id)
+    assert weights(own.state) == weights(tmp_path / "undisturbed")
+    assert os.listdir(directory) == ["m"] and daemon.admin("POST", "/models/m/load").status == 200
+    assert not list((own.state / "jobs").iterdir())
 
 
 def test_damaged_store_is_refused_at_the_start(own, models):
