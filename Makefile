@@ -21,7 +21,7 @@ BUILD ?= build$(variant)
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
-PACKAGES := libmicrohttpd jansson yaml-0.1 nettle libzip sqlite3
+PACKAGES := libmicrohttpd jansson yaml-0.1 nettle libzip libseccomp sqlite3
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 # HDF5 from its archive where there is one: Debian's shared library brings two dozen others with it (curl, LDAP, Kerberos).
@@ -42,7 +42,8 @@ OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE),$(OPTIMISE),-O3)
 
 CFLAGS ?= -g
 LDFLAGS ?= $(if $(SANITIZE),,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
-ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(PACKAGE_CFLAGS) $(HDF5_CFLAGS) $(CPPFLAGS)
+# What instruments a program starts threads and opens files that a sandbox forbids.
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(if $(SANITIZE)$(COVERAGE),-DLSTMD_INSTRUMENTED) $(PACKAGE_CFLAGS) $(HDF5_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS := $(LANGUAGE) $(WARNINGS) $(SANITIZER) $(HARDENING)
 ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
 ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm $(LDLIBS)

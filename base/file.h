@@ -69,6 +69,8 @@ bool directory_publish_write(struct directory_publish *publish, const char *name
                              struct error *err);
 bool directory_publish_commit(struct directory_publish *publish, struct error *err);
 void directory_publish_abort(struct directory_publish *publish);
+/* In a process that was forked meanwhile: lets go of it; the other process ends it. */
+void directory_publish_leave(struct directory_publish *publish);
 
 /* Removes a directory with all that is in it: its name is gone at once, and what a killed process does not get to
  * remove is a leftover. Of a symbolic link, the link. Errors: ERROR_NOT_FOUND, ERROR_IO. */

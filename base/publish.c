@@ -303,8 +303,7 @@ static bool check_flat(const char *path, struct error *err)
     return flat;
 }
 
-/* Ends the publishing: nothing of it is held any more. */
-static void release(struct directory_publish *publish)
+void directory_publish_leave(struct directory_publish *publish)
 {
     if (publish->lock >= 0) close(publish->lock);
     free(publish->path);
@@ -327,7 +326,7 @@ bool directory_publish_begin(struct directory_publish *publish, const char *path
     if (publish->lock >= 0) return true;
     error_set_errno(err, errno, "%s: cannot create", path);
 out:
-    release(publish);
+    directory_publish_leave(publish);
     return false;
 }
 
@@ -413,7 +412,7 @@ bool directory_publish_commit(struct directory_publish *publish, struct error *e
     /* The old content goes only when the new is known to be on disk. */
     bool durable = sync_parent(publish->path, err);
     if (durable) remove_tree(AT_FDCWD, publish->aside);
-    release(publish);
+    directory_publish_leave(publish);
     return durable;
 }
 
@@ -421,5 +420,5 @@ void directory_publish_abort(struct directory_publish *publish)
 {
     if (!publish->aside) return;
     remove_tree(AT_FDCWD, publish->aside);
-    release(publish);
+    directory_publish_leave(publish);
 }

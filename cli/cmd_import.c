@@ -1,12 +1,24 @@
-/* lstmd import: a model directory from what another program saved. */
+/* lstmd import: a model directory from what another program saved.
+ *
+ * The file is read by a process that is forked for it and has a sandbox: parsers of others run there, on bytes of
+ * strangers, and all that it can reach is a directory aside of --out. What it leaves there is read again, strictly, by
+ * this one, which publishes it.
+ */
 #include <errno.h>
 #include <math.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include "base/file.h"
+#include "base/sandbox.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/inspect.h"
@@ -22,7 +34,7 @@
 
 struct flags {
     const char *file, *out, *vocabulary, *vocabulary_from_text;
-    int vocabulary_order, token_level, activation;
+    int vocabulary_order, token_level, activation, sandbox;
     bool lower;
     int64_t window;
     uint64_t max_memory;
@@ -32,6 +44,8 @@ struct flags {
 static const char *const orders[] = {"sorted", "frequency", NULL};
 static const char *const levels[] = {"auto", "char", "word", NULL};
 static const char *const activations[] = {"auto", "tanh", "relu", NULL};
+static const char *const sandboxes[] = {"auto", "require", "off", NULL};
+enum { SANDBOX_AUTO, SANDBOX_REQUIRE, SANDBOX_OFF };
 static const enum activation activation_of[] = {ACTIVATION_DEFAULT, ACTIVATION_TANH, ACTIVATION_RELU};
 
 static const struct option rows[] = {
@@ -55,6 +69,8 @@ static const struct option rows[] = {
      "Address space beyond which it fails, for files of strangers: 256MiB or more; 0: no limit."},
     {"max_seconds", OPTION_REAL, offsetof(struct flags, max_seconds), "0", 0, 86400, NULL, "s",
      "Processor time beyond which it is ended; 0: no limit."},
+    {"sandbox", OPTION_CHOICE, offsetof(struct flags, sandbox), "auto", 0, 0, sandboxes, NULL,
+     "In which the file is read, without network, programs or other files; auto: as far as the kernel grants it."},
 };
 
 static const struct command_line line = {
@@ -93,18 +109,20 @@ static bool set_limits(const struct flags *flags, struct error *err)
            set_limit(RLIMIT_CPU, (uint64_t)ceil(flags->max_seconds), "max-seconds", err);
 }
 
-static bool print_imported(const char *directory, const json_t *notes, struct error *err)
+/* ---- the process that reads ---- */
+
+#define MADE "model" /* what it makes, in the directory that is its own */
+
+static bool enter_sandbox(const struct flags *flags, const char *aside, struct error *err)
 {
-    struct model model;
-    size_t i;
-    const json_t *note;
-    bool ok = model_load(&model, directory, err) && inspect_print(&model, false, err);
-    json_array_foreach(notes, i, note) fprintf(stderr, "note: %s\n", json_string_value(note));
-    model_close(&model);
-    return ok;
+    /* The last two are the C library's and the JSON library's. */
+    const char *const readable[] = {flags->file, flags->vocabulary, flags->vocabulary_from_text, "/usr/lib/locale",
+                                    "/dev/urandom"};
+    const struct sandbox sandbox = {readable, sizeof readable / sizeof *readable, aside};
+    return flags->sandbox == SANDBOX_OFF || sandbox_enter(&sandbox, err);
 }
 
-static bool import(const struct flags *flags, struct error *err)
+static bool make_model(const struct flags *flags, const char *directory, struct error *err)
 {
     const struct interop_options options = {
         .vocabulary = flags->vocabulary,
@@ -116,11 +134,94 @@ static bool import(const struct flags *flags, struct error *err)
         .rnn_activation = activation_of[flags->activation],
     };
     const char *slash = strrchr(flags->file, '/');
-    json_t *notes = NULL;
-    const bool ok = check_flags(flags, err) && set_limits(flags, err) &&
-                    interop_import(flags->file, slash ? slash + 1 : flags->file, &options, flags->out, &notes, err) &&
-                    print_imported(flags->out, notes, err);
-    json_decref(notes);
+    return interop_import(flags->file, slash ? slash + 1 : flags->file, &options, directory, NULL, err);
+}
+
+/* Returns its exit code. It does not outlive the process that waits for it. */
+static int read_apart(const struct flags *flags, const struct directory_publish *scratch, const char *made,
+                      pid_t parent)
+{
+    struct error err = {0}, lacking = {0};
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) return 1;
+    const bool complete = enter_sandbox(flags, scratch->aside, &lacking);
+    if (!complete && flags->sandbox == SANDBOX_REQUIRE) {
+        error_add_context(&lacking, "there is no sandbox to read a stranger's file in");
+        return command_fail(&lacking);
+    }
+    if (!make_model(flags, made, &err)) return command_fail(&err);
+    if (!complete) fprintf(stderr, "note: " SANDBOX_LACKING ": %s\n", lacking.message);
+    return 0;
+}
+
+/* Of a process that was ended and could not say why. */
+static bool explain_signal(const struct flags *flags, int number, struct error *err)
+{
+    if (number == SIGXCPU)
+        return error_set(err, ERROR_TOO_LARGE,
+                         "%s: reading it took more than %g s of the processor, the limit of "
+                         "--max-seconds",
+                         flags->file, flags->max_seconds);
+    return error_set(err, ERROR_CORRUPT,
+                     "%s: the process that read it died (%s): the file is damaged, or made to do harm", flags->file,
+                     strsignal(number));
+}
+
+/* The exit code of the process that reads: 0, or another after it has said why. In that process: *apart is true. */
+static bool read_file(const struct flags *flags, const struct directory_publish *scratch, const char *made, bool *apart,
+                      int *exit_code, struct error *err)
+{
+    const pid_t parent = getpid(), child = fork();
+    int status = 0;
+    if (child < 0) return error_set_errno(err, errno, "could not start a process to read %s", flags->file);
+    *apart = child == 0;
+    if (*apart) {
+        *exit_code = read_apart(flags, scratch, made, parent);
+        return true;
+    }
+    while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    if (WIFSIGNALED(status)) return explain_signal(flags, WTERMSIG(status), err);
+    *exit_code = WEXITSTATUS(status);
+    return true;
+}
+
+/* ---- the process that publishes ---- */
+
+/* What was made is believed only after it was read as strictly as every model. */
+static bool publish(const char *made, const char *directory, struct error *err)
+{
+    struct model model;
+    const bool sound = model_load(&model, made, err);
+    model_close(&model);
+    return sound && checkpoint_copy(made, directory, err);
+}
+
+static bool print_imported(const char *directory, struct error *err)
+{
+    struct model model;
+    size_t i;
+    const json_t *note;
+    const bool ok = model_load(&model, directory, err) && inspect_print(&model, false, err);
+    const json_t *imported = ok ? json_object_get(json_object_get(model.config, "training"), "imported") : NULL;
+    json_array_foreach(json_object_get(imported, "notes"), i, note)
+        fprintf(stderr, "note: %s\n", json_string_value(note));
+    model_close(&model);
+    return ok;
+}
+
+static bool import(const struct flags *flags, int *exit_code, struct error *err)
+{
+    struct directory_publish scratch;
+    bool apart = false;
+    if (!check_flags(flags, err) || !set_limits(flags, err) || !directory_publish_begin(&scratch, flags->out, err))
+        return false;
+    char *made = path_join(scratch.aside, MADE, err);
+    bool ok = made && read_file(flags, &scratch, made, &apart, exit_code, err);
+    if (ok && !apart && *exit_code == 0) ok = publish(made, flags->out, err) && print_imported(flags->out, err);
+    free(made);
+    if (apart)
+        directory_publish_leave(&scratch);
+    else
+        directory_publish_abort(&scratch);
     return ok;
 }
 
@@ -131,7 +232,7 @@ int cmd_import(int argc, char **argv)
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
-        if (!import(&flags, &err)) exit_code = command_fail(&err);
+        if (!import(&flags, &exit_code, &err)) exit_code = command_fail(&err);
     }
     arena_free(&arena);
     return exit_code;

@@ -1,6 +1,6 @@
 /* POST /models/{name}/import: a model directory from what another program saved. The body goes to a file beside the
- * models, and `lstmd import` reads it in a process of its own with bounded memory and time: files of strangers pass
- * through parsers of others, and none of them runs in the daemon. */
+ * models, and `lstmd import` reads it with bounded memory and time in a process of its own, which has a sandbox: files
+ * of strangers pass through parsers of others, and none of them runs in the daemon. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -11,6 +11,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "base/sandbox.h"
 #include "model/interop.h"
 #include "server/api.h"
 #include "server/child.h"
@@ -247,6 +248,16 @@ static const char *last_error(const struct child_result *result)
     return found ? found : "no reason was given";
 }
 
+/* What the import says of its sandbox is for whoever runs the daemon, not for whoever asks. */
+static void log_lacking(const char *message)
+{
+    const char *found = strstr(message, SANDBOX_LACKING);
+    char line[256];
+    if (!found) return;
+    (void)snprintf(line, sizeof line, "%.*s", (int)strcspn(found, "\n"), found);
+    log_event(LOG_WARNING, "a file was imported", LOG_TEXT("note", line));
+}
+
 static bool run(struct import *import, const struct daemon *daemon, struct error *err)
 {
     const char *arguments[32] = {"import", parts[PART_FILE].name, "--out", import->path};
@@ -262,10 +273,10 @@ static bool run(struct import *import, const struct daemon *daemon, struct error
     const struct child_options options = {arguments, import->aside.aside, 2.0 * MAX_SECONDS, &daemon->closing};
     struct child_result result;
     if (!child_run(&options, &result, err)) return false;
+    log_lacking(result.message);
     if (result.exit_code == 0) return true;
     if (result.exit_code < 0)
-        return error_set(err, ERROR_INVALID,
-                         "reading the file took more than its time or memory, or crashed; nothing was changed");
+        return error_set(err, ERROR_INVALID, "importing took more than its time or memory; nothing was changed");
     return error_set(err, ERROR_INVALID, "%.*s", (int)strcspn(last_error(&result), "\n"), last_error(&result));
 }
 

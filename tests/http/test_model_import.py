@@ -11,7 +11,8 @@ import pytest
 
 from conftest import ADMIN, ROOT, Daemon
 
-sys.path.insert(0, str(ROOT / "tests/golden"))
+sys.path[:0] = [str(ROOT / "tests/golden"), str(ROOT / "tests/cli")]
+import attack  # noqa: E402
 import make_keras  # noqa: E402
 
 KERAS = ROOT / "tests/golden/data/keras"
@@ -142,3 +143,16 @@ def test_a_failed_import_leaves_the_model_as_it_was(daemon, state):
     post_form(daemon, "kept", ("file", b"\211HDF\r\n\032\n" + bytes(100)), ("vocabulary", TOKENS)).problem(422)
     assert (state / "models/kept/model.safetensors").read_bytes() == before
     assert daemon.generate(model="kept", prompt="a", length=1)["model"] == "kept"
+
+
+@pytest.mark.skipif(os.environ.get("SANITIZE", "") != "", reason="builds with sanitizers have no sandbox")
+def test_a_parser_that_was_taken_over_reaches_nothing(models, tmp_path):
+    """What was tried and failed is tests/cli/test_import_sandbox.py's; the file that all of it would leave is not made."""
+    daemon = Daemon(models["tiny"], {"server.state_dir": tmp_path / "state"}, environment=attack.environment(tmp_path))
+    answer = post_form(daemon, "taken", ("file", attack.write_archive(tmp_path / "a.keras").read_bytes()))
+    good = post_form(daemon, "good", ("file", (KERAS / "k208_lstm_list.h5").read_bytes()), ("vocabulary", TOKENS))
+    daemon.close()
+    if any("there was no complete sandbox" in line for line in daemon.lines if line):
+        pytest.skip("NOT TESTED: this kernel grants no complete sandbox")
+    assert "insufficient memory" in answer.problem(422)["detail"] and good.status == 201
+    assert not (tmp_path / "spoiled").exists() and models_of(tmp_path / "state") == ["good"]

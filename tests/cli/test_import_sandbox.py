@@ -1,0 +1,99 @@
+"""lstmd import reads in a sandbox: what a parser that was taken over can do there, and that everything else is as it was."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+
+import attack
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LSTMD = os.path.abspath(os.environ.get("LSTMD", str(ROOT / "build/lstmd")))
+DATA = ROOT / "tests/golden/data"
+SHARED = pathlib.Path(os.environ.get("LSTMD_SHARED", ROOT / "../shared")) / "data/checkpoints"
+
+
+def run(*arguments, environment=(), **options):
+    return subprocess.run([LSTMD, "import", *map(str, arguments)], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, **dict(environment)}, **options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Skips where this build or this kernel has no whole sandbox, and says so."""
+    directory = tmp_path_factory.mktemp("whole")
+    tokens = DATA / "torch/vocabulary.json"
+    done = run(DATA / "torch/lstm_tied.pt", "--out", directory / "m", "--vocabulary", tokens, "--sandbox", "require")
+    if "there is no sandbox" in done.stderr:
+        pytest.skip(f"NOT TESTED: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_parser_that_was_taken_over_can_do_nothing(whole, tmp_path):
+    file = attack.write_archive(tmp_path / "a.keras")
+    done = run(file, "--out", tmp_path / "m", environment=attack.environment(tmp_path))
+    assert attack.results(done.stderr) == dict.fromkeys(attack.ATTEMPTS, False), done.stderr
+    assert done.returncode == 1 and not (tmp_path / "spoiled").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.keras", "attack.c", "attack.so"]
+
+
+def test_the_attack_is_one_where_there_is_no_sandbox(whole, tmp_path):
+    file = attack.write_archive(tmp_path / "a.keras")
+    done = run(file, "--out", tmp_path / "m", "--sandbox", "off", environment=attack.environment(tmp_path))
+    worked = attack.results(done.stderr)
+    assert [what for what in worked if worked[what]] == ["reading", "writing", "network", "signals", "code", "process"]
+    assert (tmp_path / "spoiled").exists()
+
+
+@pytest.mark.parametrize("file", ["torch/lstm_tied.pt", "torch/lstm_legacy.pt", "torch/safetensors_lstm.safetensors",
+                                  "keras/k240_gru_reset_after.h5", "keras/k392_two_lstm_dense.keras"])
+@pytest.mark.parametrize("vocabulary", ["--vocabulary", "--vocabulary-from-text"])
+def test_the_sandbox_changes_no_byte(whole, file, vocabulary, tmp_path):
+    tokens = json.loads((DATA / "torch/vocabulary.json").read_text()) if "torch" in file else list("abcdef")
+    given = tmp_path / "given"
+    given.write_text(json.dumps(tokens) if vocabulary == "--vocabulary" else "".join(tokens))
+    for sandbox in ("require", "off"):
+        done = run(DATA / file, "--out", tmp_path / sandbox, vocabulary, given, "--sandbox", sandbox)
+        assert done.returncode == 0, done.stderr
+    for name in ("config.json", "vocabulary.json", "model.safetensors"):
+        assert (tmp_path / "require" / name).read_bytes() == (tmp_path / "off" / name).read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["given", "off", "require"]
+
+
+@pytest.mark.parametrize("sample, file", [("keras-lstm", "text_generator.keras"), ("keras-simplernn", "char_rnn.h5"),
+                                          ("torch-gru-module", "model.pt")])
+def test_the_samples_are_read_in_it(whole, sample, file, tmp_path):
+    if not (SHARED / sample).is_dir():
+        pytest.skip(f"NOT TESTED: {SHARED / sample} is not here")
+    (tmp_path / "tokens.json").write_text(json.dumps(json.loads((SHARED / sample / "expected.json").read_text())["vocab"]))
+    done = run(SHARED / sample / file, "--out", tmp_path / "m", "--vocabulary", tmp_path / "tokens.json", "--sandbox", "require")
+    assert done.returncode == 0, done.stderr
+
+
+def test_relative_paths_links_and_a_model_that_is_replaced(whole, tmp_path):
+    (tmp_path / "linked.pt").symlink_to(DATA / "torch/lstm_tied.pt")
+    (tmp_path / "tokens.json").symlink_to(DATA / "torch/vocabulary.json")
+    (tmp_path / "real").mkdir()
+    (tmp_path / "m").symlink_to("real")
+    for _ in range(2):
+        done = run("linked.pt", "--out", "m/", "--vocabulary", "tokens.json", "--sandbox", "require", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "real/config.json").exists() and (tmp_path / "m").is_symlink()
+
+
+@pytest.mark.skipif(os.environ.get("SANITIZE", "") != "", reason="sanitizers catch signals, and want to be loaded first")
+def test_a_reader_that_dies_is_reported_and_leaves_nothing(tmp_path):
+    (tmp_path / "die.c").write_text("#include <signal.h>\n#include <zlib.h>\nint inflateInit2_(z_streamp s, int b, const char *v, int n)"
+                                    "{ (void)s, (void)b, (void)v, (void)n; return raise(DIE); }\n")
+    file = attack.write_archive(tmp_path / "a.keras")
+    for number, says in ((signal.SIGSEGV, "the process that read it died (Segmentation fault)"),
+                         (signal.SIGXCPU, "it took more than 7 s of the processor, the limit of --max-seconds")):
+        library = tmp_path / "die.so"
+        subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", f"-DDIE={number.value}", "-o", library, tmp_path / "die.c"],
+                       check=True, timeout=60)
+        done = run(file, "--out", tmp_path / "m", "--max-seconds", 7, environment={"LD_PRELOAD": str(library)})
+        assert done.returncode == 1 and says in done.stderr and done.stderr.count("\n") == 1, done.stderr
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.keras", "die.c", "die.so"]

@@ -1,0 +1,309 @@
+/* base/sandbox: each attempt is made in a process of its own, which has entered the sandbox. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/sandbox.h"
+#include "tests/unit/support.h"
+
+enum { WORKED = 100, NO_SANDBOX = 101 };
+
+static char *directory; /* holds "named", "other", "own/" and "beside/" */
+
+/* Enters the sandbox in a child and returns what the attempt returned there: an errno value, or WORKED. Skips the test
+ * where this system has no whole sandbox. */
+static int attempt(int (*function)(void))
+{
+    fflush(NULL);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct error err = {0};
+        const char *const readable[] = {in_dir(directory, "named"), NULL, in_dir(directory, "none")};
+        const struct sandbox sandbox = {readable, 3, in_dir(directory, "own")};
+        const bool complete = sandbox_enter(&sandbox, &err);
+        if (!complete) fprintf(stderr, "NOT TESTED: " SANDBOX_LACKING ": %s\n", err.message);
+        _exit(complete ? function() : NO_SANDBOX);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status)) fail_msg("the child died of signal %d", WTERMSIG(status));
+    if (WEXITSTATUS(status) == NO_SANDBOX) skip();
+    return WEXITSTATUS(status);
+}
+
+static int answer(bool worked)
+{
+    return worked ? WORKED : errno;
+}
+
+/* ---- programs, processes, the network ---- */
+
+static int run_program(void)
+{
+    char *const arguments[] = {"true", NULL};
+    execv("/bin/true", arguments);
+    return answer(false);
+}
+
+static int fork_process(void)
+{
+    return answer(fork() >= 0);
+}
+
+static void *do_nothing(void *argument)
+{
+    return argument;
+}
+
+static int start_thread(void)
+{
+    pthread_t thread;
+    const int problem = pthread_create(&thread, NULL, do_nothing, NULL);
+    return problem == 0 ? WORKED : problem;
+}
+
+static int open_socket(void)
+{
+    return answer(socket(AF_INET, SOCK_STREAM, 0) >= 0);
+}
+
+static int open_local_socket(void)
+{
+    int ends[2];
+    return answer(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
+}
+
+static int trace_parent(void)
+{
+    return answer(ptrace(PTRACE_ATTACH, getppid(), NULL, NULL) == 0);
+}
+
+static int signal_parent(void)
+{
+    return answer(kill(getppid(), 0) == 0);
+}
+
+static int limit_parent(void)
+{
+    const struct rlimit limit = {1, 1};
+    return answer(prlimit(getppid(), RLIMIT_CORE, &limit, NULL) == 0);
+}
+
+static int make_code(void)
+{
+    return answer(mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+}
+
+static int turn_into_code(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return page == MAP_FAILED ? 0 : answer(mprotect(page, 4096, PROT_READ | PROT_EXEC) == 0);
+}
+
+static int type_into_terminal(void)
+{
+    return answer(ioctl(STDIN_FILENO, TIOCSTI, "x") == 0);
+}
+
+static void test_system_calls_that_are_given_up(void **state)
+{
+    (void)state;
+    static int (*const functions[])(void) = {run_program,       fork_process,   start_thread,      open_socket,
+                                             open_local_socket, trace_parent,   signal_parent,     limit_parent,
+                                             make_code,         turn_into_code, type_into_terminal};
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        const int got = attempt(functions[i]);
+        if (got != ENOSYS) fail_msg("call %zu: %s", i, got == WORKED ? "it worked" : strerror(got));
+    }
+}
+
+/* ---- paths ---- */
+
+static int open_in(const char *name, int flags)
+{
+    return answer(open(in_dir(directory, name), flags, 0644) >= 0);
+}
+
+static int read_other(void)
+{
+    return open_in("other", O_RDONLY);
+}
+
+static int read_passwd(void)
+{
+    return answer(open("/etc/passwd", O_RDONLY) >= 0);
+}
+
+static int write_named(void)
+{
+    return open_in("named", O_WRONLY);
+}
+
+static int empty_other(void)
+{
+    return open_in("other", O_WRONLY | O_TRUNC);
+}
+
+static int make_beside(void)
+{
+    return open_in("beside/new", O_WRONLY | O_CREAT);
+}
+
+static int make_through_parent(void)
+{
+    return open_in("own/../new", O_WRONLY | O_CREAT);
+}
+
+static int remove_other(void)
+{
+    return answer(unlink(in_dir(directory, "other")) == 0);
+}
+
+static int make_directory_beside(void)
+{
+    return answer(mkdir(in_dir(directory, "beside/new"), 0777) == 0);
+}
+
+static int move_out(void)
+{
+    const int own = open(in_dir(directory, "own/new"), O_WRONLY | O_CREAT, 0644);
+    if (own < 0) return 0;
+    char *from = strdup(in_dir(directory, "own/new"));
+    return answer(rename(from, in_dir(directory, "beside/new")) == 0);
+}
+
+static void test_paths_that_are_given_up(void **state)
+{
+    (void)state;
+    static int (*const functions[])(void) = {read_other,   read_passwd,           write_named,
+                                             empty_other,  make_beside,           make_through_parent,
+                                             remove_other, make_directory_beside, move_out};
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        const int got = attempt(functions[i]);
+        if (got != EACCES && got != EXDEV) fail_msg("path %zu: %s", i, got == WORKED ? "it worked" : strerror(got));
+    }
+    char *text = read_text(in_dir(directory, "other"));
+    assert_string_equal(text, "other");
+    free(text);
+    assert_int_equal(count_entries(in_dir(directory, "beside")), 0);
+}
+
+static int link_to_other(void)
+{
+    char *other = strdup(in_dir(directory, "other"));
+    return answer(symlink(other, in_dir(directory, "own/link")) == 0 ||
+                  link(other, in_dir(directory, "own/link")) == 0);
+}
+
+static void test_no_links_are_made(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(link_to_other), ENOSYS);
+}
+
+/* ---- what stays ---- */
+
+static int publish_in_own(void)
+{
+    struct directory_publish publish;
+    struct error err = {0};
+    for (int i = 0; i < 2; i++) /* the second replaces */
+        if (!directory_publish_begin(&publish, in_dir(directory, "own/made"), &err) ||
+            !directory_publish_write(&publish, "file", "text", 4, &err) || !directory_publish_commit(&publish, &err)) {
+            fprintf(stderr, "%s\n", err.message);
+            return 0;
+        }
+    return WORKED;
+}
+
+static int read_named(void)
+{
+    struct file_map map;
+    struct error err = {0};
+    const bool read = file_map_open(&map, in_dir(directory, "named"), &err) && map.size == 5;
+    return read ? WORKED : 0;
+}
+
+static int missing_is_missing(void)
+{
+    return answer(open(in_dir(directory, "none"), O_RDONLY) >= 0);
+}
+
+static int take_memory(void)
+{
+    for (size_t size = 1; size < (size_t)64 << 20; size *= 4) {
+        char *memory = malloc(size), *larger = memory ? realloc(memory, 2 * size) : NULL;
+        if (!larger) return 0;
+        memset(larger, 1, 2 * size);
+        free(larger);
+    }
+    return WORKED;
+}
+
+static int descriptor;
+
+static int descriptor_is_closed(void)
+{
+    return answer(fcntl(descriptor, F_GETFD) >= 0);
+}
+
+static void test_what_is_named_stays(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt(read_named), WORKED);
+    assert_int_equal(attempt(publish_in_own), WORKED);
+    assert_int_equal(attempt(missing_is_missing), ENOENT);
+    assert_int_equal(attempt(take_memory), WORKED);
+}
+
+static void test_descriptors_are_closed(void **state)
+{
+    (void)state;
+    descriptor = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
+    assert_true(descriptor > STDERR_FILENO);
+    const int got = attempt(descriptor_is_closed);
+    close(descriptor);
+    assert_int_equal(got, EBADF);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    directory = temp_dir_new();
+    write_text(in_dir(directory, "named"), "named");
+    write_text(in_dir(directory, "other"), "other");
+    return mkdir(in_dir(directory, "own"), 0777) | mkdir(in_dir(directory, "beside"), 0777);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    temp_dir_remove(directory);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_system_calls_that_are_given_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_paths_that_are_given_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_links_are_made, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_named_stays, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_descriptors_are_closed, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
