@@ -19,7 +19,7 @@ struct span {
 
 static bool skip(struct span *span, size_t n)
 {
-    bool ok = n <= span->size;
+    bool ok = span->data && n <= span->size;
     *span = ok ? (struct span){span->data + n, span->size - n} : (struct span){0};
     return ok;
 }
