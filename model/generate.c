@@ -116,14 +116,14 @@ static bool add_prompt(struct generation *generation, const struct generation_re
     if (generation->prompt.count > 0) return true;
     return refuse(field, "prompt", err,
                   generation->unknown.count > 0
-                      ? "nothing of the prompt is in the model's vocabulary, and the model has no <eos> to start from"
-                      : "the prompt is empty and the model has no <eos> to start from; give it at least one character");
+                      ? "nothing of the prompt is in the model's vocabulary, and the model has no start token"
+                      : "the prompt is empty and the model has no start token; give it at least one character");
 }
 
 static bool encode(struct generation *generation, const struct generation_request *request, const char **field,
                    struct error *err)
 {
-    const uint32_t first = request->continues ? request->pending : vocabulary_eos(generation->vocabulary);
+    const uint32_t first = request->continues ? request->pending : vocabulary_start(generation->vocabulary);
     assert(first == TOKEN_NONE || first < vocabulary_size(generation->vocabulary));
     if (first != TOKEN_NONE && !token_list_append(&generation->prompt, first, err)) return false;
     return add_label(generation, request, field, err) && add_prompt(generation, request, field, err);

@@ -235,7 +235,7 @@ static json_t *describe(const struct draft *draft)
         draft->lower >= 0 ? draft->lower : has_letters(draft->tokens, false) && !has_letters(draft->tokens, true);
     json_t *json = json_pack("{s:s, s:b, s:O, s:O, s:O, s:O}", "level", words ? "word" : "char", "lower", (int)lower,
                              "tokens", draft->tokens, "eos", eos, "pad", pad, "unknown", unknown);
-    bool ok = json;
+    bool ok = json && (json_is_null(eos) || json_object_set_new(json, "eos_starts", json_false()) == 0);
     if (words) {
         guess_filters(draft->tokens, guessed);
         ok = ok && json_object_set_new(json, "filters", json_string(draft->filters ? draft->filters : guessed)) == 0;

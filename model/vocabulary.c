@@ -161,6 +161,11 @@ uint32_t vocabulary_eos(const struct vocabulary *vocabulary)
     return vocabulary->eos;
 }
 
+uint32_t vocabulary_start(const struct vocabulary *vocabulary)
+{
+    return vocabulary->eos_only_ends ? TOKEN_NONE : vocabulary->eos;
+}
+
 uint32_t vocabulary_pad(const struct vocabulary *vocabulary)
 {
     return vocabulary->pad;

@@ -60,7 +60,10 @@ enum token_level vocabulary_level(const struct vocabulary *vocabulary);
 const char *token_level_name(enum token_level level); /* "char", "word", "byte" */
 bool token_level_parse(const char *name, enum token_level *level);
 uint32_t vocabulary_size(const struct vocabulary *vocabulary);
-uint32_t vocabulary_eos(const struct vocabulary *vocabulary);     /* TOKEN_NONE: imported model without one */
+uint32_t vocabulary_eos(const struct vocabulary *vocabulary); /* TOKEN_NONE: imported model without one */
+/* What stands before a text: eos, unless it ends texts alone, as in models of Keras and PyTorch. TOKEN_NONE: nothing.
+ */
+uint32_t vocabulary_start(const struct vocabulary *vocabulary);
 uint32_t vocabulary_pad(const struct vocabulary *vocabulary);     /* TOKEN_NONE: none */
 uint32_t vocabulary_unknown(const struct vocabulary *vocabulary); /* TOKEN_NONE: none */
 uint32_t vocabulary_label_count(const struct vocabulary *vocabulary);

@@ -19,6 +19,7 @@ struct vocabulary {
     uint8_t *special;           /* [capacity] 1: eos, pad, unknown or a label */
     uint32_t capacity;          /* tokens there is room for */
     uint32_t eos, pad, unknown;
+    bool eos_only_ends; /* it ends texts and does not start them */
     struct string_table label_names;
     uint32_t *labels; /* [label_names.count] ids */
     size_t max_token_bytes;

@@ -18,6 +18,7 @@ struct reading {
     json_t *tokens;
     size_t size;
     uint32_t eos, pad, unknown;
+    bool eos_only_ends;
     uint8_t *label; /* [size] 1: a label */
 };
 
@@ -36,7 +37,8 @@ static bool parse_json(struct reading *reading, const char *json, size_t n, stru
 
 static bool check_keys(const struct reading *reading, struct error *err)
 {
-    static const char *const known[] = {"level", "lower", "filters", "tokens", "eos", "pad", "unknown", "labels"};
+    static const char *const known[] = {"level",      "lower", "filters", "tokens", "eos",
+                                        "eos_starts", "pad",   "unknown", "labels"};
     const char *key;
     json_t *value;
     json_object_foreach(reading->root, key, value)
@@ -112,6 +114,17 @@ static bool read_specials(struct reading *reading, struct error *err)
     uint32_t eos = reading->eos, pad = reading->pad, unknown = reading->unknown;
     if ((eos != TOKEN_NONE && (eos == pad || eos == unknown)) || (pad != TOKEN_NONE && pad == unknown))
         return error_set(err, ERROR_CORRUPT, "%s: eos, pad and unknown must be different ids", reading->place);
+    return true;
+}
+
+/* Absent: true, where there is an eos. */
+static bool read_eos_starts(struct reading *reading, struct error *err)
+{
+    const json_t *starts = json_object_get(reading->root, "eos_starts");
+    if (starts && (!json_is_boolean(starts) || reading->eos == TOKEN_NONE))
+        return error_set(err, ERROR_CORRUPT, "%s: eos_starts must be true or false, and belongs to an eos",
+                         reading->place);
+    reading->eos_only_ends = json_is_false(starts);
     return true;
 }
 
@@ -202,6 +215,7 @@ static struct vocabulary *make(const struct reading *reading, struct error *err)
         vocabulary_new(reading->level, reading->lower, reading->filters, (uint32_t)reading->size, err);
     if (!vocabulary) return NULL;
     vocabulary->eos = reading->eos;
+    vocabulary->eos_only_ends = reading->eos_only_ends;
     vocabulary->pad = reading->pad;
     vocabulary->unknown = reading->unknown;
     if (add_tokens(reading, vocabulary, err)) return vocabulary;
@@ -215,7 +229,7 @@ struct vocabulary *vocabulary_from_json(const char *json, size_t n, const char *
     struct vocabulary *vocabulary = NULL;
     if (parse_json(&reading, json, n, err) && check_keys(&reading, err) && read_level(&reading, err) &&
         read_rules(&reading, err) && read_size(&reading, err) && read_specials(&reading, err) &&
-        read_labels(&reading, err))
+        read_eos_starts(&reading, err) && read_labels(&reading, err))
         vocabulary = make(&reading, err);
     free(reading.label);
     json_decref(reading.root);
@@ -270,6 +284,7 @@ static json_t *vocabulary_to_object(const struct vocabulary *vocabulary)
     if (words) failed |= json_object_set_new(root, "filters", json_string(vocabulary->rules.filters));
     failed |= json_object_set_new(root, "tokens", tokens_to_json(vocabulary));
     failed |= json_object_set_new(root, "eos", id_to_json(vocabulary->eos));
+    if (vocabulary->eos_only_ends) failed |= json_object_set_new(root, "eos_starts", json_false());
     failed |= json_object_set_new(root, "pad", id_to_json(vocabulary->pad));
     failed |= json_object_set_new(root, "unknown", id_to_json(vocabulary->unknown));
     if (vocabulary->label_names.count) failed |= json_object_set_new(root, "labels", labels_to_json(vocabulary));

@@ -4,6 +4,7 @@ layout of Keras gives its probabilities is tests/unit/test_interop_keras.c."""
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -44,22 +45,32 @@ def test_what_strangers_published_gives_its_probabilities(sample, file, tmp_path
 
 
 def test_the_notebooks_own_model(tmp_path):
-    """Masking, LSTM 128 and Dense softmax over 84, and a Tokenizer of characters in which id 0 is padding."""
-    characters = ["<eos>", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;-'!?$%&()/\"+#*@="][:83]
-    layers = [make_keras.plain("Masking", mask_value=0.0), make_keras.recurrent("LSTM", 128, sequences=True),
-              make_keras.dense(84, "softmax")]
-    make_keras.write(tmp_path / "model.h5", "2.2.4", layers, make_keras.build("2.2.4", layers, {}, 84), {})
-    index = {character: i for i, character in enumerate(characters, 1)}
-    tokenizer = {"class_name": "Tokenizer", "config": {
-        "num_words": None, "filters": "", "lower": False, "split": " ", "char_level": True, "oov_token": None,
-        "document_count": 1, "word_counts": json.dumps({c: 1 for c in characters}), "word_docs": "{}", "index_docs": "{}",
-        "index_word": json.dumps({i: c for c, i in index.items()}), "word_index": json.dumps(index)}}
-    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer))
-    done = run("import", tmp_path / "model.h5", "--out", tmp_path / "m", "--vocabulary", tmp_path / "tokenizer.json")
+    layers, model = make_keras.write_notebook(tmp_path), tmp_path / "m"
+    done = run("import", tmp_path / "model.h5", "--out", model, "--vocabulary", tmp_path / "tokenizer.json")
     assert "119,892" in done.stdout and "Masking layer is left out" in done.stderr
-    assert "119,892" in run("inspect", tmp_path / "m").stdout
-    completion = greedy(tmp_path / "m", "Oil ", 30)
-    assert 0 < len(completion) <= 30 and set(completion) <= set(characters)
+    assert json.loads(run("inspect", model, "--json").stdout)["parameters"] == 119892
+    assert re.search(r"total +119,892", run("inspect", model).stdout)
+    for prompt in ("O", "Oil prices", "$1,000.00: (a) \"quote\" & 50% off?"):
+        told = json.loads(run("next", "--model", model, "--prompt", prompt, "--json").stdout)
+        assert told["ids"] == [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in prompt]  # nothing is put before it
+        expected = make_keras.predict(layers, told["ids"], 2, 84)
+        assert expected[0] == max(expected)
+        assert max(abs(a - b) for a, b in zip(told["probabilities"], expected, strict=True)) < 1e-5
+    assert "at least one character" in run("generate", "--model", model, "--prompt", "", code=1).stderr
+
+
+def test_the_notebooks_greedy_text_is_that_of_numpy(tmp_path):
+    """Without padding, which is the likeliest token of this model everywhere, and never chosen."""
+    layers = make_keras.write_notebook(tmp_path)
+    run("import", tmp_path / "model.h5", "--out", tmp_path / "m", "--vocabulary", tmp_path / "tokenizer.json")
+    ids, text = [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in "Oil "], ""
+    while len(text) < 40:
+        expected = make_keras.predict(layers, ids, 2, 84)
+        ids.append(1 + max(range(83), key=lambda i: expected[i + 1]))
+        if ids[-1] == 1:
+            break
+        text += make_keras.NOTEBOOK_TOKENS[ids[-1] - 1]
+    assert text and greedy(tmp_path / "m", "Oil ", 40) == text
 
 
 def test_files_that_lie_are_refused_with_the_reason(tmp_path):

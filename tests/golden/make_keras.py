@@ -103,8 +103,8 @@ def recur(layer, inputs, version):
     return outputs
 
 
-def predict(layers, ids, version):
-    x = list(np.eye(V)[ids])
+def predict(layers, ids, version, vocabulary=V):
+    x = list(np.eye(vocabulary)[ids])
     for layer in layers:
         kind = layer["kind"]
         if kind == "Embedding":
@@ -378,6 +378,29 @@ def write_variants():
         expected[name] = {"window": 5, "masked": bool(layers[0].get("mask")), "prompts": [
             {"ids": ids, "probs": predict(layers, ids, int(version[0])).tolist()} for ids in prompts]}
     (HERE / "expected.json").write_text(json.dumps(expected, indent=1) + "\n")
+
+
+# --- The notebook that lstmd starts from ---
+
+
+NOTEBOOK_TOKENS = ["<eos>", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 .,:;-'!?$%&()/\"+#*@="][:83]
+
+
+def write_notebook(directory):
+    """model.h5 and tokenizer.json: Masking, LSTM 128 and Dense softmax over 84, and a Tokenizer of characters with <eos> at 1,
+    in which id 0 is padding. The weights make padding the likeliest token everywhere. Returns the layers."""
+    layers = [plain("Masking", mask_value=0.0), recurrent("LSTM", 128, sequences=True), dense(84, "softmax")]
+    config = build("2.2.4", layers, {}, 84)
+    for tensor_of in layers[1:]:
+        tensor_of["weights"] = [(0.4 * value).astype("<f4").astype(float) for value in tensor_of["weights"]]
+    layers[2]["weights"][1][0] = 5
+    write(directory / "model.h5", "2.2.4", layers, config, {})
+    index = {character: i for i, character in enumerate(NOTEBOOK_TOKENS, 1)}
+    (directory / "tokenizer.json").write_text(json.dumps({"class_name": "Tokenizer", "config": {
+        "num_words": None, "filters": "", "lower": False, "split": " ", "char_level": True, "oov_token": None,
+        "document_count": 1, "word_counts": json.dumps({c: 1 for c in index}), "word_docs": "{}", "index_docs": "{}",
+        "index_word": json.dumps({i: c for c, i in index.items()}), "word_index": json.dumps(index)}}))
+    return layers
 
 
 # --- Files that lie -----------------------------------------------------------------------------------------------------------

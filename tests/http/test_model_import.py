@@ -2,6 +2,7 @@
 arrive whole, that a stranger's file harms nobody, and that the model is served at once."""
 
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -64,6 +65,25 @@ def test_a_form_becomes_a_model_that_is_served_at_once(daemon, state, tmp_path):
     for name in ("model.safetensors", "vocabulary.json"):
         assert (tmp_path / "mine" / name).read_bytes() == (state / "models/mine" / name).read_bytes()
     assert [name for name in models_of(state) if name.startswith("mine")] == ["mine"]
+
+
+def test_the_notebooks_own_model(daemon, tmp_path):
+    layers = make_keras.write_notebook(tmp_path)
+    files = [(part, (tmp_path / name).read_bytes()) for part, name in (("file", "model.h5"), ("vocabulary", "tokenizer.json"))]
+    answer = post_form(daemon, "notebook", *files)
+    assert answer.status == 201 and answer.json()["parameters"] == 119892
+    written = daemon.generate(model="notebook", prompt="Oil ", length=1000, temperature=1, seed=1, ignore_eos=True, logprobs=1)
+    assert len(written["completion"]) == 1000 and set(written["completion"]) <= set(make_keras.NOTEBOOK_TOKENS)
+    empty = daemon.post("/generate", {"model": "notebook", "prompt": ""}).fields()["prompt"]
+    assert "no start token" in empty and "at least one character" in empty
+
+    text = "Oil prices rise"
+    scored = daemon.post("/score", {"model": "notebook", "text": text}).json()["tokens"]
+    ids = [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in text]
+    assert len(scored) == len(text) - 1  # nothing foretells the first
+    for i, token in enumerate(scored, 1):
+        expected = make_keras.predict(layers, ids[:i], 2, 84)[ids[i]]
+        assert math.exp(token["logprob"]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_importing_again_replaces(daemon):

@@ -53,7 +53,7 @@ def test_a_session_is_refused_with_what_to_do_instead(window):
 
 
 def test_an_empty_prompt_is_refused(window):
-    assert "no <eos>" in window.post("/generate", {"prompt": ""}).fields()["prompt"]
+    assert "no start token" in window.post("/generate", {"prompt": ""}).fields()["prompt"]
 
 
 def test_the_model_says_so(window):

@@ -85,6 +85,7 @@ static void test_tokens_with_a_meaning_are_known_by_name(void **state)
     assert_int_equal(vocabulary_pad(vocabulary), 0);
     assert_int_equal(vocabulary_unknown(vocabulary), 1);
     assert_int_equal(vocabulary_eos(vocabulary), 2);
+    assert_int_equal(vocabulary_start(vocabulary), TOKEN_NONE); /* nobody knows what they put before a text */
     assert_int_equal(vocabulary_find_label(vocabulary, "<start>"), 3);
     assert_ids(vocabulary, "bax", IDS(5, 4, 1));
     vocabulary_free(vocabulary);

@@ -607,6 +607,7 @@ static void test_vocabulary_json_takes_imported_vocabularies(void **state)
     struct vocabulary *v =
         read_json("{\"level\":\"char\",\"tokens\":[\"\",\"a\",\"$\"],\"eos\":2,\"pad\":0,\"unknown\":null}");
     assert_int_equal(vocabulary_eos(v), 2);
+    assert_int_equal(vocabulary_start(v), 2);
     assert_int_equal(vocabulary_pad(v), 0);
     struct unknown_list unknown = assert_encodes(v, "a$", "1");
     assert_int_equal(unknown.total, 1);
@@ -614,6 +615,13 @@ static void test_vocabulary_json_takes_imported_vocabularies(void **state)
     vocabulary_free(v);
     v = read_json("{\"level\":\"char\",\"tokens\":[\"a\",\"b\"],\"eos\":null,\"pad\":null,\"unknown\":null}");
     assert_int_equal(vocabulary_eos(v), TOKEN_NONE);
+    assert_int_equal(vocabulary_start(v), TOKEN_NONE);
+    vocabulary_free(v);
+    v = round_trip(
+        read_json("{\"level\":\"char\",\"tokens\":[\"\",\"a\",\"$\"],\"eos\":2,\"eos_starts\":false,\"pad\":0,"
+                  "\"unknown\":null}"));
+    assert_int_equal(vocabulary_eos(v), 2);
+    assert_int_equal(vocabulary_start(v), TOKEN_NONE);
     vocabulary_free(v);
 }
 
@@ -658,6 +666,9 @@ static void test_vocabulary_json_refuses_what_is_wrong_and_names_it(void **state
         {"{\"level\":\"char\",\"tokens\":[\"e\",\"a\"],\"eos\":0,\"pad\":null,\"unknown\":\"1\"}", "unknown must be"},
         {"{\"level\":\"char\",\"tokens\":[\"e\",\"a\"],\"eos\":0,\"pad\":4294967296,\"unknown\":null}", "pad must be"},
         {"{\"level\":\"char\",\"tokens\":[\"e\",\"a\"],\"eos\":1,\"pad\":null,\"unknown\":1}", "different ids"},
+        {"{\"level\":\"char\",\"tokens\":[\"e\",\"a\"],\"eos_starts\":0" REST, "eos_starts must be"},
+        {"{\"level\":\"char\",\"tokens\":[\"a\"],\"eos\":null,\"eos_starts\":false,\"pad\":null,\"unknown\":null}",
+         "belongs to an eos"},
         {"{\"level\":\"char\",\"tokens\":[\"e\",\"a\"],\"labels\":1" REST, "labels must be an array"},
         {"{\"level\":\"char\",\"tokens\":[\"e\",\"a\",\"l\"],\"labels\":[3]" REST, "labels[0] must be an id"},
         {"{\"level\":\"char\",\"tokens\":[\"e\",\"a\",\"l\"],\"labels\":[2,2]" REST, "labels[1] must be an id"},
