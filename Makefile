@@ -196,9 +196,11 @@ fuzz-smoke: $(FUZZ) ## every fuzz target over its committed inputs and a few tho
 	@$(RUN_TESTS) fuzz
 
 .PHONY: golden
-golden: ## compute tests/golden/data anew with PyTorch (their test: make unit)
+golden: ## compute tests/golden/data anew with PyTorch and h5py (their tests: make unit test-cli)
 	@scripts/deps golden
 	$(PYTHON) tests/golden/make_golden.py
+	$(PYTHON) tests/golden/make_torch_import.py
+	$(PYTHON) tests/golden/make_keras.py
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz

@@ -59,7 +59,9 @@ static bool recognise(const char *path, enum interop_kind *kind, struct error *e
     struct file_map map;
     if (!file_map_open(&map, path, err)) return false;
     *kind = interop_recognise(map.data, map.size);
+    const bool empty = map.size == 0;
     file_map_close(&map);
+    if (empty) return error_set(err, ERROR_INVALID, "%s: the file is empty", path);
     return *kind != INTEROP_UNKNOWN ||
            error_set(err, ERROR_INVALID,
                      "%s: not a model file that is read: Keras .h5 and .keras, PyTorch .pt and .pth, .safetensors",

@@ -466,12 +466,16 @@ struct vocabulary *interop_vocabulary_from_file(const char *path, const struct i
     size_t n;
     if (!file_read(path, INTEROP_MAX_VOCABULARY_BYTES, &text, &n, err)) return NULL;
     const size_t start = strspn(text, " \t\r\n");
-    json_t *json = NULL;
-    if (start < n && strchr("{[\"", text[start]))
-        json = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+    const bool like_json = start < n && strchr("{[\"", text[start]);
+    json_error_t cause;
+    json_t *json =
+        like_json ? json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &cause) : NULL;
     struct vocabulary *vocabulary = json_is_object(json) || json_is_array(json) || json_is_string(json)
                                         ? interop_vocabulary_from_json(json, wanted, path, err)
                                         : from_lines(wanted, path, text, n, err);
+    if (!vocabulary && like_json && !json)
+        error_add_context(err, "read as a token per line, since as JSON it is wrong at line %d (%s)", cause.line,
+                          cause.text);
     json_decref(json);
     free(text);
     return vocabulary;

@@ -317,7 +317,7 @@ def test_an_activation_that_the_network_does_not_have(tmp_path):
 
 
 @pytest.mark.parametrize("content, part", [
-    (b"", "not a model file"), (b"some text\n", "not a model file"), (b"PK\x03\x04", "not a readable zip archive"),
+    (b"", "the file is empty"), (b"some text\n", "not a model file"), (b"PK\x03\x04", "not a readable zip archive"),
     (b"\x80\x02N.", "not begin with PyTorch's magic number"), (b"\x80\x02K", "byte 3"),
 ])
 def test_files_of_other_kinds(tmp_path, content, part):

@@ -60,6 +60,26 @@ static void check_prompt(const char *name, const struct network *network, const 
     }
 }
 
+/* The prompt with the likeliest tokens after it, token by token. */
+static void check_greedy(const char *name, const struct network *network, const json_t *prompt)
+{
+    double probabilities[MAX_V];
+    const json_t *greedy = json_object_get(prompt, "greedy"), *token;
+    json_t *ids = json_copy(json_object_get(prompt, "ids"));
+    size_t i;
+    assert_true(json_array_size(greedy) >= 10);
+    json_array_foreach(greedy, i, token)
+    {
+        size_t best = 0;
+        predict(network, ids, probabilities);
+        for (size_t v = 1; v < network->architecture.vocabulary_size; v++)
+            if (probabilities[v] > probabilities[best]) best = v;
+        if ((json_int_t)best != json_integer_value(token)) fail_msg("%s: greedy token %zu is %zu", name, i, best);
+        json_array_append(ids, (json_t *)token);
+    }
+    json_decref(ids);
+}
+
 static json_t *load_expected(void)
 {
     json_t *expected = json_load_file(DIRECTORY "/expected.json", 0, NULL);
@@ -67,7 +87,7 @@ static json_t *load_expected(void)
     return expected;
 }
 
-static void test_every_variant_gives_its_probabilities(void **state)
+static void test_every_variant_gives_its_probabilities_and_continuations(void **state)
 {
     (void)state;
     const char *name;
@@ -83,7 +103,11 @@ static void test_every_variant_gives_its_probabilities(void **state)
         assert_int_equal(foreign.window, json_integer_value(json_object_get(file, "window")));
         assert_int_equal(foreign.pad, json_is_true(json_object_get(file, "masked")));
         assert_ptr_equal(strstr(foreign.format, "Keras "), foreign.format);
-        json_array_foreach(json_object_get(file, "prompts"), i, prompt) check_prompt(name, &foreign.network, prompt);
+        json_array_foreach(json_object_get(file, "prompts"), i, prompt)
+        {
+            check_prompt(name, &foreign.network, prompt);
+            check_greedy(name, &foreign.network, prompt);
+        }
         foreign_close(&foreign);
     }
     json_decref(expected);
@@ -259,7 +283,7 @@ static void test_failing_allocations(void **state)
     assert_survives_failing_allocations(read_one, archive);
 }
 
-static void test_truncated_files_are_refused(void **state)
+static void test_files_truncated_anywhere_are_refused(void **state)
 {
     (void)state;
     const char *const names[] = {DIRECTORY "/k240_gru_reset_after.h5", DIRECTORY "/k392_linear_rnn.keras"};
@@ -270,7 +294,7 @@ static void test_truncated_files_are_refused(void **state)
         size_t size;
         assert_non_null(path);
         assert_true(file_read(names[i], 1 << 20, &bytes, &size, NULL));
-        for (size_t n = 0; n < size; n += 97) {
+        for (size_t n = 0; n < size; n++) {
             write_file(path, bytes, n);
             assert_false(read_one(path, &err));
             assert_ptr_equal(strstr(err.message, path), err.message);
@@ -285,13 +309,13 @@ static void test_truncated_files_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_variant_gives_its_probabilities),
+        cmocka_unit_test(test_every_variant_gives_its_probabilities_and_continuations),
         cmocka_unit_test(test_a_file_tells_what_it_is),
         cmocka_unit_test(test_other_models_are_refused_by_layer),
         cmocka_unit_test(test_hard_sigmoid_is_that_of_the_version),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_failing_allocations),
-        cmocka_unit_test(test_truncated_files_are_refused),
+        cmocka_unit_test(test_files_truncated_anywhere_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

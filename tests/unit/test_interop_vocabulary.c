@@ -201,6 +201,18 @@ static void test_files_have_json_or_a_token_per_line(void **state)
     temp_dir_remove(directory);
 }
 
+static void test_broken_json_is_said_to_be(void **state)
+{
+    (void)state;
+    char *directory = temp_dir_new();
+    struct error err = {0};
+    write_text(in_dir(directory, "v"), "{\"a\": 0,\n \"b\"");
+    assert_null(interop_vocabulary_from_file(in_dir(directory, "v"), &(struct interop_wanted){.size = 9}, &err));
+    assert_non_null(strstr(err.message, "as JSON it is wrong at line 2"));
+    assert_non_null(strstr(err.message, "2 tokens, but the network has 9"));
+    temp_dir_remove(directory);
+}
+
 static void test_texts_are_counted_again(void **state)
 {
     (void)state;
@@ -238,6 +250,7 @@ int main(void)
         cmocka_unit_test(test_our_own_vocabularies_are_taken_as_they_are),
         cmocka_unit_test(test_what_is_no_vocabulary_of_this_network_is_refused),
         cmocka_unit_test(test_files_have_json_or_a_token_per_line),
+        cmocka_unit_test(test_broken_json_is_said_to_be),
         cmocka_unit_test(test_texts_are_counted_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
