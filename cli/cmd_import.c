@@ -95,7 +95,7 @@ static bool check_flags(const struct flags *flags, struct error *err)
 
 static bool set_limit(int resource, uint64_t most, const char *flag, struct error *err)
 {
-    const struct rlimit limit = {most, most};
+    const struct rlimit limit = {most, most + 1}; /* one more: SIGXCPU, which tells why, comes before SIGKILL */
     if (most == 0 || setrlimit((__rlimit_resource_t)resource, &limit) == 0) return true;
     return error_set_errno(err, errno, "could not set the limit of --%s", flag);
 }
