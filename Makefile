@@ -337,6 +337,11 @@ pretrained: all ## train the bundled model anew, by the recipe model/pretrained/
 	$(BUILD)/lstmd train --config model/pretrained/headlines.yaml --data $(HEADLINES)/titles.train.txt \
 	    --validation-data $(HEADLINES)/titles.valid.txt --out model/pretrained/headlines
 
+.PHONY: reference
+reference: all ## write config/REFERENCE.md, the settings as the program's table has them
+	scripts/reference $(BUILD)/lstmd >$(BUILD)/REFERENCE.md
+	mv $(BUILD)/REFERENCE.md config/REFERENCE.md
+
 .PHONY: clean
 clean: ## remove everything that was built
 	rm -rf build build-*

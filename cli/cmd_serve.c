@@ -31,9 +31,9 @@ static const struct option rows[] = {
 
 static const struct command_line line = {
     .usage = "lstmd serve [--config FILE] [--model DIR] [--set KEY=VALUE]...",
-    .description = "Serves a model over HTTP. SIGTERM and Ctrl-C let running requests finish; a second one ends at "
-                   "once. SIGHUP reads "
-                   "the configuration and the files of tokens again.",
+    .description =
+        "Serves a model over HTTP. SIGTERM and Ctrl-C let running requests finish; a second one ends at once.\n"
+        "SIGHUP reads the configuration, the files of tokens and changed models again.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL},
     .reference = &config_table,
 };

@@ -62,7 +62,7 @@ static bool parse_size(const char *value, uint64_t *result)
         uint64_t factor;
     } units[] = {{"", 1},          {"B", 1},         {"k", 1000},       {"kB", 1000},
                  {"M", 1000000},   {"MB", 1000000},  {"G", 1000000000}, {"GB", 1000000000},
-                 {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}};
+                 {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},  {"TiB", 1ULL << 40}};
     char *end;
     errno = 0;
     unsigned long long number = strtoull(value, &end, 10);

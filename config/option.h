@@ -18,7 +18,7 @@
 enum option_type {
     OPTION_BOOL,    /* bool: true, false, yes, no, on, off */
     OPTION_INT,     /* int64_t */
-    OPTION_SIZE,    /* uint64_t bytes: 1048576, 64KiB, 1MiB, 2GiB (k, M, G: powers of 1000) */
+    OPTION_SIZE,    /* uint64_t bytes: 1048576, 64KiB, 1MiB, 2GiB, 1TiB (k, M, G: powers of 1000) */
     OPTION_REAL,    /* double */
     OPTION_TEXT,    /* const char * (owned by the arena given to the setter) or NULL */
     OPTION_CHOICE,  /* int: index into choices */

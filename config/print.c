@@ -39,9 +39,9 @@ static void add_real(struct text *text, double value)
 
 static void add_size(struct text *text, uint64_t value)
 {
-    static const char *const units[] = {"", "KiB", "MiB", "GiB"};
+    static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
     size_t unit = 0;
-    for (; unit < 3 && value > 0 && value % 1024 == 0; unit++) value /= 1024;
+    for (; unit < 4 && value > 0 && value % 1024 == 0; unit++) value /= 1024;
     add(text, "%llu%s", (unsigned long long)value, units[unit]);
 }
 
@@ -113,7 +113,7 @@ static void add_bounds(struct text *text, const struct option *option)
         add(text, " to ");
         add_size(text, option->maximum < 0x1p64 ? (uint64_t)option->maximum : UINT64_MAX);
     } else {
-        add(text, "%.15g to %.15g", option->minimum, option->maximum);
+        add(text, option->type == OPTION_INT ? "%.0f to %.0f" : "%.15g to %.15g", option->minimum, option->maximum);
     }
 }
 
@@ -137,7 +137,7 @@ static void add_type(struct text *text, const struct option *option)
         return;
     case OPTION_LIST:
     case OPTION_SECRETS:
-        add(text, "a text");
+        add(text, "a text, or several");
         return;
     case OPTION_TEXT:
         if (option->choices) {
@@ -165,7 +165,9 @@ void options_print_help(const struct option_table *table, FILE *out)
         const struct option *option = &table->options[i];
         char expected[256];
         options_describe(option, expected, sizeof expected);
-        fprintf(out, "  %-24s %s\n  %-24s (%s", option->key, option->help, "", expected);
+        fprintf(out, "  %-24s", option->key);
+        if (strlen(option->key) > 24) fprintf(out, "\n  %-24s", "");
+        fprintf(out, " %s\n  %-24s (%s", option->help, "", expected);
         if (option->fallback) fprintf(out, "; default %s", option->fallback);
         fputs(")\n", out);
     }

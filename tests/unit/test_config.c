@@ -179,6 +179,26 @@ static void test_config_example_names_every_key(void **state)
     free(text);
 }
 
+/* What `lstmd config` prints is a configuration: sections are whole, sizes are read back. */
+static void test_config_printed_is_read_back(void **state)
+{
+    (void)state;
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "printed.yaml");
+    struct config config, back;
+    struct error err = {0};
+    assert_true(load(&config, NULL, NULL, "cache.max_bytes=1TiB", &err));
+    FILE *out = fopen(path, "w");
+    assert_non_null(out);
+    options_print_yaml(&config_table, &config, out);
+    fclose(out);
+    if (!load(&back, path, NULL, NULL, &err)) fail_msg("%s", err.message);
+    assert_equal_configs(&config, &back);
+    config_close(&config);
+    config_close(&back);
+    temp_dir_remove(directory);
+}
+
 static bool load_example(void *context, struct error *err)
 {
     (void)context;
@@ -206,6 +226,7 @@ int main(void)
         cmocka_unit_test(test_config_every_limit_holds),
         cmocka_unit_test(test_config_example_has_every_key_at_its_default),
         cmocka_unit_test(test_config_example_names_every_key),
+        cmocka_unit_test(test_config_printed_is_read_back),
         cmocka_unit_test(test_config_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -318,7 +318,7 @@ static void test_option_yaml_errors_have_file_line_and_column(void **state)
         {"items: &a [b]\n", ":1:8: \"a\": anchors and aliases are not supported"},
         {"items: [a]\nitems: [b]\n", ":2:1: items: given twice, first in line 1"},
         {"item: [a]\n", ":1:1: unknown key \"item\", the nearest valid key is \"items\""},
-        {"items: {a: b}\n", ":1:1: items: is a mapping, expected a text"},
+        {"items: {a: b}\n", ":1:1: items: is a mapping, expected a text, or several"},
         {"- a\n", ":1:1: expected keys with values, such as \"flag\""},
         {"word\n", ":1:1: expected keys with values, such as \"flag\""},
         {"? [a]\n: 1\n", ":1:3: a key must be a plain name"},
