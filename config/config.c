@@ -51,6 +51,8 @@ static const struct option rows[] = {
      "Longest URL of a request; a longer one gets 414."},
     {"limits.max_header", OPTION_SIZE, FIELD(max_header), "32KiB", 1024, 1 << 20, NULL, "bytes",
      "Largest head of a request (its first line and its headers); a larger one gets 431."},
+    {"limits.max_prompt", OPTION_SIZE, FIELD(max_prompt), "256KiB", 1, 1 << 30, NULL, "bytes",
+     "Longest prompt, in bytes of UTF-8; a longer one gets 422."},
     {"limits.max_length", OPTION_INT, FIELD(max_length), "10000", 1, 10000000, NULL, "tokens",
      "Most new tokens that one request may ask for."},
     {"limits.max_n", OPTION_INT, FIELD(max_n), "8", 1, 128, NULL, "texts",

@@ -31,6 +31,7 @@ struct config {
     uint64_t max_body;   /* limits.max_body bytes */
     uint64_t max_url;    /* limits.max_url bytes */
     uint64_t max_header; /* limits.max_header bytes of a request's head */
+    uint64_t max_prompt; /* limits.max_prompt bytes */
     int64_t max_length;  /* limits.max_length new tokens */
     int64_t max_n;       /* limits.max_n continuations of one request */
     int64_t max_score;   /* limits.max_score tokens of a text that is scored */

@@ -98,6 +98,12 @@ struct served *completion_acquire(const struct daemon *daemon, const struct fiel
     return served;
 }
 
+static bool check_prompt(const struct completion *completion, struct problem *problem)
+{
+    const size_t size = completion->fields.prompt.size, most = (size_t)completion->daemon->config->max_prompt;
+    return size <= most || problem_add_field(problem, "prompt", "has %zu bytes; limits.max_prompt is %zu", size, most);
+}
+
 /* Finds the label as the vocabulary spells it; names the labels there are where the request's is none of them. */
 static void check_label(struct completion *completion, struct problem *problem)
 {
@@ -451,7 +457,7 @@ enum http_outcome completion_run(struct completion *completion, struct problem *
     if (completion->served) {
         check_label(completion, problem);
         check_bias(completion, problem);
-        if (begin_session(completion, problem)) open_parts(completion, problem);
+        if (check_prompt(completion, problem) && begin_session(completion, problem)) open_parts(completion, problem);
     }
     if (!problem->status) return start(completion);
     end_session(completion, false, 0);

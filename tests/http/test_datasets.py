@@ -160,6 +160,30 @@ def test_limit_of_size(start, tmp_path):
     wait_until(lambda: files(state) == ["x"], "something was left")
 
 
+def begun(daemon, name):
+    """An upload of 100 bytes of which half has come: it has its place, for it was asked to go on."""
+    connection = daemon.socket()
+    connection.sendall(
+        f"PUT /datasets/{name} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\nContent-Type: text/plain\r\n"
+        "Content-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode()
+    )
+    assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+    connection.sendall(b"o" * 50)
+    return connection
+
+
+def test_one_upload_more_than_the_limit_is_refused(start, tmp_path):
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state", "limits.max_uploads": 2})
+    with begun(daemon, "a") as one, begun(daemon, "b") as two:
+        answer = put(daemon, "c", b"What is it?")
+        assert "limits.max_uploads" in answer.problem(503)["detail"] and int(answer.headers["Retry-After"]) > 0
+        assert daemon.get("/healthz").status == 200
+        for connection in (one, two):
+            connection.sendall(b"o" * 50)
+            assert read_answer(connection).status == 201
+    wait_until(lambda: put(daemon, "c", b"What is it?").status == 201, "the places were not given back")
+
+
 def test_a_full_disk_is_said_and_leaves_nothing(start, tmp_path):
     state = tmp_path / "state"
     daemon = start("tiny", {"server.state_dir": state})

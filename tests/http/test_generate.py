@@ -127,10 +127,10 @@ def test_labels(start):
 def test_prompt_larger_than_the_http_thread_takes(daemon):
     small = daemon.generate(prompt="ab" * 10, length=20, seed=3)
     assert small["text"].startswith("ab" * 10)
-    large = daemon.generate(prompt="ab" * 200_000, length=20, seed=3)
-    assert large["usage"]["prompt_tokens"] == 400_001
-    assert large["text"].startswith("ab" * 200_000)
-    errors = daemon.post("/generate", {"prompt": "ab" * 200_000, "length": 0}).fields()
+    large = daemon.generate(prompt="ab" * 100_000, length=20, seed=3)
+    assert large["usage"]["prompt_tokens"] == 200_001
+    assert large["text"].startswith("ab" * 100_000)
+    errors = daemon.post("/generate", {"prompt": "ab" * 100_000, "length": 0}).fields()
     assert list(errors) == ["length"]
 
 

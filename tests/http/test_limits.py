@@ -1,6 +1,7 @@
-"""Every limit of the section `limits` that concerns connections and bytes, at its edge; the daemon is healthy afterwards.
+"""The limits of the section `limits` at their edges; the daemon is healthy afterwards.
 
-(limits.max_length, max_n, max_score and queue: test_openapi.py, test_score.py, test_queue.py.)
+Elsewhere: max_score (test_score.py), queue (test_queue.py), max_connections (test_protocol.py), max_connections_per_address
+(test_listen.py), max_dataset and max_uploads (test_datasets.py), max_import (test_model_import.py).
 """
 
 import contextlib
@@ -86,6 +87,33 @@ def test_head_at_its_limit(start):
     assert healthy(daemon)
 
 
+def test_prompt_at_its_limit(start):
+    daemon = start("tiny", {"limits.max_prompt": 1000})
+    for fits in ("a" * 1000, "ä" * 500):
+        assert daemon.post("/generate", {"prompt": fits, "length": 1}).status == 200
+    for large in ("a" * 1001, "ä" * 500 + "a"):
+        answer = daemon.post("/generate", {"prompt": large, "length": 0})
+        assert set(answer.fields()) == {"prompt", "length"}
+        assert answer.fields()["prompt"] == "has 1001 bytes; limits.max_prompt is 1000"
+        assert "limits.max_prompt" in daemon.query(prompt=large).fields()["prompt"]
+        error = daemon.post("/v1/completions", {"model": "tiny", "prompt": large}).json()["error"]
+        assert error["param"] == "prompt" and "limits.max_prompt" in error["message"]
+    assert healthy(daemon)
+
+
+@pytest.mark.parametrize("field, setting", [("length", "limits.max_length"), ("n", "limits.max_n")])
+def test_length_and_n_at_their_limits(start, field, setting):
+    daemon = start("tiny", {setting: 5})
+    for path, name in (("/generate", field), ("/v1/completions", {"length": "max_tokens"}.get(field, field))):
+        base = {"model": "tiny", "prompt": "a"}
+        answer = daemon.post(path, {**base, name: 5})
+        assert answer.status == 200
+        answer = daemon.post(path, {**base, name: 6})
+        message = answer.fields()[name] if path == "/generate" else answer.json()["error"]["message"]
+        assert "from 1 to 5" in message
+    assert healthy(daemon)
+
+
 # --- What libmicrohttpd refuses itself ---
 
 UNREADABLE = {
@@ -158,7 +186,7 @@ def test_slow_body_gets_408_though_bytes_keep_coming(start):
 
 def test_body_that_is_slow_and_steady_enough_is_taken(start):
     """64 KiB in time are enough, however long the whole body takes."""
-    daemon = start("tiny", {"limits.body_timeout": 2})
+    daemon = start("tiny", {"limits.body_timeout": 2, "limits.max_prompt": "1MiB"})
     body = b'{"length":1,"prompt":"%s"}' % (b"a" * 700_000)
     with connected(daemon, POST, b"Content-Length: %d\r\n\r\n" % len(body)) as connection:
         begun = time.monotonic()

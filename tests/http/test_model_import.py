@@ -143,6 +143,14 @@ def test_a_body_without_its_end_or_too_large(daemon, state):
     assert not any(name.startswith("cut") for name in models_of(state))
 
 
+def test_a_body_at_its_limit(start, tmp_path):
+    body, headers = form([("file", (KERAS / "k392_two_lstm_dense.keras").read_bytes()), ("vocabulary", TOKENS)])
+    for limit, status in ((len(body), 201), (len(body) - 1, 413)):
+        daemon = start("tiny", {"server.state_dir": tmp_path / str(limit), "limits.max_import": limit})
+        assert post(daemon, "mine", body, headers).status == status
+        assert daemon.get("/healthz").status == 200
+
+
 def test_names_and_state_directory(daemon, start):
     body, headers = form([("file", b"x")])
     assert "name" in post(daemon, ".hidden", body, headers).problem(422)["detail"]
