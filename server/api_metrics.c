@@ -1,5 +1,7 @@
 /* /metrics: what was counted (server/metrics.h), and what the parts of the daemon say of themselves at this moment. */
 #include <dirent.h>
+#include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +70,58 @@ static void write_models(struct daemon *daemon, FILE *out)
         struct model_numbers numbers = {out, rows[i].metric, rows[i].read};
         metrics_write_head(out, rows[i].metric, rows[i].type, rows[i].help);
         registry_each_loaded(daemon->registry, write_model, &numbers);
+    }
+}
+
+/* --- Training --- */
+
+struct job_numbers {
+    FILE *out;
+    const char *metric, *data; /* data: a further label, or NULL */
+    size_t member;
+};
+
+static void write_job(void *context, int64_t id, const struct job_figures *figures)
+{
+    const struct job_numbers *numbers = context;
+    const double *value = (const double *)((const char *)figures + numbers->member);
+    char name[JOB_ID_SIZE], job[64], model[512], labels[640];
+    if (!isfinite(*value)) return;
+    job_id_print(id, name);
+    snprintf(labels, sizeof labels, "%s,%s%s", metrics_label(job, sizeof job, "train_job", name),
+             metrics_label(model, sizeof model, "model", figures->model), numbers->data ? numbers->data : "");
+    metrics_write_sample(numbers->out, numbers->metric, labels, *value);
+}
+
+static void count_job(void *context, int64_t id, const struct job_figures *figures)
+{
+    (void)id, (void)figures;
+    ++*(double *)context;
+}
+
+/* The label is not called job: that is Prometheus' own, and ours would be renamed. */
+static void write_jobs(struct daemon *daemon, FILE *out)
+{
+#define FIGURE(name) offsetof(struct job_figures, name)
+    static const struct {
+        const char *metric, *help, *data;
+        size_t member;
+    } rows[] = {
+        {"lstmd_train_loss_nats", "Last loss of a running job, per character.", ",data=\"train\"", FIGURE(train_nats)},
+        {"lstmd_train_loss_nats", NULL, ",data=\"validation\"", FIGURE(validation_nats)},
+        {"lstmd_train_tokens_per_second", "How fast a running job trains.", NULL, FIGURE(tokens_per_second)},
+        {"lstmd_train_eta_seconds", "Time until a running job ends, as far as it knows.", NULL, FIGURE(eta_seconds)},
+        {"lstmd_train_progress_ratio", "How much of its steps a running job has done.", NULL, FIGURE(fraction)},
+    };
+#undef FIGURE
+    double count = 0;
+    if (!daemon->jobs) return;
+    jobs_each_running(daemon->jobs, count_job, &count);
+    metrics_write_one(out, "lstmd_train_running_jobs", "gauge", "Jobs that train at this moment.", count);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct job_numbers numbers = {out, rows[i].metric, rows[i].data, rows[i].member};
+        if (rows[i].help) metrics_write_head(out, rows[i].metric, "gauge", rows[i].help);
+        jobs_each_running(daemon->jobs, write_job, &numbers);
     }
 }
 
@@ -156,6 +210,7 @@ enum http_outcome api_metrics(struct http_request *request, void *context)
     if (good) {
         metrics_write(daemon->metrics, out);
         write_models(daemon, out);
+        write_jobs(daemon, out);
         write_states(daemon, out);
         metrics_write_one(out, "lstmd_open_requests", "gauge", "Requests that are being answered, this one included.",
                           (double)http_server_open_requests(daemon->http));

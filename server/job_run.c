@@ -141,6 +141,8 @@ static void tell_progress(struct run *run)
                                    .gradient_norm = now->gradient_norm,
                                    .tokens_per_second = now->tokens_per_second,
                                    .validation_nats = NAN};
+    news->eta_seconds = now->eta_seconds;
+    news->fraction = now->fraction;
     news->progress = print_progress(run);
     run->told_seconds = now->seconds;
     send(news, news->progress != NULL);

@@ -24,6 +24,7 @@ struct run_news {
     struct run *run;
     enum { NEWS_PROGRESS, NEWS_VALIDATION, NEWS_SAMPLE, NEWS_CHECKPOINT } kind;
     struct metric metric;
+    double eta_seconds, fraction; /* PROGRESS */
     struct job_sample sample; /* texts owned */
     char *event, *progress;   /* JSON */
 };

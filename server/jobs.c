@@ -1,6 +1,7 @@
 #include "server/jobs.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,9 +38,12 @@ void jobs_free_active(struct active *active)
 
 static void drop_active(struct active *active)
 {
-    struct active **link = &active->jobs->active;
+    struct jobs *jobs = active->jobs;
+    struct active **link = &jobs->active;
     while (*link != active) link = &(*link)->next;
+    pthread_mutex_lock(&jobs->mutex);
     *link = active->next;
+    pthread_mutex_unlock(&jobs->mutex);
     jobs_free_active(active);
 }
 
@@ -231,7 +235,9 @@ static void ended(struct run *run)
 {
     struct active *active = run_context(run);
     struct jobs *jobs = active->jobs;
+    pthread_mutex_lock(&jobs->mutex);
     active->over = true;
+    pthread_mutex_unlock(&jobs->mutex);
     settle(active);
     jobs_schedule(jobs);
     jobs_count_running(jobs, -1);
@@ -254,6 +260,30 @@ static bool store_news(struct store *store, int64_t id, const struct run_news *n
     return true;
 }
 
+static void keep_figures(struct active *active, const struct run_news *news)
+{
+    struct job_figures *figures = &active->figures;
+    pthread_mutex_lock(&active->jobs->mutex);
+    if (news->kind == NEWS_PROGRESS) {
+        figures->train_nats = news->metric.train_nats;
+        figures->tokens_per_second = news->metric.tokens_per_second;
+        figures->eta_seconds = news->eta_seconds;
+        figures->fraction = news->fraction;
+    } else if (news->kind == NEWS_VALIDATION) {
+        figures->validation_nats = news->metric.validation_nats;
+    }
+    pthread_mutex_unlock(&active->jobs->mutex);
+}
+
+void jobs_each_running(struct jobs *jobs, void (*each)(void *context, int64_t id, const struct job_figures *figures),
+                       void *context)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    for (const struct active *active = jobs->active; active; active = active->next)
+        if (!active->over) each(context, active->id, &active->figures);
+    pthread_mutex_unlock(&jobs->mutex);
+}
+
 static void told(struct run_news *news)
 {
     struct active *active = run_context(news->run);
@@ -261,6 +291,7 @@ static void told(struct run_news *news)
     struct error err = {0};
     if (!active->silent && store_news(jobs->store, active->id, news, &err)) jobs_tell_listeners(jobs, active->id);
     if (err.code) warn_once(active, &err);
+    keep_figures(active, news);
     run_news_free(news);
 }
 
@@ -329,6 +360,8 @@ static struct run *start_run(struct jobs *jobs, struct active *active, const str
     return run;
 }
 
+static const struct job_figures no_figures = {"", NAN, NAN, NAN, NAN, NAN};
+
 static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
 {
     struct job job = {0};
@@ -339,12 +372,15 @@ static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
     else if (directory && mkdir(directory, 0700) != 0 && errno != EEXIST)
         error_set_errno(err, errno, "%s: cannot make this directory", directory);
     else if (directory && store_get_job(jobs->store, id, &job, err)) {
-        *active = (struct active){.id = id, .jobs = jobs, .next = jobs->active};
+        *active = (struct active){.id = id, .jobs = jobs, .next = jobs->active, .figures = no_figures};
+        snprintf(active->figures.model, sizeof active->figures.model, "%s", member(job.request, "model"));
         active->run = start_run(jobs, active, &job, directory, err);
     }
     const bool started = active && active->run;
     if (started) {
+        pthread_mutex_lock(&jobs->mutex);
         jobs->active = active;
+        pthread_mutex_unlock(&jobs->mutex);
         jobs_count_running(jobs, 1);
     } else {
         free(active);

@@ -46,6 +46,17 @@ void jobs_free(struct jobs *jobs);  /* NULL allowed */
 
 struct worker *jobs_clerk(struct jobs *jobs);
 
+/* What a run told last; NaN: nothing yet. */
+struct job_figures {
+    char model[STATE_NAME_MAX + 1];
+    double train_nats, validation_nats; /* per character */
+    double tokens_per_second, eta_seconds, fraction;
+};
+
+/* Any thread: calls each() for every job that runs. It must not take long: the clerk waits for it. */
+void jobs_each_running(struct jobs *jobs, void (*each)(void *context, int64_t id, const struct job_figures *figures),
+                       void *context);
+
 /* "j000042" and back. */
 #define JOB_ID_SIZE 24
 void job_id_print(int64_t id, char out[JOB_ID_SIZE]);

@@ -21,6 +21,7 @@ struct active {
     struct job_change change; /* its reason is the run's, or `reason` */
     char reason[ERROR_MESSAGE_SIZE];
     bool warned; /* that the store took no news */
+    struct job_figures figures;
     struct active *next;
 };
 
@@ -35,14 +36,15 @@ struct jobs {
     struct jobs_options options;
     struct store *store;
     struct worker *clerk;
-    struct active *active;
+    struct active
+        *active; /* the clerk writes its links, `over` and `figures` under `mutex`, for other threads to read */
     struct hold *holds;
     struct job_listener *listeners;
     bool blocked;         /* a queued job could not begin */
     atomic_bool draining; /* any thread */
     struct task begin_task, drain_task, tick_task;
-    /* The ticker submits tick_task once a second while `ticks` is set. Guarded by `mutex`, which is held for nothing
-     * else: ticks, tick_submitted, stopping, drained, running. */
+    /* The ticker submits tick_task once a second while `ticks` is set. Guarded by `mutex`, which is never
+     * held for long: ticks, tick_submitted, stopping, drained, running. */
     pthread_t ticker;
     bool ticker_started;
     pthread_mutex_t mutex;

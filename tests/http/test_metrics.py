@@ -1,10 +1,13 @@
 """/metrics, read with the parser of Prometheus' own Python client."""
 
 import re
+import shutil
+import subprocess
 import time
 
 import pytest
 
+import training
 from conftest import DEADLINE, ROOT
 
 parser = pytest.importorskip("prometheus_client.parser", reason="SKIPPED: python3-prometheus-client is not installed")
@@ -115,10 +118,45 @@ def test_metrics_show_no_text(start):
     assert b"SECRET" not in daemon.get("/metrics").body
 
 
-def test_dashboard_and_alerts_ask_for_metrics_that_exist(start):
-    daemon = start()
+def test_metrics_show_jobs_that_train(start, tmp_path):
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
+    assert value(families(daemon), "lstmd_train_running_jobs") == 0
+    id = training.submit(daemon, "titles", **{**training.ENDLESS, "validate_every": 20})
+    labels = {"train_job": id, "model": "titles"}
+    end = time.monotonic() + DEADLINE
+    while not all(value(found := families(daemon), "lstmd_train_loss_nats", **labels, data=data) for data in ("train", "validation")):
+        assert time.monotonic() < end, "no loss of both is shown"
+    assert value(found, "lstmd_train_running_jobs") == 1
+    assert 0 < value(found, "lstmd_train_loss_nats", **labels, data="train") < 10
+    assert 0 < value(found, "lstmd_train_loss_nats", **labels, data="validation") < 10
+    assert value(found, "lstmd_train_tokens_per_second", **labels) > 0
+    assert value(found, "lstmd_train_eta_seconds", **labels) > 0
+    assert 0 <= value(found, "lstmd_train_progress_ratio", **labels) < 1
+    training.act(daemon, id, "cancel")
+    while value(found := families(daemon), "lstmd_train_running_jobs") != 0:
+        assert time.monotonic() < end, "a job that ended is still shown"
+    assert value(found, "lstmd_train_tokens_per_second", **labels) is None
+
+
+PROMTOOL = shutil.which("promtool")
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="SKIPPED: promtool is not installed (Debian's package prometheus)")
+def test_promtool_finds_nothing_to_mend(start, tmp_path):
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
+    training.wait_end(daemon, training.submit(daemon, "titles"))
+    daemon.generate(prompt="a", length=5)
+    result = subprocess.run([PROMTOOL, "check", "metrics"], input=daemon.get("/metrics").body, capture_output=True)
+    assert (result.returncode, result.stdout + result.stderr) == (0, b"")
+    result = subprocess.run([PROMTOOL, "check", "rules", ROOT / "docker/alerts.yaml"], capture_output=True)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_dashboard_and_alerts_ask_for_metrics_that_exist(start, tmp_path):
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
     daemon.generate(prompt="a", length=2)
-    samples = {sample.name for family in families(daemon).values() for sample in family.samples}
+    found = families(daemon).values()
+    samples = {family.name for family in found} | {sample.name for family in found for sample in family.samples}
     asked = set()
     for name in ("grafana.json", "alerts.yaml", "kubernetes/autoscale.yaml"):
         asked |= set(re.findall(r"\b(?:lstmd|process)_[a-z_]+\b", (ROOT / "docker" / name).read_text()))
