@@ -282,7 +282,7 @@ format: ## clang-format every C file in place
 .PHONY: image
 image: ## build the container image localhost/lstmd with buildah (BASE=... names another base image)
 	buildah bud --format docker $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$(shell scripts/revision) \
-	    -t localhost/lstmd -f docker/Dockerfile .
+	    --build-arg VERSION=$(shell head -n 1 VERSION) -t localhost/lstmd -f docker/Dockerfile .
 
 .PHONY: test-container
 test-container: ## build the image from a Debian base made here, run its daemon in it, ask it (a few minutes; root)

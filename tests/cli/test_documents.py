@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -12,3 +13,18 @@ def test_reference_of_settings_is_the_program_s():
     page = subprocess.run(["scripts/reference", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert page.count("\n| `limits.") > 10
     assert (ROOT / "config/REFERENCE.md").read_text() == page, "`make reference` writes it anew"
+
+
+def test_limits_in_the_readme_are_those_of_the_program():
+    page = (ROOT / "config/REFERENCE.md").read_text()
+    program = re.findall(r"^\| `(limits\.\w+)` .* \| `(\w+)` \|$", page, re.M)
+    readme = re.findall(r"^\| `(limits\.\w+)` \| (\w+) \|", (ROOT / "README.md").read_text(), re.M)
+    assert len(program) > 10 and sorted(readme) == sorted(program)
+
+
+def test_links_in_documents_lead_to_files():
+    for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docker/OPERATING.md", "config/REFERENCE.md"):
+        document = ROOT / name
+        links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
+        missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
+        assert not missing, (name, missing)
