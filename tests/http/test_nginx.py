@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -194,6 +195,17 @@ def test_requests_of_a_session_go_to_one_replica(proxied):
             assert told(answer.json()) == expected, "the session did not go on where it ended"
 
 
+def restart_one_after_the_other(replicas, models, served, fresh):
+    """served(): returns when the daemons that there are have answered some more requests. fresh gets the new daemons."""
+    served()
+    for replica in replicas:
+        replica.signal()
+        assert replica.wait() == 0
+        served()  # the other one serves alone
+        fresh.append(Daemon(models["tiny"], {"server.port": replica.port}))
+        served()
+
+
 def test_rolling_restart_of_two_replicas_fails_no_request(proxied, models):
     nginx, replicas = proxied(2)
     expected = replicas[0].generate(prompt="a", length=50, seed=7)["text"]
@@ -209,8 +221,8 @@ def test_rolling_restart_of_two_replicas_fails_no_request(proxied, models):
                 wrong.append(repr(error))
             counts[number] += 1
 
-    def served(more):
-        goal, end = [count + more for count in counts], time.monotonic() + DEADLINE
+    def served():
+        goal, end = [count + 20 for count in counts], time.monotonic() + DEADLINE
         while any(count < wanted for count, wanted in zip(counts, goal)):
             assert time.monotonic() < end
             stop.wait(0.01)
@@ -220,13 +232,7 @@ def test_rolling_restart_of_two_replicas_fails_no_request(proxied, models):
         thread.start()
     fresh = []
     try:
-        served(20)
-        for replica in replicas:
-            replica.signal()
-            assert replica.wait() == 0
-            served(20)  # the other one serves alone
-            fresh.append(Daemon(models["tiny"], {"server.port": replica.port}))
-            served(20)
+        restart_one_after_the_other(replicas, models, served, fresh)
     finally:
         stop.set()
         for thread in threads:
@@ -234,3 +240,38 @@ def test_rolling_restart_of_two_replicas_fails_no_request(proxied, models):
         for daemon in fresh:
             daemon.close()
     assert not wrong, wrong[:5]
+
+
+@pytest.mark.skipif(not shutil.which("wrk"), reason="SKIPPED: wrk is not installed")
+def test_rolling_restart_under_the_load_of_wrk_fails_no_request(proxied, models):
+    nginx, replicas = proxied(2)
+    url = f"https://127.0.0.1:{nginx.port}/generate"
+    command = ["wrk", "-t", "1", "-c", "32", "-d", "600s", "--timeout", f"{DEADLINE}s", "-s", ROOT / "tests/bench/generate.lua", url]
+    wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "BENCH_LENGTH": "50"})
+
+    def answered():
+        """By the daemons that run: a count of each."""
+        counts = {}
+        for port in {replica.port for replica in replicas}:
+            with contextlib.suppress(OSError):
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=DEADLINE)
+                connection.request("GET", "/metrics")
+                text = connection.getresponse().read().decode()
+                counts[port] = int(re.search(r'^lstmd_http_requests_total\{route="/generate",code="200"\} (\d+)|\Z', text, re.M)[1] or 0)
+        return counts
+
+    def served():
+        before, end = answered(), time.monotonic() + DEADLINE
+        while any(count < before.get(port, 0) + 200 for port, count in answered().items()):
+            assert time.monotonic() < end and wrk.poll() is None
+
+    fresh = []
+    try:
+        restart_one_after_the_other(replicas, models, served, fresh)
+    finally:
+        wrk.send_signal(signal.SIGINT)
+        output = wrk.communicate(timeout=DEADLINE)[0]
+        for daemon in fresh:
+            daemon.close()
+    result = json.loads(output.splitlines()[-1])
+    assert result["requests"] > 1000 and result["errors"] == 0, output
