@@ -17,9 +17,11 @@
 #include "base/clock.h"
 #include "server/http_internal.h"
 
-/* What the library has for a connection beside a head: what it reads of a body, and the head of the reply. A head that
- * is a little too large still fits, so that the answer is ours. Memory that is not used costs nothing. */
-#define LIBRARY_MEMORY ((size_t)64 * 1024)
+/* The library has one piece of memory for a connection, and all of it becomes resident when the first request is over,
+ * since it is cleared for the next: an idle connection costs what this holds. That is a head, what was made of it, and
+ * beside them room for the head of the reply; what was read of a body is gone by then. */
+#define FIELD_MEMORY ((size_t)64)  /* what the library notes of a header or cookie (0.9.75: 56 bytes, aligned) */
+#define REPLY_MEMORY ((size_t)896) /* the head of a reply, and up to 128 bytes that were read of the next request */
 
 #define EXHAUSTED_MS 100 /* until descriptors are asked for again when there were none */
 
@@ -80,17 +82,27 @@ const char *http_last_header(const struct http_request *request, const char *nam
     return last.value;
 }
 
-size_t http_head_size(const struct http_request *request)
+size_t http_head_memory(const struct http_request *request)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
-    return info ? info->header_size : 0;
+    const int fields = MHD_get_connection_values(request->connection, MHD_HEADER_KIND | MHD_COOKIE_KIND, NULL, NULL);
+    const char *cookies = http_request_header(request, MHD_HTTP_HEADER_COOKIE); /* of which it keeps a copy */
+    return (info ? info->header_size : 0) + FIELD_MEMORY * (size_t)fields + (cookies ? strlen(cookies) : 0);
 }
 
 static struct http_connection *connection_of(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     return info ? info->socket_context : NULL;
+}
+
+/* What the library would read the parameters of, once it has shown us the target, is its own buffer. It must not: where
+ * its memory does not suffice for them, it answers 414, forgets that it did, and may end the process (0.9.75). */
+static void cut_query(const char *target)
+{
+    char *question = strchr((char *)(uintptr_t)target, '?');
+    if (question && question[1]) question[1] = '\0';
 }
 
 static void *request_new(void *context, const char *target, struct MHD_Connection *connection)
@@ -108,6 +120,7 @@ static void *request_new(void *context, const char *target, struct MHD_Connectio
     request->path = request->target = strdup(target);
     request->parameter = calloc(1, request->target_size + 1);
     owner->request = request;
+    cut_query(target);
     return request;
 }
 
@@ -227,7 +240,6 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     request_free(request);
 }
 
-/* libmicrohttpd never says that a request is over whose query string it found too long; its connection ends, though. */
 static void connection_changed(void *context, struct MHD_Connection *connection, void **slot,
                                enum MHD_ConnectionNotificationCode code)
 {
@@ -237,9 +249,7 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
         *slot = server->accepted;
         return;
     }
-    struct http_connection *owner = *slot;
-    if (owner->request) request_free(owner->request);
-    http_connection_free(owner);
+    http_connection_free(*slot);
 }
 
 void http_add_connection(struct http_connection *owner, const struct sockaddr *address, socklen_t size)
@@ -322,7 +332,7 @@ static bool start_library(struct http_server *server, struct error *err)
     const unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     server->library =
         MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, server,
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, LIBRARY_MEMORY + 2 * options->max_header,
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->max_header + REPLY_MEMORY,
                          MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections, MHD_OPTION_NOTIFY_COMPLETED,
                          request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
                          MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);

@@ -89,7 +89,7 @@ struct http_options {
     size_t max_connections_per_address; /* one more is a 429; 0: any number */
     size_t max_body, max_connections;
     size_t max_url;       /* bytes of a request's target; 414 */
-    size_t max_header;    /* bytes of a head, target included; 431 */
+    size_t max_header;    /* bytes that a head takes, target included, 64 for each field of it besides; 431 */
     size_t max_uploads;   /* bodies that are streamed at a time; one more is a 503 */
     double idle_timeout;  /* seconds until the head of a request must have come, from the reply before */
     double body_timeout;  /* seconds that 64 KiB of a body may take, or what is left of it */

@@ -108,6 +108,7 @@ struct http_request {
     struct problem problem; /* what the headers alone show to be wrong */
     bool refused;           /* by a function of the route's, which has set the reply; the body is thrown away */
     bool early;             /* a refusal that does not wait for the body */
+    bool crowded;           /* the head is too large: there may be no memory for the library's reply */
     char *body;
     size_t body_size, body_capacity;
     struct upload *upload; /* of a body that is streamed, until it ends or is refused */
@@ -207,7 +208,8 @@ void http_add_connection(struct http_connection *owner, const struct sockaddr *a
 const char *http_last_header(const struct http_request *request, const char *name);
 /* Any thread. The connection, and what hangs on it, may be gone afterwards. */
 void http_resume(struct http_server *server, struct MHD_Connection *connection);
-size_t http_head_size(const struct http_request *request);
+/* Bytes that the head takes in the library's memory. */
+size_t http_head_memory(const struct http_request *request);
 void http_set_timeout(struct http_request *request, double seconds);
 
 #endif

@@ -69,6 +69,13 @@ static bool refuse_early(struct http_request *request)
     return http_send_early(request);
 }
 
+/* The answer to a head that is too large, past the library. */
+static bool refuse_crowded(struct http_request *request)
+{
+    const bool waits = http_request_header(request, "Expect"); /* nothing of the body is on its way */
+    return refuse_early(request) && !waits;
+}
+
 bool http_begin(struct http_request *request, const char *method)
 {
     if (!request->target || !request->parameter) return false;
@@ -84,7 +91,8 @@ bool http_begin(struct http_request *request, const char *method)
     request->stage = STAGE_BODY;
     if (http_has_body(request)) http_guard_body(request);
     if (!request->refused && !request->problem.status) return true;
-    if (http_request_header(request, "Expect")) { /* nothing of the body is on its way */
+    if (request->crowded) return refuse_crowded(request);
+    if (http_request_header(request, "Expect")) {
         http_set_refusal(request);
         return http_send(request);
     }

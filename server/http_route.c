@@ -47,11 +47,15 @@ void http_choose_id(struct http_request *request)
 void http_check_head_size(struct http_request *request)
 {
     const struct http_options *options = &request->server->options;
+    const size_t memory = http_head_memory(request);
+    request->crowded = memory > options->max_header;
     if (request->target_size > options->max_url)
         problem_set(&request->problem, 414, "the URL is longer than limits.max_url, %zu bytes", options->max_url);
-    else if (http_head_size(request) > options->max_header)
-        problem_set(&request->problem, 431, "request line and headers are larger than limits.max_header, %zu bytes",
-                    options->max_header);
+    else if (request->crowded)
+        problem_set(&request->problem, 431,
+                    "request line and headers take %zu bytes (64 are added for each header and cookie, and "
+                    "cookies count twice), more than limits.max_header, %zu bytes",
+                    memory, options->max_header);
 }
 
 /* "/a?b" -> "/a" and "b"; "http://host/a" (a request that was meant for a proxy) -> "/a". */

@@ -137,8 +137,9 @@ bool http_write_last(const struct http_request *request, const struct reply *rep
     memcpy(head + n, "\r\n", 2);
     n += 2;
     const int fd = request->owner->fd;
-    return send(fd, head, n, MSG_NOSIGNAL | MSG_MORE) == (ssize_t)n &&
-           send(fd, reply->body, reply->size, MSG_NOSIGNAL) == (ssize_t)reply->size;
+    const size_t size = http_request_is_head(request) ? 0 : reply->size;
+    return send(fd, head, n, MSG_NOSIGNAL | (size > 0 ? MSG_MORE : 0)) == (ssize_t)n &&
+           send(fd, reply->body, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
 void http_write_refusal(int fd, const struct problem *problem)

@@ -26,6 +26,7 @@ STREAM_TIMES = {"first_p50": "first event p50", "first_p99": "first event p99",
 LONG_PROMPT = 100_000
 JOB = {"model": "job", "text": servers.TEXT * 1000, "hidden": 512, "batch": 32, "bptt": 100, "epochs": 10**9,
        "sample_length": 0, "threads": min(2, os.cpu_count())}
+CONNECTIONS = 1000
 STATES = 9_900  # of 10,000 sessions that are kept; a few would look as large as the table that they are found by
 
 
@@ -258,7 +259,8 @@ def growth_per_request(server, count, fields_of):
         return (server.memory() - before) / count
 
 
-def growth_per_connection(server, count):
+def memory_with_connections(server, count):
+    """Resident bytes without and with so many connections that wait for the next request; each has had an answer."""
     with contextlib.ExitStack() as stack:
         def open_one():
             connection = stack.enter_context(contextlib.closing(connect(server)))
@@ -269,7 +271,7 @@ def growth_per_connection(server, count):
         before = server.memory()
         for _ in range(count):
             open_one()
-        return (server.memory() - before) / count
+        return before, server.memory()
 
 
 def process_rows(rows, name, quick):
@@ -282,7 +284,9 @@ def process_rows(rows, name, quick):
                      peers={peer: one.memory() / 1e6 for peer, one in peers.items()}, less=True)
             rows.add(f"{name} start to first answer", "ms", server.started * 1e3,
                      peers={peer: one.started * 1e3 for peer, one in peers.items()}, less=True)
-            rows.add(f"{name} each idle connection", "kB", growth_per_connection(server, 1000) / 1e3, less=True)
+            without, with_them = memory_with_connections(server, CONNECTIONS)
+            rows.add(f"{name} each idle connection", "kB", (with_them - without) / CONNECTIONS / 1e3, less=True)
+            rows.add(f"{name} with {CONNECTIONS:,} idle connections", "MB", with_them / 1e6, less=True)
 
 
 def state_rows(rows, name, directory, quick):

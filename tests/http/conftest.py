@@ -157,6 +157,10 @@ class Daemon:
         rate = self.generate(length=1000)["timings"]["tokens_per_second"]
         return max(1000, int(rate * seconds))
 
+    def resident_bytes(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
     def signal(self, number=signal.SIGTERM):
         self.signalled = True
         self.process.send_signal(number)

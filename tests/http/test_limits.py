@@ -14,6 +14,7 @@ import pytest
 
 from conftest import DEADLINE, read_answer
 
+FIELD = 64  # bytes that a header or cookie takes of limits.max_header beside its text
 POST = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 
 
@@ -72,15 +73,38 @@ def test_url_at_its_limit(start):
     assert healthy(daemon)
 
 
+def test_longest_url_fits_beside_what_a_browser_sends(daemon):
+    headers = {
+        "User-Agent": "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0.0.0 "
+        "Safari/537.36",
+        "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,image/apng,*/*;q=0.8",
+        "Accept-Language": "de-DE,de;q=0.9,en-US;q=0.8,en;q=0.7",
+        "Sec-Ch-Ua": '"Google Chrome";v="131", "Chromium";v="131", "Not_A Brand";v="24"',
+        "Sec-Ch-Ua-Mobile": "?0",
+        "Sec-Ch-Ua-Platform": '"Windows"',
+        "Sec-Fetch-Dest": "document",
+        "Sec-Fetch-Mode": "navigate",
+        "Sec-Fetch-Site": "none",
+        "Sec-Fetch-User": "?1",
+        "Upgrade-Insecure-Requests": "1",
+        "Connection": "keep-alive",
+    }
+    path = "/generate?length=1&prompt="
+    longest = path + "a" * (6 * 1024 - len(path))
+    assert daemon.get(longest, headers=headers).status == 200
+    assert "limits.max_url, 6144 bytes" in daemon.get(longest + "a", headers=headers).problem(414)["detail"]
+
+
 def test_head_at_its_limit(start):
     daemon = start("tiny", {"limits.max_header": 2000})
 
     def get(size):
         head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: h\r\nX-Long: %s\r\n\r\n"
-        return ask(daemon, head % (b"a" * (size - len(head) + 2)))
+        return ask(daemon, head % (b"a" * (size - 3 * FIELD - len(head) + 2)))
 
     assert get(2000).status == 200
     refused = get(2001)
+    assert "take 2001 bytes" in refused.problem(431)["detail"]
     assert "limits.max_header, 2000 bytes" in refused.problem(431)["detail"]
     assert refused.headers["X-Request-Id"] == "h"
     assert get(10000).status == 431
@@ -112,6 +136,52 @@ def test_length_and_n_at_their_limits(start, field, setting):
         message = answer.fields()[name] if path == "/generate" else answer.json()["error"]["message"]
         assert "from 1 to 5" in message
     assert healthy(daemon)
+
+
+# What a head can be full of: before it, one of it, what that takes of limits.max_header, behind it.
+HEADS = {
+    "url": (b"GET /healthz?", b"a", 1, b" HTTP/1.1\r\nHost: x\r\n"),
+    "parameters": (b"GET /healthz?a", b"&b=c", 4, b" HTTP/1.1\r\nHost: x\r\n"),
+    "header": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-A: ", b"a", 1, b"\r\n"),
+    "headers": (b"GET /healthz HTTP/1.1\r\nHost: x\r\n", b"X-A:b\r\n", 7 + FIELD, b""),
+    "cookie": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nCookie: a=", b"b", 2, b"\r\n"),
+    "cookies": (b"GET /healthz HTTP/1.1\r\nHost: x\r\nCookie: a", b";b=c", 8 + FIELD, b"\r\n"),
+    "header before a body": (POST + b"X-A: ", b"a", 1, b"\r\nContent-Length: 12\r\n"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_head_of_every_size_is_answered(start, name):
+    """The HTTP library's memory for a connection ends somewhere beyond the limit: wherever that is, there is an answer."""
+    daemon = start("tiny", {"limits.max_url": "8KiB"})
+    first, one, size, last = HEADS[name]
+    last += b"X-Request-Id: %s\r\n\r\n" % (b"i" * 128) + (b'{"length":1}' if first.startswith(POST) else b"")
+    step = max(1, 16 // size)
+    answers = [ask(daemon, first + one * count + last) for count in range(6400 // size, 10_000 // size, step)]
+    fits = [answer.status == 200 for answer in answers]
+    assert fits[0] and not fits[-1] and fits == sorted(fits, reverse=True)
+    detail = answers[fits.index(False)].problem(431)["detail"]
+    assert 8192 < int(re.search(r"take (\d+) bytes", detail)[1]) <= 8192 + step * size
+    assert all(answer.status in (414, 431) for answer in answers[fits.index(False) :])
+
+
+@pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a sanitizer needs memory of its own")
+def test_idle_connection_costs_less_than_10_kb(daemon):
+    """Each has had an answer: what the HTTP library has for a connection is all resident from then on."""
+
+    def used_once():
+        connection = daemon.socket()
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert read_answer(connection).status == 200
+        return connection
+
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            stack.enter_context(used_once())
+        before = daemon.resident_bytes()
+        for _ in range(500):
+            stack.enter_context(used_once())
+        assert daemon.resident_bytes() - before < 500 * 10_000
 
 
 # --- What libmicrohttpd refuses itself ---
