@@ -25,6 +25,8 @@ static const struct option rows[] = {
      "Addresses or networks (10.0.0.0/8, unix) whose word on who the client is counts."},
     {"server.forwarded_header", OPTION_CHOICE, FIELD(forwarded), "x-forwarded-for", 0, 0, forwarded_headers, NULL,
      "The header in which they say so; they must set it themselves."},
+    {"server.cors_origins", OPTION_LIST, FIELD(cors_origins), NULL, 0, 0, NULL, NULL,
+     "Origins (https://app.example.org) whose pages may read answers in a browser; * for all."},
     {"server.drain_seconds", OPTION_REAL, FIELD(drain_seconds), "10", 0, 3600, NULL, "s",
      "How long a stopping daemon waits for requests that are running."},
     {"server.ping_seconds", OPTION_REAL, FIELD(ping_seconds), "15", 0.1, 3600, NULL, "s",

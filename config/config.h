@@ -16,6 +16,7 @@ struct config {
     int64_t admin_port;
     struct option_list trusted_proxies; /* server.trusted_proxies */
     int forwarded;                      /* server.forwarded_header: 0 x-forwarded-for, 1 forwarded */
+    struct option_list cors_origins;    /* server.cors_origins */
     int64_t port;                       /* server.port: 0 picks a free one, which the log names */
     double drain_seconds;
     double ping_seconds;   /* server.ping_seconds: longest silence of a stream */

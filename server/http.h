@@ -87,6 +87,8 @@ struct http_options {
     size_t trusted_proxy_count;
     bool forwarded;                     /* they send Forwarded */
     size_t max_connections_per_address; /* one more is a 429; 0: any number */
+    const char *const *cors_origins;    /* "https://app.example.org" or "*": whose pages may read answers */
+    size_t cors_origin_count;
     size_t max_body, max_connections;
     size_t max_url;       /* bytes of a request's target; 414 */
     size_t max_header;    /* bytes that a head takes, target included, 64 for each field of it besides; 431 */

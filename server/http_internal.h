@@ -4,6 +4,7 @@
  *   http_accept.c   new connections, who is behind them, how many there may be
  *   http_receive.c  a request from its head to its handler
  *   http_route.c    what the head says: id, route, content type
+ *   http_cors.c     which other origins' pages may read the answers
  *   http_upload.c   bodies that are streamed into a sink
  *   http_request.c  what handlers ask and set
  *   http_send.c     replies and streams; refusals before the body has come
@@ -24,7 +25,7 @@
 
 #define REQUEST_ID_SIZE    129 /* 128 characters and a NUL */
 #define STATUS_CLIENT_LEFT 499 /* in the log only, as nginx writes it */
-#define MAX_EXTRAS         8   /* reply headers, log fields */
+#define MAX_EXTRAS         12  /* reply headers, log fields */
 
 struct http_server {
     struct http_options options;
@@ -145,6 +146,12 @@ void http_check_head_size(struct http_request *request);
 void http_find_route(struct http_request *request);
 bool http_has_body(const struct http_request *request);
 void http_check_content_type(struct http_request *request);
+
+/* --- http_cors.c --- */
+
+bool http_cors_check(const struct http_options *options, struct error *err);
+/* Adds the reply's headers. After the route is known. */
+void http_cors(struct http_request *request);
 
 /* --- http_receive.c: in the HTTP thread, in this order --- */
 

@@ -84,6 +84,7 @@ bool http_begin(struct http_request *request, const char *method)
     http_find_client(request);
     http_check_head_size(request);
     http_find_route(request);
+    http_cors(request);
     authorise(request);
     http_check_content_type(request);
     open_sink(request);

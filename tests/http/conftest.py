@@ -52,14 +52,15 @@ class Answer:
 
 class Daemon:
     """A running `lstmd serve`. Settings are --set values; None takes one out of those that all have. model: a directory,
-    or None for the setting model.path."""
+    or None for the setting model.path. A list is one --set for each item."""
 
     def __init__(self, model, settings=(), environment=None, cwd=ROOT):
         settings = {"server.port": 0, "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
         command = [PROGRAM, "serve"] + (["--model", str(model)] if model else [])
         for key, value in settings.items():
-            if value is not None:
-                command += ["--set", f"{key}={value}"]
+            for item in value if isinstance(value, list) else [value]:
+                if item is not None:
+                    command += ["--set", f"{key}={item}"]
         env = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
         env.update(environment or {})
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=cwd)
