@@ -8,6 +8,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
+#include "model/json_text.h"
 
 #define SHOWN 20 /* rows of the table */
 
@@ -108,7 +109,8 @@ static bool print_table(const struct distribution *distribution, struct error *e
     for (uint32_t i = 0; i < V && i < SHOWN; i++) {
         const uint32_t id = likeliest(distribution, shown);
         json_t *token = token_json(distribution->vocabulary, id);
-        char *text = json_dumps(token, JSON_ENCODE_ANY); /* quotes, and escapes what is not printable */
+        size_t n;
+        char *text = json_text_print(token, JSON_ENCODE_ANY, &n, NULL); /* quotes, and escapes what is not printable */
         printf("%8u  %-12.6g %s\n", id, distribution->probabilities[id], text != NULL ? text : "");
         free(text);
         json_decref(token);

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/size.h"
+#include "model/json_text.h"
 #include "model/safetensors.h"
 
 #define SNAPSHOT_FORMAT   "lstmd-train/1"
@@ -121,8 +122,9 @@ static bool write_numbers(struct directory_publish *publish, const struct traine
     json_t *json =
         json_pack("{s:s, s:o, s:O, s:o, s:I}", "format", SNAPSHOT_FORMAT, "options", saved_options, "identity",
                   (json_t *)identity, "state", state_to_json(state), "learner_steps", (json_int_t)learner_steps);
-    char *text = json ? json_dumps(json, JSON_INDENT(2)) : NULL;
-    bool ok = text ? directory_publish_write(publish, SNAPSHOT_NUMBERS, text, strlen(text), err)
+    size_t n;
+    char *text = json ? json_text_print(json, JSON_INDENT(2), &n, err) : NULL;
+    bool ok = text ? directory_publish_write(publish, SNAPSHOT_NUMBERS, text, n, err)
                    : error_set_no_memory(err, sizeof *state, "the snapshot's numbers");
     free(text);
     json_decref(json);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/json_text.h"
+
 /* The largest seed that a JSON reader with double numbers keeps exact. */
 #define MAX_SEED 9007199254740991.0
 
@@ -326,8 +328,8 @@ static bool row_equal(const struct trainer_option *row, const struct trainer_opt
 static void row_print(const struct trainer_option *row, const struct trainer_options *options, char *out, size_t size)
 {
     json_t *json = row_to_json(row, options);
-    char *text = json ? json_dumps(json, JSON_ENCODE_ANY) : NULL;
-    size_t n = text ? strlen(text) : 0;
+    size_t n = 0;
+    char *text = json ? json_text_print(json, JSON_ENCODE_ANY, &n, NULL) : NULL;
     if (n >= size) n = size - 1;
     memcpy(out, text ? text : "", n);
     out[n] = 0;

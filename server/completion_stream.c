@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "model/json_text.h"
 #include "server/completion.h"
 
 #define PIECE_BYTES          ((size_t)2048) /* most text of one event */
@@ -16,9 +17,10 @@ static const char ping[] = ": ping\n\n";
 /* Takes the document; false where there is none, for want of memory. */
 static bool set_event(struct completion *completion, const char *prefix, json_t *document)
 {
-    char *json = document ? json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+    size_t n = 0;
+    char *json = document ? json_text_print(document, JSON_COMPACT | JSON_REAL_PRECISION(15), &n, NULL) : NULL;
     json_decref(document);
-    const size_t before = strlen(prefix), n = json ? strlen(json) : 0;
+    const size_t before = strlen(prefix);
     char *event = json ? malloc(before + n + 3) : NULL;
     if (event) {
         memcpy(event, prefix, before);

@@ -162,9 +162,8 @@ static char *openai_text(const struct problem *problem, int status, size_t *size
     json_t *document = json_pack(
         "{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", json_safe_string(message, strlen(message)), "type",
         status < 500 ? "invalid_request_error" : "server_error", "param", field, "code", openai_code(status, field));
-    char *json = document ? json_dumps(document, JSON_COMPACT) : NULL;
+    char *json = document ? json_text_print(document, JSON_COMPACT, size, NULL) : NULL;
     json_decref(document);
-    if (json) *size = strlen(json);
     return json;
 }
 

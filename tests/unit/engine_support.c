@@ -8,11 +8,17 @@ static const char vocabulary_json[] =
 
 void world_open(struct world *world, const struct architecture *architecture, const char *kernels, float eos_bias)
 {
+    world_open_as(world, architecture, kernels, KERNEL_F32, eos_bias);
+}
+
+void world_open_as(struct world *world, const struct architecture *architecture, const char *kernels,
+                   enum kernel_format format, float eos_bias)
+{
     world->vocabulary = vocabulary_from_json(vocabulary_json, sizeof vocabulary_json - 1, "test", NULL);
     assert_non_null(world->vocabulary);
     reference_random_network(&world->network, architecture, 3, 1.0);
     world->network.output_bias[0] = eos_bias;
-    assert_true(stepper_open(&world->stepper, &world->network, kernels_select(kernels), NULL));
+    assert_true(stepper_open_as(&world->stepper, &world->network, kernels_select(kernels), format, NULL));
 }
 
 void world_close(struct world *world)

@@ -19,6 +19,8 @@ struct world {
 
 /* eos_bias: -1e9 for texts that never end by themselves. */
 void world_open(struct world *world, const struct architecture *architecture, const char *kernels, float eos_bias);
+void world_open_as(struct world *world, const struct architecture *architecture, const char *kernels,
+                   enum kernel_format format, float eos_bias);
 void world_close(struct world *world);
 
 struct test_job {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/quantize.h"
 #include "model/rng.h"
 #include "tests/unit/engine_support.h"
 
@@ -161,8 +162,9 @@ static void run_mix(const struct world *world, const struct engine_options *opti
     struct engine_group groups[JOBS] = {0};
     sem_t places;
     char what[120];
-    snprintf(what, sizeof what, "%s, %zu threads of %zu, cache %d", world->stepper.kernels->name, options->threads,
-             options->max_batch, options->cache != NULL);
+    snprintf(what, sizeof what, "%s, %s, %zu threads of %zu, cache %d", world->stepper.kernels->name,
+             kernel_format_name(world->stepper.weights.format), options->threads, options->max_batch,
+             options->cache != NULL);
     sem_init(&places, 0, 0);
     make_wishes(wishes);
     struct engine *engine = engine_new(options, NULL);
@@ -184,7 +186,26 @@ static void run_mix(const struct world *world, const struct engine_options *opti
     sem_destroy(&places);
 }
 
-static void run_kernel(const char *kernel, struct counts *counts)
+static void run_world(const struct world *world, struct counts *counts)
+{
+    for (size_t threads = 1; threads <= 4; threads++) {
+        const size_t max_bytes = (size_t)3000 << below(5); /* from nearly nothing to all there is */
+        struct state_cache *cache = below(4) > 0 ? state_cache_new(max_bytes, NULL) : NULL;
+        if (cache) assert_true(state_cache_add_model(cache, MODEL, world->stepper.state_size, 10, NULL));
+        const struct engine_options options = {.stepper = &world->stepper,
+                                               .cache = cache,
+                                               .model = MODEL,
+                                               .threads = threads,
+                                               .max_batch = 1 + below(9),
+                                               .queue_limit = below(20),
+                                               .cache_interval = 1 + below(50)};
+        run_mix(world, &options, counts);
+        if (cache) run_mix(world, &options, counts); /* the cache is warm */
+        state_cache_free(cache);
+    }
+}
+
+static void run_kernel(const char *kernel, enum kernel_format format, struct counts *counts)
 {
     static const struct architecture architectures[] = {
         {.cell = CELL_LSTM, .layers = 2, .hidden_size = 20, .vocabulary_size = 10},
@@ -198,22 +219,8 @@ static void run_kernel(const char *kernel, struct counts *counts)
          .tie_weights = true}};
     for (size_t i = 0; i < sizeof architectures / sizeof architectures[0]; i++) {
         struct world world;
-        world_open(&world, &architectures[i], kernel, -1);
-        for (size_t threads = 1; threads <= 4; threads++) {
-            const size_t max_bytes = (size_t)3000 << below(5); /* from nearly nothing to all there is */
-            struct state_cache *cache = below(4) > 0 ? state_cache_new(max_bytes, NULL) : NULL;
-            if (cache) assert_true(state_cache_add_model(cache, MODEL, world.stepper.state_size, 10, NULL));
-            const struct engine_options options = {.stepper = &world.stepper,
-                                                   .cache = cache,
-                                                   .model = MODEL,
-                                                   .threads = threads,
-                                                   .max_batch = 1 + below(9),
-                                                   .queue_limit = below(20),
-                                                   .cache_interval = 1 + below(50)};
-            run_mix(&world, &options, counts);
-            if (cache) run_mix(&world, &options, counts); /* the cache is warm */
-            state_cache_free(cache);
-        }
+        world_open_as(&world, &architectures[i], kernel, format, -1);
+        run_world(&world, counts);
         world_close(&world);
     }
 }
@@ -221,12 +228,14 @@ static void run_kernel(const char *kernel, struct counts *counts)
 static void test_engine_text_does_not_depend_on_company_threads_or_cache(void **state)
 {
     (void)state;
-    static const char *const kernels[] = {"ref", "portable", "avx2", "avx512", "neon"};
+    static const char *const kernels[] = {"ref", "portable", "avx2", "avx512", "avx512vnni", "neon"};
     struct counts counts = {0};
     for (size_t i = 0; i < sizeof kernels / sizeof kernels[0]; i++) {
         if (!kernels_select(kernels[i])) continue;
-        rng_seed(&rng, 20, i);
-        run_kernel(kernels[i], &counts);
+        for (enum kernel_format format = KERNEL_F32; format <= KERNEL_INT8; format++) {
+            rng_seed(&rng, 20 + format, i);
+            run_kernel(kernels[i], format, &counts);
+        }
     }
     /* All of it happened. */
     assert_true(counts.cached > 100);
