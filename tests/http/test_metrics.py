@@ -98,6 +98,28 @@ def test_metrics_count_what_was_done(start):
     assert 0 < steps <= value(after, "lstmd_engine_step_sequences_total", model=model) < 100
 
 
+def test_a_token_costs_one_step_wherever_it_stands(start):
+    """Nothing is computed twice: not the prompt for each new token, not a session's past for its next request."""
+    daemon = start("tiny", {"cache.max_bytes": 0})
+    model = daemon.get("/models").json()["models"][0]["name"]
+
+    def steps_of(**fields):
+        before = value(families(daemon), "lstmd_engine_step_sequences_total", model=model)
+        usage = daemon.generate(**fields)["usage"]
+        end = time.monotonic() + DEADLINE
+        while value(found := families(daemon), "lstmd_sequences", model=model) != 0:
+            assert time.monotonic() < end, "the sequence does not end"
+        return value(found, "lstmd_engine_step_sequences_total", model=model) - before, usage
+
+    # <eos> and the prompt are fed, and every new token but the last.
+    assert steps_of(prompt="a" * 1000, length=1)[0] == 1001
+    assert steps_of(prompt="a" * 10, length=5000)[0] == 11 + 5000 - 1
+    assert steps_of(prompt="a" * 1000, length=5000, session="s")[0] == 1001 + 5000 - 1
+    # The last token of the request before, which was not fed then.
+    steps, usage = steps_of(prompt="bc", length=100, session="s")
+    assert steps == 3 + 100 - 1 and usage["prompt_tokens"] == 3
+
+
 def test_metrics_show_what_runs_what_waits_and_what_was_refused(start):
     daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000})
     connection = daemon.occupy(10_000_000)

@@ -154,7 +154,40 @@ static void test_learner_resumes_bit_for_bit(void **state)
     }
 }
 
-/* The reset token makes a stream forget: the logits after it are those of a stream that begins there. */
+/* A schedule that lowers the rate leaves the moments as they are: the step is shorter, and goes the same way. */
+static void test_learner_moments_do_not_depend_on_the_rate(void **state)
+{
+    (void)state;
+    static const enum optimizer_kind kinds[] = {OPTIMIZER_RMSPROP, OPTIMIZER_ADAM};
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+        struct learner_options options = plain;
+        options.optimizer.kind = kinds[k];
+        options.optimizer.decay = 0.9;
+        struct bench a, b;
+        struct learner_result result;
+        open_bench(&a, CELL_LSTM, 0, &options);
+        open_bench(&b, CELL_LSTM, 0, &options);
+        train(&a, 0, STEPS);
+        train(&b, 0, STEPS);
+        const size_t n = a.network.parameter_count;
+        float *before = malloc(n * sizeof *before);
+        assert_non_null(before);
+        memcpy(before, a.network.parameters, n * sizeof *before);
+        fill_window(&a, STEPS);
+        learner_step(a.learner, T, a.inputs, a.targets, 1e-2, &result);
+        learner_step(b.learner, T, a.inputs, a.targets, 1e-3, &result);
+        assert_memory_equal(learner_moments(a.learner), learner_moments(b.learner),
+                            optimizer_moments(kinds[k]) * n * sizeof(float));
+        for (size_t i = 0; i < n; i++) {
+            const float far = a.network.parameters[i] - before[i], near = b.network.parameters[i] - before[i];
+            assert_true(fabsf(near - 0.1f * far) < 1e-6f);
+        }
+        free(before);
+        close_bench(&a);
+        close_bench(&b);
+    }
+}
+
 /* The sum as it is written in the header, over the weights after every step. */
 static void test_learner_average_is_the_weighted_mean_of_the_weights_so_far(void **state)
 {
@@ -196,6 +229,7 @@ static void test_learner_average_does_not_touch_the_training(void **state)
     close_bench(&with);
 }
 
+/* The reset token makes a stream forget: the logits after it are those of a stream that begins there. */
 static void test_learner_reset_token_forgets_what_came_before(void **state)
 {
     (void)state;
@@ -290,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_learner_resumes_bit_for_bit),
         cmocka_unit_test(test_learner_average_is_the_weighted_mean_of_the_weights_so_far),
         cmocka_unit_test(test_learner_average_does_not_touch_the_training),
+        cmocka_unit_test(test_learner_moments_do_not_depend_on_the_rate),
         cmocka_unit_test(test_learner_reset_token_forgets_what_came_before),
         cmocka_unit_test(test_learner_updates_nothing_where_the_loss_is_not_finite),
         cmocka_unit_test(test_learner_loss_falls_on_a_repeated_window),
