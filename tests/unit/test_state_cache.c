@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#include "base/clock.h"
 #include "model/rng.h"
 #include "server/state_cache.h"
 #include "tests/unit/support.h"
@@ -295,6 +295,14 @@ static void random_tokens(uint64_t i, uint32_t *tokens, size_t n)
 #define MANY 1000000
 #endif
 
+/* Of this thread alone: what else the machine does is not in it. */
+static uint64_t processor_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 static void test_state_cache_a_lookup_among_a_million_costs_microseconds(void **state)
 {
     (void)state;
@@ -310,9 +318,9 @@ static void test_state_cache_a_lookup_among_a_million_costs_microseconds(void **
     for (uint64_t i = 0; i < LOOKUPS; i++) {
         float found[STATE];
         random_tokens(i * 7919 % MANY, tokens, LENGTH);
-        const uint64_t begun = clock_monotonic_ns();
+        const uint64_t begun = processor_ns();
         const size_t covered = state_cache_find(cache, MODEL, tokens, LENGTH, found);
-        spent += clock_monotonic_ns() - begun;
+        spent += processor_ns() - begun;
         assert_int_equal(covered, LENGTH);
     }
     print_message("a lookup among %d states: %.2f us\n", MANY, (double)spent / LOOKUPS * 1e-3);
