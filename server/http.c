@@ -19,9 +19,10 @@
 
 /* The library has one piece of memory for a connection, and all of it becomes resident when the first request is over,
  * since it is cleared for the next: an idle connection costs what this holds. That is a head, what was made of it, and
- * beside them room for the head of the reply; what was read of a body is gone by then. */
-#define FIELD_MEMORY ((size_t)64)  /* what the library notes of a header or cookie (0.9.75: 56 bytes, aligned) */
-#define REPLY_MEMORY ((size_t)896) /* the head of a reply, and up to 128 bytes that were read of the next request */
+ * beside them room for the head of a reply, twice: up to half of what a head leaves can be filled with the beginning of
+ * the next request. What was read of a body is gone by then. */
+#define FIELD_MEMORY ((size_t)64) /* what the library notes of a header or cookie (0.9.75: 56 bytes, aligned) */
+#define REPLY_MEMORY ((size_t)1536)
 
 #define EXHAUSTED_MS 100 /* until descriptors are asked for again when there were none */
 

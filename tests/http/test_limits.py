@@ -90,9 +90,9 @@ def test_longest_url_fits_beside_what_a_browser_sends(daemon):
         "Connection": "keep-alive",
     }
     path = "/generate?length=1&prompt="
-    longest = path + "a" * (6 * 1024 - len(path))
+    longest = path + "a" * (5 * 1024 - len(path))
     assert daemon.get(longest, headers=headers).status == 200
-    assert "limits.max_url, 6144 bytes" in daemon.get(longest + "a", headers=headers).problem(414)["detail"]
+    assert "limits.max_url, 5120 bytes" in daemon.get(longest + "a", headers=headers).problem(414)["detail"]
 
 
 def test_head_at_its_limit(start):
@@ -153,15 +153,15 @@ HEADS = {
 @pytest.mark.parametrize("name", HEADS)
 def test_head_of_every_size_is_answered(start, name):
     """The HTTP library's memory for a connection ends somewhere beyond the limit: wherever that is, there is an answer."""
-    daemon = start("tiny", {"limits.max_url": "8KiB"})
+    daemon = start("tiny", {"limits.max_url": "7KiB"})
     first, one, size, last = HEADS[name]
     last += b"X-Request-Id: %s\r\n\r\n" % (b"i" * 128) + (b'{"length":1}' if first.startswith(POST) else b"")
     step = max(1, 16 // size)
-    answers = [ask(daemon, first + one * count + last) for count in range(6400 // size, 10_000 // size, step)]
+    answers = [ask(daemon, first + one * count + last) for count in range(5400 // size, 9500 // size, step)]
     fits = [answer.status == 200 for answer in answers]
     assert fits[0] and not fits[-1] and fits == sorted(fits, reverse=True)
     detail = answers[fits.index(False)].problem(431)["detail"]
-    assert 8192 < int(re.search(r"take (\d+) bytes", detail)[1]) <= 8192 + step * size
+    assert 7168 < int(re.search(r"take (\d+) bytes", detail)[1]) <= 7168 + step * size
     assert all(answer.status in (414, 431) for answer in answers[fits.index(False) :])
 
 
