@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include "server/http_internal.h"
 
 #define ACCEPT_AT_ONCE 64
+#define TRIM_AFTER     512 /* connections fewer than there were, until their memory goes back to the system */
 
 /* Behind a proxy only requests count that are going on: its connections are everybody's. */
 static size_t count_address(const struct http_server *server, const struct address *address)
@@ -38,9 +40,19 @@ static struct http_connection *connection_new(struct http_server *server, int fd
     if (owner->next) owner->next->previous = owner;
     server->connections = owner;
     server->connection_count++;
+    if (server->connection_count > server->connection_peak) server->connection_peak = server->connection_count;
     watch_add(server->watch, &owner->watch);
     http_guard_head(owner);
     return owner;
+}
+
+/* By itself the allocator would keep all that connections had in a busy hour: a few pieces that it holds ready are in
+ * the way. It takes milliseconds, hence not each time. */
+static void trim(struct http_server *server)
+{
+    if (server->connection_peak - server->connection_count < TRIM_AFTER) return;
+    malloc_trim(0);
+    server->connection_peak = server->connection_count;
 }
 
 void http_connection_free(struct http_connection *owner)
@@ -55,6 +67,7 @@ void http_connection_free(struct http_connection *owner)
         server->connections = owner->next;
     server->connection_count--;
     free(owner);
+    trim(server);
 }
 
 /* What the client has sent is read, or closing would reset the connection and the answer might not arrive. */

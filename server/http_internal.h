@@ -39,12 +39,12 @@ struct http_server {
     struct watch *watch;
     struct listener listener, admin; /* admin.fd is -1 where there is none */
     struct address_set trusted;
-    struct http_connection *connections; /* the HTTP thread's, as all that it says of them */
-    size_t connection_count;
-    struct http_connection *accepted; /* the one that the library is being given */
-    uint32_t boot;                    /* random; makes generated ids differ between runs */
-    atomic_uint_fast64_t serial;      /* of generated ids */
-    atomic_size_t open;               /* requests between handler and reply sent */
+    struct http_connection *connections;      /* the HTTP thread's, as all that it says of them */
+    size_t connection_count, connection_peak; /* peak: since memory went back to the system */
+    struct http_connection *accepted;         /* the one that the library is being given */
+    uint32_t boot;                            /* random; makes generated ids differ between runs */
+    atomic_uint_fast64_t serial;              /* of generated ids */
+    atomic_size_t open;                       /* requests between handler and reply sent */
     atomic_bool draining;
     int idle_fd;
 };

@@ -165,23 +165,38 @@ def test_head_of_every_size_is_answered(start, name):
     assert all(answer.status in (414, 431) for answer in answers[fits.index(False) :])
 
 
+def used_once(daemon):
+    connection = daemon.socket()
+    connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert read_answer(connection).status == 200
+    return connection
+
+
 @pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a sanitizer needs memory of its own")
 def test_idle_connection_costs_less_than_10_kb(daemon):
     """Each has had an answer: what the HTTP library has for a connection is all resident from then on."""
 
-    def used_once():
-        connection = daemon.socket()
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert read_answer(connection).status == 200
-        return connection
-
     with contextlib.ExitStack() as stack:
         for _ in range(20):
-            stack.enter_context(used_once())
+            stack.enter_context(used_once(daemon))
         before = daemon.resident_bytes()
         for _ in range(500):
-            stack.enter_context(used_once())
+            stack.enter_context(used_once(daemon))
         assert daemon.resident_bytes() - before < 500 * 10_000
+
+
+@pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a sanitizer keeps what is freed")
+def test_memory_of_many_connections_goes_back_to_the_system(start):
+    daemon = start()
+    before = daemon.resident_bytes()
+    with contextlib.ExitStack() as stack:
+        for _ in range(700):
+            stack.enter_context(used_once(daemon))
+        most = daemon.resident_bytes()
+        assert most - before > 700 * 5000
+    end = time.monotonic() + DEADLINE
+    while daemon.resident_bytes() - before > (most - before) / 2:
+        assert healthy(daemon) and time.monotonic() < end, (before, most, daemon.resident_bytes())
 
 
 # --- What libmicrohttpd refuses itself ---
