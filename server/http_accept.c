@@ -47,7 +47,7 @@ static struct http_connection *connection_new(struct http_server *server, int fd
 }
 
 /* By itself the allocator would keep all that connections had in a busy hour: a few pieces that it holds ready are in
- * the way. It takes milliseconds, hence not each time. */
+ * the way. It takes a millisecond, hence not each time. */
 static void trim(struct http_server *server)
 {
     if (server->connection_peak - server->connection_count < TRIM_AFTER) return;
