@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import os
-import pathlib
 import random
 import resource
 import select
@@ -39,11 +38,6 @@ def more_descriptors():
     wanted = CLIENTS + 300
     if soft < wanted and (hard == resource.RLIM_INFINITY or hard >= wanted):
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def resident_bytes(daemon):
-    status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
 
 def descriptors(daemon):
@@ -142,14 +136,15 @@ def settle(daemon, idle_descriptors):
 def test_slots_queue_descriptors_and_memory_return_to_the_baseline(start):
     more_descriptors()
     daemon = start("tiny", SETTINGS)
-    idle = descriptors(daemon)
+    idle, fresh = descriptors(daemon), daemon.resident_bytes()
     asyncio.run(churn(daemon, CLIENTS, SECONDS / 3, 1))  # fills the cache, and the allocator's pools
     settle(daemon, idle)
-    before = resident_bytes(daemon)
+    before = daemon.resident_bytes()
     counts = asyncio.run(churn(daemon, CLIENTS, SECONDS, 2))
     settle(daemon, idle)
-    after = resident_bytes(daemon)
-    print(f"{CLIENTS} clients, {counts}; resident {before / 1e6:.1f} MB before, {after / 1e6:.1f} MB after")
+    after = daemon.resident_bytes()
+    print(f"{CLIENTS} clients, {counts}; resident {fresh / 1e6:.1f} MB fresh, {before / 1e6:.1f} MB before, "
+          f"{after / 1e6:.1f} MB after")
     assert counts["visits"] > CLIENTS
     assert counts["answered"] > 0
     assert after < before * 1.25 + 4e6
