@@ -145,16 +145,16 @@ static int allow_some(scmp_filter_ctx filter)
 {
     const struct {
         int call;
-        struct scmp_arg_cmp comparison;
+        struct scmp_arg_cmp comparison; /* which argument, how, with what; a mask comes before its value */
     } conditional[] = {
-        {SCMP_SYS(mmap), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
-        {SCMP_SYS(mprotect), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0)},
-        {SCMP_SYS(ioctl), SCMP_A1(SCMP_CMP_EQ, TCGETS)},
-        {SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFD)},
-        {SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_SETFD)},
-        {SCMP_SYS(fcntl), SCMP_A1(SCMP_CMP_EQ, F_GETFL)},
-        {SCMP_SYS(prlimit64), SCMP_A2(SCMP_CMP_EQ, 0)},
-        {SCMP_SYS(tgkill), SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)getpid())},
+        {SCMP_SYS(mmap), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
+        {SCMP_SYS(mprotect), {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
+        {SCMP_SYS(ioctl), {1, SCMP_CMP_EQ, TCGETS, 0}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_GETFD, 0}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_SETFD, 0}},
+        {SCMP_SYS(fcntl), {1, SCMP_CMP_EQ, F_GETFL, 0}},
+        {SCMP_SYS(prlimit64), {2, SCMP_CMP_EQ, 0, 0}},
+        {SCMP_SYS(tgkill), {0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0}},
     };
     int problem = 0;
     for (size_t i = 0; problem == 0 && i < sizeof conditional / sizeof *conditional; i++)
