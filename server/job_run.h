@@ -25,8 +25,8 @@ struct run_news {
     enum { NEWS_PROGRESS, NEWS_VALIDATION, NEWS_SAMPLE, NEWS_CHECKPOINT } kind;
     struct metric metric;
     double eta_seconds, fraction; /* PROGRESS */
-    struct job_sample sample; /* texts owned */
-    char *event, *progress;   /* JSON */
+    struct job_sample sample;     /* texts owned */
+    char *event, *progress;       /* JSON */
 };
 
 struct run_order {
