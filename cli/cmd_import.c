@@ -30,7 +30,7 @@
 #else
 #define LIMIT_MEMORY true
 #endif
-#define MIN_MEMORY ((uint64_t)256 << 20) /* with less, OpenBLAS does not even end */
+#define MIN_MEMORY ((uint64_t)64 << 20) /* the program and its libraries alone take half of it */
 
 struct flags {
     const char *file, *out, *vocabulary, *vocabulary_from_text;
@@ -66,7 +66,7 @@ static const struct option rows[] = {
     {"activation", OPTION_CHOICE, offsetof(struct flags, activation), "auto", 0, 0, activations, NULL,
      "Of nn.RNN, whose state_dict does not tell; auto: as the file says, otherwise tanh."},
     {"max_memory", OPTION_SIZE, offsetof(struct flags, max_memory), "0", 0, 1e14, NULL, "bytes",
-     "Address space beyond which it fails, for files of strangers: 256MiB or more; 0: no limit."},
+     "Address space beyond which it fails, for files of strangers: 64MiB or more; 0: no limit."},
     {"max_seconds", OPTION_REAL, offsetof(struct flags, max_seconds), "0", 0, 86400, NULL, "s",
      "Processor time beyond which it is ended; 0: no limit."},
     {"sandbox", OPTION_CHOICE, offsetof(struct flags, sandbox), "auto", 0, 0, sandboxes, NULL,
@@ -104,7 +104,7 @@ static bool set_limit(int resource, uint64_t most, const char *flag, struct erro
 static bool set_limits(const struct flags *flags, struct error *err)
 {
     if (flags->max_memory > 0 && flags->max_memory < MIN_MEMORY)
-        return error_set(err, ERROR_USAGE, "--max-memory must be 256MiB or more (or 0: no limit)");
+        return error_set(err, ERROR_USAGE, "--max-memory must be 64MiB or more (or 0: no limit)");
     return set_limit(RLIMIT_AS, LIMIT_MEMORY ? flags->max_memory : 0, "max-memory", err) &&
            set_limit(RLIMIT_CPU, (uint64_t)ceil(flags->max_seconds), "max-seconds", err);
 }

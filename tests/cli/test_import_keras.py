@@ -89,5 +89,5 @@ def test_limits_are_the_systems(tmp_path):
     os.truncate(tmp_path / "large.h5", 2 << 30)
     done = run("import", tmp_path / "large.h5", "--out", tmp_path / "m", "--max-memory", "1GiB", code=1)
     assert "Cannot allocate memory" in done.stderr
-    assert "256MiB" in run("import", tmp_path / "large.h5", "--out", tmp_path / "m", "--max-memory", 1, code=2).stderr
+    assert "64MiB" in run("import", tmp_path / "large.h5", "--out", tmp_path / "m", "--max-memory", 1, code=2).stderr
     assert not (tmp_path / "m").exists()
