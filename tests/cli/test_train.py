@@ -412,3 +412,33 @@ def test_train_goes_on_from_a_model(corpus, tmp_path):
         failed = train(*flags, *contradiction, "--out", again, expect=1)
         assert name in failed.stderr and "leave it out" in failed.stderr
     assert "none" in train(*flags[:-1], tmp_path / "none", "--out", again, expect=1).stderr
+
+
+def private_kib(process):
+    """Memory that is the process's own: pages of mapped files go back to the system when others want them."""
+    try:
+        status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    except OSError:
+        return 0
+    return int((re.search(r"^RssAnon:\s*(\d+)", status, re.M) or [0, 0])[1])
+
+
+LARGE_MIB = int(os.environ.get("LARGE_MIB", 80))  # more than tokens.h keeps in memory; make soak: 1024
+
+
+def test_train_reads_a_large_corpus_from_disk(tmp_path):
+    corpus = tmp_path / "large.txt"
+    block = sentences(20000)
+    with corpus.open("w") as out:
+        for _ in range(LARGE_MIB * 2**20 // len(block) + 1):
+            out.write(block)
+    command = [LSTMD, "train", "--data", corpus, "--out", tmp_path / "model", *SMALL, "--max-minutes", "0.02", "--validation",
+               "0.001", "--sample-length", "0"]
+    most = 0
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while process.poll() is None:
+            most = max(most, private_kib(process))
+            select.select([process.stdout], [], [], 0.02)
+        assert process.returncode == 0, process.stderr.read()
+    print(f"corpus of {LARGE_MIB} MiB: at most {most} KiB of private memory")
+    assert 0 < most < 40 * 1024
