@@ -87,7 +87,7 @@ def test_debian_package_holds_what_is_installed_and_names_its_libraries(build, t
 def test_messages_that_operators_look_up_are_those_of_the_program():
     text = (ROOT / "docker/OPERATING.md").read_text()
     table = text[text.index("| it says |") :]
-    sources = "".join(path.read_text() for room in ("base", "config", "server", "model", "cli") for path in (ROOT / room).glob("*.c"))
+    sources = "".join(path.read_text() for room in ("base", "config", "server", "model", "cli") for path in (ROOT / room).glob("*.[ch]"))
     sources = sources.replace('"\n', "").replace('"', "")  # texts that go on in the next line
     messages = [part for line in table.splitlines()[2:] if line.startswith("|") for part in line.split("|")[1].split("`")[1::2]]
     assert len(messages) > 10
