@@ -434,6 +434,7 @@ def test_hangup_loads_what_has_changed_and_takes_the_default(state, models):
     daemon = state.start(models["tiny"])
     load(daemon, "one")
     load(daemon, "two")
+    daemon.wait_log("event=model_loaded model=two")
     state.publish("one", seed=3)
     (state.path / "default").write_text("two\n")
     daemon.lines.clear()
