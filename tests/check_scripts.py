@@ -1,8 +1,9 @@
-"""Compiles every Python file (syntax), parses every shell script (sh -n, bash -n), and compares the version that
-openapi.yaml and CHANGELOG.md name with VERSION."""
+"""Compiles every Python file (syntax), parses every shell script (sh -n, bash -n), compares the version that openapi.yaml and
+CHANGELOG.md name with VERSION, and the libraries that the Makefile links with what scripts/deps installs."""
 
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -36,10 +37,29 @@ def wrong_versions():
             yield f"{name}: version {found and found.group(1)}, but VERSION says {version}"
 
 
+def missing_packages():
+    """What builds here because a library happens to be installed does not build on a fresh machine."""
+    modules = set(re.search(r"^PACKAGES := (.+)$", (ROOT / "Makefile").read_text(), re.M).group(1).split()) | {"hdf5"}
+    deps = (ROOT / "scripts/deps").read_text()
+    packages, named = (set(re.search(rf"^{name}='(.*)'$", deps, re.M).group(1).split()) for name in ("build", "build_modules"))
+    if named != modules:
+        yield f"scripts/deps: build_modules and the Makefile's PACKAGES differ by {' '.join(sorted(named ^ modules))}"
+    if not shutil.which("dpkg-query"):
+        return
+    for module in sorted(modules):
+        command = ["pkg-config", "--variable=pcfiledir", module]
+        folder = subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        owner = subprocess.run(["dpkg-query", "-S", f"{folder}/{module}.pc"], capture_output=True, text=True)
+        # hdf5.pc is a link that the package makes when it is installed: no package owns it.
+        package = owner.stdout.split(":")[0] if owner.returncode == 0 else f"lib{module}-dev"
+        if package not in packages:
+            yield f"scripts/deps: the set 'build' lacks {package}, from which {module}.pc comes"
+
+
 def main():
     files = [p for folder in FOLDERS for p in sorted((ROOT / folder).rglob("*")) if p.is_file()]
     paths = [p for p in files if p.stat().st_size < 1 << 20 and "__pycache__" not in p.parts]
-    problems = [message for message in map(check, paths) if message] + list(wrong_versions())
+    problems = [message for message in map(check, paths) if message] + [*wrong_versions(), *missing_packages()]
     for message in problems:
         print(message, file=sys.stderr)
     return 1 if problems else 0
