@@ -51,7 +51,8 @@ INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ld
         for (size_t v = 0; v < blocks * VECTORS; v++)
             sum[m][v] = accumulate ? vf_load(y + m * ldy + v * LANES) : (vf){0};
     }
-#pragma GCC unroll 2
+    /* Two turns at once, and the compiler reads ahead until sums leave their registers. */
+#pragma GCC unroll 1
     for (size_t k = 0; k < K; k++) {
 #pragma GCC unroll 16
         for (size_t v = 0; v < blocks * VECTORS; v++) {

@@ -41,46 +41,25 @@ INLINE size_t columns_of(struct tile t)
     return t.groups * t.gates * t.vectors;
 }
 
-/* Tile `index` of the `count` that pass over the same weights, one after the other. */
-struct passing {
-    size_t index, count;
-    size_t next; /* the group whose weights are wanted afterwards; 0: none */
-};
-static const struct passing alone = {0, 1, 0};
-
-/* Weights of the next groups are fetched while these are multiplied: memory would idle whenever a second tile of rows
- * passes over weights that are near. Each tile fetches its share. What is smaller than AHEAD_SMALLEST stays in the
- * cache by itself. */
-#define LINE_BYTES     64
-#define AHEAD_SMALLEST ((size_t)256 << 10) /* bytes of one gate's weights */
-struct ahead {
-    const char *from;
-    size_t lines; /* per turn of the loop over inputs */
+/* Inputs `first` .. `first + count - 1` of a matrix (whole blocks of 16), for the groups of outputs from `group` on. */
+struct piece {
+    const struct kernel_matrix *matrix;
+    size_t group, first, count;
 };
 
-/* A group has `turns` turns of `bytes` bytes each; `groups` of them are wanted. */
-INLINE struct ahead ahead_of(struct passing passing, const void *weights, size_t turns, size_t bytes, size_t groups)
+INLINE struct piece whole(const struct kernel_matrix *matrix, size_t group)
 {
-    const size_t lines = (groups * bytes / LINE_BYTES + passing.count - 1) / passing.count;
-    const size_t done = passing.index * lines * LINE_BYTES;
-    if (passing.next == 0 || done >= groups * bytes) return (struct ahead){NULL, 0};
-    return (struct ahead){(const char *)weights + (passing.next * bytes + done) * turns, lines};
+    return (struct piece){matrix, group, 0, matrix->inputs};
 }
 
-INLINE void fetch_ahead(struct ahead *ahead)
+INLINE void accumulate_f32(struct tile t, struct piece piece, size_t lane, const void *const *inputs, vf *sum)
 {
-    for (size_t i = 0; i < ahead->lines; i++, ahead->from += LINE_BYTES) __builtin_prefetch(ahead->from, 0, 2);
-}
-
-INLINE void accumulate_f32(struct tile t, const struct kernel_matrix *matrix, size_t group, size_t lane,
-                           struct ahead ahead, const void *const *inputs, vf *sum)
-{
-    const size_t K = matrix->inputs, row = t.gates * KERNEL_BLOCK;
-    const float *w = (const float *)matrix->weights + group * K * row + lane, *x[STEP_ROWS];
-    STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = inputs[m];
-#pragma GCC unroll 2
-    for (size_t k = 0; k < K; k++) {
-        fetch_ahead(&ahead);
+    const size_t K = piece.matrix->inputs, row = t.gates * KERNEL_BLOCK;
+    const float *w = (const float *)piece.matrix->weights + (piece.group * K + piece.first) * row + lane;
+    const float *x[STEP_ROWS];
+    STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = (const float *)inputs[m] + piece.first;
+#pragma GCC unroll 1 /* as in tile() */
+    for (size_t k = 0; k < piece.count; k++) {
         STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
         {
             const vf weight = vf_load(w + column_offset(t, K * row, c) + k * row);
@@ -94,15 +73,13 @@ INLINE void accumulate_f32(struct tile t, const struct kernel_matrix *matrix, si
 }
 
 /* Two inputs at a time: a lane of 32 bits holds the weights of both. */
-INLINE void accumulate_bf16(struct tile t, const struct kernel_matrix *matrix, size_t group, size_t lane,
-                            struct ahead ahead, const void *const *inputs, vf *sum)
+INLINE void accumulate_bf16(struct tile t, struct piece piece, size_t lane, const void *const *inputs, vf *sum)
 {
-    const size_t pairs = matrix->inputs / 2, row = t.gates * KERNEL_BLOCK;
-    const i32_any *w = (const i32_any *)matrix->weights + group * pairs * row + lane;
+    const size_t pairs = piece.matrix->inputs / 2, row = t.gates * KERNEL_BLOCK;
+    const i32_any *w = (const i32_any *)piece.matrix->weights + (piece.group * pairs + piece.first / 2) * row + lane;
     const float *x[STEP_ROWS];
-    STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = inputs[m];
-    for (size_t k = 0; k < pairs; k++) {
-        fetch_ahead(&ahead);
+    STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = (const float *)inputs[m] + piece.first;
+    for (size_t k = 0; k < piece.count / 2; k++) {
         STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
         {
             const vi both = *(const vi_any *)(const void *)(w + column_offset(t, pairs * row, c) + k * row);
@@ -117,17 +94,15 @@ INLINE void accumulate_bf16(struct tile t, const struct kernel_matrix *matrix, s
     }
 }
 
-INLINE void accumulate_int8(struct tile t, const struct kernel_matrix *matrix, const float *scale, size_t group,
-                            size_t lane, struct ahead ahead, const void *const *inputs, vf *sum)
+/* Sums of integers: those of column c and row m at m * columns + c. */
+INLINE void accumulate_int8(struct tile t, struct piece piece, size_t lane, const void *const *inputs, vi *integers)
 {
-    const size_t pairs = matrix->inputs / 2, row = t.gates * KERNEL_BLOCK;
-    const int8_t *w = (const int8_t *)matrix->weights + 2 * (group * pairs * row + lane);
+    const size_t pairs = piece.matrix->inputs / 2, row = t.gates * KERNEL_BLOCK;
+    const int8_t *w =
+        (const int8_t *)piece.matrix->weights + 2 * ((piece.group * pairs + piece.first / 2) * row + lane);
     const i32_any *x[STEP_ROWS];
-    vi integers[STEP_MAX_SUMS];
-    STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = inputs[m];
-    STEP_UNROLL for (size_t i = 0; i < t.rows * columns_of(t); i++) integers[i] = (vi){0};
-    for (size_t k = 0; k < pairs; k++) {
-        fetch_ahead(&ahead);
+    STEP_UNROLL for (size_t m = 0; m < t.rows; m++) x[m] = (const i32_any *)inputs[m] + piece.first / 2;
+    for (size_t k = 0; k < piece.count / 2; k++) {
         STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
         {
             const vs weights = vs_widen(w + 2 * (column_offset(t, pairs * row, c) + k * row));
@@ -138,6 +113,14 @@ INLINE void accumulate_int8(struct tile t, const struct kernel_matrix *matrix, c
             }
         }
     }
+}
+
+/* sum += integers times their rows' scales. */
+INLINE void add_scaled(struct tile t, const struct kernel_matrix *matrix, size_t group, size_t lane, const vi *integers,
+                       vf *sum)
+{
+    const size_t row = t.gates * KERNEL_BLOCK;
+    const float *scale = matrix->scale + group * row + lane;
     STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
     {
         const vf factor = vf_load(scale + column_offset(t, row, c));
@@ -150,18 +133,33 @@ INLINE void accumulate_int8(struct tile t, const struct kernel_matrix *matrix, c
     }
 }
 
-/* sum += W x for the groups of the matrix from `group` on, from vector lane `lane` of each block. */
-INLINE void accumulate(struct tile t, enum kernel_format format, const struct kernel_matrix *matrix, size_t group,
-                       size_t lane, struct passing passing, const void *const *inputs, vf *sum)
+/* The sums of a tile while pieces are added to them. */
+struct sums {
+    vf sum[STEP_MAX_SUMS];
+    vi integers[STEP_MAX_SUMS]; /* INT8: of the matrix that is being added */
+};
+
+/* sums += W x for the inputs of a piece, from vector lane `lane` of each block. In registers meanwhile. */
+INLINE void accumulate(struct tile t, enum kernel_format format, struct piece piece, size_t lane,
+                       const void *const *inputs, struct sums *sums)
 {
-    if (matrix->inputs == 0) return;
-    const size_t row = t.gates * KERNEL_BLOCK, turns = format == KERNEL_F32 ? matrix->inputs : matrix->inputs / 2;
-    const size_t bytes = format == KERNEL_INT8 ? 2 * row : 4 * row;
-    const struct ahead ahead = ahead_of(passing, matrix->weights, turns, bytes, t.groups);
-    if (format == KERNEL_F32) accumulate_f32(t, matrix, group, lane, ahead, inputs, sum);
-    if (format == KERNEL_BF16) accumulate_bf16(t, matrix, group, lane, ahead, inputs, sum);
-    if (format == KERNEL_INT8)
-        accumulate_int8(t, matrix, matrix->scale + group * row + lane, group, lane, ahead, inputs, sum);
+    const size_t all = t.rows * t.groups * t.all * t.vectors, count = t.rows * columns_of(t);
+    vf sum[STEP_MAX_SUMS];
+    vi integers[STEP_MAX_SUMS];
+    if (format == KERNEL_INT8) {
+        const bool begins = piece.first == 0;
+        STEP_UNROLL for (size_t i = 0; i < count; i++) integers[i] = begins ? (vi){0} : sums->integers[i];
+        accumulate_int8(t, piece, lane, inputs, integers);
+        if (piece.first + piece.count == piece.matrix->inputs)
+            add_scaled(t, piece.matrix, piece.group, lane, integers, sums->sum);
+        else
+            STEP_UNROLL for (size_t i = 0; i < count; i++) sums->integers[i] = integers[i];
+        return;
+    }
+    STEP_UNROLL for (size_t i = 0; i < all; i++) sum[i] = sums->sum[i];
+    if (format == KERNEL_F32) accumulate_f32(t, piece, lane, inputs, sum);
+    if (format == KERNEL_BF16) accumulate_bf16(t, piece, lane, inputs, sum);
+    STEP_UNROLL for (size_t i = 0; i < all; i++) sums->sum[i] = sum[i];
 }
 
 /* ------------------------------------------------------------------ cells */
@@ -216,26 +214,28 @@ static __attribute__((noinline)) void rnn_finish(const struct kernel_step *s, co
             vf_store(s->h[f->m0 + m] + finish_unit(f, v), vf_tanh(gates[v]));
 }
 
-INLINE void step_start(enum step_cell cell, struct tile t, const struct kernel_step *s, size_t m0, size_t group,
-                       size_t lane, vf *sum)
+/* A tile's place among all sums: `rows` sequences from m on, vector lanes from `lane` of each block on. */
+struct place {
+    size_t m, rows, lane;
+};
+
+/* Biases, or the one-hot input's column. */
+INLINE void step_start(enum step_cell cell, struct tile t, const struct kernel_step *s, struct place at, size_t group,
+                       vf *sum)
 {
     const size_t row = t.gates * KERNEL_BLOCK;
-    STEP_UNROLL for (size_t m = 0; m < t.rows; m++)
-    {
-        const float *start = s->start[m0 + m] + group * row + lane;
-        STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++) sum[sum_index(t, m, c)] =
-            vf_load(start + column_offset(t, row, c));
-    }
-    if (cell != STEP_GRU) return;
     struct tile hidden = t;
     hidden.first = 1;
-    STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
-    {
-        const vf bias = vf_load(s->bias_hh + group * row + lane + column_offset(t, row, c));
-        const bool is_q = c / t.vectors % t.gates == 2; /* r and z have their input part already */
-        STEP_UNROLL for (size_t m = 0; m < t.rows; m++)
+    for (size_t m = 0; m < at.rows; m++) {
+        const float *start = s->start[at.m + m] + group * row + at.lane;
+        STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++) sum[sum_index(t, m, c)] =
+            vf_load(start + column_offset(t, row, c));
+        if (cell != STEP_GRU) continue;
+        STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
         {
+            const vf bias = vf_load(s->bias_hh + group * row + at.lane + column_offset(t, row, c));
             const size_t i = sum_index(hidden, m, c);
+            const bool is_q = c / t.vectors % t.gates == 2; /* r and z have their input part already */
             if (is_q)
                 sum[i] = bias;
             else
@@ -244,23 +244,20 @@ INLINE void step_start(enum step_cell cell, struct tile t, const struct kernel_s
     }
 }
 
-/* rows sequences from m0 on, `groups` groups of units from `group` on, `vectors` vectors from `lane` on. */
-INLINE void step_tile(enum step_cell cell, enum kernel_format format, size_t rows, size_t groups, size_t vectors,
-                      const struct kernel_step *s, size_t m0, size_t group, size_t lane, struct passing passing)
+/* Tiles of `rows` rows (a constant at every call) and of `groups` groups, `vectors` vectors of each. */
+INLINE struct tile step_shape(enum step_cell cell, size_t rows, size_t groups, size_t vectors, bool hidden)
 {
     const size_t gates = cell == STEP_LSTM ? 4 : cell == STEP_GRU ? 3 : 1, all = cell == STEP_GRU ? 4 : gates;
-    const struct tile input = {rows, groups, vectors, all, 0, gates};
-    const struct tile hidden = {rows, groups, vectors, all, cell == STEP_GRU, gates};
-    vf sum[STEP_MAX_SUMS];
-    step_start(cell, input, s, m0, group, lane, sum);
-    if (s->input.inputs > 0) accumulate(input, format, &s->input, group, lane, passing, s->x + m0, sum);
-    accumulate(hidden, format, &s->hidden, group, lane, passing, s->hidden_input + m0, sum);
-    vf gate[STEP_MAX_SUMS]; /* sum is registers, this is memory */
-    STEP_UNROLL for (size_t i = 0; i < rows * groups * all * vectors; i++) gate[i] = sum[i];
-    const struct finish finish = {rows, groups, vectors, m0, group, lane};
-    if (cell == STEP_LSTM) lstm_finish(s, &finish, gate);
-    if (cell == STEP_GRU) gru_finish(s, &finish, gate);
-    if (cell == STEP_RNN) rnn_finish(s, &finish, gate);
+    return (struct tile){rows, groups, vectors, all, hidden && cell == STEP_GRU, gates};
+}
+
+INLINE void step_add(enum step_cell cell, enum kernel_format format, size_t rows, size_t groups, size_t vectors,
+                     const struct kernel_step *s, struct piece piece, struct place at, struct sums *sums)
+{
+    if (piece.matrix == &s->input)
+        accumulate(step_shape(cell, rows, groups, vectors, false), format, piece, at.lane, s->x + at.m, sums);
+    else
+        accumulate(step_shape(cell, rows, groups, vectors, true), format, piece, at.lane, s->hidden_input + at.m, sums);
 }
 
 /* ------------------------------------------------------------------ the output layer */
@@ -276,47 +273,47 @@ INLINE void project_tile(enum kernel_format format, size_t rows, size_t groups, 
                          const struct projection *p, size_t m0, size_t group)
 {
     const struct tile t = {rows, groups, vectors, 1, 0, 1};
-    vf sum[STEP_MAX_SUMS];
+    struct sums sums;
     STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
     {
         const vf bias = vf_load(p->bias + group * KERNEL_BLOCK + column_offset(t, KERNEL_BLOCK, c));
-        STEP_UNROLL for (size_t m = 0; m < rows; m++) sum[sum_index(t, m, c)] = bias;
+        STEP_UNROLL for (size_t m = 0; m < rows; m++) sums.sum[sum_index(t, m, c)] = bias;
     }
-    accumulate(t, format, p->matrix, group, 0, alone, p->x + m0, sum);
+    if (p->matrix->inputs > 0) accumulate(t, format, whole(p->matrix, group), 0, p->x + m0, &sums);
     STEP_UNROLL for (size_t m = 0; m < rows; m++)
     {
         float *y = p->y[m0 + m] + group * KERNEL_BLOCK;
         STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
-            vf_store(y + column_offset(t, KERNEL_BLOCK, c), sum[sum_index(t, m, c)]);
+            vf_store(y + column_offset(t, KERNEL_BLOCK, c), sums.sum[sum_index(t, m, c)]);
     }
 }
 
 /* ------------------------------------------------------------------ all rows, all groups */
 
-/* A tile of a height that is known at run time. */
-INLINE void step_rows(enum step_cell cell, enum kernel_format format, size_t rows, size_t groups, size_t vectors,
-                      const struct kernel_step *s, size_t m0, size_t group, size_t lane, struct passing passing)
+/* A tile of a height that is known at run time, `most` at most. */
+INLINE void step_add_rows(enum step_cell cell, enum kernel_format format, size_t most, size_t groups, size_t vectors,
+                          const struct kernel_step *s, struct piece piece, struct place at, struct sums *sums)
 {
-    switch (rows) {
+    switch (most == 1 ? 1 : at.rows) {
 #if STEP_ROWS > 3
     case 6:
-        step_tile(cell, format, 6, groups, vectors, s, m0, group, lane, passing);
+        step_add(cell, format, 6, groups, vectors, s, piece, at, sums);
         break;
     case 5:
-        step_tile(cell, format, 5, groups, vectors, s, m0, group, lane, passing);
+        step_add(cell, format, 5, groups, vectors, s, piece, at, sums);
         break;
     case 4:
-        step_tile(cell, format, 4, groups, vectors, s, m0, group, lane, passing);
+        step_add(cell, format, 4, groups, vectors, s, piece, at, sums);
         break;
 #endif
     case 3:
-        step_tile(cell, format, 3, groups, vectors, s, m0, group, lane, passing);
+        step_add(cell, format, 3, groups, vectors, s, piece, at, sums);
         break;
     case 2:
-        step_tile(cell, format, 2, groups, vectors, s, m0, group, lane, passing);
+        step_add(cell, format, 2, groups, vectors, s, piece, at, sums);
         break;
     default:
-        step_tile(cell, format, 1, groups, vectors, s, m0, group, lane, passing);
+        step_add(cell, format, 1, groups, vectors, s, piece, at, sums);
         break;
     }
 }
@@ -356,21 +353,102 @@ INLINE size_t next_rows(size_t left)
     return (left + tiles - 1) / tiles;
 }
 
-/* As many times `groups` groups as there are from `group` on; returns the first one that is left. Each group's weights
- * stay in a near cache while all rows pass over them. */
-INLINE size_t step_groups(enum step_cell cell, enum kernel_format format, size_t groups, size_t vectors,
+/* Where several tiles pass over a group's weights, they do so STEP_DEPTH inputs at a time, for which the weights of a
+ * group's 4 gates stay in the first-level cache: the cache beyond it delivers no faster than a tile multiplies. That
+ * costs nothing but storing and loading the sums, which have the same bits. A band is as many sequences as do so
+ * together. */
+#define STEP_DEPTH 64
+#define BAND_ROWS  36
+#define LINE_BYTES 64
+#define BAND_TILES (BAND_ROWS / STEP_ROWS * VECTORS)
+
+struct band {
+    size_t groups, depth; /* of a piece */
+    size_t count;         /* of tiles */
+    struct place places[BAND_TILES];
+    struct sums sums[BAND_TILES];
+};
+
+INLINE struct piece piece_at(const struct band *band, const struct kernel_matrix *matrix, size_t group, size_t first)
+{
+    const size_t left = matrix->inputs - first;
+    return (struct piece){matrix, group, first, left < band->depth ? left : band->depth};
+}
+
+INLINE struct piece first_piece(const struct band *band, const struct kernel_step *s, size_t group)
+{
+    return piece_at(band, s->input.inputs > 0 ? &s->input : &s->hidden, group, 0);
+}
+
+/* In the order of multiplying: the input's pieces, the hidden state's, the next group. Its count is 0 after the last.
+ */
+INLINE struct piece piece_after(const struct band *band, const struct kernel_step *s, struct piece piece)
+{
+    const size_t first = piece.first + piece.count, group = piece.group + band->groups;
+    if (first < piece.matrix->inputs) return piece_at(band, piece.matrix, piece.group, first);
+    if (piece.matrix == &s->input) return piece_at(band, &s->hidden, piece.group, 0);
+    if (group + band->groups > s->blocks) return (struct piece){&s->hidden, group, 0, 0};
+    return first_piece(band, s, group);
+}
+
+/* Fetches tile i's share of the next piece's weights, so that memory does not idle while others are multiplied. A
+ * single sequence's pass is one stream, which the processor foresees by itself; and so are, nearly, several groups at
+ * once. */
+INLINE void fetch(const struct band *band, enum kernel_format format, size_t gates, struct piece next, size_t i)
+{
+    const size_t bytes = (format == KERNEL_F32 ? 4 : format == KERNEL_BF16 ? 2 : 1) * gates * KERNEL_BLOCK;
+    const size_t size = next.count * bytes, share = (size / LINE_BYTES + band->count - 1) / band->count * LINE_BYTES;
+    const char *from = (const char *)next.matrix->weights + (next.group * next.matrix->inputs + next.first) * bytes;
+    if (band->groups > 1) return;
+    for (size_t at = i * share; at < (i + 1) * share && at < size; at += LINE_BYTES)
+        __builtin_prefetch(from + at, 0, 2);
+}
+
+/* The sequences from m on, `rows` of them in tiles of `most` at most. */
+INLINE void place_tiles(struct band *band, size_t most, size_t vectors, size_t m, size_t rows)
+{
+    band->count = 0;
+    for (size_t end = m + rows, height; m < end; m += height) {
+        height = most == 1 ? 1 : next_rows(end - m);
+        for (size_t lane = 0; lane < KERNEL_BLOCK; lane += vectors * LANES)
+            band->places[band->count++] = (struct place){m, height, lane};
+    }
+}
+
+/* One group, or `groups` at once, for all sequences of a band. */
+INLINE void step_band(enum step_cell cell, enum kernel_format format, size_t most, size_t groups, size_t vectors,
+                      const struct kernel_step *s, struct band *band, size_t group)
+{
+    const struct tile shape = step_shape(cell, 1, groups, vectors, false);
+    for (size_t i = 0; i < band->count; i++) step_start(cell, shape, s, band->places[i], group, band->sums[i].sum);
+    for (struct piece piece = first_piece(band, s, group), next; piece.group == group; piece = next) {
+        next = piece_after(band, s, piece);
+        for (size_t i = 0; i < band->count; i++) {
+            if (most > 1) fetch(band, format, shape.gates, next, i);
+            step_add_rows(cell, format, most, groups, vectors, s, piece, band->places[i], &band->sums[i]);
+        }
+    }
+    for (size_t i = 0; i < band->count; i++) {
+        const struct place at = band->places[i];
+        const struct finish finish = {at.rows, groups, vectors, at.m, group, at.lane};
+        if (cell == STEP_LSTM) lstm_finish(s, &finish, band->sums[i].sum);
+        if (cell == STEP_GRU) gru_finish(s, &finish, band->sums[i].sum);
+        if (cell == STEP_RNN) rnn_finish(s, &finish, band->sums[i].sum);
+    }
+}
+
+/* As many times `groups` groups as there are from `group` on; returns the first one that is left. */
+INLINE size_t step_groups(enum step_cell cell, enum kernel_format format, size_t most, size_t groups, size_t vectors,
                           const struct kernel_step *s, size_t group)
 {
-    const size_t bytes = format == KERNEL_F32 ? 4 : format == KERNEL_BF16 ? 2 : 1;
-    const size_t gate = bytes * (s->input.inputs + s->hidden.inputs) * KERNEL_BLOCK * s->blocks;
-    const size_t tiles = (s->rows + STEP_ROWS - 1) / STEP_ROWS * (KERNEL_BLOCK / (vectors * LANES));
+    struct band band;
+    band.groups = groups;
+    band.depth = most == 1 ? SIZE_MAX : STEP_DEPTH;
+    const size_t bands = (s->rows + BAND_ROWS - 1) / BAND_ROWS, rows = (s->rows + bands - 1) / bands;
     for (; group + groups <= s->blocks; group += groups) {
-        const size_t next = group + groups;
-        struct passing passing = {0, tiles, gate >= AHEAD_SMALLEST && next < s->blocks ? next : 0};
-        for (size_t m = 0, rows; m < s->rows; m += rows) {
-            rows = next_rows(s->rows - m);
-            for (size_t lane = 0; lane < KERNEL_BLOCK; lane += vectors * LANES, passing.index++)
-                step_rows(cell, format, rows, groups, vectors, s, m, group, lane, passing);
+        for (size_t m = 0; m < s->rows; m += rows) {
+            place_tiles(&band, most, vectors, m, s->rows - m < rows ? s->rows - m : rows);
+            step_band(cell, format, most, groups, vectors, s, &band, group);
         }
     }
     return group;
@@ -396,13 +474,9 @@ INLINE void step_all(enum step_cell cell, enum kernel_format format, const struc
     const size_t groups_1 = cell == STEP_RNN ? COLUMN_1_GROUPS : STEP_1_GROUPS;
     const size_t vectors_1 = cell == STEP_RNN ? VECTORS : STEP_1_VECTORS;
     size_t group = 0;
-    if (s->rows == 1) {
-        for (; group + groups_1 <= s->blocks; group += groups_1)
-            for (size_t lane = 0; lane < KERNEL_BLOCK; lane += vectors_1 * LANES)
-                step_tile(cell, format, 1, groups_1, vectors_1, s, 0, group, lane, alone);
-    }
-    if (cell == STEP_RNN) group = step_groups(cell, format, COLUMN_GROUPS, VECTORS, s, group);
-    step_groups(cell, format, 1, 1, s, group);
+    if (s->rows == 1) group = step_groups(cell, format, 1, groups_1, vectors_1, s, group);
+    if (cell == STEP_RNN) group = step_groups(cell, format, STEP_ROWS, COLUMN_GROUPS, VECTORS, s, group);
+    step_groups(cell, format, STEP_ROWS, 1, 1, s, group);
 }
 
 /* One function per format: one of all would take the compiler too long. */
