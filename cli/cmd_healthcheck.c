@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "cli/arguments.h"
@@ -34,6 +35,31 @@ static const struct command_line line = {
     .table = {rows, sizeof rows / sizeof rows[0], NULL},
 };
 
+/* What connect() needs, and what messages call it. */
+struct target {
+    union {
+        struct sockaddr any;
+        struct sockaddr_un local;
+        struct sockaddr_storage storage;
+    } address;
+    socklen_t size;
+    char name[288];
+};
+
+static bool find_path(struct target *target, const char *path, struct error *err)
+{
+    struct sockaddr_un *local = &target->address.local;
+    const size_t size = strlen(path);
+    if (size == 0 || size >= sizeof local->sun_path)
+        return error_set(err, ERROR_INVALID, "server.listen: a path of 1 to %zu bytes must follow \"unix:\"",
+                         sizeof local->sun_path - 1);
+    local->sun_family = AF_UNIX;
+    memcpy(local->sun_path, path, size);
+    target->size = sizeof *local;
+    snprintf(target->name, sizeof target->name, "%s", path);
+    return true;
+}
+
 /* Where a client finds a daemon that listens at `listen`: every interface means this machine. */
 static const char *client_address(const char *listen)
 {
@@ -41,25 +67,37 @@ static const char *client_address(const char *listen)
     return strcmp(listen, "::") == 0 ? "::1" : listen;
 }
 
+static bool find_address(struct target *target, const char *listen, unsigned port, struct error *err)
+{
+    char service[8];
+    snprintf(service, sizeof service, "%u", port);
+    const char *host = client_address(listen);
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo *found;
+    if (getaddrinfo(host, service, &hints, &found) != 0)
+        return error_set(err, ERROR_INVALID, "server.listen: \"%s\" is neither an IPv4 or IPv6 address nor unix:/path",
+                         host);
+    memcpy(&target->address, found->ai_addr, found->ai_addrlen);
+    target->size = found->ai_addrlen;
+    snprintf(target->name, sizeof target->name, "%s port %s", host, service);
+    freeaddrinfo(found);
+    return true;
+}
+
+/* A connected socket, or -1. */
 static int connect_to(const struct config *config, double timeout, struct error *err)
 {
-    char port[8];
-    snprintf(port, sizeof port, "%u", (unsigned)config->port);
-    const char *host = client_address(config->listen);
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
-    struct addrinfo *address;
-    if (getaddrinfo(host, port, &hints, &address) != 0) {
-        error_set(err, ERROR_INVALID, "server.listen: \"%s\" is not an IPv4 or IPv6 address", host);
+    struct target target = {0};
+    if (strncmp(config->listen, "unix:", 5) == 0 ? !find_path(&target, config->listen + 5, err)
+                                                 : !find_address(&target, config->listen, (unsigned)config->port, err))
         return -1;
-    }
     const struct timeval limit = {(time_t)timeout, (suseconds_t)((timeout - (double)(time_t)timeout) * 1e6)};
-    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
-                setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
-                connect(fd, address->ai_addr, address->ai_addrlen) == 0;
-    if (!good) error_set_errno(err, errno, "cannot connect to %s port %s", host, port);
-    freeaddrinfo(address);
+    const int fd = socket(target.address.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const bool good = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit) == 0 &&
+                      setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0 &&
+                      connect(fd, &target.address.any, target.size) == 0;
     if (good) return fd;
+    error_set_errno(err, errno, "cannot connect to %s", target.name);
     if (fd >= 0) close(fd);
     return -1;
 }

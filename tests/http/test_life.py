@@ -226,6 +226,26 @@ def test_healthcheck(start):
     assert result.stderr.startswith("lstmd: cannot connect")
 
 
+@pytest.mark.parametrize("listen", ["unix:{}/lstmd.sock", "::"])
+def test_healthcheck_finds_the_daemon_wherever_it_listens(start, tmp_path, listen):
+    if listen == "::" and not os.path.exists("/proc/net/if_inet6"):
+        pytest.skip("this machine has no IPv6")
+    listen = listen.format(tmp_path)
+    daemon = start("tiny", {"server.listen": listen})
+    settings = ["--set", f"server.port={daemon.port}", "--set", f"server.listen={listen}"]
+    assert run("healthcheck", *settings).returncode == 0
+    daemon.close()
+    result = run("healthcheck", *settings)
+    where = listen.removeprefix("unix:").replace("::", "::1 port ")
+    assert result.returncode == 1 and result.stderr.startswith(f"lstmd: cannot connect to {where}")
+
+
+@pytest.mark.parametrize("listen", ["unix:", "unix:/" + "a" * 108, "nowhere"])
+def test_healthcheck_of_an_address_that_is_none(listen):
+    result = run("healthcheck", "--set", f"server.listen={listen}")
+    assert result.returncode == 1 and result.stderr.startswith("lstmd: server.listen: ") and "unix:" in result.stderr
+
+
 def test_healthcheck_of_something_that_is_silent():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
