@@ -170,6 +170,12 @@ def test_too_large_bodies_are_refused_by_the_proxy(proxied):
     assert answer.status == 413
 
 
+def test_figures_of_the_replicas_are_not_shown_outside(proxied):
+    nginx, (daemon,) = proxied()
+    assert nginx.request("GET", "/metrics").status == 403
+    assert daemon.get("/metrics").status == 200
+
+
 def test_requests_beyond_the_rate_are_refused(proxied):
     nginx, _ = proxied(rate="20r/s")
     statuses = [nginx.request("GET", "/generate?length=1").status for _ in range(120)]
