@@ -1,6 +1,7 @@
 """What `make install` and `make deb` put into place works from there."""
 
 import errno
+import gzip
 import os
 import pathlib
 import re
@@ -75,11 +76,13 @@ def test_debian_package_holds_what_is_installed_and_names_its_libraries(build, t
             pytest.skip(f"SKIPPED: {program} is not installed")
     package = ROOT / make("deb").splitlines()[-1]
     fields = run("dpkg-deb", "--field", package)
-    for library in ("libc6", "libmicrohttpd12", "libjansson4", "libyaml-0-2"):
+    for library in ("libc6", "libmicrohttpd12", "libjansson4", "libyaml-0-2", "libseccomp2", "libsqlite3-0"):
         assert library in fields
     run("dpkg-deb", "--extract", package, tmp_path)
     assert (tmp_path / "etc/lstmd/lstmd.yaml").exists()
     assert (tmp_path / "usr/lib/systemd/system/lstmd.service").exists()
+    assert (tmp_path / "usr/share/bash-completion/completions/lstmd").exists()
+    assert b".TH LSTMD 1" in gzip.decompress((tmp_path / "usr/share/man/man1/lstmd.1.gz").read_bytes())
     model = tmp_path / "usr/share/lstmd/models/headlines"
     assert run(tmp_path / "usr/bin/lstmd", "generate", "--model", model, "--length", "20").strip()
 
