@@ -172,6 +172,15 @@ def test_forwarded_for_counts_from_trusted_proxies_only(daemon, behind_proxy, st
     assert logged_client(other, "f4", Forwarded='for="[2001:db9::1]:99"', **spoofed) == '2001:db9::1'
 
 
+def test_proxy_at_a_unix_socket_is_believed_where_unix_is_trusted(start, tmp_path):
+    for trusted, client in (("unix", "203.0.113.9"), ("127.0.0.1", "unix")):
+        path = tmp_path / trusted
+        daemon = start("tiny", {"server.listen": f"unix:{path}", "server.trusted_proxies": trusted})
+        with at(path, GET % (b"u", b"X-Forwarded-For: 203.0.113.9\r\n")) as connection:
+            assert read_answer(connection).status == 200
+        assert f" client={client} " in daemon.wait_log("id=u ")
+
+
 def test_last_of_several_headers_is_the_proxys(behind_proxy):
     lines = b"X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 203.0.113.9\r\n"
     with behind_proxy.socket() as connection:

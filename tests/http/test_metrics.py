@@ -121,16 +121,56 @@ def test_a_token_costs_one_step_wherever_it_stands(start):
 
 
 def test_metrics_show_what_runs_what_waits_and_what_was_refused(start):
-    daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000})
-    connection = daemon.occupy(10_000_000)
+    daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 1, "limits.max_length": 10_000_000})
+    connections = [daemon.send_generate(length=10_000_000) for _ in range(2)]
     model = daemon.get("/models").json()["models"][0]["name"]
     end = time.monotonic() + DEADLINE
-    while value(found := families(daemon), "lstmd_sequences", model=model) != 1:
-        assert time.monotonic() < end, "the sequence that runs is not shown"
-    assert value(found, "lstmd_queue_depth", model=model) == 0
-    assert value(found, "lstmd_refused_total") >= 1
-    assert value(found, "lstmd_open_requests") == 2
-    connection.close()
+    while [value(found := families(daemon), f"lstmd_{name}", model=model) for name in ("sequences", "queue_depth")] != [1, 1]:
+        assert time.monotonic() < end, "one that runs and one that waits are not shown"
+    assert value(found, "lstmd_open_requests") == 3
+    assert value(found, "lstmd_refused_total") == 0
+    assert daemon.query(length=1).status == 503
+    assert value(families(daemon), "lstmd_refused_total") == 1
+    for connection in connections:
+        connection.close()
+
+
+def test_times_are_those_of_the_answer(start):
+    daemon = start()
+    timings = daemon.generate(prompt="abc", length=2000, seed=1)["timings"]
+    found = families(daemon)
+    queue, first, token, generation = (
+        value(found, f"lstmd_{name}_seconds_sum") for name in ("queue", "time_to_first_token", "time_per_token", "generation")
+    )
+    assert queue == pytest.approx(timings["queue_ms"] / 1e3, abs=2e-6)
+    assert token * 1999 == pytest.approx(generation - first, rel=1e-3)
+    parts = [timings[f"{name}_ms"] / 1e3 for name in ("queue", "prompt", "generate")]
+    assert sum(parts[:2]) - 2e-6 <= first < generation
+    assert sum(parts) - 2e-6 <= generation <= value(found, "lstmd_http_request_seconds_sum", route="/generate")
+
+
+def test_cache_hits_and_misses(start):
+    daemon = start()
+
+    def told(**fields):
+        daemon.generate(length=5, **fields)
+        found = families(daemon)
+        return [value(found, f"lstmd_cache_{name}_total") for name in ("hits", "misses")]
+
+    assert told(prompt="abc") == [0, 1]
+    assert told(prompt="abc") == [1, 1]
+    assert told(prompt="cab") == [1, 2]
+    assert told(prompt="abc", cache_prompt=False) == [1, 2]
+
+
+def test_bytes_are_those_of_the_bodies(start):
+    daemon = start()
+    before = [value(families(daemon), f"lstmd_http_{name}_bytes_total") for name in ("received", "sent")]
+    answer = daemon.get("/metrics")
+    post = daemon.post("/generate", {"length": 1})
+    after = families(daemon)
+    assert value(after, "lstmd_http_received_bytes_total") - before[0] == len(b'{"length": 1}')
+    assert value(after, "lstmd_http_sent_bytes_total") - before[1] > len(answer.body) + len(post.body)
 
 
 def test_metrics_show_no_text(start):

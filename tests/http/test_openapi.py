@@ -260,6 +260,30 @@ def test_bounds_are_exactly_those_of_the_document(daemon, path, method, base, fi
     assert (field not in wrong) == allowed, wrong
 
 
+def query_edge_cases():
+    for path, method, operation in OPERATIONS:
+        for parameter in operation.get("parameters", []):
+            if parameter["in"] != "query" or "schema" not in parameter:
+                continue
+            for value, allowed in edges(parameter["schema"]):
+                if not isinstance(value, list):
+                    identity = f"{method} {path} {parameter['name']} {str(value)[:20]} {allowed}"
+                    yield pytest.param(path, method, parameter["name"], value, allowed, id=identity)
+
+
+@pytest.mark.parametrize("path, method, name, value, allowed", query_edge_cases())
+def test_bounds_of_the_query_are_exactly_those_of_the_document(daemon, path, method, name, value, allowed):
+    beside = {"field": {"format": "jsonl"}, "columns": {"format": "csv"}, "label_column": {"format": "csv", "columns": "1"}}
+    target = f"{concrete(path)}?{urllib.parse.urlencode({name: value, **beside.get(name, {})})}"
+    content_type = next(iter(operation_of(path, method).get("requestBody", {}).get("content", {})), None)
+    if content_type == "multipart/form-data":
+        content_type += "; boundary=x"
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = daemon.request(method.upper(), target, b"x" if content_type else None, headers, ADMIN)
+    errors = {error["field"] for error in answer.json().get("errors", [])}
+    assert (name not in errors) == allowed, answer.body
+
+
 @pytest.mark.parametrize(
     "fields", [{"length": 0}, {"x": 1, "y": 2}, {"prompt": 1, "temperature": "a"}, {"model": "none"}, {"label": "none"}]
 )
