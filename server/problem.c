@@ -158,7 +158,7 @@ static char *openai_text(const struct problem *problem, int status, size_t *size
     const char *text = *problem->detail ? problem->detail : json_string_value(json_object_get(first, "message"));
     char message[2 * ERROR_MESSAGE_SIZE];
     snprintf(message, sizeof message, "%s%s%s", field && !*problem->detail ? field : "",
-             field && !*problem->detail ? " " : "", text ? text : http_status_reason(status));
+             field && !*problem->detail ? ": " : "", text ? text : http_status_reason(status));
     json_t *document = json_pack(
         "{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", json_safe_string(message, strlen(message)), "type",
         status < 500 ? "invalid_request_error" : "server_error", "param", field, "code", openai_code(status, field));

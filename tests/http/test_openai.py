@@ -79,6 +79,13 @@ def test_logprobs(daemon):
 def test_wrong_fields(daemon, fields, param):
     wrong = error(daemon.post("/v1/completions", fields), 400)
     assert wrong["param"] == param and wrong["type"] == "invalid_request_error"
+    assert wrong["message"].startswith(f"{param}: ")
+
+
+def test_model_that_is_not_there(daemon):
+    wrong = error(daemon.post("/v1/completions", {"model": "none"}), 404)
+    assert (wrong["param"], wrong["code"]) == ("model", "model_not_found")
+    assert wrong["message"] == 'model: there is no model "none"; loaded: "tiny"'
 
 
 def test_every_refusal_has_openai_s_form(daemon):
