@@ -1,7 +1,9 @@
 #include "cli/arguments.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define FLAG_SIZE 128 /* the longest flag of a table, and its NUL */
 
@@ -189,6 +191,16 @@ int command_fail(const struct error *err)
 {
     fprintf(stderr, "lstmd: %s\n", err->message);
     return err->code == ERROR_USAGE ? 2 : 1;
+}
+
+void command_make_parent(const char *path)
+{
+    size_t n = strlen(path);
+    while (n > 0 && path[n - 1] == '/') n--;
+    while (n > 0 && path[n - 1] != '/') n--;
+    char *parent = n > 0 ? strndup(path, n) : NULL;
+    if (parent) mkdir(parent, 0777);
+    free(parent);
 }
 
 bool arguments_parse(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,

@@ -48,6 +48,7 @@ static bool publish(const struct flags *flags, const struct model *model, const 
     if (!path) return error_set_no_memory(err, room, "a path");
     (void)snprintf(path, room, "%s" VOCABULARY_ENDING, flags->out);
     size_t n;
+    command_make_parent(flags->out);
     char *vocabulary = vocabulary_to_json(model->vocabulary, &n, err);
     const bool done =
         vocabulary && file_publish(path, vocabulary, n, err) && file_publish(flags->out, weights, size, err);

@@ -212,8 +212,9 @@ static bool import(const struct flags *flags, int *exit_code, struct error *err)
 {
     struct directory_publish scratch;
     bool apart = false;
-    if (!check_flags(flags, err) || !set_limits(flags, err) || !directory_publish_begin(&scratch, flags->out, err))
-        return false;
+    if (!check_flags(flags, err) || !set_limits(flags, err)) return false;
+    command_make_parent(flags->out);
+    if (!directory_publish_begin(&scratch, flags->out, err)) return false;
     char *made = path_join(scratch.aside, MADE, err);
     bool ok = made && read_file(flags, &scratch, made, &apart, exit_code, err);
     if (ok && !apart && *exit_code == 0) ok = publish(made, flags->out, err) && print_imported(flags->out, err);

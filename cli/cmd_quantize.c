@@ -45,6 +45,7 @@ static bool quantize(const struct flags *flags, struct error *err)
         ok = error_set(err, ERROR_INVALID, "%s: its weights are %s already; quantize the model that it came from",
                        flags->model, kernel_format_name(model.weights));
     const json_t *training = json_object_get(model.config, "training");
+    command_make_parent(flags->out);
     ok = ok && checkpoint_save_as(flags->out, &model.network, model.vocabulary, format, training, model.config, err);
     if (ok) fprintf(stderr, "%s: weights are %s\n", flags->out, kernel_format_name(format));
     model_close(&model);

@@ -113,6 +113,7 @@ static int train(struct train_arguments *arguments)
                                                 .memory_limit = memory_limit()};
     if (arguments->trainer.threads == 0) arguments->trainer.threads = cores();
     catch_signals();
+    command_make_parent(arguments->out);
     progress_open(&progress, stderr);
     bool ok = trainer_run(&arguments->trainer, arguments->out, arguments->resume, &callbacks, &result, &err);
     progress_close(&progress);

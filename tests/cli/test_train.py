@@ -207,9 +207,24 @@ def test_train_bad_corpora_get_one_line_with_the_place(tmp_path, content, flags,
     assert not (tmp_path / "model").exists()
 
 
+def test_directory_that_alone_is_missing_is_made(corpus, tmp_path):
+    """The README's commands write to models/titles in a directory without models."""
+    lines(corpus, tmp_path / "trained/model/", "--epochs", 1)
+
+    def run(*arguments):
+        done = subprocess.run([LSTMD, *map(str, arguments)], capture_output=True, text=True, timeout=SECONDS)
+        assert done.returncode == 0, done.stderr
+
+    run("quantize", tmp_path / "trained/model", "--to", "int8", "--out", tmp_path / "quantized/model")
+    run("export", tmp_path / "trained/model", "--to", "keras", "--out", tmp_path / "exported/model.h5")
+    vocabulary = tmp_path / "exported/model.h5.vocabulary.json"
+    run("import", tmp_path / "exported/model.h5", "--out", tmp_path / "imported/model", "--vocabulary", vocabulary)
+    assert config(tmp_path / "imported/model")["cell"] == config(tmp_path / "quantized/model")["cell"] == "lstm"
+
+
 def test_train_missing_files_and_directories_are_found_at_the_start(corpus, tmp_path):
     one_line_failure(lines(tmp_path / "none.txt", tmp_path / "model", expect=1), "none.txt")
-    one_line_failure(lines(corpus, tmp_path / "none" / "model", expect=1), "none")
+    one_line_failure(lines(corpus, tmp_path / "none" / "none" / "model", expect=1), "none")
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("x")
     one_line_failure(lines(corpus, tmp_path / "home", expect=1), "thesis.tex", "no part of a model")
