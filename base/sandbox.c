@@ -173,6 +173,7 @@ static bool limit_calls(struct error *err)
         problem = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, allowed[i], 0, NULL);
     if (problem == 0) problem = allow_some(filter);
     if (problem == 0) problem = seccomp_load(filter);
+    if (problem == -ECANCELED) problem = -errno; /* the kernel refused; the library does not say why */
     seccomp_release(filter);
     return problem == 0 || error_set_errno(err, -problem, "seccomp");
 }

@@ -25,7 +25,11 @@
 #include "model/checkpoint.h"
 #include "model/interop.h"
 
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#ifndef __has_feature /* clang's way of saying what gcc defines */
+#define __has_feature(feature) 0
+#endif
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || __has_feature(address_sanitizer) ||                 \
+    __has_feature(thread_sanitizer)
 #define LIMIT_MEMORY false /* sanitizers take terabytes of address space */
 #else
 #define LIMIT_MEMORY true
@@ -153,6 +157,8 @@ static int read_apart(const struct flags *flags, const struct directory_publish 
     return 0;
 }
 
+#define MADE_TO_HARM "the file is damaged, or made to do harm"
+
 /* Of a process that was ended and could not say why. */
 static bool explain_signal(const struct flags *flags, int number, struct error *err)
 {
@@ -161,12 +167,11 @@ static bool explain_signal(const struct flags *flags, int number, struct error *
                          "%s: reading it took more than %g s of the processor, the limit of "
                          "--max-seconds",
                          flags->file, flags->max_seconds);
-    return error_set(err, ERROR_CORRUPT,
-                     "%s: the process that read it died (%s): the file is damaged, or made to do harm", flags->file,
+    return error_set(err, ERROR_CORRUPT, "%s: the process that read it died (%s): " MADE_TO_HARM, flags->file,
                      strsignal(number));
 }
 
-/* The exit code of the process that reads: 0, or another after it has said why. In that process: *apart is true. */
+/* The exit code of the process that reads: 0, or 1 after it has said why. In that process: *apart is true. */
 static bool read_file(const struct flags *flags, const struct directory_publish *scratch, const char *made, bool *apart,
                       int *exit_code, struct error *err)
 {
@@ -181,18 +186,31 @@ static bool read_file(const struct flags *flags, const struct directory_publish 
     while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
     if (WIFSIGNALED(status)) return explain_signal(flags, WTERMSIG(status), err);
     *exit_code = WEXITSTATUS(status);
-    return true;
+    if (*exit_code <= 1) return true;
+    return error_set(err, ERROR_CORRUPT, "%s: the process that read it ended with the exit code %d: " MADE_TO_HARM,
+                     flags->file, *exit_code);
 }
 
 /* ---- the process that publishes ---- */
 
+/* Our own code leaves a sound model or fails, so whoever left something else has been taken over. What exactly is wrong
+ * with it, and where it lies, helps nobody. */
+static bool refuse_made(const struct flags *flags, enum error_code problem, struct error *err)
+{
+    if (problem == ERROR_NO_MEMORY)
+        return error_set(err, problem, "%s: out of memory for what was made of it", flags->file);
+    return error_set(err, ERROR_CORRUPT, "%s: the process that read it left no sound model: " MADE_TO_HARM,
+                     flags->file);
+}
+
 /* What was made is believed only after it was read as strictly as every model. */
-static bool publish(const char *made, const char *directory, struct error *err)
+static bool publish(const struct flags *flags, const char *made, struct error *err)
 {
     struct model model;
-    const bool sound = model_load(&model, made, err);
+    struct error problem = {0};
+    const bool sound = model_load(&model, made, &problem);
     model_close(&model);
-    return sound && checkpoint_copy(made, directory, err);
+    return sound ? checkpoint_copy(made, flags->out, err) : refuse_made(flags, problem.code, err);
 }
 
 static bool print_imported(const char *directory, struct error *err)
@@ -217,7 +235,7 @@ static bool import(const struct flags *flags, int *exit_code, struct error *err)
     if (!directory_publish_begin(&scratch, flags->out, err)) return false;
     char *made = path_join(scratch.aside, MADE, err);
     bool ok = made && read_file(flags, &scratch, made, &apart, exit_code, err);
-    if (ok && !apart && *exit_code == 0) ok = publish(made, flags->out, err) && print_imported(flags->out, err);
+    if (ok && !apart && *exit_code == 0) ok = publish(flags, made, err) && print_imported(flags->out, err);
     free(made);
     if (apart)
         directory_publish_leave(&scratch);

@@ -258,9 +258,16 @@ static void log_lacking(const char *message)
     log_event(LOG_WARNING, "a file was imported", LOG_TEXT("note", line));
 }
 
-static bool run(struct import *import, const struct daemon *daemon, struct error *err)
+/* The model as it is seen from the directory aside, where the import runs: whoever asks reads its messages, and is not
+ * told where on this machine models are. NULL: out of memory. */
+static char *relative_out(const struct import *import, struct error *err)
 {
-    const char *arguments[32] = {"import", parts[PART_FILE].name, "--out", import->path};
+    return path_join("..", strrchr(import->aside.path, '/') + 1, err);
+}
+
+static bool run_to(struct import *import, const char *out, const struct daemon *daemon, struct error *err)
+{
+    const char *arguments[32] = {"import", parts[PART_FILE].name, "--out", out};
     size_t n = 4;
     add_number(import, "max-seconds", MAX_SECONDS);
     add_number(import, "max-memory", MIN_MEMORY + MEMORY_FACTOR * import->size);
@@ -278,6 +285,14 @@ static bool run(struct import *import, const struct daemon *daemon, struct error
     if (result.exit_code < 0)
         return error_set(err, ERROR_INVALID, "importing took more than its time or memory; nothing was changed");
     return error_set(err, ERROR_INVALID, "%.*s", (int)strcspn(last_error(&result), "\n"), last_error(&result));
+}
+
+static bool run(struct import *import, const struct daemon *daemon, struct error *err)
+{
+    char *out = relative_out(import, err);
+    const bool ok = out && run_to(import, out, daemon, err);
+    free(out);
+    return ok;
 }
 
 enum http_outcome api_model_import(struct http_request *request, void *context)

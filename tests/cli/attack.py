@@ -41,13 +41,38 @@ int inflateInit2_(z_streamp stream, int bits, const char *version, int size)
 ATTEMPTS = ["reading", "writing", "network", "signals", "code", "process", "program"]
 
 
+def build(directory, source):
+    (directory / "attack.c").write_text(source)
+    library = directory / "attack.so"
+    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", library, directory / "attack.c"], check=True, timeout=60)
+    return library
+
+
 def environment(directory):
     """Compiles it; what a process must find in its environment to be attacked. The file that it tries to make is in
     `directory`, which belongs to the attacked."""
-    (directory / "attack.c").write_text(SOURCE)
-    library = directory / "attack.so"
-    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", library, directory / "attack.c"], check=True, timeout=60)
-    return {"LD_PRELOAD": str(library), "ATTACK_FILE": str(directory / "spoiled")}
+    return {"LD_PRELOAD": str(build(directory, SOURCE)), "ATTACK_FILE": str(directory / "spoiled")}
+
+
+ENDS = r"""
+#include <stdlib.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static volatile int count;
+
+int inflateInit2_(z_streamp stream, int bits, const char *version, int size)
+{
+    (void)stream, (void)bits, (void)version, (void)size;
+    %s;
+    return count;
+}
+"""
+
+
+def ending(directory, statement):
+    """The same for a library that does not come back from the statement."""
+    return {"LD_PRELOAD": str(build(directory, ENDS % statement))}
 
 
 def write_archive(path):

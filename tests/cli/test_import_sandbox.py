@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import attack
+import kernel
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LSTMD = os.path.abspath(os.environ.get("LSTMD", str(ROOT / "build/lstmd")))
@@ -45,6 +46,29 @@ def test_the_attack_is_one_where_there_is_no_sandbox(whole, tmp_path):
     worked = attack.results(done.stderr)
     assert [what for what in worked if worked[what]] == ["reading", "writing", "network", "signals", "code", "process"]
     assert (tmp_path / "spoiled").exists()
+
+
+LACKING = {"Landlock": kernel.LANDLOCK, "seccomp": kernel.SECCOMP}
+
+
+@pytest.mark.parametrize("what", LACKING)
+def test_what_the_kernel_does_not_grant_is_noted_or_refused(whole, what, tmp_path):
+    arguments = [DATA / "torch/lstm_tied.pt", "--vocabulary", DATA / "torch/vocabulary.json"]
+    for sandbox, says in (("auto", "note: there was no complete sandbox: "), ("require", "lstmd: there is no sandbox to read a stranger's file in: ")):
+        done = run(*arguments, "--out", tmp_path / sandbox, "--sandbox", sandbox, preexec_fn=kernel.without(LACKING[what]))
+        assert (done.returncode == 0) == (sandbox == "auto") and f"{says}{what}: Function not implemented\n" in done.stderr, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["auto"]
+    assert run(*arguments, "--out", tmp_path / "whole", "--sandbox", "require").returncode == 0
+    for name in ("config.json", "vocabulary.json", "model.safetensors"):
+        assert (tmp_path / "auto" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("what, works", [("Landlock", {"reading", "writing"}), ("seccomp", {"network", "signals", "code", "process"})])
+def test_what_the_kernel_does_grant_is_in_force(whole, what, works, tmp_path):
+    file = attack.write_archive(tmp_path / "a.keras")
+    done = run(file, "--out", tmp_path / "m", environment=attack.environment(tmp_path), preexec_fn=kernel.without(LACKING[what]))
+    assert attack.results(done.stderr) == {attempt: attempt in works for attempt in attack.ATTEMPTS}, done.stderr
+    assert done.returncode == 1 and not (tmp_path / "m").exists()
 
 
 @pytest.mark.parametrize("file", ["torch/lstm_tied.pt", "torch/lstm_legacy.pt", "torch/safetensors_lstm.safetensors",
@@ -87,14 +111,11 @@ def test_relative_paths_links_and_a_model_that_is_replaced(whole, tmp_path):
 @pytest.mark.parametrize("code, says", [
     ("abort()", "the process that read it died (Aborted)"), ("*(volatile int *)8 = 0", "died (Segmentation fault)"),
     ("for (;;) count += 1", "reading it took more than 1 s of the processor, the limit of --max-seconds"),
+    ("_exit(0)", "a.keras: the process that read it left no sound model: the file is damaged, or made to do harm"),
+    ("_exit(3)", "the process that read it ended with the exit code 3"),
 ])
 def test_a_reader_that_dies_is_reported_and_leaves_nothing(code, says, tmp_path):
-    (tmp_path / "die.c").write_text("#include <stdlib.h>\n#include <zlib.h>\nstatic volatile int count;\n"
-                                    "int inflateInit2_(z_streamp s, int b, const char *v, int n)"
-                                    "{ (void)s, (void)b, (void)v, (void)n; " + code + "; return count; }\n")
     file = attack.write_archive(tmp_path / "a.keras")
-    library = tmp_path / "die.so"
-    subprocess.run([os.environ.get("CC", "cc"), "-shared", "-fPIC", "-o", library, tmp_path / "die.c"], check=True, timeout=60)
-    done = run(file, "--out", tmp_path / "m", "--max-seconds", 1, environment={"LD_PRELOAD": str(library)})
+    done = run(file, "--out", tmp_path / "m", "--max-seconds", 1, environment=attack.ending(tmp_path, code))
     assert done.returncode == 1 and says in done.stderr and done.stderr.count("\n") == 1, done.stderr
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.keras", "die.c", "die.so"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.keras", "attack.c", "attack.so"]

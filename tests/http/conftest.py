@@ -54,7 +54,7 @@ class Daemon:
     """A running `lstmd serve`. Settings are --set values; None takes one out of those that all have. model: a directory,
     or None for the setting model.path. A list is one --set for each item."""
 
-    def __init__(self, model, settings=(), environment=None, cwd=ROOT):
+    def __init__(self, model, settings=(), environment=None, cwd=ROOT, preexec_fn=None):
         settings = {"server.port": 0, "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
         command = [PROGRAM, "serve"] + (["--model", str(model)] if model else [])
         for key, value in settings.items():
@@ -63,7 +63,8 @@ class Daemon:
                     command += ["--set", f"{key}={item}"]
         env = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
         env.update(environment or {})
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=cwd)
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=env, cwd=cwd,
+                                        preexec_fn=preexec_fn)
         self.signalled = False
         self.lines = []
         self.changed = threading.Condition()

@@ -14,6 +14,7 @@ from conftest import ADMIN, ROOT, Daemon
 
 sys.path[:0] = [str(ROOT / "tests/golden"), str(ROOT / "tests/cli")]
 import attack  # noqa: E402
+import kernel  # noqa: E402
 import make_keras  # noqa: E402
 
 KERAS = ROOT / "tests/golden/data/keras"
@@ -184,3 +185,34 @@ def test_a_parser_that_was_taken_over_reaches_nothing(models, tmp_path):
         pytest.skip("NOT TESTED: this kernel grants no complete sandbox")
     assert "insufficient memory" in answer.problem(422)["detail"] and good.status == 201
     assert not (tmp_path / "spoiled").exists() and models_of(tmp_path / "state") == ["good"]
+
+
+@pytest.mark.skipif(os.environ.get("SANITIZE", "") != "", reason="sanitizers catch signals, and want to be loaded first")
+@pytest.mark.parametrize("code, says", [("_exit(0)", "left no sound model"), ("_exit(3)", "exit code 3"), ("abort()", "died (Aborted)")])
+def test_a_reader_that_ends_without_a_word_is_answered_for(models, tmp_path, code, says):
+    daemon = Daemon(models["tiny"], {"server.state_dir": tmp_path / "state"}, environment=attack.ending(tmp_path, code))
+    answer = post_form(daemon, "taken", ("file", attack.write_archive(tmp_path / "a.keras").read_bytes()))
+    daemon.close()
+    detail = answer.problem(422)["detail"]
+    assert detail.startswith("file: the process that read it ") and says in detail and "/" not in detail
+    assert models_of(tmp_path / "state") == []
+
+
+def test_where_the_state_directory_is_is_not_told(models, tmp_path):
+    """Not even where the import fails to write into it."""
+    calls = [("rename", None), ("renameat", None), ("renameat2", None)]
+    daemon = Daemon(models["tiny"], {"server.state_dir": tmp_path / "state"}, preexec_fn=kernel.without(calls))
+    answer = post_form(daemon, "mine", ("file", (KERAS / "k208_lstm_list.h5").read_bytes()), ("vocabulary", TOKENS))
+    daemon.close()
+    detail = answer.problem(422)["detail"]
+    assert "cannot replace: Function not implemented" in detail and str(tmp_path) not in detail
+
+
+@pytest.mark.skipif(os.environ.get("SANITIZE", "") != "", reason="builds with sanitizers have no sandbox")
+@pytest.mark.parametrize("what, calls", [("Landlock", kernel.LANDLOCK), ("seccomp", kernel.SECCOMP)])
+def test_a_sandbox_that_is_not_whole_is_logged(models, tmp_path, what, calls):
+    daemon = Daemon(models["tiny"], {"server.state_dir": tmp_path / "state"}, preexec_fn=kernel.without(calls))
+    answer = post_form(daemon, "mine", ("file", (KERAS / "k208_lstm_list.h5").read_bytes()), ("vocabulary", TOKENS))
+    assert answer.status == 201, answer.body
+    assert f"no complete sandbox: {what}: Function not implemented" in daemon.wait_log("a file was imported")
+    daemon.close()

@@ -2,12 +2,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -23,26 +25,73 @@ enum { WORKED = 100, NO_SANDBOX = 101 };
 
 static char *directory; /* holds "named", "other", "own/" and "beside/" */
 
+/* What a kernel or a container may refuse. */
+enum lacking { NOTHING, LANDLOCK, SECCOMP };
+
+/* From here on this process's kernel lacks it. */
+static bool refuse(enum lacking lacking)
+{
+    const struct scmp_arg_cmp seccomp_option = {0, SCMP_CMP_EQ, PR_SET_SECCOMP, 0};
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int problem = 0;
+    if (lacking == LANDLOCK)
+        problem = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(landlock_create_ruleset), 0, NULL);
+    if (lacking == SECCOMP) {
+        problem = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(seccomp), 0, NULL);
+        problem |= seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(prctl), 1, &seccomp_option);
+    }
+    if (problem == 0) problem = seccomp_load(filter);
+    seccomp_release(filter);
+    return problem == 0;
+}
+
+static bool enter(struct error *err)
+{
+    const char *const readable[] = {in_dir(directory, "named"), NULL, in_dir(directory, "none")};
+    const struct sandbox sandbox = {readable, 3, in_dir(directory, "own")};
+    return sandbox_enter(&sandbox, err);
+}
+
+/* Whether entering tells what is lacking. */
+static bool enter_lacking(enum lacking lacking)
+{
+    static const char *const messages[] = {"", "Landlock: Function not implemented",
+                                           "seccomp: Function not implemented"};
+    struct error err = {0};
+    return refuse(lacking) && !enter(&err) && strcmp(err.message, messages[lacking]) == 0;
+}
+
+static bool enter_whole(void)
+{
+    struct error err = {0};
+    if (enter(&err)) return true;
+    fprintf(stderr, "NOT TESTED: " SANDBOX_LACKING ": %s\n", err.message);
+    return false;
+}
+
 /* Enters the sandbox in a child and returns what the attempt returned there: an errno value, or WORKED. Skips the test
  * where this system has no whole sandbox. */
-static int attempt(int (*function)(void))
+static int attempt_where(enum lacking lacking, int (*function)(void))
 {
     fflush(NULL);
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        struct error err = {0};
-        const char *const readable[] = {in_dir(directory, "named"), NULL, in_dir(directory, "none")};
-        const struct sandbox sandbox = {readable, 3, in_dir(directory, "own")};
-        const bool complete = sandbox_enter(&sandbox, &err);
-        if (!complete) fprintf(stderr, "NOT TESTED: " SANDBOX_LACKING ": %s\n", err.message);
-        _exit(complete ? function() : NO_SANDBOX);
+        const bool entered = lacking == NOTHING ? enter_whole() : enter_lacking(lacking);
+        _exit(entered ? function() : NO_SANDBOX);
     }
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     if (!WIFEXITED(status)) fail_msg("the child died of signal %d", WTERMSIG(status));
-    if (WEXITSTATUS(status) == NO_SANDBOX) skip();
-    return WEXITSTATUS(status);
+    if (WEXITSTATUS(status) != NO_SANDBOX) return WEXITSTATUS(status);
+    if (lacking == NOTHING) skip();
+    fail_msg("what is lacking was not told");
+    return 0;
+}
+
+static int attempt(int (*function)(void))
+{
+    return attempt_where(NOTHING, function);
 }
 
 static int answer(bool worked)
@@ -280,6 +329,27 @@ static void test_descriptors_are_closed(void **state)
     assert_int_equal(got, EBADF);
 }
 
+/* ---- where the kernel grants only one of the two ---- */
+
+static void test_without_landlock_system_calls_are_given_up(void **state)
+{
+    (void)state;
+    (void)attempt(read_named); /* skips where there is no sandbox at all */
+    assert_int_equal(attempt_where(LANDLOCK, fork_process), ENOSYS);
+    assert_int_equal(attempt_where(LANDLOCK, open_socket), ENOSYS);
+    assert_int_equal(attempt_where(LANDLOCK, read_other), WORKED);
+}
+
+static void test_without_seccomp_paths_are_given_up(void **state)
+{
+    (void)state;
+    (void)attempt(read_named);
+    assert_int_equal(attempt_where(SECCOMP, read_other), EACCES);
+    assert_int_equal(attempt_where(SECCOMP, make_beside), EACCES);
+    assert_int_equal(attempt_where(SECCOMP, read_named), WORKED);
+    assert_int_equal(attempt_where(SECCOMP, open_socket), WORKED);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -304,6 +374,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_links_are_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_named_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_descriptors_are_closed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_without_landlock_system_calls_are_given_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_without_seccomp_paths_are_given_up, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
