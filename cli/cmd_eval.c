@@ -55,8 +55,9 @@ static const struct command_line line = {
     .usage = "lstmd eval --model DIR --data FILE [--format FORMAT] [--weights FORMAT] [--threads N] [--json]",
     .description =
         "Prints how well a model predicts a text: nats and bits per character, perplexity, and how often the\n"
-        "likeliest token was right. Every token counts once, <eos> included; each document starts from a\n"
-        "zero state, and a running text carries its state from beginning to end.",
+        "likeliest token was right. Every token counts once, <eos> included, but a text's first one only where\n"
+        "the model has a start token; each document starts from a zero state, and a running text carries its\n"
+        "state from beginning to end.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL},
     .required = required,
 };

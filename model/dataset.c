@@ -237,6 +237,7 @@ bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const 
     *dataset = (struct dataset){.document_count = corpus->count,
                                 .one_stream = corpus->one_stream,
                                 .lacks_eos = vocabulary_eos(vocabulary) == TOKEN_NONE,
+                                .eos_only_ends = vocabulary_start(vocabulary) != vocabulary_eos(vocabulary),
                                 .pad = vocabulary_pad(vocabulary),
                                 .vocabulary_size = vocabulary_size(vocabulary),
                                 .directory = directory};

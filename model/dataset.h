@@ -3,8 +3,9 @@
  * Tokens of all documents lie in one array: <eos> d1 <eos> d2 <eos> ... <eos>; a document's label token, if any,
  * follows its opening <eos>. Input at position i is tokens[i], target is tokens[i + 1]: the <eos> between two documents
  * is the target that ends the first and the input that starts the second. The hidden state is reset exactly where the
- * input is <eos>, so no flag is kept beside the tokens. A vocabulary without <eos> (imported models) gives the
- * documents alone, d1 d2 ...: their first tokens are no targets, and there is nothing to train on.
+ * input is <eos>, so no flag is kept beside the tokens. Imported models differ: a vocabulary whose <eos> only ends
+ * texts gives the same tokens, but evaluation feeds none of the <eos>; one without <eos> gives the documents alone, d1
+ * d2 ..., and there is nothing to train on. Either way a document's first token is no target.
  *
  * Streams: an epoch's documents (in an order shuffled by seed and epoch; a one-stream corpus keeps its order) are cut
  * into B contiguous streams of equal length; nothing is padded. The fewer than B positions left over are taken from the
@@ -29,6 +30,7 @@ struct dataset {
     size_t token_count;   /* predictions (targets) = token_count - 1; without <eos>, one less per document */
     size_t *starts;       /* [document_count + 1] index of each document's opening <eos>; then of the closing <eos> */
     bool lacks_eos;       /* starts are those of the documents' first tokens, then token_count */
+    bool eos_only_ends;   /* <eos> is a target and no input */
     uint32_t pad;         /* the vocabulary's; TOKEN_NONE: none */
     size_t document_count;
     size_t characters; /* code points (bytes in byte mode) of the text less those skipped, for nats per character */

@@ -70,23 +70,36 @@ static bool is_windowed(const struct evaluation_state *state)
     return state->stepper->architecture.window.size > 0;
 }
 
+/* Where the inputs begin: an <eos> that only ends texts is not fed. */
+static size_t first_input(const struct dataset *dataset, size_t start)
+{
+    return start + (dataset->eos_only_ends ? 1 : 0);
+}
+
 /* Without <eos>, the token behind a document is the first of the next one and no target. */
 static void cut_documents(const struct dataset *dataset, struct span *spans)
 {
     for (size_t d = 0; d < dataset->document_count; d++) {
-        const size_t begin = dataset->starts[d], next = dataset->starts[d + 1];
+        const size_t begin = first_input(dataset, dataset->starts[d]), next = dataset->starts[d + 1];
         const size_t end = !dataset->lacks_eos || next == begin ? next : next - 1;
         spans[d] = (struct span){.origin = begin, .begin = begin, .counted = begin, .end = end};
     }
 }
 
+/* Of a dataset that is one stream. */
+static size_t stream_targets(const struct dataset *dataset)
+{
+    return dataset->token_count - 1 - first_input(dataset, 0);
+}
+
 static void cut_lanes(const struct dataset *dataset, size_t lanes, size_t warmup, struct span *spans)
 {
-    const size_t targets = dataset->token_count - 1, share = targets / lanes, rest = targets % lanes;
-    size_t at = 0;
+    const size_t targets = stream_targets(dataset), share = targets / lanes, rest = targets % lanes;
+    const size_t origin = first_input(dataset, 0);
+    size_t at = origin;
     for (size_t i = 0; i < lanes; i++) {
-        const size_t length = share + (i < rest ? 1 : 0);
-        spans[i] = (struct span){.begin = at < warmup ? 0 : at - warmup, .counted = at, .end = at + length};
+        const size_t length = share + (i < rest ? 1 : 0), read = at - origin < warmup ? at - origin : warmup;
+        spans[i] = (struct span){.origin = origin, .begin = at - read, .counted = at, .end = at + length};
         at += length;
     }
 }
@@ -94,7 +107,7 @@ static void cut_lanes(const struct dataset *dataset, size_t lanes, size_t warmup
 /* How many lanes a stream is cut into; windows do not look at a state, so that lanes cost nothing. */
 static size_t lane_count(const struct evaluation_state *state, const struct evaluate_options *options)
 {
-    const size_t targets = state->dataset->token_count - 1;
+    const size_t targets = stream_targets(state->dataset);
     const size_t lanes = is_windowed(state) ? WINDOW_LANES : options->lanes > 0 ? options->lanes : 1;
     return lanes < targets ? lanes : targets;
 }
@@ -305,7 +318,7 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
     size_t opened = 0, wanted = 0;
     bool done = false;
 
-    if (dataset->token_count < 2 || dataset->characters == 0)
+    if (dataset->token_count < first_input(dataset, 0) + 2 || dataset->characters == 0)
         return error_set(err, ERROR_INVALID, "there is no text to evaluate");
     if (!cut(&state, options, &arena, err)) goto out;
     if (span_length(state.queue[0]) == 0) {

@@ -25,7 +25,7 @@ struct evaluate_options {
 };
 
 struct evaluation {
-    size_t tokens;     /* targets counted, <eos> included; without <eos>, a document's first token is none */
+    size_t tokens;     /* targets counted, <eos> included; a document's first token is one where <eos> starts it */
     size_t characters; /* of the text; what nats_per_character divides by */
     double nats;       /* total */
     double nats_per_token;

@@ -50,6 +50,9 @@ bool trainer_options_adopt(struct trainer_options *options, const struct model *
     trainer_options_preset(&defaults, (enum trainer_preset_kind)options->preset);
     if (!architecture_is_standard(a))
         return error_set(err, ERROR_INVALID, "%s computes what lstmd serves but does not train", model->name);
+    if (vocabulary_eos(model->vocabulary) == TOKEN_NONE)
+        return error_set(err, ERROR_INVALID,
+                         "%s has no <eos> among its tokens, which ends every text that lstmd trains on", model->name);
     if (options->tie_weights && !a->tie_weights)
         return error_set(err, ERROR_INVALID, "tie_weights is not that of the model: leave it out");
     options->tie_weights = a->tie_weights;

@@ -60,10 +60,13 @@ static void close_corpora(struct training_data *data)
     corpus_close(&data->corpus);
 }
 
+/* Every document of a dataset begins with <eos>, so a model that is trained on one learns to begin with it, whatever
+ * it did where it comes from. */
 static struct vocabulary *take_vocabulary(struct model *init)
 {
     struct vocabulary *vocabulary = init->vocabulary;
     init->vocabulary = NULL;
+    vocabulary_let_eos_start(vocabulary);
     return vocabulary;
 }
 

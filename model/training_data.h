@@ -25,8 +25,9 @@ struct training_data {
 };
 
 /* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
- * taken from it. directory: for tokens that are too many for memory (model/dataset.h). A corpus too small to be split
- * is trained on as a whole. Close with training_data_close(), also after a failure. */
+ * taken from it, and whose <eos> starts texts from then on. directory: for tokens that are too many for memory
+ * (model/dataset.h). A corpus too small to be split is trained on as a whole. Close with training_data_close(), also
+ * after a failure. */
 bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
                         const char *directory, struct error *err);
 void training_data_close(struct training_data *data);

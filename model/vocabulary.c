@@ -166,6 +166,11 @@ uint32_t vocabulary_start(const struct vocabulary *vocabulary)
     return vocabulary->eos_only_ends ? TOKEN_NONE : vocabulary->eos;
 }
 
+void vocabulary_let_eos_start(struct vocabulary *vocabulary)
+{
+    vocabulary->eos_only_ends = false;
+}
+
 uint32_t vocabulary_pad(const struct vocabulary *vocabulary)
 {
     return vocabulary->pad;

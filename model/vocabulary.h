@@ -64,6 +64,8 @@ uint32_t vocabulary_eos(const struct vocabulary *vocabulary); /* TOKEN_NONE: imp
 /* What stands before a text: eos, unless it ends texts alone, as in models of Keras and PyTorch. TOKEN_NONE: nothing.
  */
 uint32_t vocabulary_start(const struct vocabulary *vocabulary);
+/* From now on eos starts texts, too; for the owner of a vocabulary that nobody else has seen yet. */
+void vocabulary_let_eos_start(struct vocabulary *vocabulary);
 uint32_t vocabulary_pad(const struct vocabulary *vocabulary);     /* TOKEN_NONE: none */
 uint32_t vocabulary_unknown(const struct vocabulary *vocabulary); /* TOKEN_NONE: none */
 uint32_t vocabulary_label_count(const struct vocabulary *vocabulary);

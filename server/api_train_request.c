@@ -188,8 +188,9 @@ static uint32_t vocabulary_of_text(const struct train_fields *fields, struct pro
 
 /* ---- options that demand something of each other ---- */
 
-/* Messages of the trainer begin with the key that they are about. */
-static void add_option_error(const struct rows *rows, const struct error *err, struct problem *problem)
+/* Messages of the trainer begin with the key that they are about; one that does not is about the field `otherwise`. */
+static void add_option_error(const struct rows *rows, const struct error *err, const char *otherwise,
+                             struct problem *problem)
 {
     const size_t n = strcspn(err->message, " ");
     for (size_t i = 0; i < rows->count; i++)
@@ -197,7 +198,7 @@ static void add_option_error(const struct rows *rows, const struct error *err, s
             problem_add_field(problem, rows->fields[i].name, "%s", err->message);
             return;
         }
-    problem_add_field(problem, "options", "%s", err->message);
+    problem_add_field(problem, otherwise, "%s", err->message);
 }
 
 /* A field that was given as something else than what the model has; defaults that were not given follow the model. */
@@ -235,7 +236,7 @@ static uint32_t adopt(struct daemon *daemon, struct train_fields *fields, const 
         size = vocabulary_size(model.vocabulary);
         compare_with_model(rows, &wanted, &fields->options, problem);
     } else {
-        add_option_error(rows, &err, problem);
+        add_option_error(rows, &err, "init_from", problem);
     }
     model_close(&model);
     free(path);
@@ -256,7 +257,7 @@ static void check_together(struct daemon *daemon, struct train_fields *fields, c
     if (options->threads == 0) options->threads = (uint64_t)daemon->config->train_threads;
     if (options->threads == 0) options->threads = cores();
     if (!trainer_options_validate(options, &err)) {
-        add_option_error(rows, &err, problem);
+        add_option_error(rows, &err, "options", problem);
         return;
     }
     if (fields->init_from.data && state_name_valid(fields->init_from.data, fields->init_from.size))

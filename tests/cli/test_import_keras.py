@@ -2,6 +2,7 @@
 layout of Keras gives its probabilities is tests/unit/test_interop_keras.c."""
 
 import json
+import math
 import os
 import pathlib
 import re
@@ -71,6 +72,57 @@ def test_the_notebooks_greedy_text_is_that_of_numpy(tmp_path):
             break
         text += make_keras.NOTEBOOK_TOKENS[ids[-1] - 1]
     assert text and greedy(tmp_path / "m", "Oil ", 40) == text
+
+
+def import_notebook(directory):
+    """Its layers, and the model directory."""
+    layers = make_keras.write_notebook(directory)
+    run("import", directory / "model.h5", "--out", directory / "m", "--vocabulary", directory / "tokenizer.json")
+    return layers, directory / "m"
+
+
+def write_lines(directory, lines):
+    (directory / "lines.txt").write_text("".join(line + "\n" for line in lines))
+    return "--data", directory / "lines.txt", "--format", "lines"
+
+
+def test_eval_feeds_no_eos_to_a_model_that_only_ends_texts_with_it(tmp_path):
+    layers, model = import_notebook(tmp_path)
+    lines = ["Oil prices rise", "a", "Stocks fall, again"]
+    told = json.loads(run("eval", "--model", model, *write_lines(tmp_path, lines), "--json").stdout)
+    nats, tokens = 0, 0
+    for line in lines:
+        ids = [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in line] + [1]
+        nats -= sum(math.log(make_keras.predict(layers, ids[:i], 2, 84)[ids[i]]) for i in range(1, len(ids)))
+        tokens += len(ids) - 1
+    assert told["tokens"] == tokens
+    assert told["nats_per_token"] == pytest.approx(nats / tokens, abs=1e-5)
+
+
+SMALL = ["--epochs", 1, "--batch", 4, "--bptt", 16, "--threads", 1]
+
+
+def test_training_goes_on_and_teaches_eos_to_start_texts(tmp_path):
+    _, model = import_notebook(tmp_path)
+    assert json.loads((model / "vocabulary.json").read_text())["eos_starts"] is False
+    data = write_lines(tmp_path, ["Oil prices rise", "Stocks fall, again", "Oil falls"] * 10)
+    run("train", *data, "--init-from", model, "--out", tmp_path / "tuned", *SMALL)
+    vocabulary = json.loads((tmp_path / "tuned/vocabulary.json").read_text())
+    assert vocabulary["eos"] == 1 and "eos_starts" not in vocabulary
+    assert vocabulary["tokens"] == json.loads((model / "vocabulary.json").read_text())["tokens"]
+    started = json.loads(run("next", "--model", tmp_path / "tuned", "--prompt", "", "--json").stdout)
+    assert started["ids"] == [1]
+
+
+def test_training_does_not_go_on_without_eos(tmp_path):
+    (tmp_path / "tokens.json").write_text(json.dumps(list("abcdef")))
+    run("import", ROOT / "tests/golden/data/keras/k224_functional.h5", "--out", tmp_path / "m", "--vocabulary",
+        tmp_path / "tokens.json")
+    data = write_lines(tmp_path, ["abc", "fed"] * 10)
+    done = run("train", *data, "--init-from", tmp_path / "m", "--out", tmp_path / "tuned", *SMALL, code=1)
+    assert "init_from: m has no <eos> among its tokens" in done.stderr
+    told = json.loads(run("eval", "--model", tmp_path / "m", *data, "--json").stdout)
+    assert told["tokens"] == 2 * 20  # nothing foretells a text's first token, and none ends it
 
 
 def test_files_that_lie_are_refused_with_the_reason(tmp_path):

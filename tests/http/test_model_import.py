@@ -216,3 +216,9 @@ def test_a_sandbox_that_is_not_whole_is_logged(models, tmp_path, what, calls):
     assert answer.status == 201, answer.body
     assert f"no complete sandbox: {what}: Function not implemented" in daemon.wait_log("a file was imported")
     daemon.close()
+
+
+def test_a_model_without_eos_is_not_trained_further(daemon):
+    assert post_form(daemon, "endless", ("file", (KERAS / "k224_functional.h5").read_bytes()), ("vocabulary", TOKENS)).status == 201
+    answer = daemon.admin("POST", "/train", {"model": "tuned", "init_from": "endless", "text": "abc " * 100})
+    assert answer.fields() == {"init_from": "endless has no <eos> among its tokens, which ends every text that lstmd trains on"}

@@ -203,6 +203,29 @@ static void test_dataset_without_eos_is_the_documents_alone(void **state)
     vocabulary_free(vocabulary);
 }
 
+static void test_dataset_knows_whether_eos_starts_texts(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"level\":\"char\",\"tokens\":[\"<eos>\",\"a\",\"b\"],\"eos\":0,\"eos_starts\":false,"
+                               "\"pad\":null,\"unknown\":null}";
+    struct vocabulary *vocabulary = vocabulary_from_json(json, sizeof json - 1, "v", NULL);
+    struct corpus corpus = load_as(CORPUS_LINES, "ab\nb\n", false);
+    static const uint8_t tokens[] = {0, 1, 2, 0, 2, 0};
+    assert_non_null(vocabulary);
+    for (int starts = 0; starts < 2; starts++) {
+        struct dataset dataset;
+        if (starts) vocabulary_let_eos_start(vocabulary);
+        assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL, NULL));
+        assert_int_equal(dataset.eos_only_ends, !starts);
+        assert_false(dataset.lacks_eos);
+        assert_int_equal(dataset.token_count, sizeof tokens);
+        assert_memory_equal(dataset.tokens.data, tokens, sizeof tokens);
+        dataset_close(&dataset);
+    }
+    corpus_close(&corpus);
+    vocabulary_free(vocabulary);
+}
+
 /* ---- splitting ---- */
 
 static void test_split_of_a_stream_takes_its_end(void **state)
@@ -404,6 +427,7 @@ int main(void)
         cmocka_unit_test(test_dataset_byte_vocabulary_counts_characters_of_utf8),
         cmocka_unit_test(test_dataset_refuses_text_that_is_not_utf8),
         cmocka_unit_test(test_dataset_without_eos_is_the_documents_alone),
+        cmocka_unit_test(test_dataset_knows_whether_eos_starts_texts),
         cmocka_unit_test(test_split_of_a_stream_takes_its_end),
         cmocka_unit_test(test_split_of_bytes_cuts_anywhere),
         cmocka_unit_test(test_split_keeps_one_on_each_side),

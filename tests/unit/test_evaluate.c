@@ -300,6 +300,78 @@ static void test_evaluate_without_eos_counts_no_first_token(void **state)
     rig_close(&rig);
 }
 
+static void test_evaluate_feeds_no_eos_that_only_ends_texts(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct reference reference;
+    size_t correct = 0, targets = 0;
+    double nats = 0, windowed = 0;
+    rig_open(&rig, CELL_LSTM);
+    rig.dataset.eos_only_ends = true;
+    reference_open(&reference, &rig.network);
+    for (size_t d = 0; d < DOCUMENTS; d++) {
+        const size_t begin = rig.starts[d] + 1, end = rig.starts[d + 1];
+        nats += reference_range(&reference, &rig.dataset, begin, begin, end, &correct);
+        windowed += reference_windows(&reference, &rig.dataset, begin, end, 7, false);
+        targets += end - begin;
+    }
+    const struct evaluation result = run(&rig, (struct evaluate_options){0});
+    assert_int_equal(result.tokens, targets);
+    assert_near(result.nats, nats);
+    rig.stepper.architecture.window = (struct token_window){.size = 7, .masked = true};
+    assert_near(run(&rig, (struct evaluate_options){0}).nats, windowed);
+    reference_close(&reference);
+    rig_close(&rig);
+}
+
+static void test_evaluate_begins_a_stream_behind_an_eos_that_only_ends_texts(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct reference reference;
+    rig_open(&rig, CELL_GRU);
+    make_one_stream(&rig);
+    rig.dataset.eos_only_ends = true;
+    reference_open(&reference, &rig.network);
+    const size_t last = rig.dataset.token_count - 1, lanes = 3, warmup = 10;
+    size_t at = 1, correct = 0;
+    const double exact = reference_range(&reference, &rig.dataset, 1, 1, last, &correct);
+    double nats = 0;
+    for (size_t i = 0; i < lanes; i++) {
+        const size_t length = (last - 1) / lanes + (i < (last - 1) % lanes);
+        nats += reference_range(&reference, &rig.dataset, at < 1 + warmup ? 1 : at - warmup, at, at + length, &correct);
+        at += length;
+    }
+    assert_int_equal(at, last);
+    const struct evaluation one = run(&rig, (struct evaluate_options){0});
+    assert_int_equal(one.tokens, last - 1);
+    assert_near(one.nats, exact);
+    assert_near(run(&rig, (struct evaluate_options){.lanes = lanes, .warmup = warmup}).nats, nats);
+    rig.stepper.architecture.window = (struct token_window){.size = 7, .masked = true};
+    assert_near(run(&rig, (struct evaluate_options){0}).nats,
+                reference_windows(&reference, &rig.dataset, 1, last, 7, false));
+    reference_close(&reference);
+    rig_close(&rig);
+}
+
+/* <eos> <eos>: all of the text was skipped. */
+static void test_evaluate_refuses_a_stream_of_nothing_where_eos_only_ends_texts(void **state)
+{
+    (void)state;
+    struct rig rig;
+    struct evaluation result;
+    struct error err = {0};
+    rig_open(&rig, CELL_RNN);
+    make_one_stream(&rig);
+    rig.dataset.eos_only_ends = true;
+    rig.dataset.token_count = 2;
+    rig.starts[1] = 1;
+    assert_false(evaluate(&rig.stepper, &rig.dataset, &(struct evaluate_options){0}, &result, &err));
+    assert_int_equal(err.code, ERROR_INVALID);
+    rig_close(&rig);
+}
+
 static void test_evaluate_refuses_documents_of_one_token_without_eos(void **state)
 {
     (void)state;
@@ -377,6 +449,9 @@ int main(void)
         cmocka_unit_test(test_evaluate_ignores_lanes_where_there_are_documents),
         cmocka_unit_test(test_evaluate_feeds_windows_anew_for_every_target),
         cmocka_unit_test(test_evaluate_without_eos_counts_no_first_token),
+        cmocka_unit_test(test_evaluate_feeds_no_eos_that_only_ends_texts),
+        cmocka_unit_test(test_evaluate_begins_a_stream_behind_an_eos_that_only_ends_texts),
+        cmocka_unit_test(test_evaluate_refuses_a_stream_of_nothing_where_eos_only_ends_texts),
         cmocka_unit_test(test_evaluate_refuses_documents_of_one_token_without_eos),
         cmocka_unit_test(test_evaluate_stops_when_asked),
         cmocka_unit_test(test_evaluate_survives_failing_allocations),

@@ -622,6 +622,9 @@ static void test_vocabulary_json_takes_imported_vocabularies(void **state)
                   "\"unknown\":null}"));
     assert_int_equal(vocabulary_eos(v), 2);
     assert_int_equal(vocabulary_start(v), TOKEN_NONE);
+    vocabulary_let_eos_start(v);
+    v = round_trip(v);
+    assert_int_equal(vocabulary_start(v), 2);
     vocabulary_free(v);
 }
 
