@@ -318,13 +318,25 @@ static bool take_output(struct walk *walk, struct error *err)
                   a->vocabulary_size, walk->embedding_rows);
 }
 
+/* Where weights are found by name, two layers of one name would be given the same ones. */
+static bool check_names(const struct walk *walk, struct error *err)
+{
+    const struct keras_model *model = walk->model;
+    for (size_t i = 0; i < model->layer_count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(model->layers[i].name, model->layers[k].name) == 0)
+                return error_set(err, ERROR_CORRUPT, "%s: the model's configuration: two layers are named \"%.64s\"",
+                                 walk->chain->place, model->layers[i].name);
+    return true;
+}
+
 static bool walk_chain(struct walk *walk, struct error *err)
 {
     for (size_t i = 0; i < walk->chain->count; i++) {
         walk->entry = &walk->chain->entries[i];
         if (!take(walk, err)) return false;
     }
-    if (!take_output(walk, err)) return false;
+    if (!take_output(walk, err) || !check_names(walk, err)) return false;
     walk->model->architecture.hidden_size = walk->model->architecture.hidden_sizes[0];
     if (!architecture_check(&walk->model->architecture, err)) return error_add_context(err, "%s", walk->chain->place);
     architecture_complete(&walk->model->architecture);

@@ -57,8 +57,12 @@ static bool find_by_name(const struct reading *reading, struct source *source, s
                        names.count, source->count);
         return refuse(reading, layer, err, problem);
     }
-    for (size_t i = 0; i < names.count; i++)
+    for (size_t i = 0; i < names.count; i++) {
         if (!join(reading, layer, source->paths[i], err, group, names.items[i])) return false;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(names.items[i], names.items[k]) == 0)
+                return refuse(reading, layer, err, "its weight_names have a tensor twice");
+    }
     return true;
 }
 

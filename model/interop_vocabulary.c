@@ -298,7 +298,15 @@ static json_t *unwrap(const json_t *value)
     return json;
 }
 
-/* The words that are among the first num_words ids, as the Tokenizer leaves out the others. */
+/* The Tokenizer never gives ids from num_words on. Networks are made with so many outputs, with one more, or with one
+ * for every word that there is: what they have beyond num_words is named all the same. */
+static json_int_t ids_below(const json_t *num_words, uint32_t outputs)
+{
+    if (!json_is_integer(num_words)) return VOCABULARY_MAX_TOKENS;
+    return json_integer_value(num_words) > outputs ? json_integer_value(num_words) : outputs;
+}
+
+/* The words whose ids are below the limit. */
 static bool put_word_index(struct draft *draft, const json_t *index, json_int_t limit, struct error *err)
 {
     const char *key;
@@ -336,14 +344,12 @@ static bool read_tokenizer_rules(struct draft *draft, const json_t *config, stru
 /* {"class_name": "Tokenizer", "config": {"word_index": "{...}", ...}}; ids begin at 1. */
 static struct vocabulary *from_tokenizer(struct draft *draft, const json_t *config, struct error *err)
 {
-    const json_t *limit = json_object_get(config, "num_words");
+    const json_int_t limit = ids_below(json_object_get(config, "num_words"), draft->wanted->size);
     json_t *index = unwrap(json_object_get(config, "word_index"));
     struct vocabulary *vocabulary = NULL;
-    json_int_t most = VOCABULARY_MAX_TOKENS;
-    if (json_is_integer(limit) && json_integer_value(limit) >= draft->wanted->size) most = draft->wanted->size;
     if (!json_is_object(index))
         error_set(err, ERROR_INVALID, "%s: the Tokenizer has no word_index", draft->place);
-    else if (read_tokenizer_rules(draft, config, err) && put_word_index(draft, index, most, err))
+    else if (read_tokenizer_rules(draft, config, err) && put_word_index(draft, index, limit, err))
         vocabulary = finish(draft, err);
     json_decref(index);
     return vocabulary;

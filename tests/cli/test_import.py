@@ -272,6 +272,14 @@ def test_networks_that_would_compute_something_else(tmp_path, change, part):
     assert part in refused(file, tmp_path / "m", *letters(tmp_path))
 
 
+@pytest.mark.parametrize("prefix", ["", "rnn.", "lstm.", "gru.", "encoder.layers.rnn."])
+@pytest.mark.parametrize("gates, cell", [(4, "lstm"), (3, "gru"), (1, "rnn")])
+def test_any_prefix(tmp_path, prefix, gates, cell):
+    shapes = {f"{prefix}weight_ih_l0": [2 * gates, 3], f"{prefix}weight_hh_l0": [2 * gates, 2], "head.weight": [3, 2]}
+    file = safetensors(tmp_path / "a.safetensors", shapes)
+    assert f"{cell}, 1 layer of 2, one-hot" in run("import", file, "--out", tmp_path / "m", *letters(tmp_path)).stdout
+
+
 def test_two_ways_to_read_a_network_are_told_apart_by_names_alone(tmp_path):
     square = {"rnn.weight_ih_l0": [2, 2], "rnn.weight_hh_l0": [2, 2]}
     file = safetensors(tmp_path / "a.safetensors", {**square, "one.weight": [3, 2], "two.weight": [3, 2]})

@@ -125,6 +125,30 @@ def test_training_does_not_go_on_without_eos(tmp_path):
     assert told["tokens"] == 2 * 20  # nothing foretells a text's first token, and none ends it
 
 
+@pytest.mark.parametrize("name, masked", [("k250_functional.h5", False), ("k240_embedding_two_sizes.h5", True)])
+@pytest.mark.parametrize("window", [0, 5])
+def test_windows_are_fed_as_in_training_where_asked_for(name, masked, window, tmp_path):
+    """An Embedding that masks padding or does not, and a Tokenizer's ids from 1."""
+    version, layers, configuration, _ = make_keras.VARIANTS[name]
+    make_keras.write_variant(tmp_path / name, name)
+    words = ["oil", "prices", "rise", "and", "fall"]
+    (tmp_path / "words.json").write_text(json.dumps({word: i for i, word in enumerate(words, 1)}))
+    done = run("import", tmp_path / name, "--out", tmp_path / "m", "--vocabulary", tmp_path / "words.json", "--token-level",
+               "word", "--window", window)
+    config = json.loads((tmp_path / "m/config.json").read_text())
+    assert config.get("window") == ({"size": 5, "masked": masked} if window else None)
+    assert ("--window 5 shows it 5 tokens at a time" in done.stderr) == (not window)
+    for ids in ([3], [2, 5, 1], [1, 2, 3, 4, 5], [4, 4, 1, 5, 2, 3, 1, 2]):
+        shown = ids[-window:]
+        if window and not masked:
+            shown = [0] * (window - len(shown)) + shown
+        told = json.loads(run("next", "--model", tmp_path / "m", "--prompt", " ".join(words[i - 1] for i in ids), "--json").stdout)
+        expected = make_keras.predict(layers, shown, int(version[0]))
+        assert max(abs(a - b) for a, b in zip(told["probabilities"], expected, strict=True)) < 1e-5
+    written = json.loads(run("generate", "--model", tmp_path / "m", "--prompt", "oil", "--length", 30, "--seed", 1, "--json").stdout)
+    assert set(written["completion"].split()) <= set(words) and len(written["completion"].split()) == 30
+
+
 def test_files_that_lie_are_refused_with_the_reason(tmp_path):
     files = tmp_path / "files"
     files.mkdir()

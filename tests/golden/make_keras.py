@@ -42,6 +42,11 @@ def plain(kind, distributed=False, **config):
     return dict(kind=kind, config=config, distributed=distributed)
 
 
+def named(name, layer):
+    """The layer under a name of its user's."""
+    return dict(layer, given=name)
+
+
 GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
 
@@ -135,13 +140,12 @@ def class_of(layer):
 
 
 def name_layers(layers, first):
-    """Names as Keras gives them: lstm_1, lstm_2 (Keras 2.0 to 2.2) or lstm, lstm_1."""
+    """Names as Keras gives them: lstm_1, lstm_2 (Keras 2.0 to 2.2) or lstm, lstm_1; or those that users gave."""
     counts = {}
     for layer in layers:
         stem = "time_distributed" if layer.get("distributed") else snake(class_of(layer))
         k = counts[stem] = counts.get(stem, first - 1) + 1
-        layer["name"], layer["stem"] = (f"{stem}_{k}" if k else stem), stem
-        layer["path"] = f"{stem}_{k - first}" if k - first else stem
+        layer["name"], layer["stem"] = layer.get("given", f"{stem}_{k}" if k else stem), stem
 
 
 def wrap(version, kind, config, module="keras.layers"):
@@ -352,6 +356,17 @@ VARIANTS = {
     "k213_two_lstm.keras": ("2.13.1", [recurrent("LSTM", 3, gate="hard_sigmoid", sequences=True), plain("Dropout", rate=0.2),
                                        recurrent("LSTM", 3, gate="hard_sigmoid"), dense(4, "relu"), dense(V, "softmax")],
                             dict(style="input"), dict(base="_layer_checkpoint_dependencies")),
+    # Names of the users'; in archives, those of the other layer of the class.
+    "k224_named_layers.h5": ("2.2.4", [named("reader", recurrent("LSTM", 3, activation="hard_sigmoid", sequences=True)),
+                                       named("top/one", recurrent("LSTM", 4, activation="hard_sigmoid")),
+                                       named("hidden", dense(5, "hard_sigmoid")), named("next_char", dense(V, "softmax"))], {}, {}),
+    "k392_named_layers.keras": ("3.9.2", [plain("Masking", mask_value=0.0), named("lstm_1", recurrent("LSTM", 3, sequences=True)),
+                                          plain("ActivityRegularization", l1=0.1), named("lstm", recurrent("LSTM", 3)),
+                                          named("dense_1", dense(5, "hard_sigmoid")), named("dense", dense(V, "softmax"))],
+                                dict(style="input"), {}),
+    "k350_functional.h5": ("3.5.0", [embedding(3), recurrent("GRU", 4, gate="hard_sigmoid", reset_after=True, sequences=True),
+                                     recurrent("GRU", 3, gate="hard_sigmoid", reset_after=True), dense(V, "softmax")],
+                           dict(functional=True), dict(path="functional/{name}/{cell}{variable}", text="variable")),
 }
 
 
@@ -369,6 +384,12 @@ def write(target, version, layers, config, how):
     how = dict(how)
     with h5py.File(target, "w", **how.pop("format", {})) as file:
         write_h5(file, layers, config, version, **how)
+
+
+def write_variant(target, name):
+    """Writes the file of a variant; its layers then have their weights."""
+    version, layers, configuration, how = VARIANTS[name]
+    write(target, version, layers, build(version, layers, configuration), how)
 
 
 GREEDY = 20
@@ -389,8 +410,8 @@ def continue_greedily(layers, ids, version):
 
 def write_variants():
     expected = {}
-    for name, (version, layers, configuration, how) in VARIANTS.items():
-        write(HERE / name, version, layers, build(version, layers, configuration), how)
+    for name, (version, layers, _, _) in VARIANTS.items():
+        write_variant(HERE / name, name)
         prompts = [[1], [2, 5, 1, 3], RNG.integers(1, V, 12).tolist()]
         expected[name] = {"window": 5, "masked": bool(layers[0].get("mask")), "prompts": [
             {"ids": ids, "probs": predict(layers, ids, int(version[0])).round(12).tolist(),
@@ -493,6 +514,9 @@ def write_hostile(directory):
          lambda _, g: (g.__delitem__("lstm/recurrent_kernel:0"), g.create_dataset("lstm/recurrent_kernel:0", data=np.zeros((2, 9), "<f4"))))
     case("one_number.h5", "it reads 1 numbers per step, but the model predicts 6 tokens",
          lambda _, g: (replace(g), g.create_dataset(kernel, data=np.zeros((1, 8), "<f4"))))
+    case("one_tensor_twice.h5", "its weight_names have a tensor twice", names(kernel.encode(), kernel.encode(), b"lstm/bias:0"))
+    case("many_names.h5", "not text, or longer than the file",
+         lambda _, g: g.attrs.__setitem__("weight_names", np.full(5000, b"x")))
     case("two_names.h5", "the file has 2 tensors for it, but its configuration asks for 3", names(kernel.encode(), b"lstm/bias:0"))
     case("long_name.h5", "too long", names(b"x/" * 900, b"a", b"b"))
     case("unknown_name.h5", "there is no model_weights/lstm/../../x", names(b"../../x", b"a", b"b"))

@@ -144,6 +144,10 @@ static void test_a_file_tells_what_it_is(void **state)
     "]}"
 #define MODEL(layers) "{\"class_name\":\"Functional\",\"config\":{\"layers\":[" layers "]}}"
 #define OF(name)      "[[\"" name "\",0,0,{}]]"
+#define CONNECTED(kind, name, more, inbound)                                                                           \
+    "{\"class_name\":\"" kind "\",\"name\":\"" name "\",\"config\":{\"name\":\"" name "\"" more                        \
+    "},\"inbound_nodes\":[" inbound "]}"
+#define TEXTGENRNN_LSTM ",\"units\":3,\"return_sequences\":true" ACTIVATIONS
 
 static const struct {
     const char *config, *fragment;
@@ -211,6 +215,21 @@ static const struct {
     {MODEL(NODE("a", "") "," NODE("b", "{\"args\":[1,2]}")), "it computes on several inputs"},
     {MODEL(NODE("a", OF("b")) "," NODE("b", OF("a"))), "its layers are not one chain"},
     {MODEL(NODE("a", "") "," NODE("b", OF("x"))), "its layers are not one chain"},
+    /* textgenrnn */
+    {MODEL(CONNECTED("InputLayer", "input", "", "") "," CONNECTED("Embedding", "embedding", ",\"input_dim\":9,\"output_dim\":2", OF("input")) "," CONNECTED(
+         "LSTM", "rnn_1", TEXTGENRNN_LSTM,
+         OF("embedding")) "," CONNECTED("LSTM", "rnn_2", TEXTGENRNN_LSTM,
+                                        OF("rnn_1")) "," CONNECTED("Concatenate", "rnn_concat", ",\"axis\":-1",
+                                                                   "[[\"embedding\",0,0,{}],[\"rnn_1\",0,0,{}],[\"rnn_"
+                                                                   "2\",0,0,{}]]") "," CONNECTED("AttentionWeightedAver"
+                                                                                                 "age",
+                                                                                                 "attention", "",
+                                                                                                 OF("rnn_concat")) "," CONNECTED("Dense",
+                                                                                                                                 "output",
+                                                                                                                                 ",\"units\":9" SOFTMAX,
+                                                                                                                                 OF("attention"))),
+     "layer \"rnn_concat\" (Concatenate): it computes on several inputs"},
+    {LAYERS(TANH_LSTM "," TANH_LSTM "," DENSE("5", SOFTMAX)), "two layers are named \"the LSTM\""},
     {MODEL(NODE("a", "") "," NODE("a", OF("a"))), "the model branches here"},
 };
 

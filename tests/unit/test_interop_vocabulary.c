@@ -141,6 +141,17 @@ static void test_keras_tokenizers(void **state)
         TOKENIZER("\"lower\": true, \"num_words\": 3", "{\\\"a\\\": 1, \\\"b\\\": 2, \\\"c\\\": 3}");
     assert_tokens(read_json(limited, (struct interop_wanted){.size = 3}, NULL), "<pad>|a|b");
     assert_tokens(read_json(limited, (struct interop_wanted){.size = 4}, NULL), "<pad>|a|b|c");
+    struct error err = {0};
+    assert_null(read_json(limited, (struct interop_wanted){.size = 2}, &err));
+    assert_non_null(strstr(err.message, "3 tokens, but the network has 2"));
+    static const char one_more[] =
+        TOKENIZER("\"lower\": true, \"num_words\": 2", "{\\\"a\\\": 1, \\\"b\\\": 2, \\\"c\\\": 3}");
+    assert_tokens(read_json(one_more, (struct interop_wanted){.size = 3}, NULL), "<pad>|a|b");
+
+    static const char lowered[] = TOKENIZER("\"lower\": true, \"char_level\": true", "{\\\"a\\\": 1, \\\"b\\\": 2}");
+    vocabulary = read_json(lowered, (struct interop_wanted){.size = 3}, NULL);
+    assert_ids(vocabulary, "Ab", IDS(1, 2));
+    vocabulary_free(vocabulary);
 }
 
 static void test_our_own_vocabularies_are_taken_as_they_are(void **state)
