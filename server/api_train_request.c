@@ -138,8 +138,8 @@ static void read_as_uploaded(struct train_fields *fields, const json_t *dataset,
                              struct problem *problem)
 {
     static const char *const keys[] = {"format", "columns", "label_column", "field", "csv_header", "bytes"};
-    static const int header[] = {0, 2, 1}; /* auto, no, yes */
     struct trainer_options *options = &fields->options;
+    const char *header = json_string_value(json_object_get(dataset, "csv_header")); /* NULL: auto */
     enum corpus_format format = CORPUS_TEXT;
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (was_given(rows, keys[i]))
@@ -149,7 +149,7 @@ static void read_as_uploaded(struct train_fields *fields, const json_t *dataset,
     options->columns = json_string_value(json_object_get(dataset, "columns"));
     options->label_column = json_string_value(json_object_get(dataset, "label_column"));
     options->field = json_string_value(json_object_get(dataset, "field"));
-    options->csv_header = header[json_integer_value(json_object_get(dataset, "csv_header")) + 1];
+    options->csv_header = !header ? 0 : strcmp(header, "yes") == 0 ? 1 : 2; /* auto, yes, no */
     options->bytes = json_is_true(json_object_get(dataset, "bytes"));
 }
 

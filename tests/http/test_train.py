@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from conftest import ADMIN, DEADLINE, ROOT, Daemon
+from conftest import ADMIN, DEADLINE, PROGRAM, ROOT, Daemon
 from test_life import refused
 from training import ENDLESS, KILLS, SMALL, act, body, events, job, send, submit, text, wait_end, wait_for, weights
 
@@ -72,11 +72,73 @@ def test_text_becomes_a_model_that_is_served(daemon, state):
     assert {sample["epoch"] for sample in document["samples"]} == {3}
     assert document["options"]["hidden"] == 16 and "data" not in document["options"]
 
+    told_samples = [(data["epoch"], data["temperature"]) for _, kind, data in told if kind == "sample"]
+    assert told_samples == [(epoch, temperature) for epoch in (1, 2, 3) for temperature in (0.2, 0.5, 1.0, 1.2)]
+    assert all(data["step"] > 0 for _, kind, data in told if kind == "checkpoint")
+
     assert daemon.generate(length=5)["model"] == "first"  # deployed
     assert daemon.generate(length=5, model="first", seed=1)["text"]
     training = json.loads((state / "models/first/config.json").read_text())["training"]
     assert training["job"] == id and training["dataset"] is None
+    (listed,) = [model for model in daemon.get("/models").json()["models"] if model["name"] == "first"]
+    assert (listed["job"], listed["dataset"], listed["cell"], listed["hidden_size"]) == (id, "corpus.txt", "lstm", 16)
+    assert listed["validation_nats_per_character"] == pytest.approx(progress["best_validation_nats_per_char"])
+    assert listed["size_bytes"] > 0 and listed["modified_at"] >= document["created"][:19]
     assert not list((state / "jobs").iterdir())
+
+
+def test_figures_of_a_job_that_runs(own):
+    daemon = own()
+    id = submit(daemon, **{**ENDLESS, "lr": 0.01, "schedule": "cosine"})
+    told = wait_for(daemon, id, "progress")
+    assert told["step"] > 0 and told["epoch"] > 0 and told["epochs"] == 10**9 and 0 < told["fraction"] < 1e-3
+    for figure in ("seconds", "eta_seconds", "tokens_per_second", "chars_per_second", "train_nats_per_char", "gradient_norm"):
+        assert told[figure] > 0, figure
+    assert told["learning_rate"] == pytest.approx(0.01)
+    wait_for(daemon, id, "validation")
+    act(daemon, id, "pause")
+    rows = metrics(daemon, id).json()["metrics"]
+    assert all(row["gradient_norm"] and row["tokens_per_second"] for row in rows if row["learning_rate"])
+    assert any(row["learning_rate"] for row in rows)
+
+
+LINES = text().splitlines()
+FORMATS = {
+    "text": ({}, text()),
+    "lines": ({"format": "lines"}, text()),
+    "named": ({"format": "csv", "columns": "title", "label_column": "l"}, "l,title\n" + "".join(f"{len(one) % 2},{one}\n" for one in LINES)),
+    "header": ({"format": "csv", "columns": "2", "csv_header": "yes"}, "l,title\n" + "".join(f"x,{one}\n" for one in LINES)),
+    "headless": ({"format": "csv", "columns": "1", "csv_header": "no"}, "".join(f"{one},x\n" for one in LINES)),
+    "jsonl": ({"format": "jsonl", "field": "title"}, "".join(json.dumps({"title": one}) + "\n" for one in LINES)),
+    "bytes": ({"format": "lines", "bytes": "true"}, text()),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_job_makes_the_model_that_lstmd_train_makes(daemon, state, tmp_path, name):
+    """They are the same code: the same bits of the same options, however the corpus is read."""
+    reading, content = FORMATS[name]
+    upload(daemon, name, content, **reading)
+    fields = {"cell": "gru", "layers": 2, "hidden": 12, "embedding": 5, "dropout": 0.1, "optimizer": "adamw", "schedule": "cosine",
+              "validation": 0.2, "epochs": 1, "batch": 4, "bptt": 10, "threads": 2, "seed": 7, "average": 0.9, "lr": 0.01}  # fmt: skip
+    id = send(daemon, "POST", "/train", {"model": f"of-{name}", "dataset": name, **fields}).json()["id"]
+    wait_end(daemon, id)
+    (tmp_path / "corpus").write_text(content)
+    flags = [f"--{key.replace('_', '-')}={value}" for key, value in {**fields, **reading}.items()]
+    command = [PROGRAM, "train", "--data", tmp_path / "corpus", "--out", tmp_path / "model", *flags]
+    subprocess.run(command, check=True, timeout=DEADLINE, capture_output=True)
+    trained, made = tmp_path / "model", state / "models" / f"of-{name}"
+    for file in ("model.safetensors", "vocabulary.json"):
+        assert (trained / file).read_bytes() == (made / file).read_bytes()
+    listed = {model["name"]: model for model in daemon.get("/models").json()["models"]}[f"of-{name}"]
+    assert (listed["job"], listed["dataset"]) == (id, name)
+
+
+def test_time_limit_ends_a_job_with_a_model(daemon):
+    id = submit(daemon, "limited", **{**ENDLESS, "max_minutes": 0.01})
+    progress = wait_end(daemon, id)["progress"]
+    assert 0 < progress["epoch"] < 10**9 and progress["fraction"] == 1 and progress["validation_nats_per_char"] > 0
+    assert daemon.generate(model="limited", length=3)["text"]
 
 
 def test_loss_curve_as_json_and_csv(daemon):
