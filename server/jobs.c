@@ -235,10 +235,12 @@ static void ended(struct run *run)
 {
     struct active *active = run_context(run);
     struct jobs *jobs = active->jobs;
+    const int64_t id = active->id;
     pthread_mutex_lock(&jobs->mutex);
     active->over = true;
     pthread_mutex_unlock(&jobs->mutex);
     settle(active);
+    jobs_tell_listeners(jobs, id); /* nothing may have been written, and yet the daemon waited for this run alone */
     jobs_schedule(jobs);
     jobs_count_running(jobs, -1);
 }

@@ -350,12 +350,29 @@ def test_silent_events_are_pinged_and_end_with_the_daemon(own):
     connection.sendall(f"GET /train/{id}/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\n\r\n".encode())
     data = b""
     while data.count(b": ping") < 2:
-        data += connection.recv(4096)
+        piece = connection.recv(4096)
+        assert piece, data
+        data += piece
     daemon.signal()
     while connection.recv(4096):
         pass
     connection.close()
     assert daemon.wait() == 0
+
+
+def test_events_of_a_job_that_is_still_stopping_end_with_the_daemon(own):
+    """It is paused, but its thread is at its snapshot yet, when the daemon drains: nothing more will be told of it."""
+    daemon = own({"server.drain_seconds": 3600})
+    id = submit(daemon, **{**ENDLESS, "hidden": 1024, "bptt": 1, "batch": 1})
+    wait_for(daemon, id, "checkpoint")
+    act(daemon, id, "pause")
+    told = events(daemon, id)
+    for _, kind, data in told:
+        if kind == "state" and data["state"] == "paused":
+            break
+    daemon.signal()
+    assert daemon.wait() == 0
+    assert list(told) == []
 
 
 # ---- survival ----
