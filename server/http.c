@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/priority.h"
 #include "server/http_internal.h"
 
 /* The library has one piece of memory for a connection, and all of it becomes resident when the first request is over,
@@ -293,6 +294,7 @@ static void *serve(void *argument)
         {.events = POLLIN},
         {.events = POLLIN},
     };
+    priority_prompt();
     for (bool exhausted = false; !atomic_load(&server->stopping);) {
         MHD_UNSIGNED_LONG_LONG timeout;
         eventfd_t pokes;

@@ -2,25 +2,23 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/priority.h"
 #include "model/json_text.h"
 #include "model/snapshot.h"
 #include "model/trainer.h"
 #include "server/problem.h"
 
 #define NEWS_ON_THE_WAY 64 /* a run waits for the clerk where it is further ahead */
-#define WORST_NICENESS  19
 
 /* Progress is told so often: several times a second at first, so that a short run has a curve, then less, so that a
  * long one has a curve of a few thousand points. */
@@ -218,14 +216,6 @@ static void snapshot(void *context, uint64_t step)
 
 /* ---- the thread ---- */
 
-/* Every thread that this one starts inherits both: the trainer's team, and those that validate. */
-static void lower_priority(void)
-{
-    const struct sched_param none = {0};
-    setpriority(PRIO_PROCESS, (id_t)gettid(), WORST_NICENESS);
-    sched_setscheduler(0, SCHED_IDLE, &none);
-}
-
 static bool read_options(const struct run *run, struct trainer_options *options, struct error *err)
 {
     trainer_options_default(options);
@@ -284,7 +274,7 @@ static void end(struct task *task)
 static void *run_main(void *argument)
 {
     struct run *run = argument;
-    lower_priority();
+    priority_lowest(); /* the trainer's team inherits it, and those that validate */
     judge(run, train(run, &run->err));
     if (run->end == RUN_DONE) {
         run->latest.step = run->latest.steps = run->result.steps;

@@ -2,23 +2,23 @@
  *
  *   cc -O2 tests/bench/open_loop.c -lm -o open_loop; ./open_loop PORT SECONDS RATE LENGTH
  *
- * RATE requests per second for LENGTH characters each, at the random moments of a Poisson process (the same ones in each
- * run), over up to 256 connections. A time is from the moment at which a request was due to its whole answer, so what
- * waits for a connection or for this client counts too. Prints one line of JSON, times in milliseconds.
+ * RATE requests per second for LENGTH characters each, at the random moments of a Poisson process (the same ones in
+ * each run), over up to 256 connections. A time is from the moment at which a request was due to its whole answer, so
+ * what waits for a connection or for this client counts too. Prints one line of JSON, times in milliseconds.
  */
 #include <arpa/inet.h>
 #include <math.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <time.h>
+
 #include <unistd.h>
+
+#include "client.h"
 
 enum { CONNECTIONS = 256, ANSWER = 65536, EVENTS = 64 };
 
@@ -38,19 +38,6 @@ static double *times;
 static size_t answered;
 static uint64_t random_state = 1;
 
-static void fail(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
 /* xorshift64*: 0 < x <= 1. */
 static double uniform(void)
 {
@@ -58,17 +45,6 @@ static double uniform(void)
     random_state ^= random_state << 25;
     random_state ^= random_state >> 27;
     return ((double)((random_state * 0x2545f4914f6cdd1du) >> 11) + 1) * 0x1p-53;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile(double p)
-{
-    return answered ? times[(size_t)(p / 100 * (double)(answered - 1))] : 0;
 }
 
 static struct connection *open_connection(void)
@@ -79,7 +55,8 @@ static struct connection *open_connection(void)
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = connection};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     connection->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof address) != 0) fail("connect");
+    if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof address) != 0)
+        fail("connect");
     setsockopt(connection->fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
     if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, connection->fd, &event) != 0) fail("epoll_ctl");
     return connection;
@@ -91,8 +68,9 @@ static bool send_request(double due)
     struct connection *connection = idle_count ? idle[--idle_count] : open_connection();
     char request[512], body[128];
     if (!connection) return false;
-    const int size = snprintf(body, sizeof body, "{\"prompt\":\"%c%c%c%c\",\"length\":%u}", 'a' + (int)(uniform() * 25),
-                              'a' + (int)(uniform() * 25), 'a' + (int)(uniform() * 25), 'a' + (int)(uniform() * 25), length);
+    const int size =
+        snprintf(body, sizeof body, "{\"prompt\":\"%c%c%c%c\",\"length\":%u}", 'a' + (int)(uniform() * 25),
+                 'a' + (int)(uniform() * 25), 'a' + (int)(uniform() * 25), 'a' + (int)(uniform() * 25), length);
     const int n = snprintf(request, sizeof request,
                            "POST /generate HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
                            "Content-Length: %d\r\n\r\n%s",
@@ -122,8 +100,7 @@ static bool is_whole(const struct connection *connection)
 
 static void receive(struct connection *connection)
 {
-    const ssize_t got =
-        recv(connection->fd, connection->answer + connection->size, ANSWER - 1 - connection->size, 0);
+    const ssize_t got = recv(connection->fd, connection->answer + connection->size, ANSWER - 1 - connection->size, 0);
     if (got <= 0) fail("recv");
     connection->size += (size_t)got;
     connection->answer[connection->size] = '\0';
@@ -168,8 +145,9 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    qsort(times, answered, sizeof *times, compare);
+    qsort(times, answered, sizeof *times, compare_times);
     printf("{\"requests\":%zu,\"rate\":%.3f,\"p50\":%.4f,\"p95\":%.4f,\"p99\":%.4f}\n", answered,
-           (double)answered / seconds, percentile(50), percentile(95), percentile(99));
+           (double)answered / seconds, percentile(times, answered, 50), percentile(times, answered, 95),
+           percentile(times, answered, 99));
     return 0;
 }

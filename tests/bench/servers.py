@@ -32,7 +32,8 @@ def compiled(name, *flags):
     source = next(path for path in (BENCH / f"{name}.c", BENCH / f"{name}.cpp") if path.exists())
     program = BUILD / "tests" / "bench" / name
     compiler = os.environ.get("CC", "cc") if source.suffix == ".c" else os.environ.get("CXX", "g++")
-    if program.exists() and program.stat().st_mtime >= source.stat().st_mtime:
+    newest = max(path.stat().st_mtime for path in (source, *BENCH.glob("*.h")))
+    if program.exists() and program.stat().st_mtime >= newest:
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
     command = [compiler, str(source), *flags, "-o", str(program)]

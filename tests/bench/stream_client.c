@@ -10,12 +10,12 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
+
 #include <unistd.h>
+
+#include "client.h"
 
 static unsigned short port;
 static size_t prompt_bytes;
@@ -28,19 +28,6 @@ struct times {
     size_t count, capacity;
 };
 
-static void fail(const char *what)
-{
-    perror(what);
-    exit(1);
-}
-
-static double now_ms(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec * 1e-6;
-}
-
 static void add(struct times *times, double value)
 {
     if (times->count == times->capacity) {
@@ -49,18 +36,6 @@ static void add(struct times *times, double value)
         if (times->values == NULL) fail("memory");
     }
     times->values[times->count++] = value;
-}
-
-static int compare(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-/* Of sorted times. */
-static double percentile(const struct times *times, double p)
-{
-    return times->count ? times->values[(size_t)(p / 100 * (double)(times->count - 1))] : 0;
 }
 
 static int open_connection(void)
@@ -158,11 +133,12 @@ int main(int argc, char **argv)
     for (unsigned i = 0; now_ms() - begun < seconds * 1e3; i++) stream(fd, length, i, &first, &gaps);
     close(fd);
     atomic_store(&ending, true);
-    qsort(first.values, first.count, sizeof *first.values, compare);
-    qsort(gaps.values, gaps.count, sizeof *gaps.values, compare);
+    qsort(first.values, first.count, sizeof *first.values, compare_times);
+    qsort(gaps.values, gaps.count, sizeof *gaps.values, compare_times);
     printf("{\"streams\":%zu,\"first_p50\":%.4f,\"first_p99\":%.4f,\"gaps\":%zu,\"gap_p50\":%.4f,\"gap_p99\":%.4f,"
            "\"prompts\":%d}\n",
-           first.count, percentile(&first, 50), percentile(&first, 99), gaps.count, percentile(&gaps, 50),
-           percentile(&gaps, 99), atomic_load(&prompts));
+           first.count, percentile(first.values, first.count, 50), percentile(first.values, first.count, 99),
+           gaps.count, percentile(gaps.values, gaps.count, 50), percentile(gaps.values, gaps.count, 99),
+           atomic_load(&prompts));
     return 0; /* a prompt that is still being read ends with the process */
 }
