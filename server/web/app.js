@@ -116,6 +116,12 @@ async function send(path, options = {}) {
   return response;
 }
 
+/* The daemon's own words for a 401 are of headers, which nobody sets here. */
+function tokenProblem() {
+  const none = element("token").value === "";
+  return { detail: none ? "Enter a token and generate again." : "The daemon does not know this token." };
+}
+
 let running = null; /* AbortController of the request */
 
 async function generate() {
@@ -135,7 +141,7 @@ async function generate() {
       showBeginning();
       await readStream(response);
     } else {
-      showProblem(await response.json());
+      showProblem(response.status === 401 ? tokenProblem() : await response.json());
     }
     element("status").textContent = element("problem").hidden ? "Done." : "";
   } catch (error) {
