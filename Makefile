@@ -300,6 +300,7 @@ CONFIG := $(DESTDIR)$(SYSCONFDIR)/lstmd/lstmd.yaml
 install: all ## install program, manual, model, configuration, systemd unit (DESTDIR, PREFIX=/usr/local, SYSCONFDIR=/etc)
 	install -D $(BUILD)/lstmd $(INSTALLED)/bin/lstmd
 	scripts/manual $(BUILD)/lstmd >$(BUILD)/lstmd.1
+	sed -i 's|/usr/share|$(PREFIX)/share|; s|/etc/lstmd|$(SYSCONFDIR)/lstmd|' $(BUILD)/lstmd.1
 	install -D -m 644 $(BUILD)/lstmd.1 $(INSTALLED)/share/man/man1/lstmd.1
 	install -D -m 644 cli/lstmd.bash-completion $(INSTALLED)/share/bash-completion/completions/lstmd
 	install -d $(INSTALLED)/share/lstmd/models/headlines

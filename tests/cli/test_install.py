@@ -45,6 +45,7 @@ def test_installed_program_finds_its_configuration_and_model(build, tmp_path):
     assert text.strip()
     manual = (prefix / "share/man/man1/lstmd.1").read_text()
     assert "@" not in manual and ".B lstmd serve" in manual
+    assert f".I {config}\n" in manual and f".I {prefix}/share/lstmd/models/headlines\n" in manual
     assert f'"lstmd {(ROOT / "VERSION").read_text().splitlines()[0]}"' in manual
     unit = (prefix / "lib/systemd/system/lstmd.service").read_text()
     assert f"ExecStart={prefix}/bin/lstmd serve --config {config}" in unit
@@ -83,6 +84,9 @@ def test_debian_package_holds_what_is_installed_and_names_its_libraries(build, t
     assert (tmp_path / "usr/lib/systemd/system/lstmd.service").exists()
     assert (tmp_path / "usr/share/bash-completion/completions/lstmd").exists()
     assert b".TH LSTMD 1" in gzip.decompress((tmp_path / "usr/share/man/man1/lstmd.1.gz").read_bytes())
+    changes = gzip.decompress((tmp_path / "usr/share/doc/lstmd/changelog.gz").read_bytes()).decode()
+    version = re.search(r"^Version: (\S+)$", fields, re.M)[1]
+    assert re.fullmatch(rf"lstmd \({version}\) \S+; urgency=\w+\n\n  \* .+\n\n -- .+ <.+>  .+ [+]0000\n", changes)
     model = tmp_path / "usr/share/lstmd/models/headlines"
     assert run(tmp_path / "usr/bin/lstmd", "generate", "--model", model, "--length", "20").strip()
 
