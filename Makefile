@@ -114,7 +114,8 @@ $(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HE
 	    -lcmocka
 
 # A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer's main() instead.
-$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fuzz/driver.o) $(BUILD)/liblstmd.a
+$(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fuzz/driver.o) \
+    $(BUILD)/tests/unit/zip_support.o $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(if $(FUZZER),-fsanitize=fuzzer) -o $@ $^ $(ALL_LDLIBS)
 
@@ -193,7 +194,7 @@ soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 1 Gi
 	    tests/http/test_models.py
 
 .PHONY: fuzz-smoke
-fuzz-smoke: $(FUZZ) ## every fuzz target over its committed inputs and a few thousand mutations
+fuzz-smoke: all $(FUZZ) ## every fuzz target over its committed inputs and a few thousand mutations
 	@$(RUN_TESTS) fuzz
 
 .PHONY: golden
@@ -210,7 +211,7 @@ fuzz: ## search with libFuzzer under the address sanitizer, FUZZ_SECONDS=60 per 
 	$(again) fuzz-search CC=clang SANITIZE=address,undefined FUZZER=1 BUILD=build-fuzz
 
 .PHONY: fuzz-search
-fuzz-search: $(FUZZ)
+fuzz-search: all $(FUZZ)
 	@for target in $(FUZZ_SOURCES:tests/fuzz/fuzz_%.c=%); do \
 	    echo "== $$target"; \
 	    mkdir -p $(BUILD)/corpus/$$target; \

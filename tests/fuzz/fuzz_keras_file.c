@@ -1,0 +1,183 @@
+/* Any bytes as a whole file of Keras, read as users read it: by `lstmd import`, a process of its own. The HDF5 library
+ * may well die of them. What is asked is that the program answers within its limits, with a model that is whole or with
+ * one sentence, and leaves nothing else behind. HDF5 bytes without "model_weights" become the weights of an archive.
+ *
+ * A search sees nothing of what happens in the other process. It is told which sentence came back: a new one counts as
+ * new code. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "model/checkpoint.h"
+#include "model/interop_hdf5.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/unit/zip_support.h"
+
+#define MAX_ANSWER ((size_t)1 << 20)
+#define MAX_CUT    ((size_t)4096)
+
+static char program[PATH_MAX];
+static int home;            /* the directory that we are called in */
+static const char *scratch; /* where nothing waits for a disk, if there is such a place */
+
+/* ---- a directory per file ---- */
+
+static void write_whole(const char *name, const void *data, size_t size, size_t zeros)
+{
+    const int fd = open(name, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    REQUIRE(fd >= 0 && write(fd, data, size) == (ssize_t)size && ftruncate(fd, (off_t)(size + zeros)) == 0);
+    close(fd);
+}
+
+static void enter_directory(char directory[PATH_MAX])
+{
+    static const char tokens[] = "a\nb\nc\nd\ne\nf\n";
+    snprintf(directory, PATH_MAX, "%s/fuzz_keras_file.XXXXXX", scratch);
+    REQUIRE(mkdtemp(directory) && chdir(directory) == 0);
+    write_whole("tokens", tokens, sizeof tokens - 1, 0);
+}
+
+/* Removes what may be in it; then it must be empty. */
+static void leave_directory(const char *directory)
+{
+    static const char *const names[] = {
+        "m/config.json", "m/vocabulary.json", "m/model.safetensors", "file", "tokens", "output", "answer"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(names[i]);
+    rmdir("m");
+    REQUIRE(fchdir(home) == 0 && rmdir(directory) == 0);
+}
+
+/* ---- the file ---- */
+
+static void write_archive(const uint8_t *weights, size_t size)
+{
+    static unsigned char archive[ZIP_SUPPORT_MAX];
+    static const char metadata[] = "{\"keras_version\": \"3.9.2\"}";
+    static const char config[] =
+        "{\"class_name\": \"Sequential\", \"config\": {\"layers\": ["
+        "{\"class_name\": \"SimpleRNN\", \"config\": {\"name\": \"r\", \"units\": 3, \"activation\": \"linear\"}},"
+        "{\"class_name\": \"Dense\", \"config\": {\"name\": \"d\", \"units\": 6, \"activation\": \"softmax\"}}]}}";
+    const struct made_entry entries[] = {
+        {.name = "metadata.json", .data = metadata, .size = sizeof metadata - 1},
+        {.name = "config.json", .data = config, .size = sizeof config - 1},
+        {.name = "model.weights.h5", .data = weights, .size = size},
+    };
+    write_whole("file", archive, make_zip(entries, 3, archive), 0);
+}
+
+/* HDF5 files that are shorter than they say are refused at once (tests/unit/test_interop_keras.c); with zeros behind
+ * them, those that lost a piece are looked into. */
+static void write_file(const uint8_t *data, size_t size)
+{
+    static const char group[] = "model_weights";
+    static uint8_t padded[ZIP_SUPPORT_MAX / 2];
+    const bool hdf5 = hdf5_recognise(data, size) && size + MAX_CUT <= sizeof padded;
+    if (!hdf5 || memmem(data, size, group, sizeof group - 1)) {
+        write_whole("file", data, size, hdf5 ? MAX_CUT : 0);
+        return;
+    }
+    memcpy(padded, data, size);
+    memset(padded + size, 0, MAX_CUT);
+    write_archive(padded, size + MAX_CUT);
+}
+
+/* ---- the program ---- */
+
+/* The program is beside the directory of the tests. */
+static void set_up(void)
+{
+    static const char place[] = "../../lstmd";
+    const ssize_t n = readlink("/proc/self/exe", program, sizeof program - sizeof place);
+    REQUIRE(n > 0);
+    program[n] = '\0';
+    memcpy(strrchr(program, '/') + 1, place, sizeof place);
+    REQUIRE(access(program, X_OK) == 0);
+    home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    REQUIRE(home >= 0);
+    scratch = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
+    /* What the HDF5 library does not give back where it fails goes with its process. */
+    REQUIRE(setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1", 1) == 0);
+}
+
+/* Returns its exit code; "answer" is what it wrote to stderr. */
+static int import(void)
+{
+    static char *const arguments[] = {"lstmd",  "import",       "file",   "--out",         "m", "--vocabulary",
+                                      "tokens", "--max-memory", "512MiB", "--max-seconds", "2", NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t child;
+    int status;
+    REQUIRE(posix_spawn_file_actions_init(&actions) == 0);
+    REQUIRE(posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "output", O_WRONLY | O_CREAT, 0600) == 0);
+    REQUIRE(posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "answer", O_WRONLY | O_CREAT, 0600) == 0);
+    REQUIRE(posix_spawn(&child, program, &actions, NULL, arguments, environ) == 0);
+    posix_spawn_file_actions_destroy(&actions);
+    while (waitpid(child, &status, 0) < 0) REQUIRE(errno == EINTR); /* libFuzzer's clock */
+    REQUIRE(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void check_model(void)
+{
+    struct model model;
+    struct error err = {0};
+    REQUIRE(model_load(&model, "m", &err));
+    model_close(&model);
+}
+
+/* Whether what a sanitizer reports happened in the library: who comes first in the list of callers. */
+static bool is_of_the_library(const char *report)
+{
+    const char *library = strstr(report, " in H5"), *ours = strstr(report, "model/interop");
+    return library && (!ours || library < ours);
+}
+
+/* Tells libFuzzer of a sentence; sentences that differ in numbers alone are one. */
+static void count_sentence(const char *text)
+{
+    __attribute__((section("__libfuzzer_extra_counters"))) static uint8_t counters[4096];
+    uint32_t sum = 2166136261u; /* FNV-1a */
+    for (; *text; text++)
+        if (*text < '0' || *text > '9') sum = (sum ^ (unsigned char)*text) * 16777619u;
+    counters[sum % sizeof counters] = 1;
+}
+
+/* One sentence, and before it at most a sanitizer's report on the library. */
+static void check_refusal(char *answer, size_t n)
+{
+    const char *report = strstr(answer, "ERROR: AddressSanitizer");
+    REQUIRE(n > 0 && answer[n - 1] == '\n' && !strstr(answer, "runtime error: "));
+    answer[n - 1] = '\0';
+    if (report) {
+        REQUIRE(is_of_the_library(report));
+        answer = strrchr(answer, '\n') + 1;
+    }
+    REQUIRE(strncmp(answer, "lstmd: ", 7) == 0 && !strchr(answer, '\n'));
+    REQUIRE(access("m", F_OK) != 0);
+    count_sentence(answer);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    char directory[PATH_MAX], *answer;
+    size_t n;
+    if (program[0] == '\0') set_up();
+    enter_directory(directory);
+    write_file(data, size);
+    const int code = import();
+    REQUIRE(file_read("answer", MAX_ANSWER, &answer, &n, NULL));
+    REQUIRE(code == 0 || code == 1);
+    if (code == 0)
+        check_model();
+    else
+        check_refusal(answer, n);
+    free(answer);
+    leave_directory(directory);
+    return 0;
+}
