@@ -6,6 +6,7 @@ import subprocess
 import time
 
 import pytest
+import yaml
 
 import training
 from conftest import DEADLINE, ROOT
@@ -224,3 +225,62 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist(start, tmp_path):
         asked |= set(re.findall(r"\b(?:lstmd|process)_[a-z_]+\b", (ROOT / "docker" / name).read_text()))
     assert len(asked) > 15
     assert not asked - samples, asked - samples
+
+
+# What each alert is for: the labels that it carries beside its severity, and series by the minute.
+TROUBLE = {
+    "LstmdDown": ({"job": "lstmd"}, {'up{job="lstmd",instance="a"}': "0+0x40"}),
+    "LstmdRefuses": ({}, {'lstmd_refused_total{instance="a"}': "0+12x40"}),
+    "LstmdTimeouts": ({"end": "timeout"}, {'lstmd_generations_total{end="timeout",instance="a"}': "0+1x40"}),
+    "LstmdSlowFirstToken": (
+        {},
+        {
+            'lstmd_time_to_first_token_seconds_bucket{le="1",instance="a"}': "0+98x40",
+            'lstmd_time_to_first_token_seconds_bucket{le="3",instance="a"}': "0+100x40",
+            'lstmd_time_to_first_token_seconds_bucket{le="+Inf",instance="a"}': "0+100x40",
+        },
+    ),
+    "LstmdErrors": (
+        {},
+        {
+            'lstmd_http_requests_total{route="/generate",code="503",instance="a"}': "0+6x40",
+            'lstmd_http_requests_total{route="/generate",code="200",instance="a"}': "0+94x40",
+        },
+    ),
+    "LstmdOutOfFiles": (
+        {"job": "lstmd"},
+        {'process_open_fds{job="lstmd",instance="a"}': "91+0x40", 'process_max_fds{job="lstmd",instance="a"}': "100+0x40"},
+    ),
+}
+HEALTH = {
+    'up{job="lstmd",instance="a"}': "1+0x40",
+    'lstmd_refused_total{instance="a"}': "0+3x40",
+    'lstmd_generations_total{end="timeout",instance="a"}': "0+0x40",
+    'lstmd_time_to_first_token_seconds_bucket{le="1",instance="a"}': "0+100x40",
+    'lstmd_time_to_first_token_seconds_bucket{le="+Inf",instance="a"}': "0+100x40",
+    'lstmd_http_requests_total{route="/generate",code="503",instance="a"}': "0+4x40",
+    'lstmd_http_requests_total{route="/generate",code="200",instance="a"}': "0+96x40",
+    'process_open_fds{job="lstmd",instance="a"}': "89+0x40",
+    'process_max_fds{job="lstmd",instance="a"}': "100+0x40",
+}
+
+
+@pytest.mark.skipif(not PROMTOOL, reason="SKIPPED: promtool is not installed (Debian's package prometheus)")
+def test_alerts_are_raised_by_what_they_are_for_and_by_nothing_else(tmp_path):
+    rules = {rule["alert"]: rule for rule in yaml.safe_load((ROOT / "docker/alerts.yaml").read_text())["groups"][0]["rules"]}
+    assert set(rules) == set(TROUBLE)
+
+    def test_of(series, name, alerts):
+        told = [{"series": key, "values": values} for key, values in series.items()]
+        expected = [{"eval_time": "35m", "alertname": name, "exp_alerts": alerts}]
+        return {"interval": "1m", "input_series": told, "alert_rule_test": expected}
+
+    tests = [test_of(HEALTH, name, []) for name in rules]
+    for name, (labels, series) in TROUBLE.items():
+        labels = {**labels, **rules[name]["labels"], "instance": "a"}
+        notes = {key: text.replace("{{ $labels.instance }}", "a") for key, text in rules[name]["annotations"].items()}
+        tests.append(test_of(series, name, [{"exp_labels": labels, "exp_annotations": notes}]))
+    document = {"rule_files": [str(ROOT / "docker/alerts.yaml")], "evaluation_interval": "1m", "tests": tests}
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(document))
+    result = subprocess.run([PROMTOOL, "test", "rules", tmp_path / "tests.yaml"], capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
