@@ -220,5 +220,5 @@ def test_unit_allows_the_system_calls_that_an_import_makes():
     sandbox = (ROOT / "base/sandbox.c").read_text()
     wanted = set(re.findall(r"SCMP_SYS\((\w+)\)", sandbox)) | set(re.findall(r"\bSYS_(\w+)", sandbox))
     assert len(wanted) > 50 and "landlock_restrict_self" in wanted
-    wanted |= {"seccomp", "prctl", "clone", "clone3", "vfork", "execve", "setpgid", "sched_setscheduler", "setpriority", "prlimit64"}
+    wanted |= {"seccomp", "prctl", "clone", "clone3", "vfork", "execve", "setpgid", "sched_setscheduler", "sched_setattr", "setpriority", "prlimit64"}
     assert not wanted - allowed
