@@ -93,15 +93,31 @@ def test_importing_again_replaces(daemon):
         assert (answer.status, answer.json()["cell"]) == (status, cell)
 
 
-def test_a_bare_file_with_what_belongs_to_it_in_the_query(daemon):
+def test_a_bare_file_with_what_belongs_to_it_in_the_query(daemon, state):
     octets = {"Content-Type": "application/octet-stream"}
     file = (KERAS / "k224_functional.h5").read_bytes()
     answer = post(daemon, "bare", file, octets, "?window=5&token_level=word&vocabulary=" + '["a","b","c","d","e","f"]'.replace('"', "%22"))
     assert answer.status == 201, answer.body
     assert answer.json()["token_level"] == "word"
+    assert json.loads((state / "models/bare/config.json").read_text())["window"] == {"size": 5, "masked": False}
     wrong = post(daemon, "bare", file, octets, "?windw=5&token_level=x").fields()
     assert sorted(wrong) == ["token_level", "windw"]
     assert "vocabulary" in post(daemon, "bare", file, octets).problem(422)["detail"]
+
+
+def test_a_form_with_a_query_beside_it(daemon, state):
+    text = "cccBBed"
+    parts = ("file", (KERAS / "k208_lstm_list.h5").read_bytes()), ("vocabulary_from_text", (text + "f").encode())
+    for query, tokens in (("", None), ("?vocabulary_order=frequency", ["<pad>", *"cBedf"]), ("?vocabulary_order=frequency&lower=true", ["<pad>", *"cbedf"])):
+        answer = post_form(daemon, "counted", *parts, query=query)
+        if tokens is None:
+            assert "5 tokens, but the network has 6: usually an id more is reserved" in answer.problem(422)["detail"]
+        else:
+            assert answer.status in (200, 201), answer.body
+            assert json.loads((state / "models/counted/vocabulary.json").read_text())["tokens"] == tokens
+    torch = ROOT / "tests/golden/data/torch"
+    parts = ("file", (torch / "rnn_relu.pt").read_bytes()), ("vocabulary", (torch / "vocabulary.json").read_bytes())
+    assert post_form(daemon, "relu", *parts, query="?activation=relu").json()["activation"] == "relu"
 
 
 def test_a_form_of_many_sizes_arrives_whole(daemon, state):
