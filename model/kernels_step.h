@@ -361,6 +361,8 @@ INLINE size_t next_rows(size_t left)
 #define BAND_ROWS  36
 #define LINE_BYTES 64
 #define BAND_TILES (BAND_ROWS / STEP_ROWS * VECTORS)
+_Static_assert(BAND_ROWS % STEP_ROWS == 0, "a whole band fills its tiles");
+_Static_assert(STEP_DEPTH % KERNEL_BLOCK == 0, "a piece is whole blocks");
 
 struct band {
     size_t groups, depth; /* of a piece */
@@ -380,8 +382,8 @@ INLINE struct piece first_piece(const struct band *band, const struct kernel_ste
     return piece_at(band, s->input.inputs > 0 ? &s->input : &s->hidden, group, 0);
 }
 
-/* In the order of multiplying: the input's pieces, the hidden state's, the next group. Its count is 0 after the last.
- */
+/* In the order of multiplying: the input's pieces, the hidden state's, the next group (which a further band of
+ * sequences may come before). Its count is 0 after the last. */
 INLINE struct piece piece_after(const struct band *band, const struct kernel_step *s, struct piece piece)
 {
     const size_t first = piece.first + piece.count, group = piece.group + band->groups;
@@ -391,15 +393,13 @@ INLINE struct piece piece_after(const struct band *band, const struct kernel_ste
     return first_piece(band, s, group);
 }
 
-/* Fetches tile i's share of the next piece's weights, so that memory does not idle while others are multiplied. A
- * single sequence's pass is one stream, which the processor foresees by itself; and so are, nearly, several groups at
- * once. */
+/* Fetches tile i's share of the next piece's weights, so that memory does not idle while others are multiplied: of a
+ * piece of one group, whose weights lie together. */
 INLINE void fetch(const struct band *band, enum kernel_format format, size_t gates, struct piece next, size_t i)
 {
     const size_t bytes = (format == KERNEL_F32 ? 4 : format == KERNEL_BF16 ? 2 : 1) * gates * KERNEL_BLOCK;
     const size_t size = next.count * bytes, share = (size / LINE_BYTES + band->count - 1) / band->count * LINE_BYTES;
     const char *from = (const char *)next.matrix->weights + (next.group * next.matrix->inputs + next.first) * bytes;
-    if (band->groups > 1) return;
     for (size_t at = i * share; at < (i + 1) * share && at < size; at += LINE_BYTES)
         __builtin_prefetch(from + at, 0, 2);
 }
@@ -420,11 +420,13 @@ INLINE void step_band(enum step_cell cell, enum kernel_format format, size_t mos
                       const struct kernel_step *s, struct band *band, size_t group)
 {
     const struct tile shape = step_shape(cell, 1, groups, vectors, false);
+    /* A single sequence's pass is one stream, which the processor foresees by itself; nearly so are several groups. */
+    const bool fetches = most > 1 && groups == 1;
     for (size_t i = 0; i < band->count; i++) step_start(cell, shape, s, band->places[i], group, band->sums[i].sum);
     for (struct piece piece = first_piece(band, s, group), next; piece.group == group; piece = next) {
         next = piece_after(band, s, piece);
         for (size_t i = 0; i < band->count; i++) {
-            if (most > 1) fetch(band, format, shape.gates, next, i);
+            if (fetches) fetch(band, format, shape.gates, next, i);
             step_add_rows(cell, format, most, groups, vectors, s, piece, band->places[i], &band->sums[i]);
         }
     }

@@ -13,7 +13,7 @@
 #include "model/rng.h"
 
 #define BLOCK    KERNEL_BLOCK
-#define MAX_ROWS 65
+#define MAX_ROWS 80
 
 static const char *const names[] = {"ref", "portable", "avx2", "avx512", "avx512vnni", "neon"};
 #define NAMES   (sizeof names / sizeof names[0])
@@ -99,11 +99,34 @@ struct step_data {
     float *h[MAX_ROWS], *c[MAX_ROWS], *c_before[MAX_ROWS];
 };
 
-static void random_step(struct step_data *d, struct rng *rng, size_t cell, enum kernel_format format)
+struct shape {
+    size_t rows, blocks, inputs;
+};
+
+/* At the bounds of what kernels_step.h takes at once: bands of 36 rows, pieces of 64 inputs (or of 4 blocks of the
+ * hidden state). Random shapes seldom have several of both. */
+static const struct shape bounds[] = {
+    {36, 4, 64},  /* a whole band, whole pieces */
+    {37, 5, 80},  /* two bands, a short piece behind a whole one */
+    {72, 5, 0},   /* two whole bands, a one-hot input */
+    {73, 9, 144}, /* three bands, three pieces */
+    {2, 8, 48},   /* one tile, a short piece alone, whole ones of the hidden state */
+    {1, 9, 80},   /* one row; in pieces only what is left over from several groups at once */
+};
+#define BOUNDS (sizeof bounds / sizeof bounds[0])
+
+static struct shape random_shape(struct rng *rng)
 {
-    const size_t rows = 1 + (rng_below(rng, 2) ? rng_below(rng, MAX_ROWS) : rng_below(rng, 8));
-    const size_t blocks = 1 + rng_below(rng, 6), gates = gates_of[cell], width = blocks * BLOCK;
-    const size_t inputs = rng_below(rng, 3) * BLOCK * (1 + rng_below(rng, 3));
+    return (struct shape){.rows = 1 + (rng_below(rng, 2) ? rng_below(rng, 65) : rng_below(rng, 8)),
+                          .blocks = 1 + rng_below(rng, 6),
+                          .inputs = rng_below(rng, 3) * BLOCK * (1 + rng_below(rng, 3))};
+}
+
+static void random_step(struct step_data *d, struct rng *rng, struct shape shape, size_t cell,
+                        enum kernel_format format)
+{
+    const size_t rows = shape.rows, blocks = shape.blocks, inputs = shape.inputs;
+    const size_t gates = gates_of[cell], width = blocks * BLOCK;
     *d = (struct step_data){.cell = cell};
     for (size_t m = 0; m < rows; m++) {
         d->start[m] = random_floats(rng, gates * width, 0.5);
@@ -156,11 +179,11 @@ static void assert_close(const float *a, const float *b, size_t n, double tolera
             fail_msg("[%zu]: %g is not %g", i, (double)a[i], (double)b[i]);
 }
 
-static void compare_with_reference(const struct kernels *kernels, struct rng *rng, size_t cell,
+static void compare_with_reference(const struct kernels *kernels, struct rng *rng, struct shape shape, size_t cell,
                                    enum kernel_format format)
 {
     static struct step_data d, expected;
-    random_step(&d, rng, cell, format);
+    random_step(&d, rng, shape, cell, format);
     repeat_step(&expected, &d);
     run_step(kernels, cell, &d.arguments);
     run_step(kernels_select("ref"), cell, &expected.arguments);
@@ -171,10 +194,11 @@ static void compare_with_reference(const struct kernels *kernels, struct rng *rn
 }
 
 /* Each row by itself. */
-static void compare_with_alone(const struct kernels *kernels, struct rng *rng, size_t cell, enum kernel_format format)
+static void compare_with_alone(const struct kernels *kernels, struct rng *rng, struct shape shape, size_t cell,
+                               enum kernel_format format)
 {
     static struct step_data together, alone;
-    random_step(&together, rng, cell, format);
+    random_step(&together, rng, shape, cell, format);
     repeat_step(&alone, &together);
     run_step(kernels, cell, &together.arguments);
     const size_t size = together.arguments.blocks * BLOCK * sizeof(float);
@@ -193,14 +217,19 @@ static void compare_with_alone(const struct kernels *kernels, struct rng *rng, s
     }
 }
 
-static void for_each_step(void (*check)(const struct kernels *, struct rng *, size_t, enum kernel_format))
+typedef void step_check(const struct kernels *, struct rng *, struct shape, size_t cell, enum kernel_format);
+
+/* The shapes at the bounds, then random ones. */
+static void for_each_step(step_check *check)
 {
     for (size_t i = 0; i < NAMES; i++) {
         const struct kernels *kernels = kernels_select(names[i]);
         struct rng rng;
         rng_seed(&rng, 3, i);
-        for (size_t round = 0; kernels != NULL && round < 12 * CELLS * FORMATS; round++) {
-            check(kernels, &rng, round % CELLS, (enum kernel_format)(round / CELLS % FORMATS));
+        for (size_t round = 0; kernels != NULL && round < (BOUNDS + 12) * CELLS * FORMATS; round++) {
+            const size_t nth = round / (CELLS * FORMATS);
+            const struct shape shape = nth < BOUNDS ? bounds[nth] : random_shape(&rng);
+            check(kernels, &rng, shape, round % CELLS, (enum kernel_format)(round / CELLS % FORMATS));
             release_all();
         }
     }
@@ -231,7 +260,7 @@ struct projection {
 static void random_projection(struct projection *p, struct rng *rng, enum kernel_format format)
 {
     const size_t inputs = BLOCK * (1 + rng_below(rng, 6));
-    *p = (struct projection){.rows = 1 + (rng_below(rng, 2) ? rng_below(rng, MAX_ROWS) : rng_below(rng, 8)),
+    *p = (struct projection){.rows = 1 + (rng_below(rng, 2) ? rng_below(rng, 65) : rng_below(rng, 8)),
                              .blocks = 1 + rng_below(rng, 23)};
     p->matrix = random_matrix(rng, format, p->blocks * BLOCK, inputs);
     p->bias = random_floats(rng, p->blocks * BLOCK, 1);
