@@ -328,6 +328,33 @@ static void test_engine_deadline_ends_running_and_waiting_jobs(void **state)
     job_close(&later);
 }
 
+/* One thread cannot bring both to their gates: it stands still at the first. */
+static void test_engine_gives_requests_to_the_least_loaded_thread(void **state)
+{
+    const struct world *world = *state;
+    struct engine_options options = options_of(world, 4, 4);
+    options.threads = 2;
+    for (size_t round = 0; round < 20; round++) {
+        struct engine *engine = engine_with(&options);
+        struct test_job jobs[2];
+        struct gate gates[2];
+        for (size_t i = 0; i < 2; i++) {
+            gate_init(&gates[i]);
+            open_numbered(&jobs[i], world, i, 2);
+            jobs[i].context = &gates[i];
+            jobs[i].job.progressed = stand_at_gate;
+        }
+        struct engine_job *const both[] = {&jobs[0].job, &jobs[1].job};
+        assert_true(engine_submit(engine, both, 2, NULL));
+        for (size_t i = 0; i < 2; i++)
+            while (sem_wait(&gates[i].reached) != 0) continue;
+        for (size_t i = 0; i < 2; i++) sem_post(&gates[i].open);
+        for (size_t i = 0; i < 2; i++) job_wait(&jobs[i]);
+        close_engine(engine);
+        for (size_t i = 0; i < 2; i++) job_close(&jobs[i]);
+    }
+}
+
 struct record {
     atomic_size_t next;
     struct test_job *order[16];
@@ -646,6 +673,7 @@ int main(void)
         cmocka_unit_test(test_engine_slot_starts_from_the_zero_state_each_time),
         cmocka_unit_test(test_engine_tells_of_every_token_but_the_last),
         cmocka_unit_test(test_engine_deadline_ends_running_and_waiting_jobs),
+        cmocka_unit_test(test_engine_gives_requests_to_the_least_loaded_thread),
         cmocka_unit_test(test_engine_serves_groups_in_turns),
         cmocka_unit_test(test_engine_group_reads_a_long_prompt_once),
         cmocka_unit_test(test_engine_group_goes_on_where_the_job_that_reads_is_cancelled),

@@ -15,7 +15,7 @@
 
 #define MAX_V 300
 
-static const char *const kernel_names[] = {"ref", "portable", "avx2", "avx512", "neon"};
+static const char *const kernel_names[] = {"ref", "portable", "avx2", "avx512", "avx512vnni", "neon"};
 #define KERNELS (sizeof kernel_names / sizeof kernel_names[0])
 
 static void open_sampler(struct sampler *sampler, const struct sampler_options *options, size_t V)
