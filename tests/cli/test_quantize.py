@@ -15,7 +15,18 @@ sys.path.insert(0, str(ROOT / "tests/http"))
 
 from make_model import make_model  # noqa: E402
 
+BUNDLED = ROOT / "model/pretrained/headlines"
 TEXT = "the quick brown fox jumps over the lazy dog\n" * 20
+HEADLINES = """Oil prices fall on signs of slower demand
+Google shares rise after first earnings report
+Red Sox beat Yankees to reach the World Series
+NASA delays launch of space shuttle until May
+Microsoft to release security patch for Windows
+Blast in Baghdad kills at least ten, police say
+Dollar near record low against the euro
+IBM unveils faster supercomputer
+""" * 20
+MOST = {"int8": 0.005, "bf16": 0.0005}  # of the bits per character
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +45,10 @@ def header_of(directory):
     return json.loads(raw[8 : 8 + struct.unpack("<Q", raw[:8])[0]])
 
 
-def bits(model, tmp_path, *arguments):
-    text = tmp_path / "text.txt"
-    text.write_text(TEXT)
-    return json.loads(run("eval", "--model", model, "--data", text, "--json", *arguments).stdout)["bits_per_char"]
+def bits(model, tmp_path, *arguments, text=TEXT):
+    file = tmp_path / "text.txt"
+    file.write_text(text)
+    return json.loads(run("eval", "--model", model, "--data", file, "--json", *arguments).stdout)["bits_per_char"]
 
 
 @pytest.mark.parametrize("format, dtype", [("int8", "I8"), ("bf16", "BF16")])
@@ -53,11 +64,18 @@ def test_quantized_directory_says_its_format_and_evaluates_like_the_flag(model, 
     assert (out / "model.safetensors").stat().st_size < (model / "model.safetensors").stat().st_size
     exact, quantized = bits(model, tmp_path), bits(out, tmp_path)
     assert quantized == bits(model, tmp_path, "--weights", format)
-    assert quantized != exact and abs(quantized / exact - 1) < 0.005
+    assert quantized != exact and abs(quantized / exact - 1) < MOST[format]
     assert json.loads(run("inspect", out, "--json").stdout)["weights"] == format
     assert f"weights {format}" in run("inspect", out).stdout
     flags = ("--prompt", "a", "--length", "20", "--seed", "1", "--json")
     assert json.loads(run("generate", "--model", out, *flags).stdout)["text"]
+
+
+@pytest.mark.parametrize("format", MOST)
+def test_a_trained_model_loses_next_to_nothing(tmp_path, format):
+    exact, quantized = (bits(BUNDLED, tmp_path, "--weights", weights, text=HEADLINES) for weights in ("f32", format))
+    assert exact < 3  # it is one that has learned something
+    assert quantized != exact and abs(quantized / exact - 1) < MOST[format]
 
 
 def test_quantized_directory_is_not_quantized_again(model, tmp_path):
