@@ -7,6 +7,7 @@ import random
 import struct
 
 TEXT = " abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,'-äé€"
+WORDS = "red green blue one three seven house tree river".split()
 
 
 def tensors_of(vocabulary_size, hidden, eos_bias, rng):
@@ -43,9 +44,11 @@ def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="ch
     vocabulary then has a pad token where another one has <eos>."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
-    text = text if level == "char" else map(chr, range(256))
+    text = {"char": text, "byte": map(chr, range(256)), "word": WORDS}[level]
     tokens = ["<eos>", *text, *labels]
     vocabulary = {"level": level, "tokens": tokens, "eos": 0, "pad": None, "unknown": None}
+    if level == "word":
+        vocabulary |= {"filters": ".,", "lower": False}
     if window:
         vocabulary |= {"eos": None, "pad": 0}
     if labels:

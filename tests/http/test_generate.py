@@ -246,6 +246,32 @@ def test_session_goes_on(daemon):
     assert "n must be 1" in daemon.post("/generate", {"session": "s1", "n": 2}).fields()["session"]
 
 
+def test_sessions_beyond_their_number_make_room(start):
+    daemon = start("tiny", {"sessions.max_count": 1})
+    fields = {"prompt": "abc", "length": 20, "seed": 1}
+    first = daemon.generate(**fields, session="a")["completion"]
+    assert daemon.generate(**fields, session="a")["completion"] != first
+    daemon.generate(length=1, session="b")
+    assert daemon.generate(**fields, session="a")["completion"] == first
+
+
+def test_session_that_is_not_used_expires(start):
+    daemon = start("tiny", {"sessions.ttl": 1})
+    fields = {"prompt": "abc", "length": 20, "seed": 1}
+    first = daemon.generate(**fields, session="a")["completion"]
+    used = time.monotonic()
+    while time.monotonic() < used + 1:
+        daemon.generate(length=100, session="b")
+    assert daemon.generate(**fields, session="a")["completion"] == first
+
+
+def test_long_prompt_leaves_states_on_its_way(start):
+    daemon = start("tiny", {"cache.interval": 50})
+    daemon.generate(prompt="ab" * 100, length=1)
+    usage = daemon.generate(prompt="ab" * 60 + "x", length=1)["usage"]
+    assert usage["cached_tokens"] == 100  # a multiple of 50 in what both begin with
+
+
 def test_session_that_is_busy_is_a_conflict(start):
     daemon = start("tiny", {"limits.max_length": 10_000_000})
     with daemon.send_generate(length=5_000_000, session="s", stream=True) as connection:

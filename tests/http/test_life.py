@@ -143,6 +143,11 @@ def test_address_of_another_machine(models):
     assert "192.0.2.1" in refused(models["tiny"], "server.listen=192.0.2.1")
 
 
+@pytest.mark.parametrize("kernel", ["ref", "portable"])
+def test_kernel_can_be_forced(start, kernel):
+    assert f"kernel={kernel} " in start("tiny", {"engine.kernel": kernel}).wait_log("event=listening ")
+
+
 def test_kernel_that_this_machine_lacks(models):
     other = "neon" if os.uname().machine == "x86_64" else "avx2"
     assert other in refused(models["tiny"], f"engine.kernel={other}")

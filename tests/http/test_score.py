@@ -67,12 +67,12 @@ def test_longest_text(start):
 
 def test_client_that_leaves_ends_the_score(start):
     daemon = start("tiny", {"limits.max_score": 10_000_000, "limits.max_body": 2**26})
-    body = b'{"text": "%b"}' % (b"a" * 2**24)
+    body = b'{"text": "%b"}' % (b"a" * 9_000_000)
     connection = daemon.socket()
     connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Request-Id: left\r\n"
                        b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
     connection.shutdown(socket.SHUT_WR)
-    assert "status=" in daemon.wait_log("id=left ")
+    assert "status=499" in daemon.wait_log("id=left ")
     assert score(daemon, text="a")["token_count"] == 1
     connection.close()
 

@@ -10,7 +10,7 @@ import time
 import urllib.parse
 
 import pytest
-from make_model import make_model
+from make_model import WORDS, make_model
 
 from conftest import DEADLINE
 from test_openapi import DOCUMENT, validate
@@ -93,6 +93,19 @@ def test_bytes_that_are_no_characters(start, tmp_path):
         whole = daemon.generate(length=200, seed=seed)
         assert joined(events) == whole["completion"]
         assert "\ufffd" in whole["completion"]
+
+
+def test_words_are_joined_and_stopped_across(start, tmp_path):
+    daemon = start(make_model(tmp_path / "words", level="word"))
+    fields = {"prompt": "red", "length": 200, "seed": 1}
+    whole = daemon.generate(**fields)
+    assert len(whole["completion"].split()) == 200 and set(whole["completion"].split()) <= set(WORDS)
+    assert whole["text"] == "red" + whole["completion"] and whole["completion"].startswith(" ")
+    assert joined(stream(daemon, **fields)) == whole["completion"]
+    stop = whole["completion"][300:306]  # begins and ends anywhere in words
+    assert " " in stop
+    events = stream(daemon, **fields, stop=stop)
+    assert joined(events) == whole["completion"].split(stop)[0] and events[-1]["finish_reason"] == "stop"
 
 
 def test_several_continuations(daemon):
@@ -180,6 +193,26 @@ def test_client_that_leaves_a_stream_frees_its_slot(start, how, reads):
     line = daemon.wait_log("id=sent ")
     assert "status=499" in line and int(re.search(r" tokens=(\d+)", line)[1]) < FOREVER
     connection.close()
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+def test_client_that_leaves_a_stream_that_waits_frees_its_place(start, how):
+    daemon = start("tiny", {**ONE_SLOT, "limits.queue": 1, "server.ping_seconds": 0.2})
+    busy = send(daemon, length=FOREVER)
+    assert busy.recv(100)
+    waiting = send(daemon, length=FOREVER)
+    while b": ping" not in waiting.recv(4096):
+        pass
+    daemon.query(length=1).problem(503)
+    if how == "reset":
+        waiting.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    waiting.close()
+    line = daemon.wait_log("id=sent ")
+    assert "status=499" in line and " tokens=0" in line
+    with send(daemon, length=FOREVER) as next_one:  # has the place
+        while b": ping" not in next_one.recv(4096):
+            pass
+    busy.close()
 
 
 def test_client_that_does_not_read_is_cut_off(start):
