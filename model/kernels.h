@@ -49,8 +49,9 @@ struct kernel_matrix {
 #define KERNEL_INT8_MAX      127
 #define KERNEL_INT8_LIMIT(K) ((K)*KERNEL_INT8_MAX > 65535 ? (int32_t)(INT32_MAX / ((K)*KERNEL_INT8_MAX)) : 32767)
 
-/* One step of one layer for `rows` sequences (one at least), each with its own places in memory. A row of gates is [blocks][G][16]
- * floats. input and hidden have the same format. h must not overlap anything that is read; c is updated in place. */
+/* One step of one layer for `rows` sequences (one at least), each with its own places in memory. A row of gates is
+ * [blocks][G][16] floats. input and hidden have the same format. h must not overlap anything that is read; c is updated
+ * in place. */
 struct kernel_step {
     size_t rows, blocks;             /* units: 16 * blocks */
     struct kernel_matrix input;      /* W_ih: inputs 0 for a one-hot input */

@@ -1,6 +1,6 @@
 /* What the clients of `make bench` have in common. */
-#ifndef BENCH_CLIENT_H
-#define BENCH_CLIENT_H
+#ifndef LSTMD_TESTS_BENCH_CLIENT_H
+#define LSTMD_TESTS_BENCH_CLIENT_H
 
 #include <stdio.h>
 #include <stdlib.h>

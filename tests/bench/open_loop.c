@@ -18,7 +18,7 @@
 
 #include <unistd.h>
 
-#include "client.h"
+#include "tests/bench/client.h"
 
 enum { CONNECTIONS = 256, ANSWER = 65536, EVENTS = 64 };
 

@@ -36,7 +36,7 @@ def compiled(name, *flags):
     if program.exists() and program.stat().st_mtime >= newest:
         return program
     program.parent.mkdir(parents=True, exist_ok=True)
-    command = [compiler, str(source), *flags, "-o", str(program)]
+    command = [compiler, f"-I{ROOT}", str(source), *flags, "-o", str(program)]
     if not shutil.which(compiler) or subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
         return None
     return program

@@ -15,7 +15,7 @@
 
 #include <unistd.h>
 
-#include "client.h"
+#include "tests/bench/client.h"
 
 static unsigned short port;
 static size_t prompt_bytes;

@@ -134,7 +134,7 @@ static void check_model(void)
 /* Whether what a sanitizer reports happened in the library: who comes first in the list of callers. */
 static bool is_of_the_library(const char *report)
 {
-    const char *library = strstr(report, " in H5"), *ours = strstr(report, "model/interop");
+    const char *library = strstr(report, " H5"), *ours = strstr(report, "model/interop");
     return library && (!ours || library < ours);
 }
 
@@ -151,7 +151,7 @@ static void count_sentence(const char *text)
 /* One sentence, and before it at most a sanitizer's report on the library. */
 static void check_refusal(char *answer, size_t n)
 {
-    const char *report = strstr(answer, "ERROR: AddressSanitizer");
+    const char *report = strstr(answer, "Sanitizer: ");
     REQUIRE(n > 0 && answer[n - 1] == '\n' && !strstr(answer, "runtime error: "));
     answer[n - 1] = '\0';
     if (report) {
