@@ -61,10 +61,13 @@ static void sample(void *context, const struct trainer_sample *told)
     progress_sample(context, told);
 }
 
-static int report_interrupted(const char *out)
+static int report_interrupted(const char *out, bool saved)
 {
-    fprintf(stderr, "lstmd: interrupted; the run is saved in %s.train, go on with: lstmd train --out %s --resume\n",
-            out, out);
+    if (saved)
+        fprintf(stderr, "lstmd: interrupted; the run is saved in %s.train, go on with: lstmd train --out %s --resume\n",
+                out, out);
+    else
+        fputs("lstmd: interrupted before the first step; there is nothing to resume\n", stderr);
     return 1;
 }
 
@@ -93,7 +96,7 @@ static int report_done(const struct train_arguments *arguments, const struct tra
 
 static int report(const struct train_arguments *arguments, const struct trainer_result *result)
 {
-    if (result->end == TRAINER_INTERRUPTED) return report_interrupted(arguments->out);
+    if (result->end == TRAINER_INTERRUPTED) return report_interrupted(arguments->out, result->saved);
     if (result->end == TRAINER_DIVERGED) return report_diverged(arguments, result);
     return report_done(arguments, result);
 }

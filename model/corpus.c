@@ -33,6 +33,12 @@ bool corpus_format_parse(const char *name, enum corpus_format *format)
     return false;
 }
 
+bool corpus_go_on(const struct corpus *corpus, struct error *err)
+{
+    return !corpus->stop || !atomic_load(corpus->stop) ||
+           error_set(err, ERROR_CANCELLED, "reading the corpus was stopped");
+}
+
 /* ---- what the formats share ---- */
 
 char *corpus_room(struct corpus_loader *loader, size_t n, struct error *err)
@@ -101,6 +107,17 @@ static bool grow_documents(struct corpus *corpus, struct error *err)
     return true;
 }
 
+/* Of a document, whose pieces may end within a character: each is counted by its first byte. */
+static bool count_characters(struct corpus *corpus, const char *text, size_t n, struct error *err)
+{
+    for (size_t size; n > 0; text += size, n -= size) {
+        size = n < CORPUS_PIECE ? n : CORPUS_PIECE;
+        corpus->characters += utf8_count(text, size);
+        if (!corpus_go_on(corpus, err)) return false;
+    }
+    return true;
+}
+
 bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const char *label, struct error *err)
 {
     struct corpus *corpus = loader->corpus;
@@ -109,7 +126,8 @@ bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const 
     if (corpus->count == corpus->capacity && !grow_documents(corpus, err)) return false;
     corpus->documents[corpus->count++] = (struct document){.text = text, .n = n, .label = label};
     corpus->bytes += n;
-    corpus->characters += loader->options->bytes ? n : utf8_count(text, n);
+    if (!loader->options->bytes) return count_characters(corpus, text, n, err);
+    corpus->characters += n;
     return true;
 }
 
@@ -157,6 +175,19 @@ static bool report_invalid_utf8(const char *name, const char *text, size_t n, si
                      name, line, offset, bytes);
 }
 
+static bool check_utf8(const struct corpus_loader *loader, struct error *err)
+{
+    for (size_t at = 0, size; at < loader->n; at += size) {
+        const char *text = loader->text + at;
+        size = loader->n - at;
+        if (size > CORPUS_PIECE) size = utf8_complete_prefix(text, CORPUS_PIECE);
+        const size_t valid = utf8_valid_prefix(text, size);
+        if (valid < size) return report_invalid_utf8(loader->name, loader->text, loader->n, at + valid, err);
+        if (!corpus_go_on(loader->corpus, err)) return false;
+    }
+    return true;
+}
+
 static bool read_format(struct corpus_loader *loader, struct error *err)
 {
     enum corpus_format format = loader->options->format;
@@ -195,8 +226,8 @@ static bool load_text(struct corpus *corpus, const char *name, const char *text,
                       const struct corpus_options *options, struct error *err)
 {
     struct corpus_loader loader = {.corpus = corpus, .options = options, .name = name, .text = text, .n = n};
-    const size_t valid = options->bytes ? n : utf8_valid_prefix(text, n);
-    return valid < n ? report_invalid_utf8(name, text, n, valid, err) : corpus_read(&loader, err);
+    corpus->stop = options->stop;
+    return (options->bytes || check_utf8(&loader, err)) && corpus_read(&loader, err);
 }
 
 bool corpus_load_memory(struct corpus *corpus, const char *name, const char *text, size_t n,

@@ -10,6 +10,7 @@
 #ifndef LSTMD_MODEL_CORPUS_H
 #define LSTMD_MODEL_CORPUS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -29,6 +30,7 @@ struct corpus_options {
     const char *field;         /* jsonl: the text's field; NULL: "text" */
     int csv_header;            /* -1: a header exactly if a column is given by name; 0: none; 1: first row skipped */
     bool bytes;                /* byte mode: no UTF-8 check */
+    const atomic_bool *stop;   /* NULL, or ERROR_CANCELLED soon after it becomes true */
 };
 
 struct document {
@@ -42,6 +44,7 @@ struct corpus {
     size_t count, capacity;
     size_t bytes, characters; /* of all documents' text (characters = bytes in byte mode) */
     bool one_stream;          /* format text: one document that is one running text */
+    const atomic_bool *stop;  /* as in its options */
     struct file_map map;
     struct arena arena;
 };
@@ -54,6 +57,10 @@ bool corpus_load(struct corpus *corpus, const char *path, const struct corpus_op
 bool corpus_load_memory(struct corpus *corpus, const char *name, const char *text, size_t n,
                         const struct corpus_options *options, struct error *err);
 void corpus_close(struct corpus *corpus);
+
+/* For whoever reads a corpus, from piece to piece of a long text: false with ERROR_CANCELLED once it is to stop. */
+bool corpus_go_on(const struct corpus *corpus, struct error *err);
+#define CORPUS_PIECE ((size_t)1 << 20) /* bytes */
 
 /* What a corpus consists of, without keeping it. */
 struct corpus_summary {

@@ -11,12 +11,17 @@
 
 /* ---- splitting ---- */
 
-static void borrow_document(const struct corpus *from, struct corpus *to, const struct document *document)
+static void borrow_document(struct corpus *to, const struct document *document, size_t characters)
 {
     to->documents[to->count++] = *document;
     to->bytes += document->n;
-    /* Where all of a corpus's characters are bytes, so are those of each document. */
-    to->characters += from->bytes == from->characters ? document->n : utf8_count(document->text, document->n);
+    to->characters += characters;
+}
+
+/* Where all of a corpus's characters are bytes, so are those of each document. */
+static size_t characters_of(const struct corpus *corpus, const struct document *document)
+{
+    return corpus->bytes == corpus->characters ? document->n : utf8_count(document->text, document->n);
 }
 
 static bool reserve_documents(struct corpus *corpus, size_t count, struct error *err)
@@ -38,34 +43,32 @@ static size_t validation_share(size_t total, double fraction)
     return total - train;
 }
 
-/* The byte offset of character `index` of valid UTF-8 (of a byte where all characters are bytes). */
-static size_t character_offset(const struct corpus *corpus, size_t index)
+/* The byte offset where the last `count` characters of one running text begin (bytes where all characters are bytes).
+ * Searched from the end: of a long text, the validation part is the lesser one. */
+static size_t offset_of_last(const struct corpus *corpus, size_t count)
 {
     const char *text = corpus->documents[0].text;
-    size_t n = corpus->documents[0].n, at = 0;
-    if (corpus->bytes == corpus->characters) return index;
-    for (; at < n; at++) {
-        bool starts = ((unsigned char)text[at] & 0xC0) != 0x80;
-        if (starts && index-- == 0) break;
-    }
+    size_t at = corpus->documents[0].n;
+    if (corpus->bytes == corpus->characters) return at - count;
+    while (count > 0) count -= ((unsigned char)text[--at] & 0xC0) != 0x80;
     return at;
 }
 
 static void split_stream(const struct corpus *corpus, double fraction, struct corpus *train, struct corpus *validation)
 {
     struct document first = corpus->documents[0], last = first;
-    size_t cut = character_offset(corpus, corpus->characters - validation_share(corpus->characters, fraction));
+    const size_t share = validation_share(corpus->characters, fraction), cut = offset_of_last(corpus, share);
     first.n = cut;
     last.text += cut;
     last.n -= cut;
-    borrow_document(corpus, train, &first);
-    borrow_document(corpus, validation, &last);
+    borrow_document(train, &first, corpus->characters - share);
+    borrow_document(validation, &last, share);
 }
 
 /* Selection sampling (Knuth, The Art of Computer Programming, 3.4.2, algorithm S): every choice of the wanted size is
  * as likely, in one pass and in order. */
-static void split_documents(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
-                            struct corpus *validation)
+static bool split_documents(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
+                            struct corpus *validation, struct error *err)
 {
     struct rng rng;
     rng_seed(&rng, seed, RNG_STREAM_SPLIT);
@@ -73,8 +76,11 @@ static void split_documents(const struct corpus *corpus, double fraction, uint64
     for (size_t i = 0; i < corpus->count; i++) {
         bool chosen = rng_below(&rng, corpus->count - i) < wanted;
         wanted -= chosen;
-        borrow_document(corpus, chosen ? validation : train, &corpus->documents[i]);
+        const struct document *document = &corpus->documents[i];
+        borrow_document(chosen ? validation : train, document, characters_of(corpus, document));
+        if (!corpus_go_on(corpus, err)) return false;
     }
+    return true;
 }
 
 bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
@@ -92,24 +98,48 @@ bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, s
     size_t kept = fraction > 0.0 && !corpus->one_stream ? validation_share(corpus->count, fraction) : 1;
     if (!reserve_documents(train, corpus->count, err) || !reserve_documents(validation, kept, err)) return false;
     train->one_stream = validation->one_stream = corpus->one_stream;
-    if (fraction == 0.0) {
-        for (size_t i = 0; i < corpus->count; i++) borrow_document(corpus, train, &corpus->documents[i]);
-    } else if (corpus->one_stream) {
+    train->stop = validation->stop = corpus->stop;
+    if (fraction > 0.0 && !corpus->one_stream) return split_documents(corpus, fraction, seed, train, validation, err);
+    if (fraction > 0.0)
         split_stream(corpus, fraction, train, validation);
-    } else {
-        split_documents(corpus, fraction, seed, train, validation);
-    }
+    else
+        for (size_t i = 0; i < corpus->count; i++)
+            borrow_document(train, &corpus->documents[i], characters_of(corpus, &corpus->documents[i]));
     return true;
+}
+
+/* ---- pieces ---- */
+
+/* How much of a long text can be read by itself: whole characters, and whole words. */
+static size_t piece_size(enum token_level level, const char *text, size_t n)
+{
+    if (n <= CORPUS_PIECE) return n;
+    if (level == TOKEN_LEVEL_BYTE) return CORPUS_PIECE;
+    if (level == TOKEN_LEVEL_CHAR) return utf8_complete_prefix(text, CORPUS_PIECE);
+    const char *space = memchr(text + CORPUS_PIECE, ' ', n - CORPUS_PIECE);
+    return space ? (size_t)(space - text) : n;
 }
 
 /* ---- vocabulary ---- */
 
-static bool add_documents(struct vocabulary_builder *builder, const struct corpus *corpus, struct error *err)
+static bool add_text(struct vocabulary_builder *builder, const struct corpus *corpus, const struct document *document,
+                     enum token_level level, struct error *err)
+{
+    const char *text = document->text;
+    for (size_t n = document->n, size; n > 0; text += size, n -= size) {
+        size = piece_size(level, text, n);
+        if (!vocabulary_builder_add(builder, text, size, err) || !corpus_go_on(corpus, err)) return false;
+    }
+    return true;
+}
+
+static bool add_documents(struct vocabulary_builder *builder, const struct corpus *corpus, enum token_level level,
+                          struct error *err)
 {
     const char *last = NULL; /* equal labels of a loaded corpus are one string, and often come in a row */
     for (size_t i = 0; i < corpus->count; i++) {
         const struct document *document = &corpus->documents[i];
-        if (!vocabulary_builder_add(builder, document->text, document->n, err)) return false;
+        if (!add_text(builder, corpus, document, level, err)) return false;
         if (!document->label || document->label == last) continue;
         last = document->label;
         if (!vocabulary_builder_add_label(builder, last, err)) return false;
@@ -122,7 +152,7 @@ struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vo
 {
     struct vocabulary_builder *builder = vocabulary_builder_new(options, err);
     if (!builder) return NULL;
-    if (add_documents(builder, corpus, err)) return vocabulary_builder_finish(builder, err);
+    if (add_documents(builder, corpus, options->level, err)) return vocabulary_builder_finish(builder, err);
     vocabulary_builder_free(builder);
     return NULL;
 }
@@ -130,8 +160,6 @@ struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vo
 /* ---- encoding ---- */
 
 #define LABEL_SKIP_PERIOD 10 /* every tenth document goes without its label */
-
-#define PIECE_BYTES ((size_t)1 << 20) /* of text that is encoded at once, so that its ids need little memory */
 
 struct encoder {
     const struct corpus *corpus;
@@ -166,23 +194,14 @@ static bool append_eos(struct encoder *encoder, struct error *err)
     return eos == TOKEN_NONE || append(encoder, &eos, 1, err);
 }
 
-/* How much of a long text can be encoded by itself: whole characters, and whole words. */
-static size_t piece_size(const struct encoder *encoder, const char *text, size_t n)
-{
-    if (n <= PIECE_BYTES) return n;
-    if (vocabulary_level(encoder->vocabulary) == TOKEN_LEVEL_BYTE) return PIECE_BYTES;
-    if (vocabulary_level(encoder->vocabulary) == TOKEN_LEVEL_CHAR) return utf8_complete_prefix(text, PIECE_BYTES);
-    const char *space = memchr(text + PIECE_BYTES, ' ', n - PIECE_BYTES);
-    return space ? (size_t)(space - text) : n;
-}
-
+/* In pieces, so that their ids need little memory. */
 static bool encode_text(struct encoder *encoder, const char *text, size_t n, struct error *err)
 {
     for (size_t size; n > 0; text += size, n -= size) {
-        size = piece_size(encoder, text, n);
+        size = piece_size(vocabulary_level(encoder->vocabulary), text, n);
         encoder->ids.count = 0;
         if (!vocabulary_encode(encoder->vocabulary, text, size, &encoder->ids, &encoder->unknown, 0, err) ||
-            !append(encoder, encoder->ids.ids, encoder->ids.count, err))
+            !append(encoder, encoder->ids.ids, encoder->ids.count, err) || !corpus_go_on(encoder->corpus, err))
             return false;
     }
     return true;
@@ -240,7 +259,8 @@ bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const 
                                 .eos_only_ends = vocabulary_start(vocabulary) != vocabulary_eos(vocabulary),
                                 .pad = vocabulary_pad(vocabulary),
                                 .vocabulary_size = vocabulary_size(vocabulary),
-                                .directory = directory};
+                                .directory = directory,
+                                .stop = corpus->stop};
     dataset->starts = calloc(corpus->count + 1, sizeof *dataset->starts);
     if (!dataset->starts) return error_set_no_memory(err, (corpus->count + 1) * sizeof *dataset->starts, "a dataset");
     bool ok = encode_documents(&encoder, directory, dataset->starts, err);

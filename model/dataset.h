@@ -36,7 +36,8 @@ struct dataset {
     size_t characters; /* code points (bytes in byte mode) of the text less those skipped, for nats per character */
     bool one_stream;
     uint32_t vocabulary_size;
-    const char *directory; /* where tokens go that are many; borrowed, NULL for none */
+    const char *directory;   /* where tokens go that are many; borrowed, NULL for none */
+    const atomic_bool *stop; /* the corpus's */
 };
 
 /* Splits off the validation part, deterministically: of a one-stream corpus the last `fraction` of its characters, of
@@ -76,7 +77,8 @@ struct streams {
  */
 bool streams_open(struct streams *streams, const struct dataset *dataset, size_t batch, uint64_t seed, uint64_t epoch,
                   struct error *err);
-/* Rearranges the same streams for another epoch; the same (seed, epoch) always gives the same tokens. */
+/* Rearranges the same streams for another epoch; the same (seed, epoch) always gives the same tokens. Where it was
+ * stopped, they are none to train on. */
 void streams_start_epoch(struct streams *streams, uint64_t seed, uint64_t epoch);
 /* inputs, targets: [T][B] with T = min(window, length - position); returns T (0: the epoch is over). */
 size_t streams_window(const struct streams *streams, size_t position, size_t window, uint32_t *inputs,

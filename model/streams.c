@@ -34,6 +34,11 @@ bool streams_open(struct streams *streams, const struct dataset *dataset, size_t
     return true;
 }
 
+static bool stopped(const struct dataset *dataset)
+{
+    return dataset->stop && atomic_load(dataset->stop);
+}
+
 /* Fisher and Yates, always from the identity: the order depends on seed and epoch alone. */
 static void shuffle(size_t *order, size_t count, uint64_t seed, uint64_t epoch)
 {
@@ -53,7 +58,7 @@ static void lay_out(struct streams *streams, size_t skip)
     const struct dataset *dataset = streams->dataset;
     size_t at = 0;
     size_t room = streams->batch * streams->length + 1;
-    for (size_t i = 0; i < dataset->document_count && room > 0; i++) {
+    for (size_t i = 0; i < dataset->document_count && room > 0 && !stopped(dataset); i++) {
         size_t start = dataset->starts[streams->order[i]], n = dataset->starts[streams->order[i] + 1] - start;
         size_t skipped = skip < n ? skip : n;
         skip -= skipped;

@@ -166,25 +166,37 @@ static void fill_result(const struct trainer *trainer, bool exact, struct traine
     result->train_loss = state->train_loss;
     result->last_loss = trainer->last_loss;
     result->seconds = trainer_seconds(trainer);
+}
+
+/* Of a run that was opened. */
+static bool run(struct trainer *trainer, struct trainer_result *result, struct error *err)
+{
+    bool exact = false, ok = train_until_stopped(trainer, &result->end, err);
+    if (ok && result->end != TRAINER_INTERRUPTED && result->end != TRAINER_DIVERGED) {
+        ok = trainer_finish(trainer, &exact, err);
+        if (ok && !trainer->callbacks->keep_snapshot) snapshot_remove(trainer->work);
+    }
     result->parameters = trainer->network.parameter_count;
+    if (ok) fill_result(trainer, exact, result);
+    return ok;
 }
 
 bool trainer_run(const struct trainer_options *options, const char *out, bool resume,
                  const struct trainer_callbacks *callbacks, struct trainer_result *result, struct error *err)
 {
     struct trainer trainer;
-    bool exact = false;
+    struct error cause = {0};
     *result = (struct trainer_result){0};
-    bool ok = trainer_open(&trainer, options, out, resume, callbacks, err) &&
-              train_until_stopped(&trainer, &result->end, err);
-    if (ok && result->end != TRAINER_INTERRUPTED && result->end != TRAINER_DIVERGED) {
-        ok = trainer_finish(&trainer, &exact, err);
-        if (ok && !callbacks->keep_snapshot) snapshot_remove(trainer.work);
-    }
-    if (ok)
-        fill_result(&trainer, exact, result);
-    else
+    bool ok;
+    if (trainer_open(&trainer, options, out, resume, callbacks, &cause)) {
+        ok = run(&trainer, result, err);
+    } else {
+        ok = cause.code == ERROR_CANCELLED && trainer_stopped(&trainer);
+        if (!ok) error_set(err, cause.code, "%s", cause.message);
+        result->end = TRAINER_INTERRUPTED;
         result->parameters = trainer.network.parameter_count;
+    }
+    result->saved = ok && result->end == TRAINER_INTERRUPTED && snapshot_exists(trainer.work);
     trainer_close(&trainer);
     return ok;
 }

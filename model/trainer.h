@@ -73,6 +73,7 @@ struct trainer_callbacks {
 
 struct trainer_result {
     enum trainer_end end;
+    bool saved;             /* INTERRUPTED: there is a snapshot to go on from; none where it had not begun to train */
     bool has_best;          /* a model was published */
     struct evaluation best; /* of the published model (of its training loss where there is no validation data) */
     bool exact;             /* best was not estimated in lanes */

@@ -250,7 +250,7 @@ static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, s
     struct model *init = trainer->options.init_from ? &trainer->init : NULL;
     const char *parent = parent_of(trainer->out, &trainer->arena, err);
     if (!parent || !open_init(trainer, err) ||
-        !training_data_open(&trainer->data, &trainer->options, init, parent, err))
+        !training_data_open(&trainer->data, &trainer->options, init, parent, trainer->callbacks->stop, err))
         return false;
     fit_batch(trainer);
     if (snapshot && !(trainer_options_may_resume(&snapshot->options, &trainer->options, err) &&

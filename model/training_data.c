@@ -7,10 +7,11 @@
 /* Below this many characters of one running text a validation part would hold next to nothing. */
 #define MINIMUM_SPLIT_CHARACTERS 20
 
-static bool load_parts(struct training_data *data, const struct trainer_options *options, const struct corpus **train,
-                       const struct corpus **validation, struct error *err)
+static bool load_parts(struct training_data *data, const struct trainer_options *options, const atomic_bool *stop,
+                       const struct corpus **train, const struct corpus **validation, struct error *err)
 {
-    const struct corpus_options format = trainer_corpus_options(options);
+    struct corpus_options format = trainer_corpus_options(options);
+    format.stop = stop;
     if (!corpus_load(&data->corpus, options->data, &format, err)) return false;
     *train = &data->corpus;
     *validation = NULL;
@@ -26,12 +27,26 @@ static bool load_parts(struct training_data *data, const struct trainer_options 
     return corpus_split(&data->corpus, options->validation, options->seed, &data->train, &data->held_out, err);
 }
 
+static bool digest(const struct corpus *file, char sha256[SHA256_TEXT_SIZE], struct error *err)
+{
+    struct sha256_stream *stream = sha256_stream_new(err);
+    bool ok = stream != NULL;
+    for (size_t at = 0, size; ok && at < file->map.size; at += size) {
+        size = file->map.size - at < CORPUS_PIECE ? file->map.size - at : CORPUS_PIECE;
+        sha256_stream_add(stream, file->map.data + at, size);
+        ok = corpus_go_on(file, err);
+    }
+    if (ok) sha256_stream_end(stream, sha256);
+    sha256_stream_free(stream);
+    return ok;
+}
+
 static json_t *describe(const char *path, const struct corpus *file, const struct corpus *part,
-                        const struct dataset *dataset)
+                        const struct dataset *dataset, struct error *err)
 {
     const char *slash = strrchr(path, '/');
     char sha256[SHA256_TEXT_SIZE];
-    sha256_text(file->map.data, file->map.size, sha256);
+    if (!digest(file, sha256, err)) return NULL;
     return json_pack("{s:s%, s:I, s:s, s:I, s:I, s:I}", "name", slash ? slash + 1 : path,
                      strlen(slash ? slash + 1 : path), "bytes", (json_int_t)file->map.size, "sha256", sha256,
                      "documents", (json_int_t)part->count, "characters", (json_int_t)part->characters, "tokens",
@@ -45,9 +60,9 @@ static bool describe_all(struct training_data *data, const struct trainer_option
     const struct corpus *file = options->validation_data ? &data->second : &data->corpus;
     data->description = json_object();
     if (json_object_set_new(data->description, "corpus",
-                            describe(options->data, &data->corpus, train, &data->dataset)) == 0 &&
+                            describe(options->data, &data->corpus, train, &data->dataset, err)) == 0 &&
         json_object_set_new(data->description, "validation",
-                            validation ? describe(path, file, validation, &data->validation) : json_null()) == 0)
+                            validation ? describe(path, file, validation, &data->validation, err) : json_null()) == 0)
         return true;
     return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", options->data);
 }
@@ -71,12 +86,12 @@ static struct vocabulary *take_vocabulary(struct model *init)
 }
 
 bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
-                        const char *directory, struct error *err)
+                        const char *directory, const atomic_bool *stop, struct error *err)
 {
     *data = (struct training_data){0};
     if (!options->data) return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
     const struct corpus *train, *validation;
-    if (!load_parts(data, options, &train, &validation, err)) return false;
+    if (!load_parts(data, options, stop, &train, &validation, err)) return false;
     const struct vocabulary_options vocabulary = trainer_vocabulary_options(options);
     data->vocabulary = init ? take_vocabulary(init) : vocabulary_build(train, &vocabulary, err);
     if (!data->vocabulary) return error_add_context(err, "%s", options->data);

@@ -3,6 +3,7 @@
 #define LSTMD_MODEL_TRAINING_DATA_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -26,10 +27,10 @@ struct training_data {
 
 /* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
  * taken from it, and whose <eos> starts texts from then on. directory: for tokens that are too many for memory
- * (model/dataset.h). A corpus too small to be split is trained on as a whole. Close with training_data_close(), also
- * after a failure. */
+ * (model/dataset.h). A corpus too small to be split is trained on as a whole. stop: NULL, or ERROR_CANCELLED soon after it
+ * becomes true, since gigabytes take a while. Close with training_data_close(), also after a failure. */
 bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
-                        const char *directory, struct error *err);
+                        const char *directory, const atomic_bool *stop, struct error *err);
 void training_data_close(struct training_data *data);
 
 /* {corpus: {name, bytes, sha256, documents, characters, tokens}, validation: the same or null}: for config.json, and

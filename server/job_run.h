@@ -46,7 +46,7 @@ struct run_order {
 
 enum run_end {
     RUN_DONE,        /* the model stands in run_model() */
-    RUN_INTERRUPTED, /* there is a snapshot */
+    RUN_INTERRUPTED, /* there is a snapshot, unless it had not begun to train */
     RUN_NO_ROOM,     /* the disk is full; there may be an older snapshot */
     RUN_FAILED,
 };

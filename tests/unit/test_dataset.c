@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "tests/unit/support.h"
 
 /* ---- helpers ---- */
@@ -285,6 +286,68 @@ static void test_split_keeps_one_on_each_side(void **state)
     }
 }
 
+/* The text of a split, found again from both of its parts: the cut is within a long text, the search is backwards. */
+static void test_split_of_a_long_stream_counts_from_its_end(void **state)
+{
+    (void)state;
+    enum { LENGTH = 3 * 1000 * 1000 };
+    char *text = malloc(LENGTH + 1);
+    for (size_t i = 0; i < LENGTH; i += 3) memcpy(text + i, i % 2 ? "abc" : "\u4e2d", 3);
+    text[LENGTH] = '\0';
+    struct corpus corpus = load_as(CORPUS_TEXT, text, false), train, validation;
+    assert_int_equal(corpus.characters, LENGTH / 3 / 2 * 4);
+    assert_true(corpus_split(&corpus, 0.3, 1, &train, &validation, NULL));
+    assert_int_equal(train.characters, utf8_count(train.documents[0].text, train.documents[0].n));
+    assert_int_equal(validation.characters, utf8_count(validation.documents[0].text, validation.documents[0].n));
+    assert_int_equal(train.characters, (size_t)((double)corpus.characters * (1.0 - 0.3)));
+    corpus_close(&train);
+    corpus_close(&validation);
+    corpus_close(&corpus);
+    free(text);
+}
+
+/* Every step of reading a corpus ends early where it is stopped, whatever the step before left. */
+static void test_reading_a_corpus_can_be_stopped_at_each_step(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"some text", "one\ntwo\nthree\n", "x,ab\ny,b\nx,bc\n"};
+    static const enum corpus_format formats[] = {CORPUS_TEXT, CORPUS_LINES, CORPUS_CSV};
+    for (size_t i = 0; i < 3; i++) {
+        atomic_bool stop = true;
+        struct corpus corpus, train, validation;
+        struct dataset dataset;
+        struct error err = {0};
+        const struct corpus_options options = {.format = formats[i], .columns = "2", .stop = &stop};
+        const struct vocabulary_options characters = {.level = TOKEN_LEVEL_CHAR};
+        assert_false(corpus_load_memory(&corpus, "test", texts[i], strlen(texts[i]), &options, &err));
+        assert_int_equal(err.code, ERROR_CANCELLED);
+        corpus_close(&corpus);
+        error_clear(&err);
+
+        stop = false;
+        assert_true(corpus_load_memory(&corpus, "test", texts[i], strlen(texts[i]), &options, &err));
+        assert_true(corpus_split(&corpus, 0.3, 1, &train, &validation, &err));
+        struct vocabulary *vocabulary = vocabulary_build(&train, &characters, &err);
+        assert_non_null(vocabulary);
+        stop = true;
+        assert_null(vocabulary_build(&train, &characters, &err));
+        assert_int_equal(err.code, ERROR_CANCELLED);
+        error_clear(&err);
+        assert_false(dataset_encode(&dataset, &train, vocabulary, NULL, NULL, &err));
+        assert_int_equal(err.code, ERROR_CANCELLED);
+        dataset_close(&dataset);
+        corpus_close(&train);
+        corpus_close(&validation);
+        error_clear(&err);
+        assert_int_equal(corpus_split(&corpus, 0.3, 1, &train, &validation, &err), formats[i] == CORPUS_TEXT);
+        assert_int_equal(err.code, formats[i] == CORPUS_TEXT ? ERROR_NONE : ERROR_CANCELLED);
+        corpus_close(&train);
+        corpus_close(&validation);
+        vocabulary_free(vocabulary);
+        corpus_close(&corpus);
+    }
+}
+
 #define NUMBERED 1000
 
 /* 1000 lines "0" to "999". */
@@ -430,6 +493,8 @@ int main(void)
         cmocka_unit_test(test_dataset_knows_whether_eos_starts_texts),
         cmocka_unit_test(test_split_of_a_stream_takes_its_end),
         cmocka_unit_test(test_split_of_bytes_cuts_anywhere),
+        cmocka_unit_test(test_split_of_a_long_stream_counts_from_its_end),
+        cmocka_unit_test(test_reading_a_corpus_can_be_stopped_at_each_step),
         cmocka_unit_test(test_split_keeps_one_on_each_side),
         cmocka_unit_test(test_split_of_documents_is_a_choice_by_seed),
         cmocka_unit_test(test_split_of_nothing_gives_an_empty_validation),

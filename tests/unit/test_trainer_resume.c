@@ -151,6 +151,29 @@ static void interrupt(struct bench *bench)
     bench->stop_after = 0;
 }
 
+static void test_trainer_stopped_while_it_reads_leaves_what_there_was(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 40);
+    bench.stop_at_once = true;
+    finish(&bench, false);
+    assert_int_equal(bench.result.end, TRAINER_INTERRUPTED);
+    assert_false(bench.result.saved || snapshot_exists(bench.work) || bench_has_model(&bench));
+    bench.stop_at_once = false;
+    interrupt(&bench);
+    assert_true(bench.result.saved);
+    bench.stop_at_once = true;
+    finish(&bench, true);
+    assert_int_equal(bench.result.end, TRAINER_INTERRUPTED);
+    assert_true(bench.result.saved && snapshot_exists(bench.work));
+    bench.stop_at_once = false;
+    finish(&bench, true);
+    assert_int_equal(bench.result.end, TRAINER_DONE);
+    assert_false(bench.result.saved);
+    bench_close(&bench);
+}
+
 static void test_trainer_unfinished_run_is_not_overwritten(void **state)
 {
     (void)state;
@@ -345,6 +368,7 @@ int main(void)
         cmocka_unit_test(test_trainer_resumes_bit_for_bit_with_every_cell_layers_and_threads),
         cmocka_unit_test(test_trainer_resumes_bit_for_bit_on_one_running_text_without_validation),
         cmocka_unit_test(test_trainer_resumes_bit_for_bit_into_early_stopping),
+        cmocka_unit_test(test_trainer_stopped_while_it_reads_leaves_what_there_was),
         cmocka_unit_test(test_trainer_unfinished_run_is_not_overwritten),
         cmocka_unit_test(test_trainer_resume_without_a_snapshot_is_refused),
         cmocka_unit_test(test_trainer_resume_with_other_options_names_the_first),

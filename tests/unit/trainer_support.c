@@ -112,7 +112,7 @@ bool bench_run(struct bench *bench, bool resume)
                                                 .memory_limit = bench->memory_limit};
     bench->asked = bench->notes = bench->reports = bench->validations = bench->samples = 0;
     bench->note[0] = bench->sampled[0] = 0;
-    atomic_store(&bench->stop, false);
+    atomic_store(&bench->stop, bench->stop_at_once);
     error_clear(&bench->err);
     return trainer_run(&bench->options, bench->out, resume, &callbacks, &bench->result, &bench->err);
 }

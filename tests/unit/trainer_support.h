@@ -15,6 +15,7 @@ struct bench {
     /* the clock: each question moves it by tick_ns */
     uint64_t now, tick_ns, asked;
     uint64_t stop_after; /* the run is stopped at that question; 0: never */
+    bool stop_at_once;   /* before it reads its corpus */
     atomic_bool stop;
     size_t memory_limit;
     /* what was told */
