@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "model/checkpoint.h"
@@ -15,6 +16,9 @@
 
 #define TEXT_FILE "corpus.txt"
 #define INIT      "init"
+
+#define ROOM_STEP          ((uint64_t)1 << 20) /* bytes that must have become free for a job to try again */
+#define ROOM_RETRY_SECONDS 600                 /* after which it tries in any case */
 
 struct store *jobs_store(struct jobs *jobs)
 {
@@ -169,8 +173,16 @@ static bool publish(struct jobs *jobs, const struct run *run, const struct job *
     return jobs->options.published(jobs->options.context, model, deploy, err);
 }
 
+static uint64_t free_room(const struct jobs *jobs)
+{
+    struct statvfs disk;
+    return statvfs(state_dir_path(jobs->options.state), &disk) == 0 ? (uint64_t)disk.f_bavail * disk.f_frsize : 0;
+}
+
 static void decide_failure(struct active *active, bool no_room, const char *reason)
 {
+    active->room_then = free_room(active->jobs);
+    active->waits_since_ns = clock_monotonic_ns();
     snprintf(active->reason, sizeof active->reason, "%s", reason);
     active->change = (struct job_change){
         .state = no_room ? JOB_PAUSED : JOB_FAILED, .reason = active->reason, .waits_for_room = no_room};
@@ -435,10 +447,14 @@ void jobs_schedule(struct jobs *jobs)
 
 /* ---- ticks ---- */
 
-static bool has_room(const struct jobs *jobs, uint64_t bytes)
+/* How much a run lacked is not known: its snapshot is the least, and tokens of a large corpus may be far more. What was
+ * free when it failed was too little; where that does not tell (a quota is none of the disk's), it is tried anyway. */
+static bool has_room(const struct active *active)
 {
-    struct statvfs disk;
-    return statvfs(state_dir_path(jobs->options.state), &disk) == 0 && disk.f_bavail * disk.f_frsize >= bytes;
+    const uint64_t room = free_room(active->jobs);
+    return room >= run_room(active->run) &&
+           (room >= active->room_then + ROOM_STEP ||
+            clock_monotonic_ns() - active->waits_since_ns >= (uint64_t)ROOM_RETRY_SECONDS * 1000000000);
 }
 
 void jobs_tick(struct jobs *jobs)
@@ -449,7 +465,7 @@ void jobs_tick(struct jobs *jobs)
         if (!active->over) continue;
         if (!active->waits_for_room)
             settle(active);
-        else if (has_room(jobs, run_room(active->run)) && set_state(jobs, active->id, &queued, NULL))
+        else if (has_room(active) && set_state(jobs, active->id, &queued, NULL))
             drop_active(active);
     }
     jobs_schedule(jobs);

@@ -7,7 +7,7 @@
  * A run works in <state_dir>/jobs/<id> and can be killed at any moment: what was running is queued at the next start
  * and goes on from its snapshot, which stays until the job's end is in the store. The model is published by then,
  * whole; a run that is killed in between does its last moments again and publishes the same bytes. Where the disk is
- * full a job is paused, and queued again when there is room for its next snapshot.
+ * full a job is paused, and queued again when more of it is free than was then, and enough for its next snapshot.
  *
  * Life cycle: jobs_new() takes up what the last process left; jobs_drain() asks all runs for a snapshot and starts no
  * further ones; jobs_stop() waits for them. "The clerk" below marks what only its tasks may call.

@@ -534,25 +534,31 @@ def test_damaged_store_is_refused_at_the_start(own, models):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 24 MB."""
+    """small_disk(24): the directory of a file system of 24 MB."""
     directory = tmp_path / "disk"
     directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(directory)]
-    try:
-        done = subprocess.run(mount, capture_output=True, text=True)
-    except OSError as error:
-        pytest.skip(f"no small file system can be mounted here: {error}")
-    if done.returncode:
-        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
-    yield directory
-    subprocess.run(["umount", "-l", str(directory)], check=True)
+
+    def mount(megabytes):
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(directory)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except OSError as error:
+            pytest.skip(f"no small file system can be mounted here: {error}")
+        if done.returncode:
+            pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+        return directory
+
+    yield mount
+    if os.path.ismount(directory):
+        subprocess.run(["umount", "-l", str(directory)], check=True)
 
 
 def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected):
-    daemon = start("tiny", {"server.state_dir": small_disk / "state", "train.snapshot_seconds": 0.05})
+    disk = small_disk(24)
+    daemon = start("tiny", {"server.state_dir": disk / "state", "train.snapshot_seconds": 0.05})
     id = submit(daemon, **LONGER)
     wait_for(daemon, id, "checkpoint")
-    filler = small_disk / "filler"
+    filler = disk / "filler"
     with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(b"x" * 4096)
@@ -563,7 +569,28 @@ def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected)
     assert daemon.generate(length=3)["text"]
     filler.unlink()
     wait_end(daemon, id)
-    assert weights(small_disk / "state") == expected
+    assert weights(disk / "state") == expected
+
+
+def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_disk):
+    """The tokens of a large corpus: it does not try in vain, which would read the corpus every time."""
+    disk = small_disk(200)
+    daemon = start("tiny", {"server.state_dir": disk / "state"})
+    block = text(lines=5000).encode() + b"\n"
+    corpus = (block for _ in range(70 * 2**20 // len(block)))
+    assert daemon.request("PUT", "/datasets/large", corpus, {"Content-Type": "text/plain"}, ADMIN).status == 201
+    filler = disk / "filler"
+    filler.write_bytes(bytes(80 * 2**20))
+    few = {"hidden": 16, "max_minutes": 0.01, "validation": 0.001, "sample_length": 0, "threads": 1}
+    id = send(daemon, "POST", "/train", {"model": "m", "dataset": "large", **few}).json()["id"]
+    assert "No space left" in wait_for(daemon, id, "state", state="paused")["reason"]
+    wait_end(daemon, submit(daemon, "other", **{**ENDLESS, "max_minutes": 0.05}))  # three of the seconds at which it is looked
+    document = job(daemon, id)
+    assert document["state"] == "paused"
+    filler.unlink()
+    wait_end(daemon, id)
+    states = [data["state"] for _, kind, data in events(daemon, id) if kind == "state"]
+    assert states == ["queued", "running", "paused", "queued", "running", "succeeded"]
 
 
 # ---- datasets ----
