@@ -190,6 +190,7 @@ soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 1 Gi
 	    tests/http/test_train.py
 	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_datasets.py -k memory
 	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cli/test_train.py -k large_corpus
+	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_train.py -k large_corpus
 	@LSTMD='$(BUILD)/lstmd' SWAP_REQUESTS=10000 SWAPS=20 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k hot_swap \
 	    tests/http/test_models.py
 

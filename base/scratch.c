@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/size.h"
 
 /* Where the file system makes no nameless files, one whose name is taken away at once. */
 static int open_nameless(const char *directory, struct error *err)
@@ -20,27 +22,66 @@ static int open_nameless(const char *directory, struct error *err)
     return fd;
 }
 
-bool scratch_open(struct scratch *scratch, const char *directory, size_t size, struct error *err)
+static bool map_file(struct scratch *scratch, size_t size, const char *directory, struct error *err)
 {
-    *scratch = (struct scratch){.size = size};
-    int fd = open_nameless(directory, err);
-    if (fd < 0) return error_set_errno(err, errno, "%s: cannot create a file", directory);
-    int code = posix_fallocate(fd, 0, (off_t)size);
-    if (code == 0) scratch->data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (code == 0 && scratch->data == MAP_FAILED) code = errno;
-    close(fd);
-    if (code == 0) return true;
-    scratch->data = NULL;
-    return error_set_errno(err, code, "%s: no room for %zu bytes", directory, size);
+    struct scratch mapped = {.size = size, .mapped = true, .file = open_nameless(directory, err)};
+    if (mapped.file < 0) return error_set_errno(err, errno, "%s: cannot create a file", directory);
+    int code = posix_fallocate(mapped.file, 0, (off_t)size);
+    if (code == 0) mapped.data = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, mapped.file, 0);
+    if (code == 0 && mapped.data == MAP_FAILED) code = errno;
+    if (code != 0) {
+        close(mapped.file);
+        return error_set_errno(err, code, "%s: no room for %zu bytes", directory, size);
+    }
+    if (scratch->size > 0) memcpy(mapped.data, scratch->data, scratch->size);
+    free(scratch->data);
+    *scratch = mapped;
+    return true;
+}
+
+static bool grow_file(struct scratch *scratch, size_t size, const char *directory, struct error *err)
+{
+    int code = posix_fallocate(scratch->file, 0, (off_t)size);
+    void *data = code == 0 ? mremap(scratch->data, scratch->size, size, MREMAP_MAYMOVE) : NULL;
+    if (code == 0 && data == MAP_FAILED) code = errno;
+    if (code != 0) return error_set_errno(err, code, "%s: no room for %zu bytes", directory, size);
+    scratch->data = data;
+    scratch->size = size;
+    return true;
+}
+
+bool scratch_reserve(struct scratch *scratch, size_t size, const char *directory, const char *what, struct error *err)
+{
+    if (size <= scratch->size) return true;
+    if (scratch->mapped) return grow_file(scratch, size, directory, err);
+    if (directory && size > SCRATCH_IN_MEMORY) return map_file(scratch, size, directory, err);
+    void *data = realloc(scratch->data, size);
+    if (!data) return error_set_no_memory(err, size, what);
+    scratch->data = data;
+    scratch->size = size;
+    return true;
+}
+
+bool scratch_reserve_array(struct scratch *scratch, size_t count, size_t element, const char *directory,
+                           const char *what, struct error *err)
+{
+    size_t size;
+    if (!size_multiply(count, element, &size)) return error_set(err, ERROR_TOO_LARGE, "%s: too many elements", what);
+    return scratch_reserve(scratch, size, directory, what, err);
 }
 
 void scratch_let_go(const struct scratch *scratch)
 {
-    if (scratch->data) madvise(scratch->data, scratch->size, MADV_DONTNEED);
+    if (scratch->mapped) madvise(scratch->data, scratch->size, MADV_DONTNEED);
 }
 
 void scratch_close(struct scratch *scratch)
 {
-    if (scratch->data) munmap(scratch->data, scratch->size);
+    if (scratch->mapped) {
+        munmap(scratch->data, scratch->size);
+        close(scratch->file);
+    } else {
+        free(scratch->data);
+    }
     *scratch = (struct scratch){0};
 }

@@ -5,7 +5,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/size.h"
 #include "base/utf8.h"
 #include "model/corpus_internal.h"
 
@@ -94,17 +93,18 @@ bool corpus_label(struct corpus_loader *loader, const char *text, size_t n, cons
     return true;
 }
 
-static bool grow_documents(struct corpus *corpus, struct error *err)
+bool corpus_reserve(struct corpus *corpus, size_t count, struct error *err)
 {
-    size_t capacity, bytes;
-    if (!size_add(corpus->capacity, corpus->capacity / 2 + 16, &capacity) ||
-        !size_multiply(capacity, sizeof *corpus->documents, &bytes))
-        return error_set(err, ERROR_TOO_LARGE, "too many documents");
-    struct document *documents = realloc(corpus->documents, bytes);
-    if (!documents) return error_set_no_memory(err, bytes, "the documents of a corpus");
-    corpus->documents = documents;
-    corpus->capacity = capacity;
-    return true;
+    const bool done = scratch_reserve_array(&corpus->list, count, sizeof *corpus->documents, corpus->directory,
+                                            "the documents of a corpus", err);
+    corpus->documents = corpus->list.data;
+    return done;
+}
+
+static bool make_room(struct corpus *corpus, struct error *err)
+{
+    if (corpus->count < corpus->list.size / sizeof *corpus->documents) return true;
+    return corpus_reserve(corpus, corpus->count + corpus->count / 2 + 16, err);
 }
 
 /* Of a document, whose pieces may end within a character: each is counted by its first byte. */
@@ -123,7 +123,7 @@ bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const 
     struct corpus *corpus = loader->corpus;
     if (n == 0) return true;
     if (loader->summary) return corpus_summary_add(loader, text, n);
-    if (corpus->count == corpus->capacity && !grow_documents(corpus, err)) return false;
+    if (!make_room(corpus, err)) return false;
     corpus->documents[corpus->count++] = (struct document){.text = text, .n = n, .label = label};
     corpus->bytes += n;
     if (!loader->options->bytes) return count_characters(corpus, text, n, err);
@@ -188,11 +188,15 @@ static bool check_utf8(const struct corpus_loader *loader, struct error *err)
     return true;
 }
 
+static enum corpus_format format_of(const struct corpus_loader *loader)
+{
+    const enum corpus_format format = loader->options->format;
+    return format == CORPUS_AUTO ? corpus_format_guess(loader->name) : format;
+}
+
 static bool read_format(struct corpus_loader *loader, struct error *err)
 {
-    enum corpus_format format = loader->options->format;
-    if (format == CORPUS_AUTO) format = corpus_format_guess(loader->name);
-    switch (format) {
+    switch (format_of(loader)) {
     case CORPUS_LINES:
         return read_lines(loader, err);
     case CORPUS_CSV:
@@ -222,12 +226,26 @@ bool corpus_read(struct corpus_loader *loader, struct error *err)
     return ok;
 }
 
+/* One place on the disk for all texts that will have to be copied; none is longer than what it stands for. */
+static bool open_copies(struct corpus_loader *loader, struct error *err)
+{
+    struct corpus *corpus = loader->corpus;
+    const enum corpus_format format = format_of(loader);
+    if (!corpus->directory || loader->n <= SCRATCH_IN_MEMORY || format == CORPUS_TEXT || format == CORPUS_LINES)
+        return true;
+    if (!scratch_reserve(&corpus->copies, loader->n, corpus->directory, "the text of a corpus", err)) return false;
+    loader->room = corpus->copies.data;
+    loader->room_left = corpus->copies.size;
+    return true;
+}
+
 static bool load_text(struct corpus *corpus, const char *name, const char *text, size_t n,
                       const struct corpus_options *options, struct error *err)
 {
     struct corpus_loader loader = {.corpus = corpus, .options = options, .name = name, .text = text, .n = n};
     corpus->stop = options->stop;
-    return (options->bytes || check_utf8(&loader, err)) && corpus_read(&loader, err);
+    corpus->directory = options->directory;
+    return (options->bytes || check_utf8(&loader, err)) && open_copies(&loader, err) && corpus_read(&loader, err);
 }
 
 bool corpus_load_memory(struct corpus *corpus, const char *name, const char *text, size_t n,
@@ -247,7 +265,8 @@ bool corpus_load(struct corpus *corpus, const char *path, const struct corpus_op
 
 void corpus_close(struct corpus *corpus)
 {
-    free(corpus->documents);
+    scratch_close(&corpus->list);
+    scratch_close(&corpus->copies);
     file_map_close(&corpus->map);
     arena_free(&corpus->arena);
     *corpus = (struct corpus){0};

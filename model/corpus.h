@@ -5,7 +5,7 @@
  * JSON object per line, one string field, optional label field). Documents without text are skipped; an empty label is
  * none. Text must be strict UTF-8 unless `bytes`; errors say file:line and byte offset. A UTF-8 byte order mark at the
  * start is skipped (kept in byte mode). U+0000 is a character like any other. Documents point into a read-only map of
- * the file where they can (text, lines, csv fields without doubled quotes) and into the arena otherwise.
+ * the file where they can (text, lines, csv fields without doubled quotes) and into a copy otherwise.
  */
 #ifndef LSTMD_MODEL_CORPUS_H
 #define LSTMD_MODEL_CORPUS_H
@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/scratch.h"
 
 enum corpus_format { CORPUS_AUTO, CORPUS_TEXT, CORPUS_LINES, CORPUS_CSV, CORPUS_JSONL };
 
@@ -31,6 +32,7 @@ struct corpus_options {
     int csv_header;            /* -1: a header exactly if a column is given by name; 0: none; 1: first row skipped */
     bool bytes;                /* byte mode: no UTF-8 check */
     const atomic_bool *stop;   /* NULL, or ERROR_CANCELLED soon after it becomes true */
+    const char *directory;     /* for what is too large for memory (base/scratch.h); NULL: none */
 };
 
 struct document {
@@ -40,12 +42,14 @@ struct document {
 };
 
 struct corpus {
-    struct document *documents; /* the corpus's own, of `capacity` */
-    size_t count, capacity;
+    struct document *documents; /* the corpus's own, in `list` */
+    size_t count;
     size_t bytes, characters; /* of all documents' text (characters = bytes in byte mode) */
     bool one_stream;          /* format text: one document that is one running text */
-    const atomic_bool *stop;  /* as in its options */
+    const atomic_bool *stop;  /* as in its options, and so is directory */
+    const char *directory;
     struct file_map map;
+    struct scratch list, copies; /* copies: of text that does not stand in the map as it is; else it is in the arena */
     struct arena arena;
 };
 
@@ -57,6 +61,9 @@ bool corpus_load(struct corpus *corpus, const char *path, const struct corpus_op
 bool corpus_load_memory(struct corpus *corpus, const char *name, const char *text, size_t n,
                         const struct corpus_options *options, struct error *err);
 void corpus_close(struct corpus *corpus);
+
+/* Room for so many documents, for whoever makes a corpus of another one. */
+bool corpus_reserve(struct corpus *corpus, size_t count, struct error *err);
 
 /* For whoever reads a corpus, from piece to piece of a long text: false with ERROR_CANCELLED once it is to stop. */
 bool corpus_go_on(const struct corpus *corpus, struct error *err);

@@ -24,15 +24,6 @@ static size_t characters_of(const struct corpus *corpus, const struct document *
     return corpus->bytes == corpus->characters ? document->n : utf8_count(document->text, document->n);
 }
 
-static bool reserve_documents(struct corpus *corpus, size_t count, struct error *err)
-{
-    *corpus = (struct corpus){0};
-    corpus->documents = calloc(count ? count : 1, sizeof *corpus->documents);
-    if (!corpus->documents) return error_set_no_memory(err, count * sizeof *corpus->documents, "a split corpus");
-    corpus->capacity = count;
-    return true;
-}
-
 /* How many of `total` go to the validation side: what the fraction leaves of the training side, rounded so that the
  * first int(total * (1 - fraction)) train, but at least one on each side. */
 static size_t validation_share(size_t total, double fraction)
@@ -86,7 +77,8 @@ static bool split_documents(const struct corpus *corpus, double fraction, uint64
 bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
                   struct corpus *validation, struct error *err)
 {
-    *train = *validation = (struct corpus){0};
+    *train = *validation =
+        (struct corpus){.one_stream = corpus->one_stream, .stop = corpus->stop, .directory = corpus->directory};
     if (!(fraction >= 0.0 && fraction < 1.0))
         return error_set(err, ERROR_INVALID, "the validation fraction must be at least 0 and below 1, not %g",
                          fraction);
@@ -96,9 +88,7 @@ bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, s
                          "a corpus of one %s cannot be split: give validation data, or a validation fraction of 0",
                          corpus->one_stream ? "character" : "document");
     size_t kept = fraction > 0.0 && !corpus->one_stream ? validation_share(corpus->count, fraction) : 1;
-    if (!reserve_documents(train, corpus->count, err) || !reserve_documents(validation, kept, err)) return false;
-    train->one_stream = validation->one_stream = corpus->one_stream;
-    train->stop = validation->stop = corpus->stop;
+    if (!corpus_reserve(train, corpus->count, err) || !corpus_reserve(validation, kept, err)) return false;
     if (fraction > 0.0 && !corpus->one_stream) return split_documents(corpus, fraction, seed, train, validation, err);
     if (fraction > 0.0)
         split_stream(corpus, fraction, train, validation);
@@ -225,7 +215,7 @@ static bool reserve_tokens(struct encoder *encoder, const char *directory, struc
     size_t marks, total; /* <eos> and label of each document, and the last <eos> */
     if (!size_multiply(corpus->count, 2, &marks) || !size_add(marks, text + 1, &total))
         return error_set(err, ERROR_TOO_LARGE, "the corpus is too large");
-    return tokens_open(encoder->tokens, vocabulary_size(encoder->vocabulary), total, text > 0 ? directory : NULL, err);
+    return tokens_open(encoder->tokens, vocabulary_size(encoder->vocabulary), total, directory, err);
 }
 
 static bool encode_documents(struct encoder *encoder, const char *directory, size_t *starts, struct error *err)
@@ -261,8 +251,10 @@ bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const 
                                 .vocabulary_size = vocabulary_size(vocabulary),
                                 .directory = directory,
                                 .stop = corpus->stop};
-    dataset->starts = calloc(corpus->count + 1, sizeof *dataset->starts);
-    if (!dataset->starts) return error_set_no_memory(err, (corpus->count + 1) * sizeof *dataset->starts, "a dataset");
+    if (!scratch_reserve_array(&dataset->start_list, corpus->count + 1, sizeof *dataset->starts, directory, "a dataset",
+                               err))
+        return false;
+    dataset->starts = dataset->start_list.data;
     bool ok = encode_documents(&encoder, directory, dataset->starts, err);
     token_list_free(&encoder.ids);
     scratch_let_go(&dataset->tokens.scratch);
@@ -275,6 +267,6 @@ bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const 
 void dataset_close(struct dataset *dataset)
 {
     tokens_close(&dataset->tokens);
-    free(dataset->starts);
+    scratch_close(&dataset->start_list);
     *dataset = (struct dataset){0};
 }

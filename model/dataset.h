@@ -29,9 +29,10 @@ struct dataset {
     struct tokens tokens; /* [token_count], starts and ends with <eos>; the dataset's own, as is starts */
     size_t token_count;   /* predictions (targets) = token_count - 1; without <eos>, one less per document */
     size_t *starts;       /* [document_count + 1] index of each document's opening <eos>; then of the closing <eos> */
-    bool lacks_eos;       /* starts are those of the documents' first tokens, then token_count */
-    bool eos_only_ends;   /* <eos> is a target and no input */
-    uint32_t pad;         /* the vocabulary's; TOKEN_NONE: none */
+    struct scratch start_list; /* where they are */
+    bool lacks_eos;            /* starts are those of the documents' first tokens, then token_count */
+    bool eos_only_ends;        /* <eos> is a target and no input */
+    uint32_t pad;              /* the vocabulary's; TOKEN_NONE: none */
     size_t document_count;
     size_t characters; /* code points (bytes in byte mode) of the text less those skipped, for nats per character */
     bool one_stream;
@@ -54,8 +55,8 @@ struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vo
 
 /* Encodes a corpus. Text (and labels) that the vocabulary lacks is skipped and counted in *skipped (NULL allowed).
  * Every tenth document (index % 10 == 9) goes without its label, so that the model can also continue unlabelled text.
- * directory (NULL: none; borrowed for the dataset's life): where tokens of characters and bytes go when they are too
- * many for memory. Close with dataset_close(), also after a failure. */
+ * directory (NULL: none; borrowed for the dataset's life): for what is too large for memory (base/scratch.h). Close
+ * with dataset_close(), also after a failure. */
 bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,
                     const char *directory, size_t *skipped, struct error *err);
 void dataset_close(struct dataset *dataset);
@@ -68,8 +69,7 @@ struct streams {
     size_t batch;           /* B */
     size_t length;          /* positions per stream */
     struct tokens shuffled; /* what tokens points to, or empty: it points to those of the dataset */
-    size_t *order;          /* [document_count] scratch for the shuffle, or NULL */
-    struct arena arena;
+    struct scratch order;   /* size_t[document_count], for the shuffle; or empty */
 };
 
 /* B shrinks to the number of targets where the dataset is smaller than that; the caller sees it in streams->batch.

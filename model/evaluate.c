@@ -30,8 +30,9 @@ struct evaluation_state {
     const struct stepper *stepper;
     const struct dataset *dataset;
     const atomic_bool *stop;
-    struct span *spans;  /* in the order of the dataset */
-    struct span **queue; /* longest first */
+    struct span *spans;  /* in the order of the dataset; of span_list */
+    struct span **queue; /* longest first; of queue_list */
+    struct scratch span_list, queue_list;
     size_t span_count;
     atomic_size_t next; /* place in the queue */
 };
@@ -112,16 +113,26 @@ static size_t lane_count(const struct evaluation_state *state, const struct eval
     return lanes < targets ? lanes : targets;
 }
 
-static bool cut(struct evaluation_state *state, const struct evaluate_options *options, struct arena *arena,
-                struct error *err)
+/* A long dataset of short documents has many. */
+static bool make_spans(struct evaluation_state *state, size_t count, struct error *err)
+{
+    const char *directory = state->dataset->directory;
+    if (!scratch_reserve_array(&state->span_list, count, sizeof *state->spans, directory, "evaluation", err) ||
+        !scratch_reserve_array(&state->queue_list, count, sizeof *state->queue, directory, "evaluation", err))
+        return false;
+    state->spans = state->span_list.data;
+    state->queue = state->queue_list.data;
+    state->span_count = count;
+    return true;
+}
+
+static bool cut(struct evaluation_state *state, const struct evaluate_options *options, struct error *err)
 {
     const struct dataset *dataset = state->dataset;
     const size_t warmup = is_windowed(state) ? 0 : options->warmup;
 
-    state->span_count = dataset->one_stream ? lane_count(state, options) : dataset->document_count;
-    state->spans = arena_alloc(arena, state->span_count, sizeof *state->spans, "evaluation", err);
-    state->queue = arena_alloc(arena, state->span_count, sizeof *state->queue, "evaluation", err);
-    if (state->spans == NULL || state->queue == NULL) return false;
+    if (!make_spans(state, dataset->one_stream ? lane_count(state, options) : dataset->document_count, err))
+        return false;
     if (dataset->one_stream) {
         cut_lanes(dataset, state->span_count, warmup, state->spans);
     } else {
@@ -320,7 +331,7 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
 
     if (dataset->token_count < first_input(dataset, 0) + 2 || dataset->characters == 0)
         return error_set(err, ERROR_INVALID, "there is no text to evaluate");
-    if (!cut(&state, options, &arena, err)) goto out;
+    if (!cut(&state, options, err)) goto out;
     if (span_length(state.queue[0]) == 0) {
         error_set(err, ERROR_INVALID, "there is no text to evaluate: no document has two tokens");
         goto out;
@@ -337,6 +348,8 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
     if (done) sum_up(&state, result);
 out:
     for (size_t i = 0; i < opened; i++) worker_close(&workers[i]);
+    scratch_close(&state.span_list);
+    scratch_close(&state.queue_list);
     arena_free(&arena);
     return done;
 }

@@ -13,8 +13,8 @@ static bool allocate(struct streams *streams, struct error *err)
     if (dataset->one_stream || dataset->document_count < 2) return true; /* nothing to shuffle, so nothing to copy */
     size_t tokens = streams->batch * streams->length + 1;                /* at most token_count */
     if (!tokens_open(&streams->shuffled, dataset->vocabulary_size, tokens, dataset->directory, err)) return false;
-    streams->order = arena_alloc(&streams->arena, dataset->document_count, sizeof *streams->order, "a shuffle", err);
-    return streams->order != NULL;
+    return scratch_reserve_array(&streams->order, dataset->document_count, sizeof(size_t), dataset->directory,
+                                 "a shuffle", err);
 }
 
 bool streams_open(struct streams *streams, const struct dataset *dataset, size_t batch, uint64_t seed, uint64_t epoch,
@@ -56,10 +56,11 @@ static void shuffle(size_t *order, size_t count, uint64_t seed, uint64_t epoch)
 static void lay_out(struct streams *streams, size_t skip)
 {
     const struct dataset *dataset = streams->dataset;
+    const size_t *order = streams->order.data;
     size_t at = 0;
     size_t room = streams->batch * streams->length + 1;
     for (size_t i = 0; i < dataset->document_count && room > 0 && !stopped(dataset); i++) {
-        size_t start = dataset->starts[streams->order[i]], n = dataset->starts[streams->order[i] + 1] - start;
+        size_t start = dataset->starts[order[i]], n = dataset->starts[order[i] + 1] - start;
         size_t skipped = skip < n ? skip : n;
         skip -= skipped;
         n -= skipped;
@@ -82,7 +83,7 @@ void streams_start_epoch(struct streams *streams, uint64_t seed, uint64_t epoch)
         streams->first = skip;
         return;
     }
-    shuffle(streams->order, dataset->document_count, seed, epoch);
+    shuffle(streams->order.data, dataset->document_count, seed, epoch);
     lay_out(streams, skip);
     streams->tokens = &streams->shuffled;
 }
@@ -104,7 +105,7 @@ size_t streams_window(const struct streams *streams, size_t position, size_t win
 
 void streams_close(struct streams *streams)
 {
-    arena_free(&streams->arena);
+    scratch_close(&streams->order);
     tokens_close(&streams->shuffled);
     *streams = (struct streams){0};
 }

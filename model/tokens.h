@@ -1,5 +1,5 @@
-/* Token ids of a whole corpus: one, two or four bytes each, as the vocabulary needs. They are in memory or, where they
- * are many and there is a directory for them, in a file without a name (base/scratch.h).
+/* Token ids of a whole corpus: one, two or four bytes each, as the vocabulary needs, in memory that may lie on the disk
+ * (base/scratch.h).
  *
  * `struct tokens t = {0};` is empty; tokens_close() returns it to that.
  */
@@ -14,18 +14,17 @@
 #include "base/error.h"
 #include "base/scratch.h"
 
-#define TOKENS_IN_MEMORY ((size_t)64 << 20) /* bytes; what is larger goes to the directory */
-
 struct tokens {
     void *data;
     unsigned shift;  /* bytes of one: 1 << shift */
     size_t capacity; /* tokens that there is room for */
     struct scratch scratch;
+    const char *directory; /* borrowed */
 };
 
-/* Room for `capacity` ids below `vocabulary`. directory: NULL for none. */
+/* Room for `capacity` ids below `vocabulary`. directory: where they go when they are many, NULL for none. */
 bool tokens_open(struct tokens *tokens, uint32_t vocabulary, size_t capacity, const char *directory, struct error *err);
-/* Makes room for `capacity` ids where there is less; only without a directory. */
+/* Makes room for `capacity` ids where there is less. */
 bool tokens_grow(struct tokens *tokens, size_t capacity, struct error *err);
 void tokens_close(struct tokens *tokens);
 

@@ -8,10 +8,12 @@
 #define MINIMUM_SPLIT_CHARACTERS 20
 
 static bool load_parts(struct training_data *data, const struct trainer_options *options, const atomic_bool *stop,
-                       const struct corpus **train, const struct corpus **validation, struct error *err)
+                       const char *directory, const struct corpus **train, const struct corpus **validation,
+                       struct error *err)
 {
     struct corpus_options format = trainer_corpus_options(options);
     format.stop = stop;
+    format.directory = directory;
     if (!corpus_load(&data->corpus, options->data, &format, err)) return false;
     *train = &data->corpus;
     *validation = NULL;
@@ -91,7 +93,7 @@ bool training_data_open(struct training_data *data, const struct trainer_options
     *data = (struct training_data){0};
     if (!options->data) return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
     const struct corpus *train, *validation;
-    if (!load_parts(data, options, stop, &train, &validation, err)) return false;
+    if (!load_parts(data, options, stop, directory, &train, &validation, err)) return false;
     const struct vocabulary_options vocabulary = trainer_vocabulary_options(options);
     data->vocabulary = init ? take_vocabulary(init) : vocabulary_build(train, &vocabulary, err);
     if (!data->vocabulary) return error_add_context(err, "%s", options->data);

@@ -26,8 +26,8 @@ struct training_data {
 };
 
 /* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
- * taken from it, and whose <eos> starts texts from then on. directory: for tokens that are too many for memory
- * (model/dataset.h). A corpus too small to be split is trained on as a whole. stop: NULL, or ERROR_CANCELLED soon after it
+ * taken from it, and whose <eos> starts texts from then on. directory: for what is too large for memory
+ * (base/scratch.h). A corpus too small to be split is trained on as a whole. stop: NULL, or ERROR_CANCELLED soon after it
  * becomes true, since gigabytes take a while. Close with training_data_close(), also after a failure. */
 bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
                         const char *directory, const atomic_bool *stop, struct error *err);

@@ -439,7 +439,7 @@ def kib(process, key):
     return int((re.search(rf"^{key}:\s*(\d+)", status, re.M) or [0, 0])[1])
 
 
-LARGE_MIB = int(os.environ.get("LARGE_MIB", 80))  # more than tokens.h keeps in memory; make soak: 1024
+LARGE_MIB = int(os.environ.get("LARGE_MIB", 40))  # far more than base/scratch.h keeps in memory; make soak: 1024
 
 
 def write_large(corpus, mebibytes):

@@ -149,7 +149,7 @@ static void test_streams_of_a_stream_point_into_the_dataset(void **state)
     sample_make_stream(&sample, 100);
     assert_true(streams_open(&streams, &sample.dataset, 4, 1, 0, NULL));
     assert_ptr_equal(streams.tokens, &sample.dataset.tokens);
-    assert_int_equal(streams.arena.total, 0);
+    assert_int_equal(streams.order.size, 0);
     streams_close(&streams);
 }
 

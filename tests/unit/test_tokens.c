@@ -38,22 +38,47 @@ static void test_tokens_that_are_many_lie_in_a_file_without_a_name(void **state)
     char *directory = temp_dir_new();
     struct tokens tokens;
     struct error err = {0};
-    if (!tokens_open(&tokens, 300, TOKENS_IN_MEMORY, directory, &err)) fail_msg("%s", err.message);
-    assert_non_null(tokens.scratch.data);
+    if (!tokens_open(&tokens, 300, SCRATCH_IN_MEMORY, directory, &err)) fail_msg("%s", err.message);
+    assert_true(tokens.scratch.mapped);
     assert_int_equal(count_entries(directory), 0);
-    tokens_set(&tokens, TOKENS_IN_MEMORY - 1, 299);
+    tokens_set(&tokens, SCRATCH_IN_MEMORY - 1, 299);
     scratch_let_go(&tokens.scratch);
-    assert_int_equal(tokens_get(&tokens, TOKENS_IN_MEMORY - 1), 299);
+    assert_int_equal(tokens_get(&tokens, SCRATCH_IN_MEMORY - 1), 299);
     tokens_close(&tokens);
-    assert_true(tokens_open(&tokens, 300, 10, directory, NULL));
-    assert_null(tokens.scratch.data);
-    tokens_close(&tokens);
-    assert_false(tokens_open(&tokens, 2, TOKENS_IN_MEMORY + 1, in_dir(directory, "none"), &err));
+    assert_false(tokens_open(&tokens, 2, SCRATCH_IN_MEMORY + 1, in_dir(directory, "none"), &err));
     assert_int_equal(err.code, ERROR_NOT_FOUND);
     err = (struct error){0};
     assert_false(tokens_open(&tokens, 2, (size_t)1 << 60, directory, &err)); /* no disk has that */
     assert_true(err.code == ERROR_NO_SPACE || err.code == ERROR_IO);
     assert_false(tokens_open(&tokens, 70000, SIZE_MAX / 2, NULL, NULL));
+    temp_dir_remove(directory);
+}
+
+/* From memory to the disk, and on there: what was written stays, wherever it lies now. */
+static void test_tokens_move_to_a_file_as_they_become_many(void **state)
+{
+    (void)state;
+    char *directory = temp_dir_new();
+    struct tokens tokens;
+    struct error err = {0};
+    assert_true(tokens_open(&tokens, 300, 10, directory, NULL));
+    assert_false(tokens.scratch.mapped);
+    for (size_t i = 0; i < 10; i++) tokens_set(&tokens, i, (uint32_t)i);
+    for (size_t capacity = SCRATCH_IN_MEMORY / 2 + 1; capacity <= SCRATCH_IN_MEMORY + 2; capacity *= 2) {
+        assert_true(tokens_grow(&tokens, capacity, NULL));
+        assert_true(tokens.scratch.mapped);
+        tokens_set(&tokens, capacity - 1, 7);
+        scratch_let_go(&tokens.scratch);
+        for (size_t i = 0; i < 10; i++) assert_int_equal(tokens_get(&tokens, i), i);
+        assert_int_equal(tokens_get(&tokens, SCRATCH_IN_MEMORY / 2), 7);
+    }
+    assert_false(tokens_grow(&tokens, (size_t)1 << 60, &err));
+    assert_true(err.code == ERROR_NO_SPACE || err.code == ERROR_IO);
+    assert_int_equal(tokens_get(&tokens, 9), 9);
+    tokens_close(&tokens);
+    assert_true(tokens_open(&tokens, 2, SCRATCH_IN_MEMORY + 1, NULL, NULL)); /* no directory: memory */
+    assert_false(tokens.scratch.mapped);
+    tokens_close(&tokens);
     temp_dir_remove(directory);
 }
 
@@ -112,6 +137,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokens_take_the_bytes_that_the_vocabulary_needs),
         cmocka_unit_test(test_tokens_that_are_many_lie_in_a_file_without_a_name),
+        cmocka_unit_test(test_tokens_move_to_a_file_as_they_become_many),
         cmocka_unit_test(test_tokens_of_a_long_text_do_not_depend_on_its_pieces),
         cmocka_unit_test(test_tokens_survive_failing_allocations),
     };
