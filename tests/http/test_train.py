@@ -266,10 +266,8 @@ def test_queue_pause_resume_cancel_delete(own):
     assert act(daemon, second, "cancel")["state"] == "cancelled"
     assert act(daemon, second, "cancel")["state"] == "cancelled"
     act(daemon, second, "resume", 409)
-    begun = time.monotonic()
     assert act(daemon, first, "pause")["state"] == "paused"
     wait_for(daemon, third, "progress")  # its turn has come
-    assert time.monotonic() - begun < DEADLINE
     assert act(daemon, first, "resume")["state"] == "queued"
     assert [one["id"] for one in send(daemon, "GET", "/train?state=queued").json()["jobs"]] == [first]
     assert [one["id"] for one in send(daemon, "GET", "/train?limit=2").json()["jobs"]] == [third, second]
@@ -409,8 +407,10 @@ def test_jobs_in_parallel_and_over_a_restart(own, expected):
     wait_end(daemon, waiting)
     daemon.process.kill()
     daemon.wait()
-    rows = dict(sqlite3.connect(own.state / "lstmd.db").execute("SELECT id, state FROM jobs"))
-    assert rows == {1: "cancelled", 2: "cancelled", 3: "paused", 4: "succeeded"}
+    store = sqlite3.connect(own.state / "lstmd.db")
+    assert dict(store.execute("SELECT id, state FROM jobs")) == {1: "cancelled", 2: "cancelled", 3: "paused", 4: "succeeded"}
+    assert [*store.execute("PRAGMA journal_mode"), *store.execute("PRAGMA user_version")] == [("wal",), (1,)]
+    store.close()
     daemon = own(settings)
     assert [job(daemon, id)["state"] for id in (kept, cancelled, waiting)] == ["paused", "cancelled", "succeeded"]
     assert act(daemon, kept, "resume")["state"] in ("queued", "running")
@@ -419,13 +419,11 @@ def test_jobs_in_parallel_and_over_a_restart(own, expected):
 
 
 def test_sigterm_saves_what_runs(own, expected):
-    daemon = own({"train.snapshot_seconds": 0})
+    daemon = own({"train.snapshot_seconds": 0, "server.drain_seconds": 3600})
     id = submit(daemon, **LONGER)
     wait_for(daemon, id, "validation")
-    begun = time.monotonic()
     daemon.signal()
-    assert daemon.wait() == 0
-    assert time.monotonic() - begun < 5 or os.environ.get("SANITIZE")
+    assert daemon.wait() == 0  # long before the drain's time is over; that the job did not end shows below
     assert (own.state / "jobs" / id / "model.train" / "snapshot.json").exists()
     daemon = own()
     wait_end(daemon, id)
@@ -434,6 +432,21 @@ def test_sigterm_saves_what_runs(own, expected):
     assert weights(own.state) == expected
     steps = [row["step"] for row in metrics(daemon, id).json()["metrics"]]
     assert steps == sorted(set(steps))
+
+
+def test_each_validation_leaves_a_snapshot_to_go_on_from(own, expected):
+    """Also where none is due by time: killed, the job goes on from there."""
+    daemon = own({"train.snapshot_seconds": 0})
+    id = submit(daemon, **LONGER)
+    step = wait_for(daemon, id, "checkpoint")["step"]
+    assert step in [row["step"] for row in metrics(daemon, id).json()["metrics"] if row["validation_nats_per_char"]]
+    daemon.process.kill()
+    daemon.wait()
+    assert (own.state / "jobs" / id / "model.train" / "snapshot.json").exists()
+    daemon = own()
+    assert "after step" in daemon.wait_log(f'job={id} note="resumed in epoch')
+    wait_end(daemon, id)
+    assert weights(own.state) == expected
 
 
 def test_kill_at_any_moment_loses_no_job(own, expected):
@@ -568,6 +581,7 @@ def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected)
     end = time.monotonic() + DEADLINE
     while (document := job(daemon, id))["state"] != "paused":
         assert document["state"] == "running" and time.monotonic() < end, document
+        time.sleep(0.02)  # a run gets what this process leaves of the machine
     assert "No space left" in document["reason"]
     assert daemon.generate(length=3)["text"]
     filler.unlink()
