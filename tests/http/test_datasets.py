@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import os
 import pathlib
+import random
 import resource
 import threading
 import time
@@ -292,7 +293,10 @@ def test_killed_at_any_moment_leaves_old_or_new(models, tmp_path):
     state = tmp_path / "state"
     old, new = 1_000_000 * b"o", 3_000_000 * b"n"
     seen = set()
-    for round in range(8):
+    seed = int(os.environ.get("TRAIN_SEED", random.randrange(2**32)))
+    print("TRAIN_SEED", seed)
+    rng = random.Random(seed)
+    for round in range(max(training.KILLS, 8)):
         daemon = Daemon(models["tiny"], {"server.state_dir": state})
         assert files(state) == (["x"] if round else [])
         assert put(daemon, "x", old).status in (200, 201)
@@ -303,10 +307,12 @@ def test_killed_at_any_moment_leaves_old_or_new(models, tmp_path):
 
         thread = threading.Thread(target=replace)
         thread.start()
-        if round % 2:
+        if round % 4 == 1:
             wait_until(lambda: len(files(state)) > 1 or not thread.is_alive(), "no upload began")
-        if round % 4 == 3:
+        elif round % 4 == 3:
             wait_until(lambda: list((state / "datasets").glob("x.tmp-*/dataset.json")) or not thread.is_alive(), "no end")
+        else:
+            threading.Event().wait(rng.uniform(0, 0.05))  # any moment of it
         daemon.process.kill()
         daemon.wait()
         daemon.process.stderr.close()

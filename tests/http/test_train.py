@@ -457,7 +457,7 @@ def test_kill_at_any_moment_loses_no_job(own, expected):
     id = submit(daemon, **LONGER)
     kills = 0
     while True:
-        with subprocess.Popen(["sleep", str(rng.uniform(0.01, 0.6))]) as moment:
+        with subprocess.Popen(["sleep", str(rng.uniform(0.01, 0.3))]) as moment:
             moment.wait()
         state = job(daemon, id)["state"]
         if kills == KILLS or state == "succeeded":
@@ -468,7 +468,7 @@ def test_kill_at_any_moment_loses_no_job(own, expected):
         published = own.state / "models/m"
         assert not published.exists() or len(list(published.iterdir())) == 3
         daemon = own()
-    assert kills > KILLS // 2, "the job ended before it was killed often enough"
+    assert kills == KILLS, "the job ended before it was killed so often: it needs more epochs"
     document = wait_end(daemon, id)
     assert weights(own.state) == expected
     assert document["progress"]["epoch"] == LONGER["epochs"]
