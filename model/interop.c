@@ -116,11 +116,12 @@ static struct vocabulary *find_vocabulary(const struct foreign *foreign, const s
     else if (foreign->tokens)
         return interop_vocabulary_from_json(foreign->tokens, &wanted, path, err);
     else
-        error_set(
-            err, ERROR_INVALID,
-            "%s: the file holds no vocabulary of its %u tokens: give it with --vocabulary FILE, or the text that the "
-            "model was trained on with --vocabulary-from-text FILE",
-            path, wanted.size);
+        error_set(err, ERROR_INVALID,
+                  "%s: the file holds no vocabulary of its %u tokens: give it (--vocabulary FILE, or the part "
+                  "vocabulary of a "
+                  "form), or the text that the model was trained on (--vocabulary-from-text FILE, or the part "
+                  "vocabulary_from_text)",
+                  path, wanted.size);
     return NULL;
 }
 

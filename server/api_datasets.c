@@ -168,7 +168,9 @@ enum http_outcome api_dataset_put(struct http_request *request, void *context)
                        : NULL;
     if (json) {
         log_event(LOG_INFO, "dataset stored", LOG_TEXT("id", http_request_id(request)),
-                  LOG_TEXT("name", dataset_upload_name(upload)));
+                  LOG_TEXT("name", dataset_upload_name(upload)),
+                  LOG_INTEGER("bytes", json_integer_value(json_object_get(json, "size"))),
+                  LOG_INTEGER("documents", json_integer_value(json_object_get(json, "documents"))));
         if (!dataset_upload_replaced(upload)) http_reply_header(request, "Location", http_request_path(request));
         http_reply_json(request, dataset_upload_replaced(upload) ? 200 : 201, json);
     } else {

@@ -57,6 +57,10 @@ json_t *fields_parse_body(const char *body, size_t size, struct problem *problem
      */
     const size_t flags = JSON_ALLOW_NUL | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL;
     size_t valid = utf8_valid_prefix(body, size);
+    if (size == 0) {
+        problem_set(problem, 400, "the body is empty, and must be a JSON object");
+        return NULL;
+    }
     if (valid < size) {
         problem_set(problem, 400, "the body is not JSON: invalid UTF-8 at byte %zu", valid);
         return NULL;

@@ -242,6 +242,11 @@ static bool choose(struct registry *registry, const char *name, struct error *er
     return true;
 }
 
+char *registry_directory(const struct registry *registry, const char *name, struct error *err)
+{
+    return model_places_find(&registry->places, name, err);
+}
+
 bool registry_load(struct registry *registry, const char *name, struct error *err)
 {
     if (!model_places_is_path(&registry->places, name) && !state_name_check(name, strlen(name), "a model's name", err))
@@ -270,8 +275,10 @@ bool registry_unload(struct registry *registry, const char *name, struct error *
     bool done = entry != NULL;
     if (entry && entry == registry->standard)
         done = error_set(err, ERROR_CONFLICT, "\"%s\" is the default model; make another one the default first", name);
-    else if (entry)
+    else if (entry && entry->served) {
         swap(registry, entry, NULL);
+        log_event(LOG_INFO, "model_unloaded", LOG_TEXT("model", name));
+    }
     pthread_mutex_unlock(&registry->changes);
     return done;
 }

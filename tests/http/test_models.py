@@ -171,6 +171,7 @@ def test_unload_frees_a_model_but_not_the_default(state, models):
     load(daemon, "one")
     assert unload(daemon, "one").json()["state"] == "unloaded"
     assert unload(daemon, "one").json()["state"] == "unloaded"
+    assert sum("event=model_unloaded model=one" in line for line in daemon.lines) == 1
     daemon.post("/generate", {"model": "one"}).problem(409)
     assert "default" in unload(daemon, "tiny", 409).problem(409)["detail"]
     unload(daemon, "none", 404)
@@ -196,6 +197,7 @@ def test_load_refuses_names_that_are_none(state, models):
 def test_changes_take_no_body_and_the_default_takes_a_name(daemon):
     for method, path in (("POST", "/models/tiny/load"), ("POST", "/models/tiny/unload"), ("DELETE", "/models/tiny")):
         assert "takes no body" in daemon.admin(method, path, {"name": "x"}).problem(422)["detail"]
+    assert "the body is empty" in daemon.admin("PUT", "/models/default").problem(400)["detail"]
     for document, field in (({}, "name"), ({"nam": "x"}, "nam"), ({"name": 1}, "name"), ({"name": "a\0b"}, "name")):
         answer = daemon.admin("PUT", "/models/default", document)
         check(operation_of("/models/default", "put"), answer)
