@@ -260,7 +260,7 @@ bool corpus_load(struct corpus *corpus, const char *path, const struct corpus_op
     *corpus = (struct corpus){0};
     if (!file_map_open(&corpus->map, path, err)) return false;
     const char *text = corpus->map.data ? (const char *)corpus->map.data : "";
-    return load_text(corpus, path, text, corpus->map.size, options, err);
+    return load_text(corpus, options->name ? options->name : path, text, corpus->map.size, options, err);
 }
 
 void corpus_close(struct corpus *corpus)

@@ -33,6 +33,7 @@ struct corpus_options {
     bool bytes;                /* byte mode: no UTF-8 check */
     const atomic_bool *stop;   /* NULL, or ERROR_CANCELLED soon after it becomes true */
     const char *directory;     /* for what is too large for memory (base/scratch.h); NULL: none */
+    const char *name;          /* stands in messages instead of the path; NULL: the path does */
 };
 
 struct document {

@@ -66,6 +66,7 @@ struct trainer_callbacks {
     void (*snapshot)(void *context, uint64_t step); /* the run could go on from here after a crash */
     const atomic_bool *stop;                        /* NULL, or becomes true: snapshot and return TRAINER_INTERRUPTED */
     const json_t *provenance; /* NULL, or an object whose members config.json's "training" gets as well; borrowed */
+    const char *corpus_name;  /* what config.json and messages call the corpus; NULL: by its file */
     bool keep_snapshot;       /* leave the work directory at the end, for a caller that is not done with the run yet:
                                * resumed, it ends the same way */
     size_t memory_limit;      /* bytes; a run that would need more is refused at the start; 0: not checked */

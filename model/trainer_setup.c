@@ -224,7 +224,7 @@ static bool check_identity(const struct trainer *trainer, const struct snapshot 
         if (json_equal(json_object_get(saved, "validation"), json_object_get(now, "validation"))) return true;
         return error_set(err, ERROR_INVALID, "the validation data is not what it was when the run began");
     }
-    return error_set(err, ERROR_INVALID, "%s is not the corpus that the run began with", trainer->options.data);
+    return error_set(err, ERROR_INVALID, "%s is not the corpus that the run began with", trainer->data.name);
 }
 
 static bool restore(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
@@ -248,9 +248,11 @@ static bool open_snapshot(struct trainer *trainer, struct snapshot *snapshot, st
 static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
 {
     struct model *init = trainer->options.init_from ? &trainer->init : NULL;
-    const char *parent = parent_of(trainer->out, &trainer->arena, err);
-    if (!parent || !open_init(trainer, err) ||
-        !training_data_open(&trainer->data, &trainer->options, init, parent, trainer->callbacks->stop, err))
+    const struct training_source source = {.name = trainer->callbacks->corpus_name,
+                                           .directory = parent_of(trainer->out, &trainer->arena, err),
+                                           .stop = trainer->callbacks->stop};
+    if (!source.directory || !open_init(trainer, err) ||
+        !training_data_open(&trainer->data, &trainer->options, &source, init, err))
         return false;
     fit_batch(trainer);
     if (snapshot && !(trainer_options_may_resume(&snapshot->options, &trainer->options, err) &&

@@ -7,14 +7,16 @@
 /* Below this many characters of one running text a validation part would hold next to nothing. */
 #define MINIMUM_SPLIT_CHARACTERS 20
 
-static bool load_parts(struct training_data *data, const struct trainer_options *options, const atomic_bool *stop,
-                       const char *directory, const struct corpus **train, const struct corpus **validation,
-                       struct error *err)
+static bool load_parts(struct training_data *data, const struct trainer_options *options,
+                       const struct training_source *source, const struct corpus **train,
+                       const struct corpus **validation, struct error *err)
 {
     struct corpus_options format = trainer_corpus_options(options);
-    format.stop = stop;
-    format.directory = directory;
+    format.stop = source->stop;
+    format.directory = source->directory;
+    format.name = source->name;
     if (!corpus_load(&data->corpus, options->data, &format, err)) return false;
+    format.name = NULL;
     *train = &data->corpus;
     *validation = NULL;
     if (options->validation_data) {
@@ -58,15 +60,15 @@ static json_t *describe(const char *path, const struct corpus *file, const struc
 static bool describe_all(struct training_data *data, const struct trainer_options *options, const struct corpus *train,
                          const struct corpus *validation, struct error *err)
 {
-    const char *path = options->validation_data ? options->validation_data : options->data;
+    const char *path = options->validation_data ? options->validation_data : data->name;
     const struct corpus *file = options->validation_data ? &data->second : &data->corpus;
     data->description = json_object();
     if (json_object_set_new(data->description, "corpus",
-                            describe(options->data, &data->corpus, train, &data->dataset, err)) == 0 &&
+                            describe(data->name, &data->corpus, train, &data->dataset, err)) == 0 &&
         json_object_set_new(data->description, "validation",
                             validation ? describe(path, file, validation, &data->validation, err) : json_null()) == 0)
         return true;
-    return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", options->data);
+    return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", data->name);
 }
 
 static void close_corpora(struct training_data *data)
@@ -87,21 +89,22 @@ static struct vocabulary *take_vocabulary(struct model *init)
     return vocabulary;
 }
 
-bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
-                        const char *directory, const atomic_bool *stop, struct error *err)
+bool training_data_open(struct training_data *data, const struct trainer_options *options,
+                        const struct training_source *source, struct model *init, struct error *err)
 {
-    *data = (struct training_data){0};
+    *data = (struct training_data){.name = source->name ? source->name : options->data};
     if (!options->data) return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
     const struct corpus *train, *validation;
-    if (!load_parts(data, options, stop, directory, &train, &validation, err)) return false;
+    if (!load_parts(data, options, source, &train, &validation, err)) return false;
     const struct vocabulary_options vocabulary = trainer_vocabulary_options(options);
     data->vocabulary = init ? take_vocabulary(init) : vocabulary_build(train, &vocabulary, err);
-    if (!data->vocabulary) return error_add_context(err, "%s", options->data);
+    if (!data->vocabulary) return error_add_context(err, "%s", data->name);
+    const char *directory = source->directory;
     if (!dataset_encode(&data->dataset, train, data->vocabulary, directory, &data->skipped_training, err))
-        return error_add_context(err, "%s", options->data);
+        return error_add_context(err, "%s", data->name);
     data->has_validation = validation != NULL;
     if (validation && !dataset_encode(&data->validation, validation, data->vocabulary, directory, &data->skipped, err))
-        return error_add_context(err, "%s", options->validation_data ? options->validation_data : options->data);
+        return error_add_context(err, "%s", options->validation_data ? options->validation_data : data->name);
     if (!describe_all(data, options, train, validation, err)) return false;
     close_corpora(data);
     return true;

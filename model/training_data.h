@@ -22,15 +22,22 @@ struct training_data {
     size_t skipped;          /* pieces of the validation text that the vocabulary lacks */
     size_t skipped_training; /* of the training text: where the vocabulary is another model's */
     struct vocabulary *vocabulary;
+    const char *name; /* of the corpus; borrowed */
     json_t *description;
 };
 
+/* Besides what the options say. */
+struct training_source {
+    const char *name;        /* of the corpus, in messages and descriptions; NULL: its path is */
+    const char *directory;   /* for what is too large for memory (base/scratch.h) */
+    const atomic_bool *stop; /* NULL, or ERROR_CANCELLED soon after it becomes true: gigabytes take a while */
+};
+
 /* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
- * taken from it, and whose <eos> starts texts from then on. directory: for what is too large for memory
- * (base/scratch.h). A corpus too small to be split is trained on as a whole. stop: NULL, or ERROR_CANCELLED soon after it
- * becomes true, since gigabytes take a while. Close with training_data_close(), also after a failure. */
-bool training_data_open(struct training_data *data, const struct trainer_options *options, struct model *init,
-                        const char *directory, const atomic_bool *stop, struct error *err);
+ * taken from it, and whose <eos> starts texts from then on. A corpus too small to be split is trained on as a whole. Close with training_data_close(), also
+ * after a failure. */
+bool training_data_open(struct training_data *data, const struct trainer_options *options,
+                        const struct training_source *source, struct model *init, struct error *err);
 void training_data_close(struct training_data *data);
 
 /* {corpus: {name, bytes, sha256, documents, characters, tokens}, validation: the same or null}: for config.json, and

@@ -229,7 +229,7 @@ static uint32_t adopt(struct daemon *daemon, struct train_fields *fields, const 
     struct error err = {0};
     uint32_t size = 2;
     const struct trainer_options wanted = fields->options;
-    char *path = path_join(state_dir_models(daemon->state), fields->init_from.data, &err);
+    char *path = registry_directory(daemon->registry, fields->init_from.data, &err);
     if (!path || !model_load(&model, path, &err)) {
         problem_add_field(problem, "init_from", "%s", err.message);
     } else if (trainer_options_adopt(&fields->options, &model, &err)) {

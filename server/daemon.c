@@ -78,6 +78,11 @@ static bool take_model(void *context, const char *model, bool deploy, struct err
            (!deploy || registry_set_default(daemon->registry, model, err));
 }
 
+static char *find_model(void *context, const char *model, struct error *err)
+{
+    return registry_directory(((struct daemon *)context)->registry, model, err);
+}
+
 static bool open_jobs(struct daemon *daemon, struct error *err)
 {
     const struct config *config = daemon->config;
@@ -87,6 +92,7 @@ static bool open_jobs(struct daemon *daemon, struct error *err)
                                          .max_parallel = (size_t)config->train_max_parallel,
                                          .snapshot_seconds = config->train_snapshot_seconds,
                                          .published = take_model,
+                                         .find_model = find_model,
                                          .context = daemon};
     daemon->jobs = jobs_new(&options, err);
     return daemon->jobs != NULL;

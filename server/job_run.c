@@ -229,6 +229,7 @@ static bool read_options(const struct run *run, struct trainer_options *options,
 static bool train(struct run *run, struct error *err)
 {
     struct trainer_options options;
+    const char *dataset = json_string_value(json_object_get(run->request, "dataset"));
     json_t *provenance =
         json_pack("{s:s, s:O, s:O}", "job", run->name, "dataset", json_object_get(run->request, "dataset"), "init_from",
                   json_object_get(run->request, "init_from"));
@@ -241,6 +242,7 @@ static bool train(struct run *run, struct error *err)
                                                 .snapshot = snapshot,
                                                 .stop = &run->stop,
                                                 .provenance = provenance,
+                                                .corpus_name = dataset ? dataset : "text",
                                                 .keep_snapshot = true,
                                                 .memory_limit = memory_limit()};
     bool ok = provenance || error_set_no_memory(err, 0, "a job");

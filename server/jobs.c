@@ -76,6 +76,15 @@ static void log_state(int64_t id, const struct job_change *change)
               LOG_TEXT("state", job_state_names[change->state]), LOG_TEXT("reason", change->reason));
 }
 
+static void log_order(int64_t id, const json_t *request)
+{
+    char name[JOB_ID_SIZE];
+    job_id_print(id, name);
+    log_event(LOG_INFO, "job", LOG_TEXT("job", name), LOG_TEXT("state", job_state_names[JOB_QUEUED]),
+              LOG_TEXT("model", member(request, "model")), LOG_TEXT("dataset", member(request, "dataset")),
+              LOG_TEXT("init_from", member(request, "init_from")));
+}
+
 /* ---- listeners ---- */
 
 void jobs_listen(struct jobs *jobs, struct job_listener *listener)
@@ -337,10 +346,11 @@ static bool copy_init(struct jobs *jobs, const struct job *job, const char *dire
     const char *name = member(job->request, "init_from");
     *init = NULL;
     if (!name) return true;
-    char *from = path_join(state_dir_models(jobs->options.state), name, err);
     *init = path_join(directory, INIT, err);
     struct stat there;
-    const bool ok = from && *init && (stat(*init, &there) == 0 || checkpoint_copy(from, *init, err));
+    if (*init && stat(*init, &there) == 0) return true;
+    char *from = *init ? jobs->options.find_model(jobs->options.context, name, err) : NULL;
+    const bool ok = from && checkpoint_copy(from, *init, err);
     free(from);
     return ok;
 }
@@ -486,6 +496,7 @@ bool jobs_add(struct jobs *jobs, const struct job_order *order, int64_t *id, str
         store_delete_job(jobs->store, *id, NULL);
         return false;
     }
+    log_order(*id, order->request);
     jobs_schedule(jobs);
     return true;
 }

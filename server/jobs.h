@@ -35,6 +35,8 @@ struct jobs_options {
     double snapshot_seconds;
     /* The clerk: a model has come to be in the state directory; deploy: it is to be the default. NULL: nobody cares. */
     bool (*published)(void *context, const char *model, bool deploy, struct error *err);
+    /* The clerk: the directory of a model that is there, free() it; or NULL with the error. */
+    char *(*find_model)(void *context, const char *model, struct error *err);
     void *context;
 };
 

@@ -59,8 +59,8 @@ static bool add_origins(json_t *card, const json_t *training)
         !add_origin(card, training, "dataset", JSON_STRING) || !add_origin(card, training, "job", JSON_STRING))
         return false;
     json_t *corpus = json_object_get(json_object_get(training, "corpus"), "name");
-    return !json_is_null(json_object_get(card, "dataset")) || !json_is_string(corpus) ||
-           json_object_set(card, "dataset", corpus) == 0;
+    const bool by_job = json_object_get(training, "dataset") != NULL; /* null: its text came with the request */
+    return by_job || !json_is_string(corpus) || json_object_set(card, "dataset", corpus) == 0;
 }
 
 json_t *model_card(const struct model *model, const char *directory, struct error *err)

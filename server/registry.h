@@ -53,6 +53,9 @@ void registry_free(struct registry *registry);
 struct served *registry_acquire(struct registry *registry, const char *name, size_t size, struct error *err);
 void registry_release(struct served *served); /* NULL allowed */
 
+/* The directory of a model, loaded or not; free() it. Any thread. NULL with ERROR_NOT_FOUND or ERROR_NO_MEMORY. */
+char *registry_directory(const struct registry *registry, const char *name, struct error *err);
+
 /* Loads <state_dir>/models/<name>, or model.path where that is its name, whether or not it is loaded already, and swaps
  * it in. After a failure all is as before, but for what registry_list() shows as its error. Errors: ERROR_INVALID (no
  * name for a model), ERROR_NOT_FOUND, ERROR_UNAVAILABLE (shutting down), those of model_load() and engine_new(). */

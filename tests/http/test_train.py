@@ -20,6 +20,7 @@ import urllib.parse
 import pytest
 
 from conftest import ADMIN, DEADLINE, PROGRAM, ROOT, Daemon
+from make_model import make_model
 from test_life import refused
 from training import ENDLESS, KILLS, SMALL, act, body, events, job, send, submit, text, wait_end, wait_for, weights
 
@@ -84,7 +85,7 @@ def test_text_becomes_a_model_that_is_served(daemon, state):
     training = json.loads((state / "models/first/config.json").read_text())["training"]
     assert training["job"] == id and training["dataset"] is None
     (listed,) = [model for model in daemon.get("/models").json()["models"] if model["name"] == "first"]
-    assert (listed["job"], listed["dataset"], listed["cell"], listed["hidden_size"]) == (id, "corpus.txt", "lstm", 16)
+    assert (listed["job"], listed["dataset"], listed["cell"], listed["hidden_size"]) == (id, None, "lstm", 16)
     assert listed["validation_nats_per_character"] == pytest.approx(progress["best_validation_nats_per_char"])
     assert listed["size_bytes"] > 0 and listed["modified_at"] >= document["created"][:19]
     assert not list((state / "jobs").iterdir())
@@ -144,6 +145,17 @@ def test_time_limit_ends_a_job_with_a_model(daemon):
     assert daemon.generate(model="limited", length=3)["text"]
 
 
+def test_a_corpus_is_called_by_the_name_of_its_dataset(daemon, state):
+    upload(daemon, "named", text(), format="lines")
+    id = send(daemon, "POST", "/train", {"model": "of-named", "dataset": "named", "epochs": 1, "hidden": 8}).json()["id"]
+    wait_end(daemon, id)
+    told = daemon.get("/models/of-named").json()["training"]
+    assert told["corpus"]["name"] == told["validation"]["name"] == "named"
+    upload(daemon, "repeated", "aaaaaa")
+    id = send(daemon, "POST", "/train", {"model": "x", "dataset": "repeated"}).json()["id"]
+    assert wait_end(daemon, id, "failed")["error"].startswith("repeated: the text has one token, repeated")
+
+
 def test_loss_curve_as_json_and_csv(daemon):
     id = submit(daemon, "curve", validate_every=10)
     wait_end(daemon, id)
@@ -189,8 +201,18 @@ def test_model_is_fine_tuned_with_its_vocabulary_and_network(daemon, state):
     assert "unknown" in fields
     fields = send(daemon, "POST", "/train", body("x", init_from="base", cell="gru")).fields()
     assert set(fields) & {"cell", "hidden"}
-    assert "init_from" in send(daemon, "POST", "/train", body("x", init_from="none")).fields()
+    assert 'no model "none"' in send(daemon, "POST", "/train", body("x", init_from="none")).fields()["init_from"]
     assert "init_from" in send(daemon, "POST", "/train", body("x", init_from="../models/base")).fields()
+
+
+def test_the_model_that_the_daemon_was_given_can_be_fine_tuned(start, tmp_path):
+    """It is no model of the state directory, and listed like one."""
+    given, state = make_model(tmp_path / "given", eos_bias=0), tmp_path / "state"
+    daemon = start(given, {"server.state_dir": state})
+    id = submit(daemon, "tuned", init_from="given", epochs=1)
+    wait_end(daemon, id)
+    assert json.loads((state / "models/tuned/vocabulary.json").read_text()) == json.loads((given / "vocabulary.json").read_text())
+    assert f"job={id} state=queued model=tuned" in daemon.wait_log("state=queued") and "init_from=given" in daemon.wait_log("state=queued")
 
 
 # ---- refusals ----
