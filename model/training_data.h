@@ -34,8 +34,8 @@ struct training_source {
 };
 
 /* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
- * taken from it, and whose <eos> starts texts from then on. A corpus too small to be split is trained on as a whole. Close with training_data_close(), also
- * after a failure. */
+ * taken from it, and whose <eos> starts texts from then on. A corpus too small to be split is trained on as a whole.
+ * Close with training_data_close(), also after a failure. */
 bool training_data_open(struct training_data *data, const struct trainer_options *options,
                         const struct training_source *source, struct model *init, struct error *err);
 void training_data_close(struct training_data *data);
