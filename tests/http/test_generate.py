@@ -362,7 +362,6 @@ def test_duplicate_parameter(daemon):
 @pytest.mark.parametrize(
     "body, place",
     [
-        (b"", "byte 0"),
         (b"{", "byte 1"),
         (b'{"length": 5,}', "byte 14"),
         (b"{'length': 5}", "byte 2"),
@@ -379,6 +378,10 @@ def test_body_that_is_not_json(daemon, body, place):
     problem = daemon.post("/generate", body).problem(400)
     assert "not JSON" in problem["detail"] and place in problem["detail"]
     assert "errors" not in problem
+
+
+def test_body_that_is_empty(daemon):
+    assert daemon.post("/generate", b"").problem(400)["detail"] == "the body is empty, and must be a JSON object"
 
 
 @pytest.mark.parametrize("body, kind", [(b"[]", "array"), (b'"x"', "string"), (b"5", "number"), (b"null", "null")])
