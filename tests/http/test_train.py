@@ -21,7 +21,7 @@ import pytest
 
 from conftest import ADMIN, DEADLINE, PROGRAM, ROOT, Daemon
 from make_model import make_model
-from test_life import refused
+from test_life import DRAINING, refused
 from training import ENDLESS, KILLS, SMALL, act, body, events, job, send, submit, text, wait_end, wait_for, weights
 
 
@@ -150,7 +150,10 @@ def test_a_corpus_is_called_by_the_name_of_its_dataset(daemon, state):
     id = send(daemon, "POST", "/train", {"model": "of-named", "dataset": "named", "epochs": 1, "hidden": 8}).json()["id"]
     wait_end(daemon, id)
     told = daemon.get("/models/of-named").json()["training"]
-    assert told["corpus"]["name"] == told["validation"]["name"] == "named"
+    assert told["corpus"]["name"] == told["validation"]["name"] == "named" and told["corpus"]["bytes"] == len(text())
+    assert told["options"]["optimizer"] == "adam" and told["seed"] == 1 and told["epochs"] == 1
+    assert told["seconds"] > 0 and re.fullmatch(r"\d+\.\d+\.\d+", told["lstmd_version"])
+    assert all(told[f"{part}_nats_per_token"] > 0 for part in ("train", "validation"))
     upload(daemon, "repeated", "aaaaaa")
     id = send(daemon, "POST", "/train", {"model": "x", "dataset": "repeated"}).json()["id"]
     assert wait_end(daemon, id, "failed")["error"].startswith("repeated: the text has one token, repeated")
@@ -274,6 +277,38 @@ def test_one_key_begins_one_job(daemon):
     assert set(post(body("keyed"), "k 3").fields()) == {"Idempotency-Key"}
     for answer in (first, post(body("keyed", epochs=1), "k-2")):
         wait_end(daemon, answer.json()["id"])
+
+
+def test_key_is_remembered_over_a_restart_until_its_job_is_deleted(own):
+    def post(epochs=1):
+        return send(daemon, "POST", "/train", body("keyed", epochs=epochs), {"Idempotency-Key": "once"})
+
+    daemon = own()
+    id = post().json()["id"]
+    daemon.process.kill()
+    daemon.wait()
+    daemon = own()
+    assert post().json()["id"] == id
+    post(epochs=2).problem(409)
+    wait_end(daemon, id)
+    assert send(daemon, "DELETE", f"/train/{id}").status == 204
+    assert post(epochs=2).json()["id"] != id
+
+
+def test_a_daemon_that_stops_takes_no_jobs_and_tells_of_those_it_has(start, tmp_path):
+    daemon = start("tiny", {**DRAINING, "server.state_dir": tmp_path / "state"})
+    id = submit(daemon, **ENDLESS)
+    wait_for(daemon, id, "progress")
+    connection = daemon.occupy(DRAINING["limits.max_length"])  # keeps it from its end
+    daemon.signal()
+    for _ in events(daemon, id):
+        pass  # until its thread has stopped
+    answer = send(daemon, "POST", "/train", body())
+    assert "shutting down" in answer.problem(503)["detail"] and int(answer.headers["Retry-After"]) >= 1
+    assert job(daemon, id)["state"] == "queued"
+    assert act(daemon, id, "cancel")["state"] == "cancelled"
+    connection.close()
+    assert daemon.wait() == 0
 
 
 # ---- the life of a job ----
