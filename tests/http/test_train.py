@@ -436,7 +436,7 @@ def test_events_of_a_job_that_is_still_stopping_end_with_the_daemon(own):
 # ---- survival ----
 
 
-LONGER = {"epochs": 50 * max(KILLS, 5), "sample_length": 20, "dropout": 0.2, "validate_every": 30}
+LONGER = {"epochs": 30 * max(KILLS, 8), "sample_length": 20, "dropout": 0.2, "validate_every": 30}
 
 
 @pytest.fixture(scope="module")
