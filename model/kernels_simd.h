@@ -39,10 +39,17 @@ INLINE vf vf_set(float x)
 
 /* ------------------------------------------------------------------ products */
 
+/* The weights of a panel of blocks, `stride` floats from block to block, and what to fetch from memory while they are
+ * multiplied (NULL: nothing): weights that lie like them, `step` floats of each block at every input. */
+struct panel {
+    const float *packed, *fetched;
+    size_t stride, step;
+};
+
 /* rows x blocks accumulators, each over k in order. rows and blocks are constants at every call, so the arrays are
  * registers. */
-INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
-                 size_t block_stride, float *y, size_t ldy, bool accumulate)
+INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
+                 size_t ldy, bool accumulate)
 {
     vf sum[TILE_ROWS][(TILE_BLOCKS > TILE_1_BLOCKS ? TILE_BLOCKS : TILE_1_BLOCKS) * VECTORS];
 #pragma GCC unroll 16
@@ -54,9 +61,14 @@ INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ld
     /* Two turns at once, and the compiler reads ahead until sums leave their registers. */
 #pragma GCC unroll 1
     for (size_t k = 0; k < K; k++) {
+        if (panel.fetched != NULL) {
+#pragma GCC unroll 16
+            for (size_t j = 0; j < blocks; j++) __builtin_prefetch(panel.fetched + j * panel.stride, 0, 2);
+            panel.fetched += panel.step;
+        }
 #pragma GCC unroll 16
         for (size_t v = 0; v < blocks * VECTORS; v++) {
-            vf w = vf_load(packed + v / VECTORS * block_stride + k * KERNEL_BLOCK + v % VECTORS * LANES);
+            vf w = vf_load(panel.packed + v / VECTORS * panel.stride + k * KERNEL_BLOCK + v % VECTORS * LANES);
 #pragma GCC unroll 16
             for (size_t m = 0; m < rows; m++) sum[m][v] = vf_fma(vf_set(x[m * ldx + k]), w, sum[m][v]);
         }
@@ -68,56 +80,92 @@ INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ld
     }
 }
 
-/* All M rows against `blocks` blocks (a constant at every call). */
-INLINE void panel(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
-                  size_t block_stride, float *y, size_t ldy, bool accumulate)
+/* The last rows, fewer than a tile has. */
+INLINE void tile_rest(size_t rows, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
+                      size_t ldy, bool accumulate)
 {
-    size_t m = 0;
-    for (; m + TILE_ROWS <= M; m += TILE_ROWS)
-        tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, packed, block_stride, y + m * ldy, ldy, accumulate);
-    x += m * ldx;
-    y += m * ldy;
-    switch (M - m) {
+    panel.fetched = NULL;
+    switch (rows) {
 #if TILE_ROWS > 5
     case 5:
-        tile(5, blocks, K, x, ldx, packed, block_stride, y, ldy, accumulate);
+        tile(5, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
 #endif
 #if TILE_ROWS > 4
     case 4:
-        tile(4, blocks, K, x, ldx, packed, block_stride, y, ldy, accumulate);
+        tile(4, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
 #endif
 #if TILE_ROWS > 3
     case 3:
-        tile(3, blocks, K, x, ldx, packed, block_stride, y, ldy, accumulate);
+        tile(3, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
 #endif
     case 2:
-        tile(2, blocks, K, x, ldx, packed, block_stride, y, ldy, accumulate);
+        tile(2, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
     case 1:
-        tile(1, blocks, K, x, ldx, packed, block_stride, y, ldy, accumulate);
+        tile(1, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
     default:
         break;
     }
 }
 
+/* All M rows against `blocks` blocks (a constant at every call). Each tile fetches its part of the next panel: memory
+ * would idle while this one's weights are multiplied, and delay the next one's. Of few tiles, each would have to fetch
+ * more than it can while it multiplies. */
+#define FETCH_TILES 4
+
+INLINE void rows_by_panel(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
+                          size_t ldy, bool accumulate)
+{
+    const size_t tiles = M / TILE_ROWS, whole = tiles * TILE_ROWS, most = tiles < KERNEL_BLOCK ? tiles : KERNEL_BLOCK;
+    size_t m = 0;
+    if (panel.fetched != NULL && tiles >= FETCH_TILES) {
+        panel.step = KERNEL_BLOCK / most;
+        for (; m < most * TILE_ROWS; m += TILE_ROWS, panel.fetched += K * panel.step)
+            tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
+    }
+    panel.fetched = NULL;
+    for (; m < whole; m += TILE_ROWS)
+        tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
+    tile_rest(M - m, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
+}
+
+INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
+                             size_t stride, float *y, size_t ldy, bool accumulate)
+{
+    struct panel panel = {.stride = stride};
+    size_t j = 0;
+    for (; M == 1 && j + TILE_1_BLOCKS <= blocks; j += TILE_1_BLOCKS) {
+        panel.packed = packed + j * stride;
+        tile(1, TILE_1_BLOCKS, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
+    }
+    for (; j + TILE_BLOCKS <= blocks; j += TILE_BLOCKS) {
+        panel.packed = packed + j * stride;
+        panel.fetched = j + 2 * TILE_BLOCKS <= blocks ? panel.packed + TILE_BLOCKS * stride : NULL;
+        rows_by_panel(M, TILE_BLOCKS, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
+    }
+    for (; j < blocks; j++) {
+        panel = (struct panel){.packed = packed + j * stride, .stride = stride};
+        rows_by_panel(M, 1, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
+    }
+}
+
+/* A piece of the inputs at a time, so that a panel and the next one stay in the second-level cache. */
+#define PRODUCT_INPUTS 1024
+
 static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
                     size_t block_stride, float *y, size_t ldy, bool accumulate)
 {
-    size_t j = 0;
-    if (M == 1) {
-        for (; j + TILE_1_BLOCKS <= blocks; j += TILE_1_BLOCKS)
-            tile(1, TILE_1_BLOCKS, K, x, ldx, packed + j * block_stride, block_stride, y + j * KERNEL_BLOCK, ldy,
-                 accumulate);
-    }
-    for (; j + TILE_BLOCKS <= blocks; j += TILE_BLOCKS)
-        panel(M, TILE_BLOCKS, K, x, ldx, packed + j * block_stride, block_stride, y + j * KERNEL_BLOCK, ldy,
-              accumulate);
-    for (; j < blocks; j++)
-        panel(M, 1, K, x, ldx, packed + j * block_stride, block_stride, y + j * KERNEL_BLOCK, ldy, accumulate);
+    size_t k = 0;
+    do { /* once at least: without inputs, y becomes zero */
+        const size_t piece = K - k < PRODUCT_INPUTS ? K - k : PRODUCT_INPUTS;
+        product_of_piece(M, blocks, piece, x + k, ldx, packed + k * KERNEL_BLOCK, block_stride, y, ldy,
+                         accumulate || k > 0);
+        k += piece;
+    } while (k < K);
 }
 
 /* Both factors of a product over rows are copied so that a tile reads them as two streams: KERNEL_DEPTH rows at a time,

@@ -5,10 +5,12 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/utf8.h"
 #include "server/api.h"
 #include "server/completion.h"
+#include "server/model_card.h"
 
 #define DEFAULT_MAX_TOKENS 16 /* OpenAI's */
 #define PENALTY            2.0
@@ -214,17 +216,23 @@ static void check(struct completion_fields *fields, bool logprobs_given, struct 
     fields->include_usage = json_is_true(json_object_get(fields->stream_options, "include_usage"));
 }
 
-/* OpenAI has 404 for a model that is not there, whatever else is wrong. */
-static bool model_is_there(const struct daemon *daemon, const struct field_text *name, struct problem *problem)
+/* OpenAI has 404 for a model that is not there, whatever else is wrong. The caller releases what it gets. */
+static struct served *acquire_model(const struct daemon *daemon, const struct field_text *name, struct problem *problem)
 {
     struct problem own = {0};
     struct served *served = completion_acquire(daemon, name, &own);
-    registry_release(served);
-    if (served) return true;
+    if (served) return served;
     if (own.status == 422) own.status = 404;
     problem_close(problem);
     *problem = own;
-    return false;
+    return NULL;
+}
+
+static bool model_is_there(const struct daemon *daemon, const struct field_text *name, struct problem *problem)
+{
+    struct served *served = acquire_model(daemon, name, problem);
+    registry_release(served);
+    return served != NULL;
 }
 
 enum http_outcome api_v1_completions(struct http_request *request, void *context)
@@ -257,16 +265,25 @@ enum http_outcome api_v1_completions(struct http_request *request, void *context
     return completion_run(completion, &problem);
 }
 
-static json_t *model_document(const char *name)
+/* When its weights were written, in seconds since 1970. */
+static json_int_t written(const struct served *served)
 {
-    return json_pack("{s:o, s:s, s:i, s:s}", "id", json_safe_string(name, strlen(name)), "object", "model", "created",
-                     0, "owned_by", "lstmd");
+    struct tm utc = {0};
+    const char *text = json_string_value(json_object_get(served->card, "modified_at"));
+    return text && strptime(text, MODEL_CARD_TIME, &utc) ? (json_int_t)timegm(&utc) : 0;
+}
+
+static json_t *model_document(const struct served *served)
+{
+    const char *name = served->model.name;
+    return json_pack("{s:o, s:s, s:I, s:s}", "id", json_safe_string(name, strlen(name)), "object", "model", "created",
+                     written(served), "owned_by", "lstmd");
 }
 
 static void add_model(void *context, const struct served *served, bool is_default)
 {
     (void)is_default;
-    json_array_append_new(context, model_document(served->model.name));
+    json_array_append_new(context, model_document(served));
 }
 
 enum http_outcome api_v1_models(struct http_request *request, void *context)
@@ -283,7 +300,9 @@ enum http_outcome api_v1_model(struct http_request *request, void *context)
     const char *name = http_request_parameter(request);
     const struct field_text wanted = {name, strlen(name)};
     struct problem problem = {0};
-    if (!model_is_there(context, &wanted, &problem)) return completion_refuse(request, &problem);
-    http_reply_json(request, 200, model_document(name));
+    struct served *served = acquire_model(context, &wanted, &problem);
+    if (!served) return completion_refuse(request, &problem);
+    http_reply_json(request, 200, model_document(served));
+    registry_release(served);
     return HTTP_REPLIED;
 }

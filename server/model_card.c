@@ -40,7 +40,7 @@ static json_t *files(const char *directory)
     if (fd >= 0) close(fd);
     struct tm utc;
     char text[32] = "";
-    if (gmtime_r(&info.st_mtim.tv_sec, &utc)) strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+    if (gmtime_r(&info.st_mtim.tv_sec, &utc)) strftime(text, sizeof text, MODEL_CARD_TIME, &utc);
     return json_pack("{s:I, s:s}", "size_bytes", bytes, "modified_at", text);
 }
 

@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "model/checkpoint.h"
 
+#define MODEL_CARD_TIME "%Y-%m-%dT%H:%M:%SZ" /* of modified_at; UTC */
+
 /* model: from model_load() or model_load_config(). The caller's; NULL with ERROR_NO_MEMORY. */
 json_t *model_card(const struct model *model, const char *directory, struct error *err);
 

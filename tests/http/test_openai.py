@@ -1,5 +1,6 @@
 """POST /v1/completions and /v1/models, by hand and with OpenAI's own client."""
 
+import datetime
 import json
 import os
 import subprocess
@@ -22,8 +23,10 @@ def error(answer, status):
 
 
 def test_models(daemon):
-    assert daemon.get("/v1/models").json()["data"][0]["id"] == "tiny"
-    assert daemon.get("/v1/models/tiny").json()["object"] == "model"
+    listed = daemon.get("/v1/models").json()["data"][0]
+    assert listed["id"] == "tiny" and daemon.get("/v1/models/tiny").json() == listed
+    written = datetime.datetime.fromtimestamp(listed["created"], datetime.timezone.utc)
+    assert written.strftime("%Y-%m-%dT%H:%M:%SZ") == daemon.get("/models").json()["models"][0]["modified_at"]
     assert error(daemon.get("/v1/models/none"), 404)["code"] == "model_not_found"
 
 
