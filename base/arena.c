@@ -14,8 +14,8 @@ struct arena_block {
     _Alignas(ARENA_ALIGNMENT) struct arena_block *next; /* the alignment makes the header as large as the padding */
 };
 
-/* Memory that is passed over again and again, as the weights of a network are, lies in large pages where the system grants
- * them: the processor remembers the places of some 2000 pages only, 8 MB of small ones. */
+/* Memory that is passed over again and again, as the weights of a network are, lies in large pages where the system
+ * grants them: the processor remembers the places of some 2000 pages only, 8 MB of small ones. */
 static int allocate(void **memory, size_t bytes)
 {
     const size_t alignment = bytes < LARGE_PAGE ? ARENA_ALIGNMENT : LARGE_PAGE;

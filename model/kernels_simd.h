@@ -128,8 +128,7 @@ INLINE void rows_by_panel(size_t M, size_t blocks, size_t K, const float *x, siz
             tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
     }
     panel.fetched = NULL;
-    for (; m < whole; m += TILE_ROWS)
-        tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
+    for (; m < whole; m += TILE_ROWS) tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
     tile_rest(M - m, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
 }
 
