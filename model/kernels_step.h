@@ -1,4 +1,4 @@
-/* Fused steps and the output layer, for any vector width: the second half of kernels_simd.h, which includes it. A file
+/* Fused steps and the output layer, for any vector width: a part of kernels_simd.h, which includes it. A file
  * of an instruction set defines, besides what is listed there:
  *   STEP_ROWS        sequences of a register tile; each has 4 sums (the gates of LANES units, or 4 vectors of outputs)
  *   STEP_1_GROUPS, STEP_1_VECTORS  a single sequence: groups of 16 units at once, vectors of each; 8 sums or 16
