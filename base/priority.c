@@ -8,6 +8,7 @@
 
 #define SLICE_NS       100000 /* the least that Linux takes */
 #define WORST_NICENESS 19
+#define WORK           4000000 /* multiply-adds: some 0.1 ms of a processor */
 
 /* sched_setattr(2), first version; Debian 12's libc does not declare it. */
 struct scheduling {
@@ -30,4 +31,13 @@ void priority_lowest(void)
     const struct sched_param none = {0};
     setpriority(PRIO_PROCESS, (id_t)gettid(), WORST_NICENESS);
     sched_setscheduler(0, SCHED_IDLE, &none);
+}
+
+void priority_give_way(size_t work)
+{
+    static _Thread_local size_t done;
+    done += work;
+    if (done < WORK) return;
+    done = 0;
+    if (sched_getscheduler(0) == SCHED_IDLE) sched_yield();
 }

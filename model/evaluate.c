@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/priority.h"
 #include "base/size.h"
 #include "model/sampler.h"
 #include "model/window.h"
@@ -267,10 +268,12 @@ static bool stopped(const struct evaluation_state *state)
 static void *work(void *argument)
 {
     struct worker *worker = argument;
+    const size_t width = worker->state->stepper->state_size;
     size_t active = 0;
     while (active < worker->batch && take_span(worker, active)) active++;
     while (active > 0 && !stopped(worker->state)) {
         step_all(worker, active);
+        priority_give_way(active * width * width); /* roughly what a step multiplies */
         for (size_t b = 0; b < active; b++) count(worker, b);
         for (size_t b = active; b-- > 0;) {
             if (next_input(worker, b) || take_span(worker, b)) continue;

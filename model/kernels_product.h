@@ -95,6 +95,7 @@ INLINE void rows_by_panel(size_t M, size_t blocks, size_t K, const float *x, siz
     panel.fetched = NULL;
     for (; m < whole; m += TILE_ROWS) tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
     tile_rest(M - m, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
+    priority_give_way(M * K * blocks * KERNEL_BLOCK);
 }
 
 INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
@@ -106,6 +107,7 @@ INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, 
         panel.packed = packed + j * stride;
         tile(1, TILE_1_BLOCKS, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
     }
+    priority_give_way(K * j * KERNEL_BLOCK);
     for (; j + TILE_BLOCKS <= blocks; j += TILE_BLOCKS) {
         panel.packed = packed + j * stride;
         panel.fetched = j + 2 * TILE_BLOCKS <= blocks ? panel.packed + TILE_BLOCKS * stride : NULL;
@@ -194,6 +196,7 @@ INLINE void strip_panel(size_t columns, size_t blocks, size_t depth, const float
         const size_t rows = columns - m < STRIP_ROWS ? columns - m : STRIP_ROWS;
         strip_tile(rows, blocks, depth, strip + m * depth, packed, c + m * ldc, ldc, accumulate);
     }
+    priority_give_way(columns * depth * blocks * KERNEL_BLOCK);
 }
 
 static void product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,

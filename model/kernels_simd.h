@@ -12,6 +12,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/priority.h"
 #include "model/kernels.h"
 #include "model/kernels_constants.h"
 
