@@ -38,6 +38,14 @@ double bench_spread(const struct bench_series *series)
     return (s.values[s.count - 1] - s.values[0]) / 2 / median;
 }
 
+double bench_ratio(const struct bench_series *series, const struct bench_series *to)
+{
+    struct bench_series ratios = {.count = 0};
+    for (size_t i = 0; i < series->count && i < to->count; i++)
+        if (to->values[i] > 0) bench_add(&ratios, series->values[i] / to->values[i]);
+    return bench_median(&ratios);
+}
+
 static void repeat(void *context, size_t worker)
 {
     const struct bench_work *work = context;

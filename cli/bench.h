@@ -24,6 +24,10 @@ void bench_add(struct bench_series *series, double value); /* values beyond BENC
 double bench_median(const struct bench_series *series);    /* 0 without values */
 double bench_spread(const struct bench_series *series); /* half of (largest - smallest), as a fraction of the median */
 
+/* Of two quantities that were measured in turns: the median of each repetition's ratio, which a machine that is slower
+ * for a while leaves alone. 0 without values. */
+double bench_ratio(const struct bench_series *series, const struct bench_series *to);
+
 struct bench_work {
     team_function *once; /* context, worker */
     void *context;

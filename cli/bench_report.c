@@ -73,7 +73,7 @@ static void print_row(const struct bench_report *report, const struct bench_row 
     fprintf(out, " %4.0f%%", 100 * bench_spread(&row->values));
     print_number(out, limit);
     if (limit > 0)
-        fprintf(out, " %6.2f", value / limit);
+        fprintf(out, " %6.2f", bench_ratio(&row->values, &row->limits));
     else
         fprintf(out, " %6s", "-");
     for (size_t i = 0; i < report->peer_count; i++) print_number(out, bench_median(&row->peers[i]));
@@ -88,7 +88,8 @@ void bench_report_print(const struct bench_report *report, FILE *out)
     fprintf(out, "kernels %s\n", kernels_select("auto")->name);
     for (size_t i = 0; i < report->peer_count; i++)
         fprintf(out, "%s: %s\n", report->peers[i].name, report->peers[i].description);
-    fprintf(out, "medians of %zu repetitions, the limit and the peers measured in turns with lstmd\n\n",
+    fprintf(out,
+            "medians of %zu repetitions and of their ratios, the limit and the peers measured in turns with lstmd\n\n",
             report->repetitions);
     fprintf(out, "%-40s %-8s %10s %5s %10s %6s", "", "unit", "value", "+-", "limit", "ratio");
     for (size_t i = 0; i < report->peer_count; i++) fprintf(out, " %10s", report->peers[i].name);
@@ -106,15 +107,18 @@ static double rounded(double value)
 static json_t *row_json(const struct bench_report *report, const struct bench_row *row)
 {
     const double value = bench_median(&row->values), limit = bench_median(&row->limits);
-    json_t *peers = json_object();
+    json_t *peers = json_object(), *ratios = json_object();
     for (size_t i = 0; i < report->peer_count; i++) {
-        const double peer = bench_median(&row->peers[i]);
-        if (peer > 0) json_object_set_new(peers, report->peers[i].name, json_real(rounded(peer)));
+        const double peer = bench_median(&row->peers[i]), ratio = bench_ratio(&row->values, &row->peers[i]);
+        if (peer <= 0) continue;
+        json_object_set_new(peers, report->peers[i].name, json_real(rounded(peer)));
+        json_object_set_new(ratios, report->peers[i].name, json_real(rounded(ratio)));
     }
-    return json_pack("{s:s, s:s, s:f, s:f, s:o, s:o, s:o}", "name", row->name, "unit", row->unit, "value",
+    return json_pack("{s:s, s:s, s:f, s:f, s:o, s:o, s:o, s:o}", "name", row->name, "unit", row->unit, "value",
                      rounded(value), "spread", rounded(bench_spread(&row->values)), "limit",
                      limit > 0 ? json_real(rounded(limit)) : json_null(), "ratio_to_limit",
-                     limit > 0 ? json_real(rounded(value / limit)) : json_null(), "peers", peers);
+                     limit > 0 ? json_real(rounded(bench_ratio(&row->values, &row->limits))) : json_null(), "peers",
+                     peers, "ratio_to_peers", ratios);
 }
 
 static json_t *machine_json(const struct bench_report *report)

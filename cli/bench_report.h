@@ -35,7 +35,7 @@ struct bench_row *bench_report_add(struct bench_report *report, const char *name
 void bench_report_print(const struct bench_report *report, FILE *out);
 
 /* {"machine": {...}, "repetitions", "rows": [{name, unit, value, spread, limit, ratio_to_limit, peers: {name:
- * value}}]}; limit and ratio_to_limit are null for the rows that are limits. */
+ * value}, ratio_to_peers: {name: value}}]}; limit and ratio_to_limit are null for the rows that are limits. */
 bool bench_report_print_json(const struct bench_report *report, FILE *out, struct error *err);
 
 #endif

@@ -238,18 +238,20 @@ static bool measure_all_stepping(struct bench *bench, struct error *err)
     return true;
 }
 
-/* One measurement of each peer into `row` (NULL: to warm up), with one of lstmd after each. */
-static bool measure_beside_peers(struct bench *bench, struct bench_training *training, const struct bench_shape *shape,
-                                 size_t threads, struct bench_row *row, struct error *err)
+/* One measurement of the limit, of each peer and of lstmd into `row` (NULL: to warm up). */
+static bool measure_training_once(struct bench *bench, struct bench_training *training, const struct bench_shape *shape,
+                                  size_t threads, struct bench_row *row, struct error *err)
 {
-    struct bench_report *report = &bench->report;
-    for (size_t i = 0; i < report->peer_count; i++) {
+    const double peak = peak_rate(bench, threads);
+    for (size_t i = 0; i < bench->report.peer_count; i++) {
         double rate;
-        if (!bench_peer_train(&report->peers[i], shape, threads, bench->seconds, &rate, err)) return false;
+        if (!bench_peer_train(&bench->report.peers[i], shape, threads, bench->seconds, &rate, err)) return false;
         if (row != NULL && rate > 0) bench_add(&row->peers[i], rate);
-        if (row != NULL) bench_add(&row->values, bench_measure(&training->work, bench->seconds));
     }
-    if (row != NULL && report->peer_count == 0) bench_add(&row->values, bench_measure(&training->work, bench->seconds));
+    const double rate = bench_measure(&training->work, bench->seconds);
+    if (row == NULL) return true;
+    bench_add(&row->limits, peak / bench_training_operations(shape));
+    bench_add(&row->values, rate);
     return true;
 }
 
@@ -261,14 +263,10 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
              shape->window, threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "chars/s");
     if (row == NULL) return true;
-    bool ok = bench_training_open(&training, shape, threads, err);
-    if (ok) bench_measure(&training.work, bench->seconds);
-    peak_rate(bench, threads);
-    ok = ok && measure_beside_peers(bench, &training, shape, threads, NULL, err);
-    for (size_t i = 0; ok && i < bench->report.repetitions; i++) {
-        bench_add(&row->limits, peak_rate(bench, threads) / bench_training_operations(shape));
-        ok = measure_beside_peers(bench, &training, shape, threads, row, err);
-    }
+    bool ok = bench_training_open(&training, shape, threads, err) &&
+              measure_training_once(bench, &training, shape, threads, NULL, err);
+    for (size_t i = 0; ok && i < bench->report.repetitions; i++)
+        ok = measure_training_once(bench, &training, shape, threads, row, err);
     bench_training_close(&training);
     return ok;
 }
@@ -291,7 +289,7 @@ static bool prepare(struct bench *bench, struct error *err)
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     bench->max_threads = cores >= BENCH_MAX_THREADS ? BENCH_MAX_THREADS : 1;
     bench->seconds = bench->flags.quick ? 0.05 : 0.4;
-    report->repetitions = bench->flags.quick ? 2 : 5;
+    report->repetitions = bench->flags.quick ? 2 : 9;
     if (getloadavg(&report->load, 1) < 1) report->load = 0;
     for (size_t i = 0; i < bench->max_threads; i++)
         if (!bench_peak_open(&bench->peaks[i], i + 1, err)) return false;

@@ -137,19 +137,24 @@ static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ld
 /* Both factors of a product over rows are copied so that a tile reads them as two streams: KERNEL_DEPTH rows at a time,
  * b as packed blocks, a as strips of STRIP columns: [STRIP/STRIP_ROWS][depth][STRIP_ROWS], zero beyond the last column.
  */
-#define STRIP (KERNEL_STRIP / STRIP_ROWS * STRIP_ROWS)
+#define STRIP      (KERNEL_STRIP / STRIP_ROWS * STRIP_ROWS)
+#define ROWS_AHEAD 16 /* a few lines of every row are read: the processor does not foresee them */
 
 static void pack_rows(size_t depth, size_t blocks, const float *b, size_t ldb, float *packed)
 {
-    for (size_t j = 0; j < blocks; j++)
-        for (size_t k = 0; k < depth; k++, packed += KERNEL_BLOCK)
-            memcpy(packed, b + k * ldb + j * KERNEL_BLOCK, KERNEL_BLOCK * sizeof *b);
+    for (size_t j = 0; j < blocks; j++, b += KERNEL_BLOCK) {
+        for (size_t k = 0; k < depth; k++, packed += KERNEL_BLOCK) {
+            __builtin_prefetch(b + (k + ROWS_AHEAD) * ldb);
+            memcpy(packed, b + k * ldb, KERNEL_BLOCK * sizeof *b);
+        }
+    }
 }
 
 static void pack_columns(size_t depth, size_t columns, const float *a, size_t lda, float *strip)
 {
     const size_t whole = columns / STRIP_ROWS * STRIP_ROWS, rest = columns - whole;
     for (size_t k = 0; k < depth; k++, a += lda, strip += STRIP_ROWS) {
+        for (size_t m = 0; m < columns; m += KERNEL_BLOCK) __builtin_prefetch(a + ROWS_AHEAD * lda + m);
         for (size_t m = 0; m < whole; m += STRIP_ROWS) memcpy(strip + m * depth, a + m, STRIP_ROWS * sizeof *a);
         if (rest == 0) continue;
         memset(strip + whole * depth, 0, STRIP_ROWS * sizeof *a);

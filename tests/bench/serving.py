@@ -57,13 +57,16 @@ class Rows:
             row["peers"].setdefault(peer, []).append(figure)
 
     def finished(self):
+        def ratio(values, to):  # as bench_ratio() of cli/bench.h
+            return statistics.median(value / other for value, other in zip(values, to)) if to else None
         for name, row in self.all.items():
             value = statistics.median(row["values"])
             limit = statistics.median(row["limits"]) if row["limits"] else None
             yield {"name": name, "unit": row["unit"], "value": value, "limit": limit, "less": row["less"],
-                   "ratio_to_limit": value / limit if limit else None,
+                   "ratio_to_limit": ratio(row["values"], row["limits"]),
                    "spread": (max(row["values"]) - min(row["values"])) / 2 / value if value else 0,
-                   "peers": {peer: statistics.median(figures) for peer, figures in row["peers"].items()}}
+                   "peers": {peer: statistics.median(figures) for peer, figures in row["peers"].items()},
+                   "ratio_to_peers": {peer: ratio(row["values"], figures) for peer, figures in row["peers"].items()}}
 
 
 # --- http ---

@@ -33,6 +33,16 @@ static void test_bench_median_is_the_middle_or_the_mean_of_two(void **state)
     assert_true(bench_spread(&odd) == 1);
 }
 
+static void test_bench_ratio_is_the_median_of_each_turns_ratio(void **state)
+{
+    (void)state;
+    const struct bench_series none = {.count = 0}, own = series_of((double[]){2, 30, 4}, 3),
+                              peer = series_of((double[]){1, 10, 8}, 3), broken = series_of((double[]){1, 0}, 2);
+    assert_true(bench_ratio(&own, &peer) == 2); /* of 2, 3, 0.5; that of the medians would be 0.5 */
+    assert_true(bench_ratio(&own, &broken) == 2);
+    assert_true(bench_ratio(&own, &none) == 0);
+}
+
 static void test_bench_series_ignores_what_does_not_fit(void **state)
 {
     (void)state;
@@ -208,6 +218,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bench_median_is_the_middle_or_the_mean_of_two),
+        cmocka_unit_test(test_bench_ratio_is_the_median_of_each_turns_ratio),
         cmocka_unit_test(test_bench_series_ignores_what_does_not_fit),
         cmocka_unit_test(test_bench_measure_repeats_the_calibrated_count_on_every_worker),
         cmocka_unit_test(test_bench_counts_the_operations_of_performance_targets),
