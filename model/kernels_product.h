@@ -4,40 +4,58 @@
  *   STRIP_ROWS, STRIP_BLOCKS  the register tile of the product over rows
  */
 
-/* The weights of a panel of blocks, `stride` floats from block to block, and what to fetch from memory while they are
- * multiplied (NULL: nothing): weights that lie like them, `step` floats of each block at every input. */
+/* The weights of a panel of blocks, `stride` floats from block to block, and where the next panel's lie that a tile
+ * fetches from memory while it multiplies (NULL: it fetches none). */
 struct panel {
     const float *packed, *fetched;
-    size_t stride, step;
+    size_t stride;
 };
 
+/* The compiler would read ahead until sums leave their registers. */
+#define IN_ORDER() __asm__ volatile("" ::: "memory")
+
+#define TILE_VECTORS (TILE_BLOCKS * VECTORS)
+
+/* The products with one input. */
+INLINE void tile_input(size_t rows, size_t blocks, const float *x, size_t ldx, const float *packed, size_t stride,
+                       vf sum[TILE_ROWS][TILE_VECTORS])
+{
+    vf w[TILE_VECTORS];
+#pragma GCC unroll 16
+    for (size_t v = 0; v < blocks * VECTORS; v++) w[v] = vf_load(packed + v / VECTORS * stride + v % VECTORS * LANES);
+#pragma GCC unroll 16
+    for (size_t m = 0; m < rows; m++) {
+        const vf input = vf_set(x[m * ldx]);
+#pragma GCC unroll 16
+        for (size_t v = 0; v < blocks * VECTORS; v++) sum[m][v] = vf_fma(input, w[v], sum[m][v]);
+        IN_ORDER();
+    }
+}
+
 /* rows x blocks accumulators, each over k in order. rows and blocks are constants at every call, so the arrays are
- * registers. */
+ * registers. Two inputs in a turn: where another thread shares the core's arithmetic units, the instructions of the
+ * loop itself count. A turn fetches one input's weights of the next panel. */
 INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
                  size_t ldy, bool accumulate)
 {
-    vf sum[TILE_ROWS][(TILE_BLOCKS > TILE_1_BLOCKS ? TILE_BLOCKS : TILE_1_BLOCKS) * VECTORS];
+    vf sum[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 16
     for (size_t m = 0; m < rows; m++) {
 #pragma GCC unroll 16
         for (size_t v = 0; v < blocks * VECTORS; v++)
             sum[m][v] = accumulate ? vf_load(y + m * ldy + v * LANES) : (vf){0};
     }
-    /* Two turns at once, and the compiler reads ahead until sums leave their registers. */
 #pragma GCC unroll 1
-    for (size_t k = 0; k < K; k++) {
+    for (size_t turns = K / 2; turns > 0; turns--, x += 2, panel.packed += 2 * KERNEL_BLOCK) {
         if (panel.fetched != NULL) {
 #pragma GCC unroll 16
             for (size_t j = 0; j < blocks; j++) __builtin_prefetch(panel.fetched + j * panel.stride, 0, 2);
-            panel.fetched += panel.step;
+            panel.fetched += KERNEL_BLOCK;
         }
-#pragma GCC unroll 16
-        for (size_t v = 0; v < blocks * VECTORS; v++) {
-            vf w = vf_load(panel.packed + v / VECTORS * panel.stride + k * KERNEL_BLOCK + v % VECTORS * LANES);
-#pragma GCC unroll 16
-            for (size_t m = 0; m < rows; m++) sum[m][v] = vf_fma(vf_set(x[m * ldx + k]), w, sum[m][v]);
-        }
+        tile_input(rows, blocks, x, ldx, panel.packed, panel.stride, sum);
+        tile_input(rows, blocks, x + 1, ldx, panel.packed + KERNEL_BLOCK, panel.stride, sum);
     }
+    if (K % 2 != 0) tile_input(rows, blocks, x, ldx, panel.packed, panel.stride, sum);
 #pragma GCC unroll 16
     for (size_t m = 0; m < rows; m++) {
 #pragma GCC unroll 16
@@ -45,27 +63,29 @@ INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ld
     }
 }
 
-/* The last rows, fewer than a tile has. */
-INLINE void tile_rest(size_t rows, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
-                      size_t ldy, bool accumulate)
+/* tile() for a number of rows that is known at run time. */
+INLINE void tile_of(size_t rows, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
+                    size_t ldy, bool accumulate)
 {
-    panel.fetched = NULL;
     switch (rows) {
 #if TILE_ROWS > 5
+    case 6:
+        tile(6, blocks, K, x, ldx, panel, y, ldy, accumulate);
+        break;
+#endif
+#if TILE_ROWS > 4
     case 5:
         tile(5, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
 #endif
-#if TILE_ROWS > 4
+#if TILE_ROWS > 3
     case 4:
         tile(4, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
 #endif
-#if TILE_ROWS > 3
     case 3:
         tile(3, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
-#endif
     case 2:
         tile(2, blocks, K, x, ldx, panel, y, ldy, accumulate);
         break;
@@ -77,25 +97,50 @@ INLINE void tile_rest(size_t rows, size_t blocks, size_t K, const float *x, size
     }
 }
 
-/* All M rows against `blocks` blocks (a constant at every call). Each tile fetches its part of the next panel: memory
- * would idle while this one's weights are multiplied, and delay the next one's. Of few tiles, each would have to fetch
- * more than it can while it multiplies. */
-#define FETCH_TILES 4
-
-INLINE void rows_by_panel(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
-                          size_t ldy, bool accumulate)
+/* All M rows against `blocks` blocks (a constant at every call), in tiles of about as many rows each. The first two
+ * tiles fetch half of the next panel each: memory would idle while this one's weights are multiplied, and delay the
+ * next one's. */
+INLINE void rows_by_blocks(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
+                           size_t ldy, bool accumulate)
 {
-    const size_t tiles = M / TILE_ROWS, whole = tiles * TILE_ROWS, most = tiles < KERNEL_BLOCK ? tiles : KERNEL_BLOCK;
-    size_t m = 0;
-    if (panel.fetched != NULL && tiles >= FETCH_TILES) {
-        panel.step = KERNEL_BLOCK / most;
-        for (; m < most * TILE_ROWS; m += TILE_ROWS, panel.fetched += K * panel.step)
-            tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
+    const size_t tiles = (M + TILE_ROWS - 1) / TILE_ROWS;
+    const float *next = panel.fetched;
+    for (size_t t = 0, m = 0, end; t < tiles; t++, m = end) {
+        end = M * (t + 1) / tiles;
+        panel.fetched = next != NULL && t < 2 ? next + t * (K / 2) * KERNEL_BLOCK : NULL;
+        tile_of(end - m, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
     }
-    panel.fetched = NULL;
-    for (; m < whole; m += TILE_ROWS) tile(TILE_ROWS, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
-    tile_rest(M - m, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
     priority_give_way(M * K * blocks * KERNEL_BLOCK);
+}
+
+/* Functions of their own: within a larger one the compiler runs out of registers. */
+static NOINLINE void rows_by_panel(size_t M, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
+                                   size_t ldy, bool accumulate)
+{
+    rows_by_blocks(M, TILE_BLOCKS, K, x, ldx, panel, y, ldy, accumulate);
+}
+
+static NOINLINE void rows_by_block(size_t M, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
+                                   size_t ldy, bool accumulate)
+{
+    rows_by_blocks(M, 1, K, x, ldx, panel, y, ldy, accumulate);
+}
+
+/* A single row against TILE_1_BLOCKS blocks. */
+INLINE void single_row(size_t K, const float *x, struct panel panel, float *y, bool accumulate)
+{
+    vf sum[TILE_1_BLOCKS * VECTORS];
+#pragma GCC unroll 16
+    for (size_t v = 0; v < TILE_1_BLOCKS * VECTORS; v++) sum[v] = accumulate ? vf_load(y + v * LANES) : (vf){0};
+    for (size_t k = 0; k < K; k++, panel.packed += KERNEL_BLOCK) {
+#pragma GCC unroll 16
+        for (size_t v = 0; v < TILE_1_BLOCKS * VECTORS; v++) {
+            vf w = vf_load(panel.packed + v / VECTORS * panel.stride + v % VECTORS * LANES);
+            sum[v] = vf_fma(vf_set(x[k]), w, sum[v]);
+        }
+    }
+#pragma GCC unroll 16
+    for (size_t v = 0; v < TILE_1_BLOCKS * VECTORS; v++) vf_store(y + v * LANES, sum[v]);
 }
 
 INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
@@ -105,17 +150,17 @@ INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, 
     size_t j = 0;
     for (; M == 1 && j + TILE_1_BLOCKS <= blocks; j += TILE_1_BLOCKS) {
         panel.packed = packed + j * stride;
-        tile(1, TILE_1_BLOCKS, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
+        single_row(K, x, panel, y + j * KERNEL_BLOCK, accumulate);
     }
     priority_give_way(K * j * KERNEL_BLOCK);
     for (; j + TILE_BLOCKS <= blocks; j += TILE_BLOCKS) {
         panel.packed = packed + j * stride;
         panel.fetched = j + 2 * TILE_BLOCKS <= blocks ? panel.packed + TILE_BLOCKS * stride : NULL;
-        rows_by_panel(M, TILE_BLOCKS, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
+        rows_by_panel(M, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
     }
     for (; j < blocks; j++) {
         panel = (struct panel){.packed = packed + j * stride, .stride = stride};
-        rows_by_panel(M, 1, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
+        rows_by_block(M, K, x, ldx, panel, y + j * KERNEL_BLOCK, ldy, accumulate);
     }
 }
 

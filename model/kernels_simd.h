@@ -16,8 +16,9 @@
 #include "model/kernels.h"
 #include "model/kernels_constants.h"
 
-#define VECTORS (KERNEL_BLOCK / LANES) /* vector registers of one block */
-#define INLINE  static inline __attribute__((always_inline))
+#define VECTORS  (KERNEL_BLOCK / LANES) /* vector registers of one block */
+#define INLINE   static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
 
 typedef float vf __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * LANES), aligned(4), may_alias));

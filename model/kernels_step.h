@@ -176,7 +176,7 @@ INLINE size_t finish_unit(const struct finish *f, size_t v)
     return (f->group + v / f->vectors) * KERNEL_BLOCK + f->lane + v % f->vectors * LANES;
 }
 
-static __attribute__((noinline)) void lstm_finish(const struct kernel_step *s, const struct finish *f, const vf *gates)
+static NOINLINE void lstm_finish(const struct kernel_step *s, const struct finish *f, const vf *gates)
 {
     const size_t vectors = f->vectors;
     for (size_t m = 0; m < f->rows; m++, gates += 4 * vectors * f->groups) {
@@ -193,7 +193,7 @@ static __attribute__((noinline)) void lstm_finish(const struct kernel_step *s, c
 }
 
 /* gates: n of the input, r, z, q */
-static __attribute__((noinline)) void gru_finish(const struct kernel_step *s, const struct finish *f, const vf *gates)
+static NOINLINE void gru_finish(const struct kernel_step *s, const struct finish *f, const vf *gates)
 {
     const size_t vectors = f->vectors;
     for (size_t m = 0; m < f->rows; m++, gates += 4 * vectors * f->groups) {
@@ -207,7 +207,7 @@ static __attribute__((noinline)) void gru_finish(const struct kernel_step *s, co
     }
 }
 
-static __attribute__((noinline)) void rnn_finish(const struct kernel_step *s, const struct finish *f, const vf *gates)
+static NOINLINE void rnn_finish(const struct kernel_step *s, const struct finish *f, const vf *gates)
 {
     for (size_t m = 0; m < f->rows; m++, gates += f->groups * f->vectors)
         for (size_t v = 0; v < f->groups * f->vectors; v++)
