@@ -34,7 +34,7 @@ INLINE void tile_input(size_t rows, size_t blocks, const float *x, size_t ldx, c
 
 /* rows x blocks accumulators, each over k in order. rows and blocks are constants at every call, so the arrays are
  * registers. Two inputs in a turn: where another thread shares the core's arithmetic units, the instructions of the
- * loop itself count. A turn fetches one input's weights of the next panel. */
+ * loop itself count. A turn fetches one input's weights of the next panel; what y holds there is fetched, too. */
 INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ldx, struct panel panel, float *y,
                  size_t ldy, bool accumulate)
 {
@@ -44,6 +44,7 @@ INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ld
 #pragma GCC unroll 16
         for (size_t v = 0; v < blocks * VECTORS; v++)
             sum[m][v] = accumulate ? vf_load(y + m * ldy + v * LANES) : (vf){0};
+        for (size_t j = blocks; j < 2 * blocks; j++) __builtin_prefetch(y + m * ldy + j * KERNEL_BLOCK, 1);
     }
 #pragma GCC unroll 1
     for (size_t turns = K / 2; turns > 0; turns--, x += 2, panel.packed += 2 * KERNEL_BLOCK) {
@@ -182,8 +183,9 @@ static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ld
 /* Both factors of a product over rows are copied so that a tile reads them as two streams: KERNEL_DEPTH rows at a time,
  * b as packed blocks, a as strips of STRIP columns: [STRIP/STRIP_ROWS][depth][STRIP_ROWS], zero beyond the last column.
  */
-#define STRIP      (KERNEL_STRIP / STRIP_ROWS * STRIP_ROWS)
-#define ROWS_AHEAD 16 /* a few lines of every row are read: the processor does not foresee them */
+#define STRIP (KERNEL_STRIP / STRIP_ROWS * STRIP_ROWS)
+#define ROWS_AHEAD                                                                                                     \
+    16 /* a few lines of every row are read: the processor does not foresee them. Beyond the last: in vain */
 
 static void pack_rows(size_t depth, size_t blocks, const float *b, size_t ldb, float *packed)
 {
@@ -207,7 +209,8 @@ static void pack_columns(size_t depth, size_t columns, const float *a, size_t ld
     }
 }
 
-/* STRIP_ROWS x blocks accumulators, of which the first `rows` rows are wanted. blocks is a constant at every call. */
+/* STRIP_ROWS x blocks accumulators, of which the first `rows` rows are wanted; what c holds for the next tile is
+ * fetched. blocks is a constant at every call. */
 INLINE void strip_tile(size_t rows, size_t blocks, size_t depth, const float *strip, const float *packed, float *c,
                        size_t ldc, bool accumulate)
 {
@@ -217,6 +220,7 @@ INLINE void strip_tile(size_t rows, size_t blocks, size_t depth, const float *st
 #pragma GCC unroll 16
         for (size_t v = 0; v < blocks * VECTORS; v++)
             sum[m][v] = accumulate && m < rows ? vf_load(c + m * ldc + v * LANES) : (vf){0};
+        for (size_t j = 0; j < blocks; j++) __builtin_prefetch(c + (STRIP_ROWS + m) * ldc + j * KERNEL_BLOCK, 1);
     }
     for (size_t k = 0; k < depth; k++) {
         vf w[STRIP_BLOCKS * VECTORS];
