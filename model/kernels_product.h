@@ -184,8 +184,10 @@ static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ld
  * b as packed blocks, a as strips of STRIP columns: [STRIP/STRIP_ROWS][depth][STRIP_ROWS], zero beyond the last column.
  */
 #define STRIP (KERNEL_STRIP / STRIP_ROWS * STRIP_ROWS)
-#define ROWS_AHEAD                                                                                                     \
-    16 /* a few lines of every row are read: the processor does not foresee them. Beyond the last: in vain */
+
+/* A few lines of every row are read, which the processor does not foresee: they are fetched so many rows before, beyond
+ * the last one in vain. */
+#define ROWS_AHEAD 16
 
 static void pack_rows(size_t depth, size_t blocks, const float *b, size_t ldb, float *packed)
 {
