@@ -142,6 +142,7 @@ INLINE void single_row(size_t K, const float *x, struct panel panel, float *y, b
     }
 #pragma GCC unroll 16
     for (size_t v = 0; v < TILE_1_BLOCKS * VECTORS; v++) vf_store(y + v * LANES, sum[v]);
+    priority_give_way(K * TILE_1_BLOCKS * KERNEL_BLOCK);
 }
 
 INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
@@ -153,7 +154,6 @@ INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, 
         panel.packed = packed + j * stride;
         single_row(K, x, panel, y + j * KERNEL_BLOCK, accumulate);
     }
-    priority_give_way(K * j * KERNEL_BLOCK);
     for (; j + TILE_BLOCKS <= blocks; j += TILE_BLOCKS) {
         panel.packed = packed + j * stride;
         panel.fetched = j + 2 * TILE_BLOCKS <= blocks ? panel.packed + TILE_BLOCKS * stride : NULL;
