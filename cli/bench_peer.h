@@ -6,7 +6,8 @@
  *   "step LAYERS HIDDEN VOCABULARY BATCH THREADS SECONDS" -> the same, of all sequences together, where each step draws
  *   a character per sequence at temperature 1 and feeds it back;
  *   "product N THREADS SECONDS" -> floating-point operations per second of single-precision products of N x N matrices,
- *   each thread with its own;
+ *   each thread with its own; a peer that skips "train" is asked this beside training, too, and its column then says how
+ *   many characters per second these products would allow if training were nothing else;
  *   it ends at the end of its input.
  */
 #ifndef LSTMD_CLI_BENCH_PEER_H
@@ -19,7 +20,7 @@
 #include "base/error.h"
 #include "cli/bench_tasks.h"
 
-#define BENCH_MAX_PEERS 4
+#define BENCH_MAX_PEERS 8
 
 struct bench_peer {
     char name[32];

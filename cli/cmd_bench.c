@@ -238,6 +238,18 @@ static bool measure_all_stepping(struct bench *bench, struct error *err)
     return true;
 }
 
+/* What a peer trains, or, where it has no figure but multiplies, what its products would allow if training were nothing
+ * else; 0: it does neither. */
+static bool peer_training_rate(struct bench *bench, struct bench_peer *peer, const struct bench_shape *shape,
+                               size_t threads, double *rate, struct error *err)
+{
+    if (!bench_peer_train(peer, shape, threads, bench->seconds, rate, err)) return false;
+    if (*rate > 0) return true;
+    if (!bench_peer_product(peer, BENCH_PRODUCT_SIZE, threads, bench->seconds, rate, err)) return false;
+    *rate /= bench_training_operations(shape);
+    return true;
+}
+
 /* One measurement of the limit, of each peer and of lstmd into `row` (NULL: to warm up). */
 static bool measure_training_once(struct bench *bench, struct bench_training *training, const struct bench_shape *shape,
                                   size_t threads, struct bench_row *row, struct error *err)
@@ -245,7 +257,7 @@ static bool measure_training_once(struct bench *bench, struct bench_training *tr
     const double peak = peak_rate(bench, threads);
     for (size_t i = 0; i < bench->report.peer_count; i++) {
         double rate;
-        if (!bench_peer_train(&bench->report.peers[i], shape, threads, bench->seconds, &rate, err)) return false;
+        if (!peer_training_rate(bench, &bench->report.peers[i], shape, threads, &rate, err)) return false;
         if (row != NULL && rate > 0) bench_add(&row->peers[i], rate);
     }
     const double rate = bench_measure(&training->work, bench->seconds);

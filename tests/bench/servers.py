@@ -27,10 +27,10 @@ from make_model import make_model  # noqa: E402
 TEXT = "\n abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,'-:;!?()[]\"&%$/+="
 
 
-def compiled(name, *flags):
-    """build/tests/bench/NAME from tests/bench/NAME.c or .cpp; None where it does not compile."""
+def compiled(name, *flags, program=None):
+    """build/tests/bench/PROGRAM (NAME) from tests/bench/NAME.c or .cpp; None where it does not compile."""
     source = next(path for path in (BENCH / f"{name}.c", BENCH / f"{name}.cpp") if path.exists())
-    program = BUILD / "tests" / "bench" / name
+    program = BUILD / "tests" / "bench" / (program or name)
     compiler = os.environ.get("CC", "cc") if source.suffix == ".c" else os.environ.get("CXX", "g++")
     newest = max(path.stat().st_mtime for path in (source, *BENCH.glob("*.h")))
     if program.exists() and program.stat().st_mtime >= newest:

@@ -50,6 +50,15 @@ def test_bench_measures_a_peer_beside_training():
     assert report["machine"]["peers"] == {"fake": "a peer 1.0"}
 
 
+def test_bench_says_what_the_products_of_a_peer_that_does_not_train_would_allow():
+    peer = "fake=echo a peer 1.0; while read -r task _; do case $task in product) echo 5e9;; *) echo skip;; esac; done"
+    result = bench("--json", "--only", "train 1x128 B=8 T=50, 1 thread", "--peer", peer)
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)["rows"]
+    forward = 2 * (4 * 128 * 128 + 65 * 128)  # one-hot input is a look-up
+    assert abs(row["peers"]["fake"] - 5e9 / (3 * forward)) < 1
+
+
 def test_bench_measures_a_peer_beside_every_format_of_stepping():
     result = bench("--json", "--only", "B=8, sampled, 2 threads", "--peer", PEER)
     assert result.returncode == 0, result.stderr
