@@ -81,7 +81,7 @@ def test_text_becomes_a_model_that_is_served(daemon, state):
     assert all(data["step"] > 0 for _, kind, data in told if kind == "checkpoint")
 
     assert daemon.generate(length=5)["model"] == "first"  # deployed
-    assert daemon.generate(length=5, model="first", seed=1)["text"]
+    assert daemon.generate(length=5, ignore_eos=True, model="first", seed=1)["text"]
     training = json.loads((state / "models/first/config.json").read_text())["training"]
     assert training["job"] == id and training["dataset"] is None
     (listed,) = [model for model in daemon.get("/models").json()["models"] if model["name"] == "first"]
@@ -142,7 +142,7 @@ def test_time_limit_ends_a_job_with_a_model(daemon):
     id = submit(daemon, "limited", **{**ENDLESS, "max_minutes": 0.01})
     progress = wait_end(daemon, id)["progress"]
     assert 0 < progress["epoch"] < 10**9 and progress["fraction"] == 1 and progress["validation_nats_per_char"] > 0
-    assert daemon.generate(model="limited", length=3)["text"]
+    assert daemon.generate(model="limited", length=3, ignore_eos=True)["text"]
 
 
 def test_a_corpus_is_called_by_the_name_of_its_dataset(daemon, state):
@@ -338,7 +338,7 @@ def test_queue_pause_resume_cancel_delete(own):
         assert send(daemon, "DELETE", f"/train/{id}").status == 204
         send(daemon, "GET", f"/train/{id}").problem(404)
     assert send(daemon, "GET", "/train").json()["jobs"] == []
-    assert daemon.generate(length=3)["text"]
+    assert daemon.generate(length=3, ignore_eos=True)["text"]
 
 
 def cpu_seconds(daemon):
@@ -640,7 +640,7 @@ def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected)
         assert document["state"] == "running" and time.monotonic() < end, document
         time.sleep(0.02)  # a run gets what this process leaves of the machine
     assert "No space left" in document["reason"]
-    assert daemon.generate(length=3)["text"]
+    assert daemon.generate(length=3, ignore_eos=True)["text"]
     filler.unlink()
     wait_end(daemon, id)
     assert weights(disk / "state") == expected
@@ -764,7 +764,7 @@ def test_a_job_trains_on_a_large_corpus_from_disk(own, name):
     print(f"{LARGE_MIB} MiB, {name}: at most {uploaded} KiB of private memory to come, {memory.most} KiB to be trained on")
     limit = 64 * 1024 if not os.environ.get("SANITIZE") else math.inf
     assert 0 < memory.most < limit
-    assert daemon.generate(model="m", length=3)["text"] and not list((own.state / "jobs").iterdir())
+    assert daemon.generate(model="m", length=3, ignore_eos=True)["text"] and not list((own.state / "jobs").iterdir())
 
 
 # ---- the README ----
