@@ -145,6 +145,10 @@ def test_train_help_has_a_line_for_each_preset():
         assert re.search(rf"^  {name} +\S", said, re.M), name
 
 
+of_full_size = pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a network of full size takes a sanitizer many minutes")
+
+
+@of_full_size
 def test_train_recipe_of_the_bundled_model_is_a_preset(corpus, tmp_path):
     directory = pathlib.Path(__file__).resolve().parents[2] / "model/pretrained"
     train("--config", directory / "headlines.yaml", "--data", corpus, "--epochs", 1, "--out", tmp_path / "model")
@@ -155,6 +159,7 @@ def test_train_recipe_of_the_bundled_model_is_a_preset(corpus, tmp_path):
     assert f"after {bundled['epochs']} epochs" in done.stderr
 
 
+@of_full_size
 def test_train_preset_on_a_tiny_corpus_says_what_it_changes(tmp_path):
     path = tmp_path / "tiny.txt"
     path.write_text(sentences(60))
