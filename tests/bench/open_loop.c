@@ -134,11 +134,13 @@ int main(int argc, char **argv)
     double due = begun;
     size_t sent = 0;
     while (due < end || answered < sent) {
-        while (due < end && due <= now_ms() && sent < most && send_request(due)) {
+        double now = now_ms();
+        while (due < end && due <= now && sent < most && send_request(due)) {
             sent++;
             due += -log(uniform()) * 1e3 / rate;
+            now = now_ms();
         }
-        const double now = now_ms();
+        /* By the same `now`: a request that became due since would wait for an answer, and none may be under way. */
         receive_until(due < end && due > now ? due : now + 100);
         if (now > end + 60e3) {
             fprintf(stderr, "%zu answers are missing after a minute\n", sent - answered);
