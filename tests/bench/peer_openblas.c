@@ -108,7 +108,8 @@ int main(int argc, char **argv)
     fflush(stdout);
     while (fgets(line, sizeof line, stdin) != NULL) {
         double value = 0;
-        if (sscanf(line, "product %zu %zu %lf", &size, &threads, &seconds) == 3 && threads >= 1 && threads <= MAX_THREADS)
+        if (sscanf(line, "product %zu %zu %lf", &size, &threads, &seconds) == 3 && threads >= 1 &&
+            threads <= MAX_THREADS)
             value = rate(size, threads, seconds);
         if (value > 0)
             printf("%.0f\n", value);
