@@ -6,9 +6,10 @@
  *   "step LAYERS HIDDEN VOCABULARY BATCH THREADS SECONDS" -> the same, of all sequences together, where each step draws
  *   a character per sequence at temperature 1 and feeds it back;
  *   "product N THREADS SECONDS" -> floating-point operations per second of single-precision products of N x N matrices,
- *   each thread with its own; a peer that skips "train" is asked this beside training, too, and its column then says
- * how many characters per second these products would allow if training were nothing else; it ends at the end of its
- * input.
+ *   each thread with its own;
+ *   it ends at the end of its input.
+ * A peer that skips "train" is asked for products beside training, too: its column then says how many characters per
+ * second they would allow if training were nothing else.
  */
 #ifndef LSTMD_CLI_BENCH_PEER_H
 #define LSTMD_CLI_BENCH_PEER_H

@@ -20,7 +20,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "kann.h"
+#include <kann.h>
 
 struct shape {
     int layers, hidden, vocabulary, batch, window, threads;
