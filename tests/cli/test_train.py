@@ -145,26 +145,22 @@ def test_train_help_has_a_line_for_each_preset():
         assert re.search(rf"^  {name} +\S", said, re.M), name
 
 
-of_full_size = pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a network of full size takes a sanitizer many minutes")
-
-
-@of_full_size
 def test_train_recipe_of_the_bundled_model_is_a_preset(corpus, tmp_path):
     directory = pathlib.Path(__file__).resolve().parents[2] / "model/pretrained"
     train("--config", directory / "headlines.yaml", "--data", corpus, "--epochs", 1, "--out", tmp_path / "model")
     bundled, ours = options(directory / "headlines"), options(tmp_path / "model")
     assert ours["preset"] == "headlines"
     assert {key: ours[key] for key in bundled} == {**bundled, "epochs": 1, "batch": ours["batch"]}
-    done = train("--preset", "headlines", "--data", corpus, "--format", "lines", "--sample-length", 0, "--out", tmp_path / "whole")
+    small = ["--hidden", 16, "--sample-length", 0]  # its epochs, not its size
+    done = train("--preset", "headlines", "--data", corpus, "--format", "lines", *small, "--out", tmp_path / "whole")
     assert f"after {bundled['epochs']} epochs" in done.stderr
 
 
-@of_full_size
 def test_train_preset_on_a_tiny_corpus_says_what_it_changes(tmp_path):
     path = tmp_path / "tiny.txt"
     path.write_text(sentences(60))
     assert path.stat().st_size < 2000
-    done = train("--data", path, "--out", tmp_path / "model", "--preset", "large", "--epochs", 3)
+    done = train("--data", path, "--out", tmp_path / "model", "--preset", "large", "--hidden", 16, "--epochs", 3)
     assert re.search(r"batch reduced from 32 to \d+", done.stderr)
     assert re.search(r"the run has only \d+ steps: warm-up reduced from \d+ to [0-9]\b", done.stderr)
 
