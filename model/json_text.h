@@ -11,5 +11,7 @@
  * ERROR_NO_MEMORY. It stands for json_dumps(), which may leave out an object's key where memory runs out while its
  * buffer grows (jansson 2.14); here there is no buffer that grows. Thread-safe. */
 char *json_text_print(const json_t *json, size_t flags, size_t *n, struct error *err);
+/* The same with a newline at its end, for the body of an answer: a terminal's prompt begins on a line of its own. */
+char *json_text_print_line(const json_t *json, size_t flags, size_t *n, struct error *err);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -14,6 +15,8 @@
 #include "server/api.h"
 
 #define LAST_ANSWERS_NS (UINT64_C(1000) * 1000 * 1000) /* how long the last answers may take to be sent */
+
+#define URL_SIZE 128
 
 static uint64_t nanoseconds(double seconds)
 {
@@ -98,11 +101,24 @@ static bool open_jobs(struct daemon *daemon, struct error *err)
     return daemon->jobs != NULL;
 }
 
+/* The page as a link for whoever reads the log in a terminal. NULL: no browser gets there by a URL. */
+static const char *page_url(const struct http_server *http, char out[URL_SIZE])
+{
+    const char *address = http_server_address(http);
+    if (strncmp(address, "unix:", 5) == 0 || strchr(address, '%')) return NULL;
+    if (strcmp(address, "0.0.0.0") == 0) address = "127.0.0.1";
+    if (strcmp(address, "::") == 0) address = "::1";
+    const bool version_6 = strchr(address, ':') != NULL;
+    snprintf(out, URL_SIZE, version_6 ? "http://[%s]:%u/" : "http://%s:%u/", address, http_server_port(http));
+    return out;
+}
+
 static void log_listening(const struct daemon *daemon, uint64_t begun)
 {
+    char url[URL_SIZE];
     struct served *served = registry_acquire(daemon->registry, NULL, 0, NULL);
     log_event(LOG_INFO, "listening", LOG_TEXT("address", http_server_address(daemon->http)),
-              LOG_INTEGER("port", http_server_port(daemon->http)),
+              LOG_INTEGER("port", http_server_port(daemon->http)), LOG_TEXT("url", page_url(daemon->http, url)),
               LOG_TEXT("model", served ? served->model.name : NULL),
               LOG_TEXT("kernel", kernels_select(daemon->config->kernel)->name),
               LOG_TEXT("weights", served ? kernel_format_name(served->stepper.weights.format) : NULL),

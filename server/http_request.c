@@ -70,7 +70,7 @@ void http_reply(struct http_request *request, int status, const char *content_ty
 static void reply_no_memory(struct http_request *request)
 {
     static const char text[] = "{\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,"
-                               "\"detail\":\"out of memory\"}";
+                               "\"detail\":\"out of memory\"}\n";
     http_reply_header(request, "Retry-After", "1");
     http_reply(request, 503, "application/problem+json", text, sizeof text - 1, HTTP_BORROWED);
 }
@@ -78,7 +78,7 @@ static void reply_no_memory(struct http_request *request)
 void http_reply_json(struct http_request *request, int status, json_t *json)
 {
     size_t size = 0;
-    char *text = json ? json_text_print(json, JSON_COMPACT | JSON_REAL_PRECISION(15), &size, NULL) : NULL;
+    char *text = json ? json_text_print_line(json, JSON_COMPACT | JSON_REAL_PRECISION(15), &size, NULL) : NULL;
     json_decref(json);
     if (text)
         http_reply(request, status, "application/json", text, size, HTTP_TAKEN);

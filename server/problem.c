@@ -138,7 +138,7 @@ char *problem_to_json(const struct problem *problem, const char *instance, size_
                   "status", problem->status, "detail", json_safe_string(detail, strlen(detail)), "instance",
                   json_safe_string(instance, strlen(instance)));
     if (document && problem->errors) json_object_set(document, "errors", problem->errors);
-    char *text = document ? json_text_print(document, JSON_COMPACT, size, NULL) : NULL;
+    char *text = document ? json_text_print_line(document, JSON_COMPACT, size, NULL) : NULL;
     json_decref(document);
     return text;
 }
@@ -162,7 +162,7 @@ static char *openai_text(const struct problem *problem, int status, size_t *size
     json_t *document = json_pack(
         "{s:{s:o, s:s, s:s?, s:s?}}", "error", "message", json_safe_string(message, strlen(message)), "type",
         status < 500 ? "invalid_request_error" : "server_error", "param", field, "code", openai_code(status, field));
-    char *json = document ? json_text_print(document, JSON_COMPACT, size, NULL) : NULL;
+    char *json = document ? json_text_print_line(document, JSON_COMPACT, size, NULL) : NULL;
     json_decref(document);
     return json;
 }

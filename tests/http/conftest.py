@@ -39,7 +39,7 @@ class Answer:
     def problem(self, status):
         """The problem document of an answer that must have this status."""
         assert self.status == status, (self.status, self.body)
-        assert self.headers["Content-Type"] == "application/problem+json"
+        assert self.headers["Content-Type"] == "application/problem+json" and self.body.endswith(b"}\n")
         document = self.json()
         assert document["status"] == status
         assert document["title"] and document["detail"]

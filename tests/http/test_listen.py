@@ -6,6 +6,7 @@ import re
 import socket
 import stat
 import subprocess
+import urllib.request
 
 import pytest
 
@@ -32,13 +33,31 @@ def serve_fails(models, *settings):
     return done.stderr.decode()
 
 
+@pytest.mark.parametrize("listen, host", [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "127.0.0.1"), ("::1", "[::1]"), ("::", "[::1]")])
+def test_first_line_has_a_link_to_the_page(models, listen, host):
+    family = socket.AF_INET6 if ":" in listen else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((listen, 0))
+    except OSError:
+        pytest.skip("SKIPPED: this machine has no IPv6")
+    daemon = Daemon(models["tiny"], {"server.listen": listen})
+    try:
+        url = re.search(r" url=\"?(http:[^ \"]+)", daemon.wait_log("event=listening"))[1]
+        assert url == f"http://{host}:{daemon.port}/"
+        with urllib.request.urlopen(url, timeout=DEADLINE) as page:
+            assert page.status == 200 and page.headers["Content-Type"].startswith("text/html")
+    finally:
+        daemon.close()
+
+
 # --- UNIX sockets ---
 
 
 def test_unix_socket(start, tmp_path):
     path = tmp_path / "lstmd.sock"
     daemon = start("tiny", {"server.listen": f"unix:{path}", "server.socket_mode": "600"})
-    assert daemon.address == f"unix:{path}"
+    assert daemon.address == f"unix:{path}" and " url=" not in daemon.wait_log("event=listening")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     with at(path) as connection:
         assert read_answer(connection).status == 200

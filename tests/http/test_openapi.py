@@ -62,6 +62,8 @@ def check(operation, answer):
         return
     content_type = answer.headers["Content-Type"].split(";")[0]
     assert content_type in response["content"]
+    if content_type.endswith("json"):
+        assert answer.body.endswith(b"}\n"), "a terminal's prompt would stand behind the answer"
     for name, header in response.get("headers", {}).items():
         value = answer.headers[name]
         assert value is not None, name

@@ -10,6 +10,7 @@ static json_t *document_of(const struct problem *problem)
     char *text = problem_to_json(problem, "/generate", &size);
     assert_non_null(text);
     assert_int_equal(size, strlen(text));
+    assert_int_equal(text[size - 1], '\n');
     json_t *document = json_loads(text, 0, NULL);
     assert_non_null(document);
     free(text);
