@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/size.h"
+#include "base/subnormals.h"
 #include "model/pass.h"
 #include "model/team.h"
 
@@ -241,9 +242,9 @@ static struct dropout weight_drop(const struct learner *learner)
     return (struct dropout){learner->options.weight_drop, learner->options.seed, learner->step};
 }
 
-static void work(void *context, size_t index)
+/* A worker's share of a step, or of what leads to it. */
+static void share(struct learner *learner, size_t index)
 {
-    struct learner *learner = context;
     struct worker *worker = &learner->workers[index];
     struct dropout drop = weight_drop(learner);
     run_window(learner, worker);
@@ -259,6 +260,15 @@ static void work(void *context, size_t index)
     drop.step++; /* the next one's masks */
     packed_update(&learner->packed, learner->network, learner->kernels, index, learner->count, &drop,
                   learner->gradients[index]->scratch);
+}
+
+/* Saturated gates and the means of squares of small gradients are full of subnormals, which cost several times what
+ * other numbers do. Their worth to the sums they go into is nothing. */
+static void work(void *context, size_t index)
+{
+    const uint64_t mode = subnormals_flush();
+    share(context, index);
+    subnormals_restore(mode);
 }
 
 static void run(struct learner *learner, enum learner_mode mode, size_t T, const uint32_t *inputs,
@@ -313,7 +323,9 @@ void learner_reset_state(struct learner *learner)
 void learner_refresh(struct learner *learner)
 {
     const struct dropout drop = weight_drop(learner);
+    const uint64_t mode = subnormals_flush(); /* as where a step packs them */
     packed_update(&learner->packed, learner->network, learner->kernels, 0, 1, &drop, learner->gradients[0]->scratch);
+    subnormals_restore(mode);
 }
 
 size_t learner_threads(const struct learner *learner)

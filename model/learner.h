@@ -3,7 +3,8 @@
  * It owns the workers, each with its share of the B streams, the carried hidden state, packed weights, gradients and
  * the optimizer's moments. A step: every worker runs its streams forward and backward over the window; the workers'
  * gradients are added in worker order; the norm is clipped; each worker updates its slice of the parameters and packs
- * its share of the weights. Same seed, same thread count, same bits.
+ * its share of the weights. Same seed, same thread count, same bits. All of it takes subnormal numbers as zero
+ * (base/subnormals.h); the thread that calls has its own mode again when a call returns.
  *
  * The loss is the mean of -log p(target) in nats over the window's tokens. Gradients flow back to the window's start
  * and no further; the state at its end is the next window's start. Where the input is <eos>, the state is reset first

@@ -1,4 +1,5 @@
 /* The learner's promises: same seed and threads, same bits; resuming; resets; nothing updated by what is not finite. */
+#include <float.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/subnormals.h"
 #include "model/learner.h"
 #include "model/rng.h"
 
@@ -316,6 +318,54 @@ static void test_learner_refuses_what_does_not_fit(void **state)
     network_close(&bench.network);
 }
 
+/* Whether this processor takes subnormals as zero where it is told to; emulators may not. */
+static bool flushes_subnormals(void)
+{
+    const uint64_t mode = subnormals_flush();
+    volatile float small = FLT_MIN;
+    small *= 0.5f;
+    const bool flushes = fpclassify(small) == FP_ZERO;
+    subnormals_restore(mode);
+    return flushes;
+}
+
+static size_t count_subnormals(const float *values, size_t n)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) count += fpclassify(values[i]) == FP_SUBNORMAL;
+    return count;
+}
+
+/* A rate of nothing and a target that is nearly certain: gradients, and far more so their squares, go towards zero. */
+static void test_learner_computes_no_subnormals_and_leaves_the_thread_its_mode(void **state)
+{
+    (void)state;
+    if (!flushes_subnormals()) skip();
+    for (size_t threads = 1; threads <= 2; threads++) {
+        struct learner_options options = plain;
+        struct bench bench;
+        struct learner_result result;
+        options.threads = threads;
+        open_bench(&bench, CELL_LSTM, 0, &options);
+        const size_t n = bench.network.parameter_count;
+        bench.network.output_bias[3] = 46; /* a loss of about 1e-20 */
+        learner_refresh(bench.learner);
+        for (size_t i = 0; i < T * B; i++) bench.inputs[i] = bench.targets[i] = 3;
+        learner_step(bench.learner, T, bench.inputs, bench.targets, 1e-3, &result);
+        assert_true(result.finite);
+        const float *moments = learner_moments(bench.learner);
+        size_t others = 0;
+        for (size_t i = 0; i < n; i++) others += moments[i] != 0 && moments[n + i] == 0;
+        assert_true(others > 0); /* gradients whose squares are too small for what is left */
+        assert_int_equal(count_subnormals(moments, 2 * n), 0);
+        assert_int_equal(count_subnormals(bench.network.parameters, n), 0);
+        volatile float small = FLT_MIN;
+        small *= 0.5f;
+        assert_int_equal(fpclassify(small), FP_SUBNORMAL);
+        close_bench(&bench);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +374,7 @@ int main(void)
         cmocka_unit_test(test_learner_resumes_bit_for_bit),
         cmocka_unit_test(test_learner_average_is_the_weighted_mean_of_the_weights_so_far),
         cmocka_unit_test(test_learner_average_does_not_touch_the_training),
+        cmocka_unit_test(test_learner_computes_no_subnormals_and_leaves_the_thread_its_mode),
         cmocka_unit_test(test_learner_moments_do_not_depend_on_the_rate),
         cmocka_unit_test(test_learner_reset_token_forgets_what_came_before),
         cmocka_unit_test(test_learner_updates_nothing_where_the_loss_is_not_finite),
