@@ -338,8 +338,9 @@ LSTMD_SHARED ?= ../shared
 HEADLINES := $(LSTMD_SHARED)/data/ag_news
 .PHONY: pretrained
 pretrained: all ## train the bundled model anew, by the recipe model/pretrained/headlines.yaml (minutes)
-	$(BUILD)/lstmd train --config model/pretrained/headlines.yaml --data $(HEADLINES)/titles.train.txt \
-	    --validation-data $(HEADLINES)/titles.valid.txt --out model/pretrained/headlines
+	for part in train valid; do scripts/titles <$(HEADLINES)/titles.$$part.txt >$(BUILD)/titles.$$part.txt || exit 1; done
+	$(BUILD)/lstmd train --config model/pretrained/headlines.yaml --data $(BUILD)/titles.train.txt \
+	    --validation-data $(BUILD)/titles.valid.txt --out model/pretrained/headlines
 
 .PHONY: reference
 reference: all ## write config/REFERENCE.md, the settings as the program's table has them

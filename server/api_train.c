@@ -57,7 +57,7 @@ static json_t *reference_or_null(json_t *json)
     return json ? json_incref(json) : json_null();
 }
 
-/* Without samples. NULL without memory. */
+/* Without notes, samples and options. NULL without memory. */
 static json_t *describe(const struct job *job)
 {
     char name[JOB_ID_SIZE];
@@ -78,8 +78,10 @@ static enum http_outcome reply_job(struct http_request *request, struct jobs *jo
     struct job job;
     struct error err = {0};
     if (!jobs_get(jobs, id, &job, &err)) return train_refuse_error(request, &err);
-    json_t *json = describe(&job), *samples = store_samples(jobs_store(jobs), id, &err);
-    if (json_object_set_new(json, "samples", samples) != 0 ||
+    struct store *store = jobs_store(jobs);
+    json_t *json = describe(&job);
+    if (json_object_set_new(json, "notes", store_notes(store, id, &err)) != 0 ||
+        json_object_set_new(json, "samples", store_samples(store, id, &err)) != 0 ||
         json_object_set(json, "options", json_object_get(job.request, "options")) != 0) {
         json_decref(json);
         json = NULL;

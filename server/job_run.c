@@ -121,8 +121,13 @@ static uint64_t now_ns(void *context)
 
 static void note(void *context, const char *text)
 {
-    const struct run *run = context;
+    struct run *run = context;
     log_event(LOG_INFO, "job note", LOG_TEXT("job", run->name), LOG_TEXT("note", text));
+    struct run_news *news = news_new(run);
+    if (!news) return;
+    news->kind = NEWS_NOTE;
+    news->event = print(json_pack("{s:o}", "text", json_safe_string(text, strlen(text))));
+    send(news, news->event != NULL);
 }
 
 static void tell_progress(struct run *run)

@@ -22,7 +22,7 @@ struct run;
 struct run_news {
     struct task task; /* first; the clerk's queue */
     struct run *run;
-    enum { NEWS_PROGRESS, NEWS_VALIDATION, NEWS_SAMPLE, NEWS_CHECKPOINT } kind;
+    enum { NEWS_PROGRESS, NEWS_VALIDATION, NEWS_SAMPLE, NEWS_CHECKPOINT, NEWS_NOTE } kind;
     struct metric metric;
     double eta_seconds, fraction; /* PROGRESS */
     struct job_sample sample;     /* texts owned */

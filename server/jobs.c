@@ -279,6 +279,8 @@ static bool store_news(struct store *store, int64_t id, const struct run_news *n
         return store_add_sample(store, id, &news->sample, news->event, err);
     case NEWS_CHECKPOINT:
         return store_add_checkpoint(store, id, news->event, err);
+    case NEWS_NOTE:
+        return store_add_note(store, id, news->event, err);
     }
     return true;
 }

@@ -513,6 +513,19 @@ bool store_add_checkpoint(struct store *store, int64_t id, const char *event, st
     return end(store, begin(store, CASUAL, err) && add_only_event(store, id, "checkpoint", event, err), err);
 }
 
+bool store_add_note(struct store *store, int64_t id, const char *event, struct error *err)
+{
+    return end(store,
+               begin(store, CASUAL, err) &&
+                   change(store, err,
+                          "INSERT INTO events (job, sequence, type, data)"
+                          " SELECT ?1, coalesce(max(sequence), 0) + 1, 'note', ?2 FROM events WHERE job = ?1"
+                          " HAVING coalesce(sum(type = 'note'), 0) < " TEXT(
+                              STORE_NOTES) " AND coalesce(sum(type = 'note' AND data = ?2), 0) = 0",
+                          "it", id, event),
+               err);
+}
+
 /* ---- reading that ---- */
 
 bool store_metrics(struct store *store, int64_t id, store_each_metric *each, void *context, struct error *err)
@@ -550,6 +563,23 @@ json_t *store_samples(struct store *store, int64_t id, struct error *err)
             json_pack("{s:I, s:f, s:s, s:s}", "epoch", (json_int_t)sqlite3_column_int64(row, 0), "temperature",
                       sqlite3_column_double(row, 1), "prompt", column_text(row, 2), "text", column_text(row, 3));
         if (json_array_append_new(list, sample) != 0) ok = error_set_no_memory(err, 0, "samples");
+    }
+    sqlite3_finalize(row);
+    if (ok) return list;
+    json_decref(list);
+    return NULL;
+}
+
+json_t *store_notes(struct store *store, int64_t id, struct error *err)
+{
+    json_t *list = json_array();
+    sqlite3_stmt *row =
+        query(store, err, "SELECT data FROM events WHERE job = ? AND type = 'note' ORDER BY sequence", "i", id);
+    bool ok = row != NULL;
+    while (ok && next_row(store, row, &ok, err)) {
+        json_t *note = json_loads(column_text(row, 0), 0, NULL);
+        if (json_array_append(list, json_object_get(note, "text")) != 0) ok = error_set_no_memory(err, 0, "notes");
+        json_decref(note);
     }
     sqlite3_finalize(row);
     if (ok) return list;

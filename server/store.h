@@ -112,6 +112,14 @@ bool store_add_sample(struct store *store, int64_t id, const struct job_sample *
                       struct error *err);
 bool store_add_checkpoint(struct store *store, int64_t id, const char *event, struct error *err);
 
+/* A note is an event, {"text": ...}. A run that goes on says again what it said before: the same note is kept once, and
+ * of a job at most STORE_NOTES. */
+#define STORE_NOTES 100
+bool store_add_note(struct store *store, int64_t id, const char *event, struct error *err);
+
+/* The texts of a job's notes, in their order; the caller's, or NULL. */
+json_t *store_notes(struct store *store, int64_t id, struct error *err);
+
 typedef bool store_each_metric(void *context, const struct metric *metric);
 bool store_metrics(struct store *store, int64_t id, store_each_metric *each, void *context, struct error *err);
 

@@ -106,6 +106,35 @@ def test_figures_of_a_job_that_runs(own):
     assert any(row["learning_rate"] for row in rows)
 
 
+def notes_until(daemon, id, beginning):
+    """The notes among a job's events, up to the first that begins so."""
+    told = []
+    for _, kind, data in events(daemon, id):
+        if kind == "note":
+            told.append(data["text"])
+            if told[-1].startswith(beginning):
+                return told
+    raise AssertionError(f"no note {beginning}: {told}")
+
+
+def test_notes_of_a_run_stay_with_its_job(own):
+    """What the trainer has to say is in the answer about the job and in its events, once, also after a restart."""
+    daemon = own()
+    wait_end(daemon, submit(daemon, "base", epochs=1, sample_length=0))
+    id = submit(daemon, "fine", init_from="base", text=text(20) + "\n" + "\N{PARTY POPPER}!" * 30, epochs=10**9, batch=60000, sample_length=0)
+    wait_for(daemon, id, "checkpoint")
+    notes = job(daemon, id)["notes"]
+    assert any("batch" in note and "60000" in note for note in notes), notes
+    assert any("skipped" in note for note in notes), notes
+    assert notes_until(daemon, id, notes[-1]) == notes
+    assert "notes" not in send(daemon, "GET", "/train").json()["jobs"][0]
+    daemon.process.kill()
+    daemon.wait()
+    daemon = own()
+    again = notes_until(daemon, id, "resumed in epoch")
+    assert again[:-1] == notes and job(daemon, id)["notes"] == again
+
+
 LINES = text().splitlines()
 FORMATS = {
     "text": ({}, text()),

@@ -348,6 +348,39 @@ static void test_store_shows_the_samples_of_the_last_epoch(void **state)
     rig_close(&rig);
 }
 
+static void assert_notes(struct rig *rig, int64_t id, size_t count, const char *first, const char *last)
+{
+    json_t *notes = store_notes(rig->store, id, NULL);
+    assert_int_equal(json_array_size(notes), count);
+    if (count) assert_string_equal(json_string_value(json_array_get(notes, 0)), first);
+    if (count) assert_string_equal(json_string_value(json_array_get(notes, count - 1)), last);
+    json_decref(notes);
+}
+
+/* A run that goes on says what it said before. */
+static void test_store_keeps_notes_in_order_once_and_not_without_end(void **state)
+{
+    (void)state;
+    struct rig rig;
+    char text[64];
+    rig_open(&rig);
+    int64_t id = add(&rig), other = add(&rig);
+    assert_notes(&rig, id, 0, NULL, NULL);
+    const char *told[] = {"{\"text\":\"b\"}", "{\"text\":\"a\"}", "{\"text\":\"b\"}"};
+    for (size_t i = 0; i < 3; i++) assert_true(store_add_note(rig.store, id, told[i], NULL));
+    assert_true(store_add_note(rig.store, other, told[0], NULL));
+    assert_events(&rig, id, 1, "2 note {\"text\":\"b\"}\n3 note {\"text\":\"a\"}\n");
+    rig_reopen(&rig);
+    assert_notes(&rig, id, 2, "b", "a");
+    assert_notes(&rig, other, 1, "b", "b");
+    for (int i = 0; i < STORE_NOTES; i++) {
+        snprintf(text, sizeof text, "{\"text\":\"%d\"}", i);
+        assert_true(store_add_note(rig.store, id, text, NULL));
+    }
+    assert_notes(&rig, id, STORE_NOTES, "b", "97");
+    rig_close(&rig);
+}
+
 static void test_store_deletes_all_of_a_job_and_refuses_what_comes_late(void **state)
 {
     (void)state;
@@ -463,14 +496,16 @@ static bool live(void *context, struct error *err)
               store_find_key(store, "none", &next, hash, err) && store_add_progress(store, id, &metric, "{}", err) &&
               store_add_validation(store, id, &metric, "{}", "{}", err) &&
               store_add_sample(store, id, &sample, "{}", err) && store_add_checkpoint(store, id, "{}", err) &&
-              store_set_state(store, id, &paused, err) && store_recover(store, err) &&
-              store_next_queued(store, 0, &next, err) && store_events(store, id, 0, 9, note_event, text, err) &&
+              store_add_note(store, id, "{\"text\":\"n\"}", err) && store_set_state(store, id, &paused, err) &&
+              store_recover(store, err) && store_next_queued(store, 0, &next, err) &&
+              store_events(store, id, 0, 9, note_event, text, err) &&
               store_list_jobs(store, JOB_STATES, 0, 5, note_job, (char[100]){0}, err) &&
               store_metrics(store, id, note_metric, (char[500]){0}, err);
-    json_t *samples = ok ? store_samples(store, id, err) : NULL;
-    ok = ok && samples && store_get_job(store, id, &job, err);
+    json_t *samples = ok ? store_samples(store, id, err) : NULL, *notes = samples ? store_notes(store, id, err) : NULL;
+    ok = ok && notes && store_get_job(store, id, &job, err);
     if (ok) store_close_job(&job);
     json_decref(samples);
+    json_decref(notes);
     store_close(store);
     return ok;
 }
@@ -519,6 +554,7 @@ int main(void)
         cmocka_unit_test(test_store_keeps_a_loss_curve_and_the_latest_progress),
         cmocka_unit_test(test_store_forgets_what_a_resumed_run_does_again),
         cmocka_unit_test(test_store_shows_the_samples_of_the_last_epoch),
+        cmocka_unit_test(test_store_keeps_notes_in_order_once_and_not_without_end),
         cmocka_unit_test(test_store_deletes_all_of_a_job_and_refuses_what_comes_late),
         cmocka_unit_test(test_store_refuses_damaged_foreign_and_newer_files_and_leaves_them),
         cmocka_unit_test(test_store_refuses_a_file_with_a_broken_page),
