@@ -1,21 +1,19 @@
 #include "base/subnormals.h"
 
 #if defined(__x86_64__)
-#include <xmmintrin.h>
-
 #define FLUSH_RESULTS  0x8000u /* FTZ */
 #define FLUSH_OPERANDS 0x0040u /* DAZ */
 
 uint64_t subnormals_flush(void)
 {
-    const unsigned mode = _mm_getcsr();
-    _mm_setcsr(mode | FLUSH_RESULTS | FLUSH_OPERANDS);
+    const unsigned mode = __builtin_ia32_stmxcsr();
+    __builtin_ia32_ldmxcsr(mode | FLUSH_RESULTS | FLUSH_OPERANDS);
     return mode;
 }
 
 void subnormals_restore(uint64_t mode)
 {
-    _mm_setcsr((unsigned)mode);
+    __builtin_ia32_ldmxcsr((unsigned)mode);
 }
 
 #elif defined(__aarch64__)
