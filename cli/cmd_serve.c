@@ -108,8 +108,10 @@ static void reload(struct daemon *daemon, const struct flags *flags)
 {
     struct config config;
     struct error err = {0};
-    if (!read_config(&config, flags, &err) || !daemon_reload(daemon, &config, &err))
-        log_event(LOG_ERROR, "not reloaded", LOG_TEXT("error", err.message));
+    if (read_config(&config, flags, &err))
+        daemon_reload(daemon, &config);
+    else
+        daemon_refuse_reload(daemon, &err);
     config_close(&config);
 }
 

@@ -249,13 +249,14 @@ static const char *last_error(const struct child_result *result)
 }
 
 /* What the import says of its sandbox is for whoever runs the daemon, not for whoever asks. */
-static void log_lacking(const char *message)
+static void note_lacking(const struct daemon *daemon, const char *message)
 {
     const char *found = strstr(message, SANDBOX_LACKING);
     char line[256];
     if (!found) return;
     (void)snprintf(line, sizeof line, "%.*s", (int)strcspn(found, "\n"), found);
     log_event(LOG_WARNING, "a file was imported", LOG_TEXT("note", line));
+    metrics_add(daemon->metrics, METRICS_IMPORTS_UNSANDBOXED, 1);
 }
 
 /* The model as it is seen from the directory aside, where the import runs: whoever asks reads its messages, and is not
@@ -280,7 +281,7 @@ static bool run_to(struct import *import, const char *out, const struct daemon *
     const struct child_options options = {arguments, import->aside.aside, 2.0 * MAX_SECONDS, &daemon->closing};
     struct child_result result;
     if (!child_run(&options, &result, err)) return false;
-    log_lacking(result.message);
+    note_lacking(daemon, result.message);
     if (result.exit_code == 0) return true;
     if (result.exit_code < 0)
         return error_set(err, ERROR_INVALID, "importing took more than its time or memory; nothing was changed");

@@ -54,6 +54,12 @@ static void write_model(void *context, const struct served *served, bool is_defa
                          numbers->read(&load));
 }
 
+static void count_model(void *context, const struct served *served, bool is_default)
+{
+    (void)served, (void)is_default;
+    ++*(double *)context;
+}
+
 static void write_models(struct daemon *daemon, FILE *out)
 {
     static const struct {
@@ -66,6 +72,9 @@ static void write_models(struct daemon *daemon, FILE *out)
         {"lstmd_engine_step_sequences_total", "counter",
          "Sequences that were stepped; by lstmd_engine_steps_total, the mean size of a batch.", sequences},
     };
+    double count = 0;
+    registry_each_loaded(daemon->registry, count_model, &count);
+    metrics_write_one(out, "lstmd_models_loaded", "gauge", "Models that are in memory.", count);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct model_numbers numbers = {out, rows[i].metric, rows[i].read};
         metrics_write_head(out, rows[i].metric, rows[i].type, rows[i].help);
@@ -115,14 +124,28 @@ static void write_jobs(struct daemon *daemon, FILE *out)
     };
 #undef FIGURE
     double count = 0;
-    if (!daemon->jobs) return;
-    jobs_each_running(daemon->jobs, count_job, &count);
+    if (daemon->jobs) jobs_each_running(daemon->jobs, count_job, &count);
     metrics_write_one(out, "lstmd_train_running_jobs", "gauge", "Jobs that train at this moment.", count);
+    metrics_write_one(out, "lstmd_train_waiting_jobs", "gauge", "Jobs that wait for room on the disk or for memory.",
+                      daemon->jobs ? (double)jobs_count_waiting(daemon->jobs) : 0);
+    if (!daemon->jobs) return;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct job_numbers numbers = {out, rows[i].metric, rows[i].data, rows[i].member};
         if (rows[i].help) metrics_write_head(out, rows[i].metric, "gauge", rows[i].help);
         jobs_each_running(daemon->jobs, write_job, &numbers);
     }
+}
+
+/* --- The state directory --- */
+
+static void write_state_dir(const struct daemon *daemon, FILE *out)
+{
+    uint64_t room, size;
+    if (!daemon->state || !state_dir_room(daemon->state, &room, &size)) return;
+    metrics_write_one(out, "lstmd_state_dir_free_bytes", "gauge", "What the state directory's file system has free.",
+                      (double)room);
+    metrics_write_one(out, "lstmd_state_dir_size_bytes", "gauge", "How large the state directory's file system is.",
+                      (double)size);
 }
 
 /* --- Hidden states --- */
@@ -211,6 +234,7 @@ enum http_outcome api_metrics(struct http_request *request, void *context)
         metrics_write(daemon->metrics, out);
         write_models(daemon, out);
         write_jobs(daemon, out);
+        write_state_dir(daemon, out);
         write_states(daemon, out);
         metrics_write_one(out, "lstmd_open_requests", "gauge", "Requests that are being answered, this one included.",
                           (double)http_server_open_requests(daemon->http));

@@ -81,6 +81,15 @@ static bool take_model(void *context, const char *model, bool deploy, struct err
            (!deploy || registry_set_default(daemon->registry, model, err));
 }
 
+static void count_job(void *context, enum job_state state)
+{
+    const struct daemon *daemon = context;
+    const enum metrics_counter counter = state == JOB_SUCCEEDED ? METRICS_JOBS_SUCCEEDED
+                                         : state == JOB_FAILED  ? METRICS_JOBS_FAILED
+                                                                : METRICS_JOBS_CANCELLED;
+    metrics_add(daemon->metrics, counter, 1);
+}
+
 static char *find_model(void *context, const char *model, struct error *err)
 {
     return registry_directory(((struct daemon *)context)->registry, model, err);
@@ -95,6 +104,7 @@ static bool open_jobs(struct daemon *daemon, struct error *err)
                                          .max_parallel = (size_t)config->train_max_parallel,
                                          .snapshot_seconds = config->train_snapshot_seconds,
                                          .published = take_model,
+                                         .ended = count_job,
                                          .find_model = find_model,
                                          .context = daemon};
     daemon->jobs = jobs_new(&options, err);
@@ -204,14 +214,24 @@ static void reload_models(struct task *task)
 {
     struct daemon *daemon = (struct daemon *)((char *)task - offsetof(struct daemon, reload));
     atomic_store(&daemon->reloading, false); /* first: what changes from now on is for the next one */
-    registry_reload(daemon->registry);
+    if (!registry_reload(daemon->registry)) metrics_add(daemon->metrics, METRICS_RELOAD_FAILURES, 1);
 }
 
-bool daemon_reload(struct daemon *daemon, const struct config *config, struct error *err)
+void daemon_refuse_reload(struct daemon *daemon, const struct error *err)
 {
+    metrics_add(daemon->metrics, METRICS_RELOAD_FAILURES, 1);
+    log_event(LOG_ERROR, "not reloaded", LOG_TEXT("error", err->message));
+}
+
+void daemon_reload(struct daemon *daemon, const struct config *config)
+{
+    struct error err = {0};
     daemon->reload.run = reload_models;
     if (!atomic_exchange(&daemon->reloading, true)) worker_submit(daemon->loader, &daemon->reload);
-    if (!auth_reload(daemon->auth, config, err)) return false;
+    if (!auth_reload(daemon->auth, config, &err)) {
+        daemon_refuse_reload(daemon, &err);
+        return;
+    }
     log_event(LOG_INFO, "reloaded", LOG_TEXT("section", "auth"));
     for (size_t i = 0; i < config_table.count; i++) {
         const struct option *option = &config_table.options[i];
@@ -221,7 +241,6 @@ bool daemon_reload(struct daemon *daemon, const struct config *config, struct er
         if (strncmp(option->key, "auth.", 5) != 0 && strcmp(now, wanted) != 0)
             log_event(LOG_WARNING, "needs a restart", LOG_TEXT("key", option->key));
     }
-    return true;
 }
 
 void daemon_drain(struct daemon *daemon)

@@ -47,9 +47,10 @@ struct daemon {
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err);
 
 /* Takes over what can change without a restart: the tokens, and models whose files have changed (by a thread of the
- * daemon's, later). Says what else in the new configuration differs and needs one. False: the tokens are as before. Any
- * thread. */
-bool daemon_reload(struct daemon *daemon, const struct config *config, struct error *err);
+ * daemon's, later). Says what else in the new configuration differs and needs one. Any thread. */
+void daemon_reload(struct daemon *daemon, const struct config *config);
+/* For a reload that something stands in the way of: logs and counts it. Everything stays as it is. Any thread. */
+void daemon_refuse_reload(struct daemon *daemon, const struct error *err);
 
 /* /readyz answers 503 and new generations are refused from now on. Any thread. */
 void daemon_drain(struct daemon *daemon);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 
 #include "base/clock.h"
 #include "base/file.h"
@@ -154,6 +153,7 @@ static bool set_state(struct jobs *jobs, int64_t id, const struct job_change *ch
 {
     if (!store_set_state(jobs->store, id, change, err)) return false;
     log_state(id, change);
+    if (is_final(change->state) && jobs->options.ended) jobs->options.ended(jobs->options.context, change->state);
     jobs_tell_listeners(jobs, id);
     return true;
 }
@@ -184,8 +184,8 @@ static bool publish(struct jobs *jobs, const struct run *run, const struct job *
 
 static uint64_t free_room(const struct jobs *jobs)
 {
-    struct statvfs disk;
-    return statvfs(state_dir_path(jobs->options.state), &disk) == 0 ? (uint64_t)disk.f_bavail * disk.f_frsize : 0;
+    uint64_t room, size;
+    return state_dir_room(jobs->options.state, &room, &size) ? room : 0;
 }
 
 static void decide_failure(struct active *active, bool no_room, const char *reason)
@@ -309,6 +309,16 @@ void jobs_each_running(struct jobs *jobs, void (*each)(void *context, int64_t id
     pthread_mutex_unlock(&jobs->mutex);
 }
 
+size_t jobs_count_waiting(struct jobs *jobs)
+{
+    size_t count = atomic_load(&jobs->blocked) ? 1 : 0;
+    pthread_mutex_lock(&jobs->mutex);
+    for (const struct active *active = jobs->active; active; active = active->next)
+        if (atomic_load(&active->waits_for_room)) count++;
+    pthread_mutex_unlock(&jobs->mutex);
+    return count;
+}
+
 static void told(struct run_news *news)
 {
     struct active *active = run_context(news->run);
@@ -416,17 +426,18 @@ static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
     return started;
 }
 
-/* A job that cannot begin for want of room or memory stays in the queue, until a tick; any other fails. */
-static void try_to_start(struct jobs *jobs, int64_t id, bool known)
+/* A job that cannot begin for want of room or memory stays in the queue, until a tick; any other fails. False: it
+ * stays. */
+static bool try_to_start(struct jobs *jobs, int64_t id, bool known)
 {
     struct error err = {0};
-    if (start_job(jobs, id, &err)) return;
+    if (start_job(jobs, id, &err)) return true;
     if (err.code != ERROR_NO_SPACE && err.code != ERROR_NO_MEMORY && err.code != ERROR_UNAVAILABLE) {
         fail_job(jobs, id, err.message);
-        return;
+        return true;
     }
     if (!known) log_event(LOG_WARNING, "jobs wait", LOG_TEXT("error", err.message));
-    jobs->blocked = true;
+    return false;
 }
 
 static size_t count_runs(const struct jobs *jobs)
@@ -446,13 +457,14 @@ static bool anything_waits(const struct jobs *jobs)
 void jobs_schedule(struct jobs *jobs)
 {
     struct error err = {0};
-    const bool known = jobs->blocked;
-    jobs->blocked = false;
+    const bool known = atomic_load(&jobs->blocked);
+    bool blocked = false;
     for (int64_t id = 0; !atomic_load(&jobs->draining) && count_runs(jobs) < jobs->options.max_parallel;) {
         if (!store_next_queued(jobs->store, id, &id, &err) || id == 0) break;
-        if (!find_active(jobs, id))
-            try_to_start(jobs, id, known); /* one that is still stopping has its turn when it has stopped */
+        /* One that is still stopping has its turn when it has stopped. */
+        if (!find_active(jobs, id) && !try_to_start(jobs, id, known)) blocked = true;
     }
+    atomic_store(&jobs->blocked, blocked);
     if (err.code) log_event(LOG_ERROR, "job store", LOG_TEXT("error", err.message));
     jobs_want_ticks(jobs, anything_waits(jobs));
 }

@@ -33,8 +33,11 @@ struct jobs_options {
     struct datasets *datasets;
     size_t max_parallel;
     double snapshot_seconds;
-    /* The clerk: a model has come to be in the state directory; deploy: it is to be the default. NULL: nobody cares. */
+    /* The clerk: a model has come to be in the state directory; deploy: it is to be the default. NULL, here and for
+     * `ended`: nobody cares. */
     bool (*published)(void *context, const char *model, bool deploy, struct error *err);
+    /* The clerk: a job is over for good: JOB_SUCCEEDED, JOB_FAILED or JOB_CANCELLED. */
+    void (*ended)(void *context, enum job_state state);
     /* The clerk: the directory of a model that is there, free() it; or NULL with the error. */
     char *(*find_model)(void *context, const char *model, struct error *err);
     void *context;
@@ -58,6 +61,9 @@ struct job_figures {
 /* Any thread: calls each() for every job that runs. It must not take long: the clerk waits for it. */
 void jobs_each_running(struct jobs *jobs, void (*each)(void *context, int64_t id, const struct job_figures *figures),
                        void *context);
+
+/* Any thread: jobs that cannot go on for want of room on the disk or of memory. */
+size_t jobs_count_waiting(struct jobs *jobs);
 
 /* "j000042" and back. */
 #define JOB_ID_SIZE 24

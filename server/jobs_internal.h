@@ -14,11 +14,11 @@ struct active {
     int64_t id;
     struct jobs *jobs;
     struct run *run;
-    bool silent;         /* asked to stop for good: what it still tells is not for the store */
-    bool over;           /* the thread has ended */
-    bool decided;        /* what becomes of the job, in `change`, which the store does not know yet */
-    bool waits_for_room; /* it does, and the job waits */
-    uint64_t room_then;  /* bytes that were free when it began to wait, and were too few */
+    bool silent;                /* asked to stop for good: what it still tells is not for the store */
+    bool over;                  /* the thread has ended */
+    bool decided;               /* what becomes of the job, in `change`, which the store does not know yet */
+    atomic_bool waits_for_room; /* it does, and the job waits; any thread may read it under `mutex` */
+    uint64_t room_then;         /* bytes that were free when it began to wait, and were too few */
     uint64_t waits_since_ns;
     struct job_change change; /* its reason is the run's, or `reason` */
     char reason[ERROR_MESSAGE_SIZE];
@@ -42,7 +42,7 @@ struct jobs {
         *active; /* the clerk writes its links, `over` and `figures` under `mutex`, for other threads to read */
     struct hold *holds;
     struct job_listener *listeners;
-    bool blocked;         /* a queued job could not begin */
+    atomic_bool blocked;  /* a queued job could not begin; any thread may read it */
     atomic_bool draining; /* any thread */
     struct task begin_task, drain_task, tick_task;
     /* The ticker submits tick_task once a second while `ticks` is set. Guarded by `mutex`, which is never

@@ -29,7 +29,13 @@
     X(ENDED_CANCELLED, "lstmd_generations_total", "end=\"cancelled\"", "")                                             \
     X(ENDED_TIMEOUT, "lstmd_generations_total", "end=\"timeout\"", "")                                                 \
     X(ENDED_STOPPED, "lstmd_generations_total", "end=\"shutdown\"", "")                                                \
-    X(REFUSED, "lstmd_refused_total", "", "Requests for text that found the queue full.")
+    X(REFUSED, "lstmd_refused_total", "", "Requests for text that found the queue full.")                              \
+    X(JOBS_SUCCEEDED, "lstmd_train_jobs_total", "outcome=\"succeeded\"", "Training jobs by how they ended.")           \
+    X(JOBS_FAILED, "lstmd_train_jobs_total", "outcome=\"failed\"", "")                                                 \
+    X(JOBS_CANCELLED, "lstmd_train_jobs_total", "outcome=\"cancelled\"", "")                                           \
+    X(RELOAD_FAILURES, "lstmd_reload_failures_total", "",                                                              \
+      "Reloads (SIGHUP) in which the configuration, a file of tokens or a model was wrong.")                           \
+    X(IMPORTS_UNSANDBOXED, "lstmd_imports_unsandboxed_total", "", "Imports that had no complete sandbox.")
 
 enum metrics_counter {
 #define ROW(name, ...) METRICS_##name,

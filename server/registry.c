@@ -327,16 +327,19 @@ static void log_failure(const char *name, const struct error *err)
     log_event(LOG_ERROR, "model_not_loaded", LOG_TEXT("model", name), LOG_TEXT("error", err->message));
 }
 
-void registry_reload(struct registry *registry)
+bool registry_reload(struct registry *registry)
 {
     struct error err = {0};
+    bool good = true;
     pthread_mutex_lock(&registry->changes);
     look(registry, NULL);
     for (struct entry *entry = NULL; (entry = next_entry(registry, entry));) {
         char *directory = entry->served ? model_places_find(&registry->places, entry->name, NULL) : NULL;
         if (directory && served_fingerprint(directory) != entry->served->fingerprint &&
-            !load(registry, entry->name, &err))
+            !load(registry, entry->name, &err)) {
             log_failure(entry->name, &err);
+            good = false;
+        }
         error_clear(&err);
         free(directory);
     }
@@ -345,8 +348,10 @@ void registry_reload(struct registry *registry)
     if (entry && entry != registry->standard && (entry->served || load(registry, name, &err)))
         set_standard(registry, entry_of(registry, name));
     if (err.code) log_failure(name, &err);
+    good = good && !err.code;
     free(name);
     pthread_mutex_unlock(&registry->changes);
+    return good;
 }
 
 /* --- Start and end --- */

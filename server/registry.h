@@ -73,8 +73,8 @@ bool registry_set_default(struct registry *registry, const char *name, struct er
 bool registry_remove(struct registry *registry, const char *name, struct error *err);
 
 /* Loads again what is loaded and whose files have changed, then takes the default that the state directory names. What
- * does not load is logged and stays as it is. */
-void registry_reload(struct registry *registry);
+ * does not load is logged and stays as it is. False: something did not. */
+bool registry_reload(struct registry *registry);
 
 /* [{name, state, default, error, ...}] of all models, loaded or not, by name (server/model_card.h, without tensors and
  * training); the caller's. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -132,6 +133,15 @@ const char *state_dir_datasets(const struct state_dir *state)
 const char *state_dir_jobs(const struct state_dir *state)
 {
     return state->parts[JOBS];
+}
+
+bool state_dir_room(const struct state_dir *state, uint64_t *room, uint64_t *size)
+{
+    struct statvfs disk;
+    if (statvfs(state->path, &disk) != 0) return false;
+    *room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    *size = (uint64_t)disk.f_blocks * disk.f_frsize;
+    return true;
 }
 
 bool state_dir_require(const struct state_dir *state, struct error *err)

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/error.h"
 
@@ -31,6 +32,9 @@ const char *state_dir_path(const struct state_dir *state);
 const char *state_dir_models(const struct state_dir *state);
 const char *state_dir_datasets(const struct state_dir *state);
 const char *state_dir_jobs(const struct state_dir *state);
+
+/* Bytes of its file system: those that are free for the daemon, and all. False: the system does not say. */
+bool state_dir_room(const struct state_dir *state, uint64_t *room, uint64_t *size);
 
 /* For what needs one. False: ERROR_CONFLICT, with how to configure it, where state is NULL. */
 bool state_dir_require(const struct state_dir *state, struct error *err);

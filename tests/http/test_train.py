@@ -675,6 +675,10 @@ def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected)
     assert weights(disk / "state") == expected
 
 
+def waiting_jobs(daemon):
+    return int(re.search(rb"^lstmd_train_waiting_jobs (\d+)$", daemon.get("/metrics").body, re.M)[1])
+
+
 def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_disk):
     """The tokens of a large corpus: it does not try in vain, which would read the corpus every time."""
     disk = small_disk(200)
@@ -689,9 +693,10 @@ def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_di
     assert "No space left" in wait_for(daemon, id, "state", state="paused")["reason"]
     wait_end(daemon, submit(daemon, "other", **{**ENDLESS, "max_minutes": 0.05}))  # three of the seconds at which it is looked
     document = job(daemon, id)
-    assert document["state"] == "paused"
+    assert document["state"] == "paused" and waiting_jobs(daemon) == 1
     filler.unlink()
     wait_end(daemon, id)
+    assert waiting_jobs(daemon) == 0
     states = [data["state"] for _, kind, data in events(daemon, id) if kind == "state"]
     assert states == ["queued", "running", "paused", "queued", "running", "succeeded"]
 
