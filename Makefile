@@ -204,6 +204,7 @@ golden: ## compute tests/golden/data anew with PyTorch and h5py (their tests: ma
 	$(PYTHON) tests/golden/make_golden.py
 	$(PYTHON) tests/golden/make_torch_import.py
 	$(PYTHON) tests/golden/make_keras.py
+	$(PYTHON) tests/golden/make_casing.py
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz

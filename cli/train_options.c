@@ -13,7 +13,7 @@ static const struct option own_rows[] = {
     {"config", OPTION_TEXT, offsetof(struct train_arguments, config), NULL, 1, 4095, NULL, NULL,
      "YAML file with the same keys (max_minutes: 5); flags win over it"},
     {"resume", OPTION_BOOL, offsetof(struct train_arguments, resume), "false", 0, 0, NULL, NULL,
-     "go on with the run that was interrupted, with the options it began with"},
+     "go on with the run that was interrupted, with the options it began with; what may be given anew stands above"},
 };
 
 #define OWN_ROWS (sizeof own_rows / sizeof own_rows[0])
@@ -70,14 +70,41 @@ static struct option *make_rows(size_t *count, struct arena *arena, struct error
     return rows;
 }
 
-/* The command's description and a line for each preset. */
+/* The flags that a resumed run takes anew, in lines. */
+static size_t list_adjustable(char *out, size_t size)
+{
+    size_t n = 0, column = 2;
+    for (size_t i = 0; i < trainer_option_count && n < size; i++) {
+        const struct trainer_option *row = &trainer_option_table[i];
+        if (!(row->flags & TRAINER_ADJUSTABLE)) continue;
+        if (column + strlen(row->key) + 3 > 110) {
+            n += (size_t)snprintf(out + n, size - n, "\n ");
+            column = 2;
+        }
+        n += (size_t)snprintf(out + n, size - n, " --%s", row->key);
+        column += strlen(row->key) + 3;
+    }
+    for (char *c = out; *c; c++)
+        if (*c == '_') *c = '-';
+    return n;
+}
+
+/* The command's description, a line for each preset, and what a resumed run may change. */
 static const char *describe(struct arena *arena, struct error *err)
 {
-    char text[2048];
+    char text[4096], adjustable[512];
     size_t n = (size_t)snprintf(text, sizeof text, "%s", command.description);
     for (size_t i = 0; i < PRESET_COUNT && n < sizeof text; i++)
         n += (size_t)snprintf(text + n, sizeof text - n, "\n  %-12s%s", trainer_preset_names[i],
                               trainer_presets[i].help);
+    list_adjustable(adjustable, sizeof adjustable);
+    if (n < sizeof text)
+        snprintf(
+            text + n, sizeof text - n,
+            "\n\nBeside --resume these flags may be given anew, and the rest of the run follows them:\n %s\nFiles may "
+            "have moved, but must hold what they held when the run began. Every other flag must be as it was,\n"
+            "or be left out.",
+            adjustable);
     return arena_copy_text(arena, text, strlen(text), err);
 }
 

@@ -6,6 +6,7 @@
 #include "base/size.h"
 #include "base/utf8.h"
 #include "model/rng.h"
+#include "model/words.h"
 
 #define RNG_STREAM_SPLIT UINT64_C(0x73706c6974000000) /* of the run's seed: nobody else draws these numbers */
 
@@ -100,12 +101,12 @@ bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, s
 
 /* ---- pieces ---- */
 
-/* How much of a long text can be read by itself: whole characters, and whole words. */
+/* How much of a long text can be read by itself: whole characters, whatever case they get, and whole words. */
 static size_t piece_size(enum token_level level, const char *text, size_t n)
 {
     if (n <= CORPUS_PIECE) return n;
     if (level == TOKEN_LEVEL_BYTE) return CORPUS_PIECE;
-    if (level == TOKEN_LEVEL_CHAR) return utf8_complete_prefix(text, CORPUS_PIECE);
+    if (level == TOKEN_LEVEL_CHAR) return word_rules_prefix(text, utf8_complete_prefix(text, CORPUS_PIECE));
     const char *space = memchr(text + CORPUS_PIECE, ' ', n - CORPUS_PIECE);
     return space ? (size_t)(space - text) : n;
 }
@@ -187,6 +188,7 @@ static bool append_eos(struct encoder *encoder, struct error *err)
 /* In pieces, so that their ids need little memory. */
 static bool encode_text(struct encoder *encoder, const char *text, size_t n, struct error *err)
 {
+    encoder->unknown.word_known = false;
     for (size_t size; n > 0; text += size, n -= size) {
         size = piece_size(vocabulary_level(encoder->vocabulary), text, n);
         encoder->ids.count = 0;
@@ -229,14 +231,13 @@ static bool encode_documents(struct encoder *encoder, const char *directory, siz
     return append_eos(encoder, err);
 }
 
-/* The characters that the tokens stand for. Skipped words, and bytes of a text counted in characters, are not taken
- * off: how many characters they were is not known. */
+/* The characters that the tokens stand for; bytes, where the corpus counts those. */
 static size_t encoded_characters(const struct encoder *encoder)
 {
     const struct corpus *corpus = encoder->corpus;
-    enum token_level level = vocabulary_level(encoder->vocabulary);
-    bool one_each = level == TOKEN_LEVEL_CHAR || (level == TOKEN_LEVEL_BYTE && corpus->characters == corpus->bytes);
-    return corpus->characters - (one_each ? encoder->unknown.total : 0);
+    const bool one_each =
+        vocabulary_level(encoder->vocabulary) == TOKEN_LEVEL_BYTE && corpus->characters == corpus->bytes;
+    return corpus->characters - (one_each ? encoder->unknown.total : encoder->unknown.characters);
 }
 
 bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const struct vocabulary *vocabulary,

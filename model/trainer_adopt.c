@@ -53,6 +53,8 @@ bool trainer_options_adopt(struct trainer_options *options, const struct model *
     if (vocabulary_eos(model->vocabulary) == TOKEN_NONE)
         return error_set(err, ERROR_INVALID,
                          "%s has no <eos> among its tokens, which ends every text that lstmd trains on", model->name);
+    if (options->label_column && vocabulary_label_count(model->vocabulary) == 0)
+        return error_set(err, ERROR_INVALID, "label_column is set, and %s knows no labels: leave it out", model->name);
     if (options->tie_weights && !a->tie_weights)
         return error_set(err, ERROR_INVALID, "tie_weights is not that of the model: leave it out");
     options->tie_weights = a->tie_weights;

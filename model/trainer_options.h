@@ -110,14 +110,19 @@ bool trainer_options_from_json(struct trainer_options *options, const json_t *js
 bool trainer_options_may_resume(const struct trainer_options *saved, const struct trainer_options *wanted,
                                 struct error *err);
 
-/* Whether what a run takes beside its corpus fits into `limit` bytes (0: any). ERROR_TOO_LARGE says what it needs.
- * Checks sizes alone, so that it may be asked before there is a vocabulary. threads: not 0. */
+/* The batch that a corpus of so many targets is trained with: the one wanted, or fewer streams, which are not shorter
+ * than a window. */
+uint64_t trainer_options_fit_batch(const struct trainer_options *options, uint64_t targets);
+
+/* Whether what a run takes beside its corpus fits into `limit` bytes (0: any). ERROR_TOO_LARGE says what it needs; the
+ * message begins with the key that takes most of it. Checks sizes alone, so that it may be asked before there is a
+ * vocabulary. threads: not 0; batch: as it fits the corpus. */
 bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size, size_t limit,
                                   struct error *err);
 
 /* Gives the options of the network and of the vocabulary the values of a model that a run goes on from. One that was
  * set, to something else than its default (that of the preset, where there is one), and differs is ERROR_INVALID by its
- * key; so is a model that lstmd does not train.
+ * key; so are labels that the model would not know, and a model that lstmd does not train.
  */
 struct model;
 bool trainer_options_adopt(struct trainer_options *options, const struct model *model, struct error *err);

@@ -117,11 +117,16 @@ static bool check_directories(const struct trainer *trainer, bool resume, struct
 /* ---------------------------------------------------------------- network and learner */
 
 /* Streams shorter than a window would make an epoch of one short step, so a small corpus gets fewer streams. */
+uint64_t trainer_options_fit_batch(const struct trainer_options *options, uint64_t targets)
+{
+    const uint64_t fitting = targets / options->window;
+    return fitting < 1 ? 1 : fitting < options->batch ? fitting : options->batch;
+}
+
 static void fit_batch(struct trainer *trainer)
 {
-    uint64_t targets = trainer->data.dataset.token_count - 1, wanted = trainer->options.batch;
-    uint64_t fitting = targets / trainer->options.window;
-    uint64_t batch = fitting < 1 ? 1 : fitting < wanted ? fitting : wanted;
+    const uint64_t targets = trainer->data.dataset.token_count - 1, wanted = trainer->options.batch;
+    const uint64_t batch = trainer_options_fit_batch(&trainer->options, targets);
     if (batch == wanted) return;
     trainer->options.batch = batch;
     trainer_note(trainer, "the corpus has only %llu tokens: batch reduced from %llu to %llu",
@@ -151,19 +156,59 @@ static struct learner_options learner_options(const struct trainer_options *opti
                                     .average = options->average};
 }
 
+/* What would be needed if the option were at its default, or at half of less than that. */
+static size_t bytes_without(const struct trainer_options *options, uint32_t vocabulary_size_, size_t field)
+{
+    struct trainer_options other = *options, defaults;
+    trainer_options_default(&defaults);
+    uint64_t *value = (uint64_t *)(void *)((char *)&other + field);
+    const uint64_t least = *(const uint64_t *)(const void *)((const char *)&defaults + field);
+    *value = *value > least ? least : (*value + 1) / 2;
+    const struct architecture architecture = trainer_architecture(&other, vocabulary_size_);
+    const struct learner_options learner = learner_options(&other);
+    size_t bytes;
+    return learner_bytes(&architecture, &learner, &bytes) ? bytes : SIZE_MAX;
+}
+
+/* The option that has the greatest part in what is needed. */
+static const char *find_largest(const struct trainer_options *options, uint32_t vocabulary_size_, uint64_t *value)
+{
+    static const struct {
+        const char *key;
+        size_t field;
+    } rows[] = {{"batch", offsetof(struct trainer_options, batch)},
+                {"bptt", offsetof(struct trainer_options, window)},
+                {"hidden", offsetof(struct trainer_options, hidden)},
+                {"layers", offsetof(struct trainer_options, layers)}};
+    size_t largest = 0, least = SIZE_MAX;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const size_t bytes = bytes_without(options, vocabulary_size_, rows[i].field);
+        if (bytes < least) {
+            least = bytes;
+            largest = i;
+        }
+    }
+    *value = *(const uint64_t *)(const void *)((const char *)options + rows[largest].field);
+    return rows[largest].key;
+}
+
 bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size_, size_t limit,
                                   struct error *err)
 {
     const struct architecture architecture = trainer_architecture(options, vocabulary_size_);
     const struct learner_options learner = learner_options(options);
     size_t bytes;
-    if (!learner_bytes(&architecture, &learner, &bytes))
-        return error_set(err, ERROR_TOO_LARGE, "a network of this size does not fit into any memory");
-    if (limit == 0 || bytes <= limit) return true;
+    uint64_t value;
+    const bool countable = learner_bytes(&architecture, &learner, &bytes);
+    if (countable && (limit == 0 || bytes <= limit)) return true;
+    const char *key = find_largest(options, vocabulary_size_, &value);
+    if (!countable)
+        return error_set(err, ERROR_TOO_LARGE, "%s is %llu: a network of this size does not fit into any memory", key,
+                         (unsigned long long)value);
     return error_set(err, ERROR_TOO_LARGE,
-                     "training needs about %.1f GB of memory and there are %.1f GB: use a smaller hidden, layers, "
-                     "vocabulary, batch or bptt",
-                     (double)bytes / 1e9, (double)limit / 1e9);
+                     "%s is %llu: training needs about %.1f GB of memory and there are %.1f GB: use a smaller one, or "
+                     "fewer units, layers, tokens, streams or steps elsewhere",
+                     key, (unsigned long long)value, (double)bytes / 1e9, (double)limit / 1e9);
 }
 
 static bool fill_network(struct trainer *trainer, struct error *err)
@@ -220,11 +265,13 @@ static bool open_init(struct trainer *trainer, struct error *err)
 static bool check_identity(const struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
 {
     const json_t *saved = snapshot_identity(snapshot), *now = training_data_describe(&trainer->data);
-    if (json_equal(json_object_get(saved, "corpus"), json_object_get(now, "corpus"))) {
-        if (json_equal(json_object_get(saved, "validation"), json_object_get(now, "validation"))) return true;
+    if (!training_data_same(json_object_get(saved, "corpus"), json_object_get(now, "corpus")))
+        return error_set(err, ERROR_INVALID, "%s does not hold the text that the run began with", trainer->data.name);
+    if (!training_data_same(json_object_get(saved, "validation"), json_object_get(now, "validation")))
         return error_set(err, ERROR_INVALID, "the validation data is not what it was when the run began");
-    }
-    return error_set(err, ERROR_INVALID, "%s is not the corpus that the run began with", trainer->data.name);
+    const json_t *vocabulary = json_object_get(saved, "vocabulary");
+    return !vocabulary || json_equal(vocabulary, json_object_get(now, "vocabulary")) ||
+           error_set(err, ERROR_INVALID, "init_from names another model than that which the run began with");
 }
 
 static bool restore(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
@@ -264,6 +311,8 @@ static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, s
     if (trainer->data.skipped)
         trainer_note(trainer, "validation: %zu characters or words that the vocabulary lacks are skipped",
                      trainer->data.skipped);
+    if (trainer->data.unknown_part)
+        trainer_note(trainer, "validation: nothing of the part held out is in the vocabulary: all is trained on");
     if (!trainer->data.has_validation)
         trainer_note(trainer, "no validation data: the training loss decides which model is the best");
     if (!open_learner(trainer, err) || !open_streams(trainer, err)) return false;

@@ -3,7 +3,6 @@
 #define LSTMD_MODEL_TRAINING_DATA_H
 
 #include <jansson.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -11,6 +10,7 @@
 #include "model/corpus.h"
 #include "model/dataset.h"
 #include "model/trainer_options.h"
+#include "model/training_source.h"
 #include "model/vocabulary.h"
 
 struct training_data {
@@ -19,6 +19,7 @@ struct training_data {
     struct dataset dataset;        /* what is trained on */
     struct dataset validation;     /* meaningful where has_validation */
     bool has_validation;
+    bool unknown_part;       /* nothing of the part that was held out was in the vocabulary, and so it is trained on */
     size_t skipped;          /* pieces of the validation text that the vocabulary lacks */
     size_t skipped_training; /* of the training text: where the vocabulary is another model's */
     struct vocabulary *vocabulary;
@@ -26,22 +27,19 @@ struct training_data {
     json_t *description;
 };
 
-/* Besides what the options say. */
-struct training_source {
-    const char *name;        /* of the corpus, in messages and descriptions; NULL: its path is */
-    const char *directory;   /* for what is too large for memory (base/scratch.h) */
-    const atomic_bool *stop; /* NULL, or ERROR_CANCELLED soon after it becomes true: gigabytes take a while */
-};
-
 /* Loads everything. The vocabulary is built from the training part alone, or is that of `init` (NULL: none), which is
- * taken from it, and whose <eos> starts texts from then on. A corpus too small to be split is trained on as a whole.
- * Close with training_data_close(), also after a failure. */
+ * taken from it, and whose <eos> starts texts from then on. A corpus too small to be split is trained on as a whole,
+ * and so is one whose held-out part has nothing that the vocabulary knows. ERROR_INVALID where that is so of the whole
+ * corpus, or of a validation file. Close with training_data_close(), also after a failure. */
 bool training_data_open(struct training_data *data, const struct trainer_options *options,
                         const struct training_source *source, struct model *init, struct error *err);
 void training_data_close(struct training_data *data);
 
-/* {corpus: {name, bytes, sha256, documents, characters, tokens}, validation: the same or null}: for config.json, and
- * to tell whether a resumed run reads the same text. Borrowed. */
+/* {corpus: {name, bytes, sha256, documents, characters, tokens}, validation: the same or null, vocabulary: the digest
+ * of another model's}: for config.json, and to tell whether a resumed run reads the same text. Borrowed. */
 const json_t *training_data_describe(const struct training_data *data);
+
+/* Whether two of these descriptions (`corpus`, `validation`) are of the same text, whatever its files are called. */
+bool training_data_same(const json_t *a, const json_t *b);
 
 #endif

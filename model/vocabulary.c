@@ -238,17 +238,38 @@ static bool add_unknown(const struct encoding *encoding, size_t offset, size_t l
     return true;
 }
 
+/* Counts text that became no token. */
+static void skip_text(const struct encoding *encoding, const char *text, size_t n)
+{
+    const bool skipped = encoding->unknown && encoding->vocabulary->unknown == TOKEN_NONE;
+    if (skipped) encoding->unknown->characters += utf8_count(text, n);
+}
+
+static bool encode_code(const struct encoding *encoding, uint32_t code, const char *text, size_t offset, size_t length,
+                        struct error *err)
+{
+    const uint32_t id = code_map_get(&encoding->vocabulary->codes, code);
+    if (id != CODE_MAP_NONE) return token_list_append(encoding->ids, id, err);
+    skip_text(encoding, text + offset, length);
+    return add_unknown(encoding, offset, length, err);
+}
+
+/* The second code point of a letter belongs to the character that the first one has counted. */
+static bool encode_mark(const struct encoding *encoding, uint32_t mark, size_t offset, size_t length, struct error *err)
+{
+    const uint32_t id = code_map_get(&encoding->vocabulary->codes, mark);
+    if (id != CODE_MAP_NONE) return token_list_append(encoding->ids, id, err);
+    return add_unknown(encoding, offset, length, err);
+}
+
 static bool encode_characters(const struct encoding *encoding, const char *text, size_t n, struct error *err)
 {
-    const struct vocabulary *vocabulary = encoding->vocabulary;
     for (size_t i = 0; i < n;) {
-        uint32_t code;
-        size_t length = word_rules_read(&vocabulary->rules, text + i, n - i, &code);
+        struct word_letter letter;
+        size_t length = word_rules_read(&encoding->vocabulary->rules, text, n, i, &letter);
         if (length == 0) return error_set_invalid_utf8(err, i);
-        uint32_t id = code_map_get(&vocabulary->codes, code);
-        bool ok =
-            id == CODE_MAP_NONE ? add_unknown(encoding, i, length, err) : token_list_append(encoding->ids, id, err);
-        if (!ok) return false;
+        if (!encode_code(encoding, letter.code, text, i, length, err)) return false;
+        if (letter.mark && !encode_mark(encoding, letter.mark, i, length, err)) return false;
         i += length;
     }
     return true;
@@ -256,29 +277,44 @@ static bool encode_characters(const struct encoding *encoding, const char *text,
 
 static bool encode_bytes(const struct encoding *encoding, const char *text, size_t n, struct error *err)
 {
-    for (size_t i = 0; i < n; i++) {
-        uint32_t id = code_map_get(&encoding->vocabulary->codes, (unsigned char)text[i]);
-        bool ok = id == CODE_MAP_NONE ? add_unknown(encoding, i, 1, err) : token_list_append(encoding->ids, id, err);
-        if (!ok) return false;
-    }
+    for (size_t i = 0; i < n; i++)
+        if (!encode_code(encoding, (unsigned char)text[i], text, i, 1, err)) return false;
     return true;
+}
+
+/* The separators behind skipped words that begin a text are skipped with them. `gap` is where the last word ended. */
+static bool encode_word(const struct encoding *encoding, const struct word_reader *reader, size_t gap, bool *known,
+                        struct error *err)
+{
+    const uint32_t id = string_table_find(&encoding->vocabulary->tokens, reader->word, reader->length);
+    if (id == STRING_TABLE_NONE) {
+        skip_text(encoding, reader->text + gap, reader->end - gap);
+        return add_unknown(encoding, reader->start, reader->end - reader->start, err);
+    }
+    if (!*known && gap > 0) skip_text(encoding, reader->text + gap, reader->start - gap);
+    *known = true;
+    return token_list_append(encoding->ids, id, err);
 }
 
 static bool encode_words(const struct encoding *encoding, const char *text, size_t n, struct error *err)
 {
-    const struct vocabulary *vocabulary = encoding->vocabulary;
-    struct word_reader reader = {.rules = &vocabulary->rules, .text = text, .n = n};
-    bool ok;
+    struct word_reader reader = {.rules = &encoding->vocabulary->rules, .text = text, .n = n};
+    size_t gap = 0;
+    bool ok, known = encoding->unknown && encoding->unknown->word_known;
     while ((ok = word_reader_next(&reader, err)) && reader.word) {
-        uint32_t id = string_table_find(&vocabulary->tokens, reader.word, reader.length);
-        if (id == STRING_TABLE_NONE)
-            ok = add_unknown(encoding, reader.start, reader.end - reader.start, err);
-        else
-            ok = token_list_append(encoding->ids, id, err);
+        ok = encode_word(encoding, &reader, gap, &known, err);
         if (!ok) break;
+        gap = reader.end;
     }
+    if (!known) skip_text(encoding, text + gap, n - gap);
+    if (encoding->unknown) encoding->unknown->word_known = known;
     word_reader_close(&reader);
     return ok;
+}
+
+size_t vocabulary_encoded_characters(const char *text, size_t n, const struct unknown_list *unknown)
+{
+    return utf8_count(text, n) - unknown->characters;
 }
 
 bool vocabulary_encode(const struct vocabulary *vocabulary, const char *text, size_t n, struct token_list *ids,

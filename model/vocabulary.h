@@ -30,7 +30,7 @@ struct vocabulary; /* opaque */
 
 struct vocabulary_options {
     enum token_level level;
-    bool lower;          /* char, word: lower-case letters with a simple mapping (towlower in C.UTF-8) */
+    bool lower;          /* char, word: lower-case as Python's str.lower() does */
     const char *filters; /* word level: characters that become spaces; NULL: the Keras default */
     uint64_t min_count;  /* tokens seen fewer times are left out; 0 or 1: keep all */
     uint32_t max_tokens; /* at most this many tokens in all, specials included; 0: no limit */
@@ -96,7 +96,14 @@ struct unknown_list {
     struct unknown_text *items;
     size_t count, capacity;
     size_t total; /* skipped characters or words, noted in items or not */
+    /* Characters that no token stands for: of a skipped word, with the separators before it, or behind it where no
+     * known word came earlier in the text. */
+    size_t characters;
+    bool
+        word_known; /* such a word came earlier. A text that is encoded in pieces keeps it; false where a text begins */
 };
+/* How many characters of text[0..n) the ids of vocabulary_encode() stand for: what a loss per character divides by. */
+size_t vocabulary_encoded_characters(const char *text, size_t n, const struct unknown_list *unknown);
 void unknown_list_free(struct unknown_list *list);
 
 /* Appends the ids of text[0..n) to `ids` (no <eos> is added). Text that has no token becomes <unk> where the

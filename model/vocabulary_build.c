@@ -89,10 +89,11 @@ static inline bool count_code(struct vocabulary_builder *builder, uint32_t code,
 static bool count_characters(struct vocabulary_builder *builder, const char *text, size_t n, struct error *err)
 {
     for (size_t i = 0; i < n;) {
-        uint32_t code;
-        size_t length = word_rules_read(&builder->rules, text + i, n - i, &code);
+        struct word_letter letter;
+        size_t length = word_rules_read(&builder->rules, text, n, i, &letter);
         if (length == 0) return error_set_invalid_utf8(err, i);
-        if (!count_code(builder, code, err)) return false;
+        if (!count_code(builder, letter.code, err) || (letter.mark && !count_code(builder, letter.mark, err)))
+            return false;
         i += length;
     }
     return true;

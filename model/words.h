@@ -1,6 +1,8 @@
 /* Text -> words as the Keras Tokenizer splits it: lower-casing (optional) first, then filter characters become spaces,
  * then the text is split at spaces and empty words are dropped. The same rules lower characters where a character
- * vocabulary asks for it. Rules are immutable once made, so threads may share them; a reader belongs to one.
+ * vocabulary asks for it. Lower-casing is that of Python's str.lower(), which the Tokenizer uses: U+0130 becomes two
+ * characters, and a capital sigma at the end of a word becomes a final one. Rules are immutable once made, so threads
+ * may share them; a reader belongs to one.
  */
 #ifndef LSTMD_MODEL_WORDS_H
 #define LSTMD_MODEL_WORDS_H
@@ -25,18 +27,30 @@ struct word_rules {
 bool word_rules_init(struct word_rules *rules, bool lower, const char *filters, struct error *err);
 void word_rules_free(struct word_rules *rules);
 
-/* The lower-case letter of a code point, or the code point itself. Needs rules->lower. */
-uint32_t word_rules_lower(const struct word_rules *rules, uint32_t code_point);
+/* A character as it is read: one code point, or two where lower-casing makes two of one. */
+struct word_letter {
+    uint32_t code;
+    uint32_t mark; /* the second one; 0: none */
+};
 
-/* One character at the start of text[0..n), n > 0, lower-cased if asked: its length in bytes, 0 for invalid UTF-8. */
-static inline size_t word_rules_read(const struct word_rules *rules, const char *text, size_t n, uint32_t *code_point)
+/* Lower-cases a code point that stands at text[at] and has so many bytes. Needs rules->lower. */
+struct word_letter word_rules_lower(const struct word_rules *rules, uint32_t code_point, const char *text, size_t n,
+                                    size_t at, size_t length);
+
+/* The character at text[at], at < n, lower-cased if asked: its length in bytes, 0 for invalid UTF-8. */
+static inline size_t word_rules_read(const struct word_rules *rules, const char *text, size_t n, size_t at,
+                                     struct word_letter *letter)
 {
     size_t length = 1;
-    *code_point = (unsigned char)*text;
-    if (*code_point >= 0x80) length = utf8_decode(text, n, code_point);
-    if (length && rules->lower) *code_point = word_rules_lower(rules, *code_point);
+    *letter = (struct word_letter){.code = (unsigned char)text[at]};
+    if (letter->code >= 0x80) length = utf8_decode(text + at, n - at, &letter->code);
+    if (length && rules->lower) *letter = word_rules_lower(rules, letter->code, text, n, at, length);
     return length;
 }
+
+/* How much of text[0..n) may be lower-cased without what follows it: up to a character that no sigma looks past. All of
+ * it where there is none. */
+size_t word_rules_prefix(const char *text, size_t n);
 
 struct word_reader {
     const struct word_rules *rules;

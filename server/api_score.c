@@ -147,7 +147,7 @@ static json_t *document(const struct score *score)
     const struct generation *generation = &score->generation;
     const struct field_text *text = &score->fields.text;
     const size_t count = generation->prompt.count - score->first;
-    const double characters = (double)utf8_count(text->data, text->size);
+    const double characters = (double)vocabulary_encoded_characters(text->data, text->size, &generation->unknown);
     double nats = 0;
     for (size_t i = score->first; i < generation->prompt.count; i++) nats -= score->logprobs[i];
     const double perplexity = exp(nats / (double)count);

@@ -1,6 +1,7 @@
 /* The body of POST /train: what model it makes, of what, and the options of the trainer by their keys. All that is
  * wrong is found before a job is promised: fields, what they demand of each other, models and datasets that are not
- * there, a text that is too small, and more memory than there is. */
+ * there, a text that cannot be trained on, and more memory than there is. The text is read by the function that reads
+ * it for the job, unless that takes long. */
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -10,6 +11,7 @@
 #include "base/memory.h"
 #include "model/checkpoint.h"
 #include "model/trainer_options.h"
+#include "model/training_source.h"
 #include "server/api_train.h"
 #include "server/fields.h"
 #include "server/state_dir.h"
@@ -153,39 +155,6 @@ static void read_as_uploaded(struct train_fields *fields, const json_t *dataset,
     options->bytes = json_is_true(json_object_get(dataset, "bytes"));
 }
 
-/* Tokens that the vocabulary will have at least. */
-static uint32_t vocabulary_of_dataset(const struct trainer_options *options, const json_t *dataset)
-{
-    const json_int_t letters = json_integer_value(json_object_get(dataset, "alphabet_size"));
-    if (options->level == TOKEN_LEVEL_CHAR && letters > 1 && letters < VOCABULARY_MAX_TOKENS)
-        return (uint32_t)letters + 1;
-    return 2;
-}
-
-/* The same of a text, which must be one that can be trained on. */
-static uint32_t vocabulary_of_text(const struct train_fields *fields, struct problem *problem)
-{
-    const struct vocabulary_options options = trainer_vocabulary_options(&fields->options);
-    const struct corpus_options format = trainer_corpus_options(&fields->options);
-    struct corpus corpus = {0};
-    struct error err = {0};
-    struct vocabulary_builder *builder = NULL;
-    struct vocabulary *vocabulary = NULL;
-    bool ok = corpus_load_memory(&corpus, "text", fields->text.data, fields->text.size, &format, &err) &&
-              (builder = vocabulary_builder_new(&options, &err));
-    for (size_t i = 0; ok && i < corpus.count; i++)
-        ok = vocabulary_builder_add(builder, corpus.documents[i].text, corpus.documents[i].n, &err);
-    if (ok)
-        vocabulary = vocabulary_builder_finish(builder, &err);
-    else
-        vocabulary_builder_free(builder);
-    const uint32_t size = vocabulary ? vocabulary_size(vocabulary) : 2;
-    if (!vocabulary) problem_add_field(problem, "text", "%s", err.message);
-    vocabulary_free(vocabulary);
-    corpus_close(&corpus);
-    return size;
-}
-
 /* ---- options that demand something of each other ---- */
 
 /* Messages of the trainer begin with the key that they are about; one that does not is about the field `otherwise`. */
@@ -221,26 +190,21 @@ static void compare_with_model(const struct rows *rows, const struct trainer_opt
             problem_add_field(problem, fields[i].key, "is not that of the model: leave it out");
 }
 
-/* Returns the model's vocabulary size. */
-static uint32_t adopt(struct daemon *daemon, struct train_fields *fields, const struct rows *rows,
-                      struct problem *problem)
+/* Loads the model to go on from, and takes over what it decides. */
+static bool adopt(struct daemon *daemon, struct train_fields *fields, const struct rows *rows, struct model *model,
+                  struct problem *problem)
 {
-    struct model model = {0};
     struct error err = {0};
-    uint32_t size = 2;
     const struct trainer_options wanted = fields->options;
     char *path = registry_directory(daemon->registry, fields->init_from.data, &err);
-    if (!path || !model_load(&model, path, &err)) {
+    if (!path || !model_load(model, path, &err))
         problem_add_field(problem, "init_from", "%s", err.message);
-    } else if (trainer_options_adopt(&fields->options, &model, &err)) {
-        size = vocabulary_size(model.vocabulary);
-        compare_with_model(rows, &wanted, &fields->options, problem);
-    } else {
+    else if (!trainer_options_adopt(&fields->options, model, &err))
         add_option_error(rows, &err, "init_from", problem);
-    }
-    model_close(&model);
+    else
+        compare_with_model(rows, &wanted, &fields->options, problem);
     free(path);
-    return size;
+    return !problem->status;
 }
 
 static uint64_t cores(void)
@@ -249,21 +213,77 @@ static uint64_t cores(void)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint64_t)CPU_COUNT(&set) : 1;
 }
 
+/* ---- the text ---- */
+
+#define READ_SIZE ((uint64_t)8 << 20) /* a dataset of so many bytes is read, before its job is promised */
+
+/* Of a dataset that would take long to read: what its description says. Characters are counted as tokens. */
+static bool estimate(const struct trainer_options *options, const json_t *dataset, const struct model *init,
+                     struct training_size *size, struct error *err)
+{
+    const json_int_t letters = json_integer_value(json_object_get(dataset, "alphabet_size"));
+    const json_int_t documents = json_integer_value(json_object_get(dataset, "documents"));
+    const json_int_t characters = json_integer_value(json_object_get(dataset, "characters"));
+    const bool by_letters = options->level != TOKEN_LEVEL_WORD && letters < VOCABULARY_MAX_TOKENS;
+    size->targets = (uint64_t)((double)(characters + documents) * (1 - options->validation)) + 1;
+    size->vocabulary = init->vocabulary ? vocabulary_size(init->vocabulary) : by_letters ? (uint32_t)letters + 1 : 2;
+    return letters > 1 || init->vocabulary ||
+           error_set(err, ERROR_INVALID, "the text has one character, repeated: at least 2 are needed");
+}
+
+static bool size_of_dataset(struct daemon *daemon, const struct trainer_options *options, const json_t *description,
+                            struct model *init, struct training_size *size, struct error *err)
+{
+    const char *name = json_string_value(json_object_get(description, "name"));
+    const struct dataset *dataset = datasets_acquire(daemon->datasets, name, err);
+    if (!dataset) return false;
+    const struct training_source source = {.name = name};
+    struct trainer_options reading = *options;
+    reading.data = dataset->path;
+    const bool small = dataset->size <= READ_SIZE;
+    const bool done = small ? training_source_measure(&reading, &source, init->vocabulary ? init : NULL, size, err)
+                            : estimate(options, description, init, size, err);
+    datasets_release(daemon->datasets, dataset);
+    return done;
+}
+
+static void check_text(struct daemon *daemon, const struct train_fields *fields, const struct rows *rows,
+                       const json_t *dataset, struct model *init, struct problem *problem)
+{
+    const struct training_source source = {.name = "text", .text = fields->text.data, .text_size = fields->text.size};
+    struct training_size size = {0};
+    struct error err = {0};
+    const bool done =
+        dataset ? size_of_dataset(daemon, &fields->options, dataset, init, &size, &err)
+                : training_source_measure(&fields->options, &source, init->vocabulary ? init : NULL, &size, &err);
+    if (!done && err.code != ERROR_INVALID) {
+        problem_set_error(problem, &err);
+    } else if (!done) {
+        problem_add_field(problem, dataset ? "dataset" : "text", "%s", err.message);
+    } else {
+        struct trainer_options fitted = fields->options;
+        fitted.batch = trainer_options_fit_batch(&fitted, size.targets);
+        if (!trainer_options_check_memory(&fitted, size.vocabulary, memory_limit(), &err))
+            add_option_error(rows, &err, "hidden", problem);
+    }
+}
+
+/* ---- all of it ---- */
+
 static void check_together(struct daemon *daemon, struct train_fields *fields, const struct rows *rows,
-                           uint32_t vocabulary, struct problem *problem)
+                           const json_t *dataset, struct problem *problem)
 {
     struct trainer_options *options = &fields->options;
+    struct model init = {0};
     struct error err = {0};
     if (options->threads == 0) options->threads = (uint64_t)daemon->config->train_threads;
     if (options->threads == 0) options->threads = cores();
-    if (!trainer_options_validate(options, &err)) {
+    if (!trainer_options_validate(options, &err))
         add_option_error(rows, &err, "options", problem);
-        return;
-    }
-    if (fields->init_from.data && state_name_valid(fields->init_from.data, fields->init_from.size))
-        vocabulary = adopt(daemon, fields, rows, problem);
-    if (!problem->status && !trainer_options_check_memory(options, vocabulary, memory_limit(), &err))
-        problem_add_field(problem, "hidden", "%s", err.message);
+    else if (!fields->init_from.data || !state_name_valid(fields->init_from.data, fields->init_from.size) ||
+             adopt(daemon, fields, rows, &init, problem))
+        if (!problem->status) check_text(daemon, fields, rows, dataset, &init, problem);
+    model_close(&init);
 }
 
 /* ---- the whole ---- */
@@ -290,7 +310,6 @@ bool train_request_read(struct daemon *daemon, const json_t *body, struct train_
     struct train_fields fields = {0};
     struct rows rows;
     struct error err = {0};
-    uint32_t vocabulary = 2;
     json_t *dataset = NULL;
     *wanted = (struct train_request){0};
     set_defaults(&fields.options, body);
@@ -300,12 +319,8 @@ bool train_request_read(struct daemon *daemon, const json_t *body, struct train_
     check_own(&fields, problem);
     if (fields.dataset.data && !(dataset = datasets_describe(daemon->datasets, fields.dataset.data, &err)))
         problem_add_field(problem, "dataset", "%s", err.message);
-    if (dataset) {
-        read_as_uploaded(&fields, dataset, &rows, problem);
-        vocabulary = vocabulary_of_dataset(&fields.options, dataset);
-    }
-    if (fields.text.data && !problem->status) vocabulary = vocabulary_of_text(&fields, problem);
-    check_together(daemon, &fields, &rows, vocabulary, problem);
+    if (dataset) read_as_uploaded(&fields, dataset, &rows, problem);
+    check_together(daemon, &fields, &rows, dataset, problem);
     if (!problem->status && !(wanted->request = compose(&fields, &rows))) problem_set(problem, 503, "out of memory");
     wanted->text = fields.text.data;
     json_decref(dataset);

@@ -477,3 +477,108 @@ def test_train_reads_a_large_corpus_from_disk(tmp_path):
         assert process.returncode == 0, process.stderr.read()
     print(f"corpus of {LARGE_MIB} MiB: at most {most} KiB of private memory")
     assert 0 < most < 40 * 1024
+
+
+# ---- what is known before the first step, and what is counted ----
+
+
+def test_train_validation_part_that_is_all_new_is_trained_on(tmp_path):
+    corpus = tmp_path / "tail.txt"
+    corpus.write_text("abcabcabc abc\n" * 90 + "xyz" * 47)
+    done = train("--data", corpus, "--out", tmp_path / "model", *SMALL, "--sample-length", 0)
+    assert "nothing of the part held out is in the vocabulary: all is trained on" in done.stderr
+    assert "no validation data" in done.stderr
+    told = config(tmp_path / "model")["training"]
+    assert told["validation"] is None and told["corpus"]["characters"] == 90 * 14 + 141
+
+
+def test_train_refuses_files_of_which_nothing_is_known(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text("0123456789" * 10)
+    failed = train("--data", corpus, "--validation-data", other, "--out", tmp_path / "a", *SMALL, expect=1)
+    one_line_failure(failed, f"{other}: none of its characters is in the vocabulary of {corpus}")
+    assert not (tmp_path / "a").exists()
+    lines(corpus, tmp_path / "a")
+    failed = train("--data", other, "--init-from", tmp_path / "a", "--out", tmp_path / "b", expect=1)
+    one_line_failure(failed, f"{other}: none of its characters is in the vocabulary of the model")
+    failed = train("--data", corpus, "--validation-data", other, "--level", "word", "--out", tmp_path / "c", *SMALL, expect=1)
+    one_line_failure(failed, "none of its words")
+
+
+def evaluate(model, data, *flags):
+    command = [LSTMD, "eval", "--model", str(model), "--data", str(data), "--json", *map(str, flags)]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, timeout=SECONDS).stdout)
+
+
+def test_train_and_eval_divide_by_no_characters_of_skipped_words(tmp_path):
+    """The right values are those of the text without the words that are not known."""
+    corpus, known, mixed = tmp_path / "words.txt", tmp_path / "known.txt", tmp_path / "mixed.txt"
+    corpus.write_text("alpha beta gamma\n" * 20)
+    known.write_text("alpha beta gamma\n")
+    mixed.write_text("alpha beta gamma" + 3 * " supercalifragilistic" + "\n")
+    flags = ["--data", corpus, "--format", "lines", "--level", "word", *SMALL, "--sample-length", 0]
+    told = []
+    for name, held_out in ("known", known), ("mixed", mixed):
+        train(*flags, "--out", tmp_path / name, "--validation-data", held_out)
+        told.append(config(tmp_path / name)["training"]["validation_nats_per_character"])
+    assert told[0] == told[1] > 0
+    plain, skipping = (evaluate(tmp_path / "known", path) for path in (known, mixed))
+    assert plain == skipping and plain["chars"] == len("alpha beta gamma")
+    assert plain["nats_per_char"] == pytest.approx(plain["nats_per_token"] * 4 / 16)
+
+
+def test_train_from_a_model_without_labels_refuses_them(corpus, tmp_path):
+    lines(corpus, tmp_path / "plain")
+    table = tmp_path / "table.csv"
+    table.write_text("label,title\n" + "".join(f"x,{line}\n" for line in corpus.read_text().splitlines()))
+    flags = ["--data", table, "--columns", "title", "--label-column", "label", "--init-from", tmp_path / "plain"]
+    one_line_failure(train(*flags, "--out", tmp_path / "b", expect=1), "label_column is set", "knows no labels")
+    assert not (tmp_path / "b").exists()
+
+
+def begin(corpus, out, *flags):
+    """A run that was interrupted."""
+    command = [LSTMD, "train", "--data", corpus, "--format", "lines", "--out", out, *SMALL, "--epochs", "30", *flags]
+    assert interrupt([*map(str, command)])[0] == 1
+
+
+def test_train_resume_takes_a_corpus_that_was_renamed_and_no_other(corpus, tmp_path):
+    out, moved = tmp_path / "model", tmp_path / "moved.txt"
+    begin(corpus, out)
+    text = corpus.read_text()
+    corpus.rename(moved)
+    changed = tmp_path / "changed.txt"
+    changed.write_text(text.replace("oil", "gas", 1))
+    failed = train("--out", out, "--resume", "--data", changed, expect=1)
+    one_line_failure(failed, f"{changed} does not hold the text that the run began with")
+    assert "resumed in epoch" in train("--out", out, "--resume", "--data", moved, "--epochs", 3).stderr
+
+
+def test_train_help_says_what_a_resume_may_change(corpus, tmp_path):
+    """Each flag that the help names is taken, and the others are refused."""
+    out = tmp_path / "model"
+    begin(corpus, out)
+    help_ = train("--help").stdout
+    told = set(re.search(r"Beside --resume these flags may be given anew.*?:\n(.*?)\nFiles", help_, re.S)[1].split())
+    others = {"--hidden": 17, "--batch": 4, "--seed": 9, "--dropout": 0.1, "--bptt": 8, "--validation": 0.2, "--layers": 2,
+              "--schedule": "cosine", "--cell": "gru", "--level": "word", "--threads": 2, "--optimizer": "sgd"}  # fmt: skip
+    assert not told & set(others)
+    for flag, value in others.items():
+        key = flag[2:].replace("-", "_")
+        one_line_failure(train("--out", out, "--resume", flag, value, expect=1), f"{key} was ")
+    values = {"--lr": 0.02, "--clip": 1, "--epochs": 4, "--max-minutes": 1, "--patience": 9, "--sample-length": 3,
+              "--snapshot-seconds": 5, "--data": corpus}  # fmt: skip
+    assert set(values) == told - {"--validation-data", "--init-from"}
+    train("--out", out, "--resume", *(part for pair in values.items() for part in pair))
+
+
+def test_train_resume_refuses_another_model_to_go_on_from(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text(corpus.read_text().swapcase() + corpus.read_text())
+    for name, data in ("a", corpus), ("b", other):
+        lines(data, tmp_path / name)
+    flags = ["--init-from", str(tmp_path / "a"), "--data", str(corpus), "--format", "lines", "--epochs", "30", "--threads", "1"]
+    assert interrupt([LSTMD, "train", *flags, "--out", str(tmp_path / "c")])[0] == 1
+    failed = train("--out", tmp_path / "c", "--resume", "--init-from", tmp_path / "b", expect=1)
+    one_line_failure(failed, "init_from names another model")
+    assert "resumed" in train("--out", tmp_path / "c", "--resume", "--epochs", 3).stderr

@@ -183,9 +183,6 @@ def test_a_corpus_is_called_by_the_name_of_its_dataset(daemon, state):
     assert told["options"]["optimizer"] == "adam" and told["seed"] == 1 and told["epochs"] == 1
     assert told["seconds"] > 0 and re.fullmatch(r"\d+\.\d+\.\d+", told["lstmd_version"])
     assert all(told[f"{part}_nats_per_token"] > 0 for part in ("train", "validation"))
-    upload(daemon, "repeated", "aaaaaa")
-    id = send(daemon, "POST", "/train", {"model": "x", "dataset": "repeated"}).json()["id"]
-    assert wait_end(daemon, id, "failed")["error"].startswith("repeated: the text has one token, repeated")
 
 
 def test_loss_curve_as_json_and_csv(daemon):
@@ -268,11 +265,53 @@ def test_every_wrong_field_is_named(daemon):
         ({"filters": "x"}, {"filters"}),
         ({"bytes": True, "level": "word"}, {"bytes"}),
         ({"hidden": 16384, "layers": 8, "batch": 65536}, {"hidden"}),
+        ({"layers": 8, "hidden": 16384, "batch": 1}, {"hidden"}),
+        ({"min_count": 10**6}, {"text"}),
         ({"dataset": "none", "text": None}, {"dataset"}),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_202(daemon, fields, names):
     assert set(send(daemon, "POST", "/train", body(**fields)).fields()) == names
+
+
+@pytest.mark.parametrize(
+    "content, fields, cause",
+    [
+        ("aaaaaa", {}, "repeated"),
+        ("aAaAaA", {"lower": True}, "repeated"),
+        ("word\n" * 50, {"level": "word"}, "repeated"),
+        (text(), {"min_count": 10**6}, "the minimum count"),
+        (text(), {"max_vocabulary": 1}, "no room for text"),
+        ("\u6f22\u5b57" * 9, {"init_from": "tiny"}, "none of its characters is in the vocabulary of the model"),
+    ],
+)
+def test_a_dataset_that_cannot_be_trained_on_is_refused_before_202(daemon, content, fields, cause):
+    upload(daemon, "useless", content)
+    told = send(daemon, "POST", "/train", {"model": "x", "dataset": "useless", **fields}).fields()
+    assert list(told) == ["dataset"] and told["dataset"].startswith("useless: ") and cause in told["dataset"]
+
+
+def test_memory_is_that_of_the_batch_that_fits_the_text(daemon):
+    """4096 streams of 4096 steps would take 86 GB; this text fills less than one of them."""
+    id = submit(daemon, batch=4096, bptt=4096, hidden=128, epochs=1, sample_length=0)
+    assert wait_end(daemon, id)["state"] == "succeeded"
+    upload(daemon, "short", text(), format="lines")
+    fields = {"model": "m", "dataset": "short", "batch": 4096, "bptt": 4096, "hidden": 128, "epochs": 1, "sample_length": 0}
+    id = send(daemon, "POST", "/train", fields).json()["id"]
+    assert wait_end(daemon, id)["state"] == "succeeded"
+
+
+def test_a_dataset_whose_end_is_all_new_is_trained_on_as_a_whole(daemon):
+    upload(daemon, "tail", "abc abc " * 225 + "wxyz" * 50)
+    id = send(daemon, "POST", "/train", {"model": "tail", "dataset": "tail", "epochs": 1, "hidden": 8}).json()["id"]
+    assert wait_end(daemon, id)["state"] == "succeeded"
+    assert daemon.get("/models/tail").json()["training"]["validation"] is None
+
+
+def test_labels_that_a_model_does_not_know_are_refused(daemon):
+    upload(daemon, "labelled", "a,the cat\nb,the dog\n" * 20, format="csv", columns="2", label_column="1")
+    told = send(daemon, "POST", "/train", {"model": "x", "dataset": "labelled", "init_from": "tiny"}).fields()
+    assert list(told) == ["label_column"] and "knows no labels" in told["label_column"]
 
 
 def test_without_a_state_directory_there_are_no_jobs(start):

@@ -255,6 +255,46 @@ static void test_trainer_options_preset_changes_what_it_names_alone(void **state
     assert_true(trainer_options_may_resume(&expected, &options, NULL));
 }
 
+static void refused_for(struct trainer_options options, const char *key)
+{
+    struct error err = {0};
+    options.threads = 1;
+    assert_true(trainer_options_check_memory(&options, 100, 0, NULL));
+    assert_false(trainer_options_check_memory(&options, 100, (size_t)100 << 20, &err));
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    if (strncmp(err.message, key, strlen(key)) != 0 || err.message[strlen(key)] != ' ')
+        fail_msg("\"%s\" does not blame %s", err.message, key);
+}
+
+static void test_trainer_options_memory_blames_what_takes_most_of_it(void **state)
+{
+    (void)state;
+    struct trainer_options options = defaults();
+    options.threads = 1;
+    assert_true(trainer_options_check_memory(&options, 100, (size_t)100 << 20, NULL));
+    options.batch = 4096;
+    refused_for(options, "batch");
+    options = defaults();
+    options.window = 65536;
+    refused_for(options, "bptt");
+    options = defaults();
+    options.hidden = 16384;
+    refused_for(options, "hidden");
+    options = defaults();
+    options.layers = 8;
+    options.batch = 128;
+    refused_for(options, "layers");
+}
+
+static void test_trainer_options_batch_fits_the_text(void **state)
+{
+    (void)state;
+    struct trainer_options options = defaults();
+    options.batch = options.window = 4096;
+    assert_int_equal(trainer_options_fit_batch(&options, 2800), 1);
+    assert_int_equal(trainer_options_fit_batch(&options, SIZE_MAX), 4096);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +308,8 @@ int main(void)
         cmocka_unit_test(test_trainer_options_recipe_holds_no_paths),
         cmocka_unit_test(test_trainer_options_presets_have_valid_values),
         cmocka_unit_test(test_trainer_options_preset_changes_what_it_names_alone),
+        cmocka_unit_test(test_trainer_options_memory_blames_what_takes_most_of_it),
+        cmocka_unit_test(test_trainer_options_batch_fits_the_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -239,7 +239,7 @@ static void test_trainer_resume_with_another_corpus_is_refused(void **state)
     assert_non_null(file);
     fputs("one line more\n", file);
     fclose(file);
-    refused(&bench, true, ERROR_INVALID, "is not the corpus that the run began with");
+    refused(&bench, true, ERROR_INVALID, "does not hold the text that the run began with");
     bench_close(&bench);
 }
 

@@ -362,6 +362,40 @@ static void test_vocabulary_words_say_where_the_unknown_stand(void **state)
     vocabulary_free(v);
 }
 
+/* Characters that the ids of a text stand for. */
+static void assert_characters(const struct vocabulary *vocabulary, const char *text, size_t expected)
+{
+    struct encoded encoded = encode_bytes(vocabulary, text, strlen(text));
+    assert_int_equal(vocabulary_encoded_characters(text, strlen(text), &encoded.unknown), expected);
+    encoded_free(&encoded);
+}
+
+static void test_vocabulary_counts_no_characters_of_skipped_words(void **state)
+{
+    (void)state;
+    struct vocabulary *v = build(words, "cat dog");
+    assert_characters(v, "cat dog", 7);
+    assert_characters(v, "cat ÉTÉ, dog.", 9); /* cat, dog. */
+    assert_characters(v, "cat dog bird bird", 7);
+    assert_characters(v, "bird, bird cat dog", 7);
+    assert_characters(v, "bird bird.\n", 0);
+    assert_characters(v, " \n ", 0);
+    assert_characters(v, "  cat", 5);
+    vocabulary_free(v);
+    struct vocabulary_options options = words;
+    options.unknown = true;
+    v = build(options, "cat dog");
+    assert_characters(v, "cat bird", 8); /* <unk> stands for it */
+    vocabulary_free(v);
+    v = build((struct vocabulary_options){.level = TOKEN_LEVEL_CHAR, .lower = true}, "ABI");
+    assert_characters(v, "ab\u00e9i", 3);
+    assert_characters(v, "\u0130", 1); /* its dot is not known, its letter is */
+    vocabulary_free(v);
+    v = build((struct vocabulary_options){.level = TOKEN_LEVEL_BYTE}, "ab");
+    assert_characters(v, "a\u00e9", 1);
+    vocabulary_free(v);
+}
+
 static void test_vocabulary_words_are_joined_by_spaces(void **state)
 {
     (void)state;
@@ -808,6 +842,7 @@ int main(void)
         cmocka_unit_test(test_vocabulary_words_keep_case_unless_asked),
         cmocka_unit_test(test_vocabulary_words_use_other_filters),
         cmocka_unit_test(test_vocabulary_words_say_where_the_unknown_stand),
+        cmocka_unit_test(test_vocabulary_counts_no_characters_of_skipped_words),
         cmocka_unit_test(test_vocabulary_words_are_joined_by_spaces),
         cmocka_unit_test(test_vocabulary_takes_a_word_of_a_megabyte),
         cmocka_unit_test(test_vocabulary_finds_each_of_many_words),
