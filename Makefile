@@ -183,9 +183,10 @@ test-http: all ## tests of the running daemon alone
 
 CHURN_SECONDS ?= 60
 .PHONY: soak
-soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 30 kills; 1 GiB uploaded and trained on; 20 swaps under 10,000 requests
+soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 10,000 connections at once; 30 kills; 1 GiB uploaded and trained on; 20 swaps under 10,000 requests
 	@LSTMD='$(BUILD)/lstmd' CHURN_CLIENTS=1000 CHURN_SECONDS=$(CHURN_SECONDS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
 	    tests/http/test_churn.py
+	@LSTMD='$(BUILD)/lstmd' CONNECTIONS=10000 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_connections.py
 	@LSTMD='$(BUILD)/lstmd' TRAIN_KILLS=30 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k kill tests/http/test_train.py
 	@LSTMD='$(BUILD)/lstmd' TRAIN_KILLS=30 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k kill tests/http/test_datasets.py
 	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_datasets.py -k memory

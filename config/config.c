@@ -37,6 +37,8 @@ static const struct option rows[] = {
      "Address or unix:/path where administration is served, and nowhere else. Without it: at server.listen."},
     {"admin.port", OPTION_INT, FIELD(admin_port), "8081", 0, 65535, NULL, NULL,
      "TCP port of admin.listen; 0 takes a free one, which the log names."},
+    {"admin.max_connections", OPTION_INT, FIELD(max_admin_connections), "64", 1, 100000, NULL, "connections",
+     "Open connections of admin.listen, beside limits.max_connections."},
     {"model.path", OPTION_TEXT, FIELD(model_path), "model/pretrained/headlines", 1, 4095, NULL, NULL,
      "Directory of a model to serve: the default, unless the state directory names another one."},
     {"engine.kernel", OPTION_TEXT, FIELD(kernel), "auto", 0, 0, kernels, NULL,
@@ -63,14 +65,16 @@ static const struct option rows[] = {
     {"limits.max_score", OPTION_INT, FIELD(max_score), "20000", 1, 10000000, NULL, "tokens",
      "Longest text that /score takes."},
     {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",
-     "Open connections; further ones wait."},
+     "Open connections of server.listen. For one more the idlest is closed; where a request is going on at each, it gets "
+     "503, but /healthz, /readyz and /metrics still answer. Fewer where RLIMIT_NOFILE does not suffice, which the log says "
+     "at the start."},
     {"limits.max_dataset", OPTION_SIZE, FIELD(max_dataset), "4GiB", 1, 0x1p46, NULL, "bytes",
      "Largest dataset that may be uploaded; a larger one gets 413."},
     {"limits.max_import", OPTION_SIZE, FIELD(max_import), "1GiB", 1, 0x1p46, NULL, "bytes",
      "Largest body of an import, the file and its vocabulary; a larger one gets 413."},
     {"limits.max_connections_per_address", OPTION_INT, FIELD(max_per_address), "0", 0, 100000, NULL, "connections",
-     "Open connections of one address, behind a trusted proxy its running requests; further ones get 429. 0: no "
-     "limit."},
+     "Open connections of one address (an IPv6 address counts by its first 64 bits), behind a trusted proxy its running "
+     "requests; further ones get 429. 0: no limit."},
     {"limits.max_uploads", OPTION_INT, FIELD(max_uploads), "8", 1, 1000, NULL, "bodies",
      "Bodies too large for memory that are received at a time (a thread each); one more gets 503."},
     {"limits.queue", OPTION_INT, FIELD(queue), "256", 0, 1000000, NULL, "requests",

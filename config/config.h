@@ -14,6 +14,7 @@ struct config {
     const char *socket_mode;  /* server.socket_mode: octal permissions of a UNIX socket */
     const char *admin_listen; /* admin.listen: where alone administration is served; NULL: where all is */
     int64_t admin_port;
+    int64_t max_admin_connections; /* admin.max_connections */
     struct option_list trusted_proxies; /* server.trusted_proxies */
     int forwarded;                      /* server.forwarded_header: 0 x-forwarded-for, 1 forwarded */
     struct option_list cors_origins;    /* server.cors_origins */

@@ -58,6 +58,14 @@ bool address_equal(const struct address *a, const struct address *b)
     return a->kind == b->kind && memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
 }
 
+struct address address_network(const struct address *address)
+{
+    struct address network = *address;
+    if (address->kind == ADDRESS_IP && memcmp(address->bytes, mapped, sizeof mapped) != 0)
+        memset(network.bytes + 8, 0, sizeof network.bytes - 8);
+    return network;
+}
+
 /* --- Sets --- */
 
 static bool parse_network(struct network_address *network, const char *text)

@@ -20,6 +20,8 @@ struct address address_of_socket(const struct sockaddr *address);
 bool address_parse(const char *text, size_t size, struct address *address);
 void address_print(const struct address *address, char text[ADDRESS_TEXT_SIZE]); /* "" for none */
 bool address_equal(const struct address *a, const struct address *b);
+/* What one client has to itself: an IPv4 address, the first 64 bits of an IPv6 address. */
+struct address address_network(const struct address *address);
 
 /* A network: "10.0.0.0/8", "::1", "unix". */
 struct network_address {

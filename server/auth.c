@@ -224,7 +224,7 @@ enum auth_verdict auth_check(struct auth *auth, enum http_scope scope, const cha
     const bool given = find_token(header, &token, &n);
     if (given) sha256_bytes(token, n, digest);
     pthread_mutex_lock(&auth->lock);
-    const bool open = scope == HTTP_PUBLIC || (scope == HTTP_GENERATE && !auth->tokens.generate);
+    const bool open = scope <= HTTP_PUBLIC || (scope == HTTP_GENERATE && !auth->tokens.generate);
     const bool closed = scope == HTTP_ADMIN && !auth->tokens.admin;
     const enum http_scope granted = given && !open && !closed ? scope_of(&auth->tokens, digest) : HTTP_PUBLIC;
     pthread_mutex_unlock(&auth->lock);

@@ -9,12 +9,17 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/version.h"
 #include "model/quantize.h"
 #include "server/api.h"
 
-#define LAST_ANSWERS_NS (UINT64_C(1000) * 1000 * 1000) /* how long the last answers may take to be sent */
+#define DESCRIPTORS           64 /* of everything but what follows: the database, models, the log, this and that */
+#define DESCRIPTORS_OF_UPLOAD 4
+#define DESCRIPTORS_OF_JOB    16
+#define FEWEST_CONNECTIONS    16                             /* with fewer it is better not to start */
+#define LAST_ANSWERS_NS       (UINT64_C(1000) * 1000 * 1000) /* how long the last answers may take to be sent */
 
 #define URL_SIZE 128
 
@@ -155,6 +160,32 @@ static void account(const struct http_account *account, void *context)
                     account->bytes_out);
 }
 
+/* Connections must not take the descriptors that everything else needs: there are fewer where the system does not allow
+ * enough. Twice as many are asked for as are counted, so that whoever watches their number sees when they are short. */
+static bool plan_connections(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->config;
+    const struct http_options options = {.max_connections = (size_t)config->max_connections,
+                                         .max_admin_connections = (size_t)config->max_admin_connections};
+    const size_t others = DESCRIPTORS + DESCRIPTORS_OF_UPLOAD * (size_t)config->max_uploads +
+                          DESCRIPTORS_OF_JOB * (size_t)config->train_max_parallel;
+    const size_t wanted = others + http_descriptors(&options), limit = descriptors_raise(2 * wanted);
+    const size_t missing = wanted > limit ? wanted - limit : 0;
+    if (missing > 0 && options.max_connections < FEWEST_CONNECTIONS + missing)
+        return error_set(
+            err, ERROR_INVALID,
+            "RLIMIT_NOFILE allows %zu descriptors, and %zu are needed for limits.max_connections, %zu; the "
+            "daemon starts with %zu, which leave %d connections: raise the limit (ulimit -n, LimitNOFILE)",
+            limit, wanted, options.max_connections, wanted - options.max_connections + FEWEST_CONNECTIONS,
+            FEWEST_CONNECTIONS);
+    daemon->max_connections = options.max_connections - missing;
+    if (missing == 0) return true;
+    log_event(LOG_WARNING, "fewer connections than limits.max_connections",
+              LOG_INTEGER("connections", daemon->max_connections), LOG_INTEGER("wanted", options.max_connections),
+              LOG_INTEGER("descriptors", limit), LOG_INTEGER("needed", wanted));
+    return true;
+}
+
 static bool open_http(struct daemon *daemon, struct error *err)
 {
     const struct config *config = daemon->config;
@@ -178,7 +209,8 @@ static bool open_http(struct daemon *daemon, struct error *err)
         .max_connections_per_address = (size_t)config->max_per_address,
         .max_url = (size_t)config->max_url,
         .max_header = (size_t)config->max_header,
-        .max_connections = (size_t)config->max_connections,
+        .max_connections = daemon->max_connections,
+        .max_admin_connections = (size_t)config->max_admin_connections,
         .max_uploads = (size_t)config->max_uploads,
         .idle_timeout = config->idle_timeout,
         .body_timeout = config->body_timeout,
@@ -197,7 +229,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
 {
     const uint64_t begun = clock_monotonic_ns();
     *daemon = (struct daemon){.config = config, .started = (int64_t)time(NULL)};
-    if (!open_metrics(daemon, err)) return false;
+    if (!plan_connections(daemon, err) || !open_metrics(daemon, err)) return false;
     if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
     daemon->auth = auth_new(config, err);
     if (!daemon->auth) return false;

@@ -33,10 +33,11 @@ struct daemon {
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
     struct registry *registry;
-    struct worker *loader; /* changes the registry: one change at a time, as long as each takes; deletes datasets */
-    struct worker *reader; /* describes models: reads a few small files */
-    struct worker *scorer; /* reads the texts of /score, one after the other */
-    atomic_size_t scores;  /* requests that it has */
+    struct worker *loader;  /* changes the registry: one change at a time, as long as each takes; deletes datasets */
+    struct worker *reader;  /* describes models: reads a few small files */
+    struct worker *scorer;  /* reads the texts of /score, one after the other */
+    atomic_size_t scores;   /* requests that it has */
+    size_t max_connections; /* limits.max_connections, or what the system allows */
     struct http_server *http;
     atomic_bool draining, closing;
     struct task reload; /* the loader's, while `reloading` */

@@ -239,6 +239,8 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     if (request->stage != STAGE_HEADERS) log_access(request);
     http_set_timeout(request, 0);
     http_guard_head(owner);
+    http_pool_rest(owner);
+    if (owner->behind) http_client_uncount(owner);
     request_free(request);
 }
 
@@ -281,13 +283,22 @@ static void log_library(void *context, const char *format, va_list arguments)
 
 /* --- The server --- */
 
+size_t http_descriptors(const struct http_options *options)
+{
+    return options->max_connections + options->max_admin_connections + (size_t)HTTP_POOLS * HTTP_RESERVE;
+}
+
+size_t http_capacity(const struct http_options *options)
+{
+    return http_descriptors(options) + (size_t)HTTP_POOLS * HTTP_ACCEPT_AT_ONCE;
+}
+
 /* The HTTP thread. The library's own would, once it has taken its fill of 128 events, wait for one more before it
  * serves them (libmicrohttpd 0.9.75): for clients that are all waiting for answers already, until a timeout. So the
  * waiting is done here, and the library only looks at what is there. */
 static void *serve(void *argument)
 {
     struct http_server *server = argument;
-    const struct listener *listeners[] = {&server->listener, &server->admin};
     struct pollfd wanted[] = {
         {.fd = MHD_get_daemon_info(server->library, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, .events = POLLIN},
         {.fd = server->poke_fd, .events = POLLIN},
@@ -298,16 +309,16 @@ static void *serve(void *argument)
     for (bool exhausted = false; !atomic_load(&server->stopping);) {
         MHD_UNSIGNED_LONG_LONG timeout;
         eventfd_t pokes;
-        const bool takes = !exhausted && server->connection_count < server->options.max_connections;
+        const bool takes = !exhausted && server->connection_count < http_capacity(&server->options);
         int wait = exhausted ? EXHAUSTED_MS : -1;
         if (MHD_get_timeout(server->library, &timeout) == MHD_YES && (wait < 0 || timeout < (unsigned)wait))
             wait = timeout < INT_MAX ? (int)timeout : INT_MAX;
-        for (size_t i = 0; i < 2; i++) wanted[2 + i].fd = takes ? listeners[i]->fd : -1;
+        for (size_t i = 0; i < HTTP_POOLS; i++) wanted[2 + i].fd = takes ? server->pools[i].listener->fd : -1;
         const bool something = poll(wanted, 4, wait) > 0;
         exhausted = false;
         if (something && wanted[1].revents) eventfd_read(server->poke_fd, &pokes);
-        for (size_t i = 0; i < 2; i++)
-            if (something && wanted[2 + i].revents) exhausted |= !http_accept(server, listeners[i]);
+        for (size_t i = 0; i < HTTP_POOLS; i++)
+            if (something && wanted[2 + i].revents) exhausted |= !http_accept(server, &server->pools[i]);
         MHD_run(server->library);
     }
     return NULL;
@@ -336,7 +347,7 @@ static bool start_library(struct http_server *server, struct error *err)
     server->library =
         MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, server,
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->max_header + REPLY_MEMORY,
-                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->max_connections, MHD_OPTION_NOTIFY_COMPLETED,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)http_capacity(options), MHD_OPTION_NOTIFY_COMPLETED,
                          request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
                          MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
     if (!server->library) return error_set(err, ERROR_IO, "cannot start the HTTP server");
@@ -364,6 +375,11 @@ struct http_server *http_server_new(const struct http_options *options, struct e
     }
     server->options = *options;
     server->listener.fd = server->admin.fd = -1;
+    http_pool_open(&server->pools[HTTP_PUBLIC_POOL], &server->listener, "limits.max_connections",
+                   options->max_connections);
+    http_pool_open(&server->pools[HTTP_ADMIN_POOL], &server->admin, "admin.max_connections",
+                   options->max_admin_connections);
+    http_accept_open(server);
     server->idle_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->poke_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (server->idle_fd < 0 || server->poke_fd < 0 ||
@@ -390,6 +406,7 @@ void http_server_free(struct http_server *server)
     address_set_close(&server->trusted);
     if (server->idle_fd >= 0) close(server->idle_fd);
     if (server->poke_fd >= 0) close(server->poke_fd);
+    if (server->spare_fd >= 0) close(server->spare_fd);
     free(server);
 }
 

@@ -36,7 +36,8 @@ typedef enum http_outcome http_handler(struct http_request *request, void *conte
 
 /* What a client must be allowed to do. */
 enum http_scope {
-    HTTP_PUBLIC, /* nothing is asked of it: probes, the page, the contract */
+    HTTP_PROBE,  /* as HTTP_PUBLIC; also served where all connections are busy, hence short and without a body */
+    HTTP_PUBLIC, /* nothing is asked of it: the page, the contract */
     HTTP_GENERATE,
     HTTP_ADMIN,
 };
@@ -89,13 +90,15 @@ struct http_options {
     size_t max_connections_per_address; /* one more is a 429; 0: any number */
     const char *const *cors_origins;    /* "https://app.example.org" or "*": whose pages may read answers */
     size_t cors_origin_count;
-    size_t max_body, max_connections;
-    size_t max_url;       /* bytes of a request's target; 414 */
-    size_t max_header;    /* bytes that a head takes, target included, 64 for each field of it besides; 431 */
-    size_t max_uploads;   /* bodies that are streamed at a time; one more is a 503 */
-    double idle_timeout;  /* seconds until the head of a request must have come, from the reply before */
-    double body_timeout;  /* seconds that 64 KiB of a body may take, or what is left of it */
-    double write_timeout; /* seconds that a client may leave a reply unread */
+    size_t max_body;
+    size_t max_connections;       /* of `listen`; the idlest makes room for one more, or it is a 503 */
+    size_t max_admin_connections; /* the same of `admin_listen` */
+    size_t max_url;               /* bytes of a request's target; 414 */
+    size_t max_header;            /* bytes that a head takes, target included, 64 for each field of it besides; 431 */
+    size_t max_uploads;           /* bodies that are streamed at a time; one more is a 503 */
+    double idle_timeout;          /* seconds until the head of a request must have come, from the reply before */
+    double body_timeout;          /* seconds that 64 KiB of a body may take, or what is left of it */
+    double write_timeout;         /* seconds that a client may leave a reply unread */
     const struct http_route *routes;
     size_t route_count;
     /* The HTTP thread, once the head is complete and its route known, before a body is read: whether the client may do
@@ -104,6 +107,9 @@ struct http_options {
     void (*account)(const struct http_account *account, void *context); /* NULL, or told of each; the HTTP thread */
     void *context;                                                      /* for handlers and the two above */
 };
+
+/* Descriptors that the connections may take. */
+size_t http_descriptors(const struct http_options *options);
 
 /* Binds, listens and starts serving. What `options` points to is borrowed for the server's life. */
 struct http_server *http_server_new(const struct http_options *options, struct error *err);

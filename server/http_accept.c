@@ -1,47 +1,33 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "base/log.h"
 #include "server/http_internal.h"
 
-#define ACCEPT_AT_ONCE 64
-#define TRIM_AFTER     512 /* connections fewer than there were, until their memory goes back to the system */
+#define TRIM_AFTER 512 /* connections fewer than there were, until their memory goes back to the system */
 
-/* Behind a proxy only requests count that are going on: its connections are everybody's. */
-static size_t count_address(const struct http_server *server, const struct address *address)
-{
-    size_t count = 0;
-    for (const struct http_connection *c = server->connections; c; c = c->next)
-        count += (!c->behind || c->request) && address_equal(&c->address, address);
-    return count;
-}
-
-static bool too_many(const struct http_server *server, const struct address *address, size_t others,
-                     struct problem *problem)
-{
-    const size_t limit = server->options.max_connections_per_address;
-    if (limit == 0 || address->kind != ADDRESS_IP || others < limit) return false;
-    problem_set(problem, 429, "your address has limits.max_connections_per_address connections already, %zu", limit);
-    return true;
-}
-
-static struct http_connection *connection_new(struct http_server *server, int fd, const struct address *peer)
+static struct http_connection *connection_new(struct http_server *server, struct http_pool *pool, int fd,
+                                              const struct address *peer)
 {
     struct http_connection *owner = calloc(1, sizeof *owner);
     if (!owner) return NULL;
     owner->server = server;
+    owner->pool = pool;
     owner->fd = owner->watch.fd = fd;
     owner->peer = owner->address = *peer;
+    owner->admin = pool == &server->pools[HTTP_ADMIN_POOL];
     owner->behind = address_set_has(&server->trusted, peer);
-    owner->next = server->connections;
-    if (owner->next) owner->next->previous = owner;
-    server->connections = owner;
+    if ((!owner->behind && !http_client_count(owner)) || !watch_add(server->watch, &owner->watch)) {
+        http_client_uncount(owner);
+        free(owner);
+        return NULL;
+    }
+    http_pool_join(owner);
     server->connection_count++;
     if (server->connection_count > server->connection_peak) server->connection_peak = server->connection_count;
-    watch_add(server->watch, &owner->watch);
     http_guard_head(owner);
     return owner;
 }
@@ -60,11 +46,8 @@ void http_connection_free(struct http_connection *owner)
     struct http_server *server = owner->server;
     watch_remove(server->watch, &owner->watch);
     if (server->accepted == owner) server->accepted = NULL;
-    if (owner->next) owner->next->previous = owner->previous;
-    if (owner->previous)
-        owner->previous->next = owner->next;
-    else
-        server->connections = owner->next;
+    http_pool_leave(owner);
+    http_client_uncount(owner);
     server->connection_count--;
     free(owner);
     trim(server);
@@ -82,45 +65,76 @@ static void refuse(int fd, const struct address *peer, const struct problem *pro
     log_event(LOG_INFO, "connection refused", LOG_TEXT("client", text), LOG_INTEGER("status", problem->status));
 }
 
-bool http_accept(struct http_server *server, const struct listener *listener)
+union peer {
+    struct sockaddr any;
+    struct sockaddr_storage storage;
+};
+
+static int take(const struct listener *listener, union peer *from, socklen_t *size)
 {
-    for (int i = 0; i < ACCEPT_AT_ONCE && server->connection_count < server->options.max_connections; i++) {
-        union {
-            struct sockaddr any;
-            struct sockaddr_storage storage;
-        } from = {0};
-        socklen_t size = sizeof from;
-        const int fd = accept4(listener->fd, &from.any, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) return false;
-        if (fd < 0) return true; /* nobody, or one who has left; poll() says if there are more */
-        const struct address peer = address_of_socket(&from.any);
-        struct problem problem = {0};
-        if (!address_set_has(&server->trusted, &peer) &&
-            too_many(server, &peer, count_address(server, &peer), &problem)) {
-            refuse(fd, &peer, &problem);
-            continue;
-        }
-        struct http_connection *owner = connection_new(server, fd, &peer);
-        if (!owner) {
-            close(fd);
-            continue;
-        }
-        owner->admin = listener == &server->admin;
-        http_add_connection(owner, &from.any, size);
+    *from = (union peer){0};
+    *size = sizeof *from;
+    return accept4(listener->fd, &from->any, size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+static void welcome(struct http_server *server, struct http_pool *pool, int fd, const union peer *from, socklen_t size)
+{
+    const struct address peer = address_of_socket(&from->any);
+    struct problem problem = {0};
+    if (!address_set_has(&server->trusted, &peer) && !http_client_may_connect(server, &peer, &problem)) {
+        refuse(fd, &peer, &problem);
+        return;
     }
+    struct http_connection *owner = connection_new(server, pool, fd, &peer);
+    if (owner)
+        http_add_connection(owner, &from->any, size);
+    else
+        close(fd);
+}
+
+void http_accept_open(struct http_server *server)
+{
+    server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void refuse_by_spare(struct http_server *server, struct http_pool *pool)
+{
+    union peer from;
+    socklen_t size;
+    struct problem problem = {0};
+    close(server->spare_fd);
+    const int fd = take(pool->listener, &from, &size);
+    if (fd >= 0) {
+        const struct address peer = address_of_socket(&from.any);
+        problem_set(&problem, 503, "the daemon has no descriptor for another connection");
+        refuse(fd, &peer, &problem);
+        http_pool_refused(pool);
+    }
+    http_accept_open(server);
+}
+
+/* There is no descriptor left. An idle connection gives its own to the next client once the library has closed it;
+ * where everybody is busy, the spare one serves to tell the client so. */
+static bool do_without_descriptor(struct http_server *server, struct http_pool *pool)
+{
+    if (http_pool_make_room(pool) || http_pool_make_room(&server->pools[HTTP_PUBLIC_POOL])) return true;
+    if (server->spare_fd < 0) http_accept_open(server);
+    if (server->spare_fd < 0) return false;
+    refuse_by_spare(server, pool);
     return true;
 }
 
-void http_find_client(struct http_request *request)
+bool http_accept(struct http_server *server, struct http_pool *pool)
 {
-    const struct http_server *server = request->server;
-    struct http_connection *owner = request->owner;
-    if (owner->behind) {
-        const bool forwarded = server->options.forwarded;
-        const char *value = http_last_header(request, forwarded ? "Forwarded" : "X-Forwarded-For");
-        owner->address = address_behind(&server->trusted, &owner->peer, value ? value : "", forwarded);
-        if (!address_equal(&owner->address, &owner->peer))
-            too_many(server, &owner->address, count_address(server, &owner->address) - 1, &request->problem);
+    union peer from;
+    socklen_t size;
+    pool->newcomers = 0;
+    for (int i = 0; i < HTTP_ACCEPT_AT_ONCE && pool->newcomers < HTTP_RESERVE; i++) {
+        if (server->connection_count >= http_capacity(&server->options)) return true;
+        const int fd = take(pool->listener, &from, &size);
+        if (fd < 0 && (errno == EMFILE || errno == ENFILE)) return do_without_descriptor(server, pool);
+        if (fd < 0) return errno != ENOMEM && errno != ENOBUFS; /* else nobody, or one who has left */
+        welcome(server, pool, fd, &from, size);
     }
-    address_print(&owner->address, request->client);
+    return true;
 }

@@ -13,8 +13,8 @@ static void show_end(struct http_connection *owner)
     shutdown(owner->fd, SHUT_RD);
 }
 
-/* Both halves: the library gives such a connection up whatever it was doing. */
-static void cut(struct http_connection *owner)
+/* Both halves. */
+void http_guard_cut(struct http_connection *owner)
 {
     shutdown(owner->fd, SHUT_RDWR);
 }
@@ -25,7 +25,7 @@ static void close_silently(void *context)
     if (owner->watch.left)
         show_end(owner);
     else
-        cut(owner);
+        http_guard_cut(owner);
 }
 
 /* The request's id and path do not change any more; nothing else of it is looked at. */

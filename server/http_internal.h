@@ -1,7 +1,9 @@
 /* What the files of the HTTP server share, and nobody else knows.
  *
  *   http.c          libmicrohttpd's calls, the server, waiting
- *   http_accept.c   new connections, who is behind them, how many there may be
+ *   http_accept.c   new connections
+ *   http_pool.c     how many there may be, and which one makes room
+ *   http_client.c   who is behind them, and how many each may have
  *   http_receive.c  a request from its head to its handler
  *   http_route.c    what the head says: id, route, content type
  *   http_cors.c     which other origins' pages may read the answers
@@ -16,6 +18,7 @@
 #define LSTMD_SERVER_HTTP_INTERNAL_H
 
 #include <pthread.h>
+#include <sys/queue.h>
 
 #include "server/address.h"
 #include "server/http.h"
@@ -26,6 +29,24 @@
 #define REQUEST_ID_SIZE    129 /* 128 characters and a NUL */
 #define STATUS_CLIENT_LEFT 499 /* in the log only, as nginx writes it */
 #define MAX_EXTRAS         12  /* reply headers, log fields */
+
+#define HTTP_ACCEPT_AT_ONCE 64 /* connections of a listener, before those that are there are looked at */
+#define HTTP_RESERVE        16 /* connections of a listener beyond its limit, for probes and for saying 503 */
+
+enum { HTTP_PUBLIC_POOL, HTTP_ADMIN_POOL, HTTP_POOLS };
+
+TAILQ_HEAD(http_connections, http_connection);
+
+/* The connections of a listener; only the HTTP thread touches them. */
+struct http_pool {
+    const struct listener *listener;
+    const char *setting;                          /* that says `limit` */
+    size_t limit, count;                          /* without the reserve */
+    size_t reserve_count, newcomers;              /* newcomers: those that came to it since the library ran */
+    struct http_connections idle, heads, reserve; /* the longest there comes first */
+    uint64_t reported_ns;                         /* when the log was told, 0: never; and what happened since: */
+    size_t closed, refused;
+};
 
 struct http_server {
     struct http_options options;
@@ -39,7 +60,9 @@ struct http_server {
     struct watch *watch;
     struct listener listener, admin; /* admin.fd is -1 where there is none */
     struct address_set trusted;
-    struct http_connection *connections;      /* the HTTP thread's, as all that it says of them */
+    struct http_pool pools[HTTP_POOLS];       /* the HTTP thread's, as what follows */
+    void *clients;                            /* tsearch() of those that limits.max_connections_per_address counts */
+    int spare_fd;                             /* given up to answer where there is no other descriptor; -1: none */
     size_t connection_count, connection_peak; /* peak: since memory went back to the system */
     struct http_connection *accepted;         /* the one that the library is being given */
     uint32_t boot;                            /* random; makes generated ids differ between runs */
@@ -73,9 +96,21 @@ struct reply {
     size_t header_count;
 };
 
+enum http_place {
+    PLACE_NONE,    /* it makes room for another one: its end is near */
+    PLACE_HEAD,    /* its head is awaited */
+    PLACE_IDLE,    /* a reply was sent, and the next head is awaited */
+    PLACE_BUSY,    /* a request is going on */
+    PLACE_RESERVE, /* beyond the limit */
+};
+
 /* Lives as long as a socket; only the HTTP thread touches it. */
 struct http_connection {
     struct http_server *server;
+    struct http_pool *pool;
+    enum http_place place;
+    uint64_t placed_ns;                /* since when */
+    TAILQ_ENTRY(http_connection) link; /* in the pool's list of the place */
     int fd;
     struct http_request *request; /* the one that is going on, or NULL */
     struct watch_entry watch;
@@ -83,8 +118,8 @@ struct http_connection {
     struct address peer;    /* the socket's */
     bool behind;            /* the peer is a trusted proxy */
     struct address address; /* of the client; behind a proxy, with each request anew */
-    struct http_connection *previous, *next;
-    atomic_bool late; /* the body took too long, and 408 was sent */
+    bool counted;           /* among the connections of its address */
+    atomic_bool late;       /* the body took too long, and 408 was sent */
 };
 
 struct http_request {
@@ -129,11 +164,36 @@ struct http_request {
 
 /* --- http_accept.c: in the HTTP thread --- */
 
-/* Takes what waits at a listener. False: the system has no descriptor for more. */
-bool http_accept(struct http_server *server, const struct listener *listener);
+/* Opens the spare descriptor. */
+void http_accept_open(struct http_server *server);
+/* Takes what waits at a pool's listener. False: the system has no memory or descriptor for more. */
+bool http_accept(struct http_server *server, struct http_pool *pool);
+void http_connection_free(struct http_connection *owner);
+
+/* --- http_pool.c: in the HTTP thread --- */
+
+void http_pool_open(struct http_pool *pool, const struct listener *listener, const char *setting, size_t limit);
+/* A new connection. The idlest one makes room where there is none; where all are busy, it is of the reserve. */
+void http_pool_join(struct http_connection *owner);
+/* The head is complete, and its route known. Says 503 in request->problem for what the reserve does not serve. */
+void http_pool_begin(struct http_request *request);
+/* The request is over. */
+void http_pool_rest(struct http_connection *owner);
+void http_pool_leave(struct http_connection *owner);
+/* Ends the idlest connection, which the library closes when it runs. False: all are busy. */
+bool http_pool_make_room(struct http_pool *pool);
+/* A connection was turned away: for the log. */
+void http_pool_refused(struct http_pool *pool);
+
+/* --- http_client.c: in the HTTP thread --- */
+
 /* Whom the request comes from. Says 429 in request->problem. */
 void http_find_client(struct http_request *request);
-void http_connection_free(struct http_connection *owner);
+/* 429 in *problem: the address has limits.max_connections_per_address connections. */
+bool http_client_may_connect(const struct http_server *server, const struct address *address, struct problem *problem);
+/* Counts a connection for its address, until http_client_uncount(). False: memory is out. */
+bool http_client_count(struct http_connection *owner);
+void http_client_uncount(struct http_connection *owner);
 
 /* --- http_route.c --- */
 
@@ -204,11 +264,15 @@ void http_guard_head(struct http_connection *owner);
 void http_guard_body(struct http_request *request);
 /* To be called as the body comes. */
 void http_guard_progress(struct http_request *request);
+/* Ends a connection: the library, whatever it does, gives it up. */
+void http_guard_cut(struct http_connection *owner);
 /* What is said; NULL: nothing. */
 void http_guard_calls(struct http_request *request, const struct watch_calls *calls);
 
 /* --- http.c --- */
 
+/* Connections that there may be at a time, those whose end is near among them. */
+size_t http_capacity(const struct http_options *options);
 /* Gives a socket to the library, which closes it, and the owner with it, if that fails. */
 void http_add_connection(struct http_connection *owner, const struct sockaddr *address, socklen_t size);
 /* The text of the last header with that name, or NULL. */

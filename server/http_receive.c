@@ -85,6 +85,7 @@ bool http_begin(struct http_request *request, const char *method)
     http_check_head_size(request);
     http_find_route(request);
     http_cors(request);
+    http_pool_begin(request);
     authorise(request);
     http_check_content_type(request);
     open_sink(request);

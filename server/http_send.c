@@ -109,7 +109,8 @@ bool http_send(struct http_request *request)
     add_header(response, "X-Content-Type-Options", "nosniff");
     for (size_t i = 0; i < reply->header_count; i++)
         add_header(response, reply->headers[i].name, reply->headers[i].value);
-    if (atomic_load(&request->server->draining)) add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    if (atomic_load(&request->server->draining) || request->owner->place == PLACE_RESERVE)
+        add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     const bool good = MHD_queue_response(request->connection, (unsigned)reply->status, response) == MHD_YES;
     MHD_destroy_response(response);
     request->stage = STAGE_REPLIED;

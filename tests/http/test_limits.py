@@ -1,6 +1,6 @@
 """The limits of the section `limits` at their edges; the daemon is healthy afterwards.
 
-Elsewhere: max_score (test_score.py), queue (test_queue.py), max_connections (test_protocol.py), max_connections_per_address
+Elsewhere: max_score (test_score.py), queue (test_queue.py), max_connections (test_connections.py), max_connections_per_address
 (test_listen.py), max_dataset and max_uploads (test_datasets.py), max_import (test_model_import.py).
 """
 

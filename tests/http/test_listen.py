@@ -234,16 +234,20 @@ def wait_until_accepted(daemon):
     raise AssertionError("the place was not given back")
 
 
-def test_requests_per_address_behind_a_proxy(behind_proxy):
+@pytest.mark.parametrize(
+    "one, same, other",
+    [("198.51.100.1", "198.51.100.1", "198.51.100.2"), ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", "2001:db8:0:2::1")],
+)
+def test_requests_per_address_behind_a_proxy(behind_proxy, one, same, other):
     head = b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
     head += b"X-Forwarded-For: %s\r\nExpect: 100-continue\r\n\r\n"
     going_on = [behind_proxy.socket() for _ in range(2)]
     for connection in going_on:
-        connection.sendall(head % b"198.51.100.1")
+        connection.sendall(head % one.encode())
         assert connection.recv(1000).startswith(b"HTTP/1.1 100")
-    forwarded = {"X-Forwarded-For": "198.51.100.1"}
+    forwarded = {"X-Forwarded-For": same}
     assert "per_address" in behind_proxy.get("/healthz", headers=forwarded).problem(429)["detail"]
-    assert behind_proxy.get("/healthz", headers={"X-Forwarded-For": "198.51.100.2"}).status == 200
+    assert behind_proxy.get("/healthz", headers={"X-Forwarded-For": other}).status == 200
     for connection in going_on:
         connection.sendall(b"{}")
         assert read_answer(connection).status == 200

@@ -232,22 +232,6 @@ def test_client_that_resets_its_connection(daemon):
     assert daemon.generate(length=1)
 
 
-def test_connections_beyond_the_limit_wait(start):
-    daemon = start("tiny", {"limits.max_connections": 2})
-    with daemon.socket() as one, daemon.socket() as two:
-        for connection in (one, two):
-            connection.sendall(head("GET /healthz HTTP/1.1", "Host: x"))
-            assert read_answer(connection).status == 200
-        third = daemon.socket()
-        third.sendall(head("GET /healthz HTTP/1.1", "Host: x"))
-        third.settimeout(0.2)
-        with pytest.raises(TimeoutError):
-            third.recv(1)
-    third.settimeout(DEADLINE)
-    assert read_answer(third).status == 200
-    third.close()
-
-
 def test_ipv6(start):
     try:
         with socket.socket(socket.AF_INET6) as probe:

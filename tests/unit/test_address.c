@@ -105,12 +105,33 @@ static void test_address_set_without_memory(void **state)
     assert_survives_failing_allocations(parse_one, NULL);
 }
 
+static void test_address_network_is_what_one_client_has(void **state)
+{
+    static const char *const cases[][2] = {
+        {"192.0.2.1", "192.0.2.1"},
+        {"2001:db8:0:1:2:3:4:5", "2001:db8:0:1::"},
+        {"unix", "unix"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct address address;
+        char text[ADDRESS_TEXT_SIZE];
+        assert_true(address_parse(cases[i][0], strlen(cases[i][0]), &address));
+        address = address_network(&address);
+        address_print(&address, text);
+        assert_string_equal(text, cases[i][1]);
+    }
+    (void)state;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_address_x_forwarded_for),    cmocka_unit_test(test_address_forwarded),
-        cmocka_unit_test(test_address_set_is_strict),      cmocka_unit_test(test_address_set_has),
+        cmocka_unit_test(test_address_x_forwarded_for),
+        cmocka_unit_test(test_address_forwarded),
+        cmocka_unit_test(test_address_set_is_strict),
+        cmocka_unit_test(test_address_set_has),
         cmocka_unit_test(test_address_set_without_memory),
+        cmocka_unit_test(test_address_network_is_what_one_client_has),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
