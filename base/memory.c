@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PATH_SIZE 4096
+#define PATH_SIZE   4096
+#define LARGE_BLOCK (128 * 1024) /* where glibc begins, too */
 
 /* The number in a file; `otherwise` where there is none ("max", no such file). */
 static size_t read_limit(const char *path, size_t otherwise)
@@ -57,4 +59,9 @@ size_t memory_limit(void)
     const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
     const size_t physical = pages > 0 && size > 0 ? (size_t)pages * (size_t)size : 0;
     return memory_limit_of("/proc/self/cgroup", "/sys/fs/cgroup", physical);
+}
+
+void memory_return_large_blocks(void)
+{
+    mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK);
 }

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-enum scan_result { SCAN_VALID, SCAN_INVALID, SCAN_INCOMPLETE };
-
 /* What a first byte promises: the length of the character, and the range of the second byte. The range is where
  * overlong forms (E0, F0), surrogates (ED) and code points above U+10FFFF (F4) are excluded (Unicode, table 3-7). */
 struct lead {
@@ -25,32 +23,30 @@ static struct lead lead_of(unsigned char byte)
     return (struct lead){0, 0, 0};
 }
 
-/* Looks at the start of text[0..n), n >= 1. *length: bytes of the character, of the maximal invalid sequence (at least
- * 1), or of the unfinished character. */
-static enum scan_result scan(const char *text, size_t n, size_t *length, uint32_t *code_point)
+enum utf8_scan utf8_scan(const char *text, size_t n, size_t *length, uint32_t *code_point)
 {
     const unsigned char *bytes = (const unsigned char *)text;
     struct lead lead = lead_of(bytes[0]);
     *length = 1;
     *code_point = bytes[0];
-    if (lead.length == 0) return SCAN_INVALID;
-    if (lead.length == 1) return SCAN_VALID;
+    if (lead.length == 0) return UTF8_INVALID;
+    if (lead.length == 1) return UTF8_VALID;
     *code_point = bytes[0] & (0x7Fu >> lead.length);
     for (size_t i = 1; i < lead.length; i++) {
-        if (i == n) return SCAN_INCOMPLETE;
+        if (i == n) return UTF8_INCOMPLETE;
         unsigned char least = i == 1 ? lead.second_least : 0x80, most = i == 1 ? lead.second_most : 0xBF;
-        if (bytes[i] < least || bytes[i] > most) return SCAN_INVALID;
+        if (bytes[i] < least || bytes[i] > most) return UTF8_INVALID;
         *code_point = *code_point << 6 | (bytes[i] & 0x3Fu);
         *length = i + 1;
     }
-    return SCAN_VALID;
+    return UTF8_VALID;
 }
 
 size_t utf8_decode(const char *text, size_t n, uint32_t *code_point)
 {
     size_t length;
     uint32_t decoded;
-    if (n == 0 || scan(text, n, &length, &decoded) != SCAN_VALID) return 0;
+    if (n == 0 || utf8_scan(text, n, &length, &decoded) != UTF8_VALID) return 0;
     *code_point = decoded;
     return length;
 }
@@ -93,7 +89,7 @@ size_t utf8_valid_prefix(const char *text, size_t n)
     uint32_t code_point;
     for (;;) {
         at += ascii_prefix(text + at, n - at);
-        if (at == n || scan(text + at, n - at, &length, &code_point) != SCAN_VALID) return at;
+        if (at == n || utf8_scan(text + at, n - at, &length, &code_point) != UTF8_VALID) return at;
         at += length;
     }
 }
@@ -103,7 +99,7 @@ size_t utf8_complete_prefix(const char *text, size_t n)
     for (size_t back = 1; back < UTF8_MAX_BYTES && back <= n; back++) {
         size_t length;
         uint32_t code_point;
-        if (scan(text + n - back, back, &length, &code_point) == SCAN_INCOMPLETE) return n - back;
+        if (utf8_scan(text + n - back, back, &length, &code_point) == UTF8_INCOMPLETE) return n - back;
     }
     return n;
 }
@@ -124,7 +120,7 @@ size_t utf8_sanitize(const char *text, size_t n, char *out)
     size_t written = 0, length;
     for (size_t at = 0; at < n; at += length) {
         uint32_t code_point;
-        if (scan(text + at, n - at, &length, &code_point) == SCAN_VALID) {
+        if (utf8_scan(text + at, n - at, &length, &code_point) == UTF8_VALID) {
             memcpy(out + written, text + at, length);
             written += length;
         } else {

@@ -9,6 +9,16 @@
 #define UTF8_MAX_BYTES   4
 #define UTF8_REPLACEMENT 0xFFFDu
 
+enum utf8_scan {
+    UTF8_VALID,
+    UTF8_INVALID,
+    UTF8_INCOMPLETE, /* valid so far, and the text ends inside the character */
+};
+
+/* Looks at the start of text[0..n), n >= 1. *length: bytes of the character, of the maximal invalid sequence (at least
+ * 1), or of the unfinished character. */
+enum utf8_scan utf8_scan(const char *text, size_t n, size_t *length, uint32_t *code_point);
+
 /* Decodes the character at the start of text[0..n). Returns its length in bytes (1..4) and sets *code_point, or 0
  * where the bytes are not valid UTF-8 or end inside a character. */
 size_t utf8_decode(const char *text, size_t n, uint32_t *code_point);

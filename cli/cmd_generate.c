@@ -145,9 +145,13 @@ static bool print_answer(const struct run *run, struct error *err)
                                   .seed = run->seed,
                                   .prompt_ms = run->prompt_ms,
                                   .generate_ms = run->generate_ms};
-    json_t *json = answer_build(&answer, err);
+    struct answer_writer writer = {.answer = &answer};
+    struct json_writer text = {0};
+    while (answer_write(&writer, &text)) continue;
     free(list);
-    if (json == NULL) return false;
+    json_t *json = text.failed ? NULL : json_loadb(text.text, text.size, JSON_ALLOW_NUL, NULL);
+    json_writer_close(&text);
+    if (json == NULL) return error_set_no_memory(err, 0, "the answer");
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(json);

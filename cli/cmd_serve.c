@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "base/notify.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -137,6 +138,7 @@ int cmd_serve(int argc, char **argv)
     struct config config = {0};
     struct error err = {0};
     int exit_code;
+    memory_return_large_blocks();
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         if (read_config(&config, &flags, &err)) {
             log_configure((enum log_level)config.log_level, (enum log_format)config.log_format);

@@ -1,118 +1,65 @@
 #include "server/answer.h"
 
-#include <stdlib.h>
-
-#include "base/utf8.h"
+#include <string.h>
 
 #define LEAST_LOGPROB (-9999.0f) /* JSON has no infinity */
+#define PART_BYTES    ((size_t)8 * 1024)
 
-/* A JSON string of bytes that need not be valid UTF-8; NULL without memory. */
-static json_t *text_to_json(const char *text, size_t n)
+double answer_logprob(float logprob)
 {
-    char *clean = malloc(3 * n + 1);
-    if (clean == NULL) return NULL;
-    json_t *string = json_stringn(clean, utf8_sanitize(text, n, clean));
-    free(clean);
-    return string;
+    return logprob > LEAST_LOGPROB ? (double)logprob : (double)LEAST_LOGPROB;
 }
 
-/* Prompt and completion are joined before they are cleaned: a byte-level model may finish the prompt's last character.
- */
-static json_t *whole_text(const struct answer *answer, const struct generation *generation)
-{
-    const size_t n = answer->prompt_bytes + generation->text_bytes;
-    char *joined = malloc(n + 1);
-    if (joined == NULL) return NULL;
-    for (size_t i = 0; i < answer->prompt_bytes; i++) joined[i] = answer->prompt[i];
-    for (size_t i = 0; i < generation->text_bytes; i++) joined[answer->prompt_bytes + i] = generation->text[i];
-    json_t *string = text_to_json(joined, n);
-    free(joined);
-    return string;
-}
-
-/* {id, token, logprob, ...} */
-static json_t *token_to_json(const struct vocabulary *vocabulary, uint32_t id, float logprob)
+/* "id":...,"token":...,"logprob":... */
+static void write_token(const struct vocabulary *vocabulary, uint32_t id, float logprob, struct json_writer *out)
 {
     size_t n;
     const char *text = vocabulary_token(vocabulary, id, &n);
-    return json_pack("{s:I, s:o, s:f}", "id", (json_int_t)id, "token", text_to_json(text, n), "logprob",
-                     logprob > LEAST_LOGPROB ? (double)logprob : (double)LEAST_LOGPROB);
+    json_write_literal(out, "\"id\":");
+    json_write_integer(out, id);
+    json_write_literal(out, ",\"token\":");
+    json_write_string(out, text, n);
+    json_write_literal(out, ",\"logprob\":");
+    json_write_real(out, answer_logprob(logprob));
 }
 
-/* Appends; false without memory, and for an item that is NULL because there was none. */
-static bool add(json_t *list, json_t *item)
-{
-    return json_array_append_new(list, item) == 0;
-}
-
-static json_t *alternatives(const struct generation *generation, size_t index)
+/* Token i with its alternatives, and a comma before it unless it is the list's first. */
+static void write_logprob(const struct generation *generation, size_t i, bool first, struct json_writer *out)
 {
     const size_t count = generation->alternative_count;
-    const struct token_probability *top = generation->alternatives + index * count;
-    json_t *list = json_array();
-    for (size_t i = 0; list != NULL && i < count; i++) {
-        if (add(list, token_to_json(generation->vocabulary, top[i].id, top[i].logprob))) continue;
-        json_decref(list);
-        return NULL;
+    const struct token_probability *top = generation->alternatives + i * count;
+    const struct generated_token *token = &generation->tokens[i];
+    json_write(out, first ? "{" : ",{", first ? 1 : 2);
+    write_token(generation->vocabulary, token->id, token->logprob, out);
+    json_write_literal(out, ",\"top_logprobs\":[");
+    for (size_t k = 0; k < count; k++) {
+        json_write(out, k > 0 ? ",{" : "{", k > 0 ? 2 : 1);
+        write_token(generation->vocabulary, top[k].id, top[k].logprob, out);
+        json_write_literal(out, "}");
     }
-    return list;
+    json_write_literal(out, "]}");
 }
 
-json_t *answer_logprobs(const struct generation *generation, size_t first, size_t count)
+void answer_write_logprobs(const struct generation *generation, size_t first, size_t count, struct json_writer *out)
 {
-    json_t *list = json_array();
-    for (size_t i = first; list != NULL && i < first + count; i++) {
-        const struct generated_token *token = &generation->tokens[i];
-        json_t *item = token_to_json(generation->vocabulary, token->id, token->logprob);
-        /* The list owns the item from here on, filled or not. */
-        if (add(list, item) && json_object_set_new(item, "top_logprobs", alternatives(generation, i)) == 0) continue;
-        json_decref(list);
-        return NULL;
-    }
-    return list;
+    json_write_literal(out, "[");
+    for (size_t i = first; i < first + count; i++) write_logprob(generation, i, i == first, out);
+    json_write_literal(out, "]");
 }
 
-/* Sets text, completion, finish_reason, seed of one continuation. */
-static bool set_text(json_t *json, const struct answer *answer, size_t index)
+void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,
+                           struct json_writer *out)
 {
-    const struct generation *generation = answer->generations[index];
-    const uint64_t seed = generation_seed(answer->seed, index);
-    return json_object_set_new(json, "text", whole_text(answer, generation)) == 0 &&
-           json_object_set_new(json, "completion", text_to_json(generation->text, generation->text_bytes)) == 0 &&
-           json_object_set_new(json, "finish_reason", json_string(finish_reason_name(generation->finish))) == 0 &&
-           json_object_set_new(json, "seed", json_integer((json_int_t)seed)) == 0;
-}
-
-static bool set_logprobs(json_t *json, const struct generation *generation)
-{
-    if (generation->alternative_count == 0) return true;
-    return json_object_set_new(json, "logprobs", answer_logprobs(generation, 0, generation->tokens_ready)) == 0;
-}
-
-static json_t *choices(const struct answer *answer)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; list != NULL && i < answer->count; i++) {
-        json_t *item = json_pack("{s:I}", "index", (json_int_t)i);
-        if (add(list, item) && set_text(item, answer, i) && set_logprobs(item, answer->generations[i])) continue;
-        json_decref(list);
-        return NULL;
-    }
-    return list;
-}
-
-static json_t *warnings(const struct answer *answer)
-{
-    json_t *list = answer->warning ? json_pack("[s]", answer->warning) : json_array();
-    for (size_t i = 0; list != NULL && i < generation_warning_count(answer->generations[0]); i++) {
+    const size_t count = generation_warning_count(generation);
+    json_write_literal(out, "\"warnings\":[");
+    if (warning) json_write_string(out, warning, strlen(warning));
+    for (size_t i = 0; i < count; i++) {
         char text[GENERATION_WARNING_SIZE];
-        generation_warning(answer->generations[0], answer->prompt, i, text);
-        if (json_array_append_new(list, json_string(text)) != 0) {
-            json_decref(list);
-            return NULL;
-        }
+        generation_warning(generation, prompt, i, text);
+        if (i > 0 || warning) json_write_literal(out, ",");
+        json_write_string(out, text, strlen(text));
     }
-    return list;
+    json_write_literal(out, "]");
 }
 
 static size_t completion_tokens(const struct answer *answer)
@@ -122,49 +69,172 @@ static size_t completion_tokens(const struct answer *answer)
     return sum;
 }
 
-static json_t *usage(const struct answer *answer)
+static void write_count(const char *key, size_t n, struct json_writer *out)
+{
+    json_write(out, key, strlen(key));
+    json_write_integer(out, (int64_t)n);
+}
+
+static void write_milliseconds(const char *key, double value, struct json_writer *out)
+{
+    json_write(out, key, strlen(key));
+    json_write_real(out, value);
+}
+
+/* usage, timings, warnings */
+static void write_numbers(const struct answer *answer, struct json_writer *out)
 {
     const struct generation *first = answer->generations[0];
-    return json_pack("{s:I, s:I, s:I}", "prompt_tokens", (json_int_t)first->prompt.count, "cached_tokens",
-                     (json_int_t)first->cached, "completion_tokens", (json_int_t)completion_tokens(answer));
-}
-
-static json_t *timings(const struct answer *answer)
-{
+    const size_t tokens = completion_tokens(answer);
     const double seconds = answer->generate_ms / 1000;
-    const double rate = seconds > 0 ? (double)completion_tokens(answer) / seconds : 0;
-    return json_pack("{s:f, s:f, s:f, s:f}", "queue_ms", answer->queue_ms, "prompt_ms", answer->prompt_ms,
-                     "generate_ms", answer->generate_ms, "tokens_per_second", rate);
+    write_count("\"usage\":{\"prompt_tokens\":", first->prompt.count, out);
+    write_count(",\"cached_tokens\":", first->cached, out);
+    write_count(",\"completion_tokens\":", tokens, out);
+    write_milliseconds("},\"timings\":{\"queue_ms\":", answer->queue_ms, out);
+    write_milliseconds(",\"prompt_ms\":", answer->prompt_ms, out);
+    write_milliseconds(",\"generate_ms\":", answer->generate_ms, out);
+    write_milliseconds(",\"tokens_per_second\":", seconds > 0 ? (double)tokens / seconds : 0, out);
+    json_write_literal(out, "},");
+    answer_write_warnings(first, answer->prompt, answer->warning, out);
 }
 
-static bool set_end(json_t *json, const struct answer *answer)
+/* "finish_reason":...,"seed":... of a continuation */
+static void write_facts(const struct answer *answer, size_t index, struct json_writer *out)
 {
-    return json_object_set_new(json, "usage", usage(answer)) == 0 &&
-           json_object_set_new(json, "timings", timings(answer)) == 0 &&
-           json_object_set_new(json, "warnings", warnings(answer)) == 0;
+    const char *reason = finish_reason_name(answer->generations[index]->finish);
+    json_write_literal(out, "\"finish_reason\":");
+    json_write_string(out, reason, strlen(reason));
+    json_write_literal(out, ",\"seed\":");
+    json_write_integer(out, (int64_t)generation_seed(answer->seed, index));
 }
 
-json_t *answer_end(const struct answer *answer)
+void answer_write_end(const struct answer *answer, struct json_writer *out)
 {
-    json_t *json = json_pack("{s:s, s:I}", "finish_reason", finish_reason_name(answer->generations[0]->finish), "seed",
-                             (json_int_t)answer->seed);
-    if (json != NULL && set_end(json, answer)) return json;
-    json_decref(json);
-    return NULL;
+    write_facts(answer, 0, out);
+    json_write_literal(out, ",");
+    write_numbers(answer, out);
 }
 
-static bool fill(json_t *json, const struct answer *answer)
+/* --- The answer in pieces --- */
+
+static size_t block_index(const struct answer_writer *writer)
 {
-    const bool several = answer->count > 1;
-    return set_text(json, answer, 0) && (several || set_logprobs(json, answer->generations[0])) &&
-           (!several || json_object_set_new(json, "choices", choices(answer)) == 0) && set_end(json, answer);
+    return writer->block > 0 ? writer->block - 1 : 0;
 }
 
-json_t *answer_build(const struct answer *answer, struct error *err)
+static void begin_block(const struct answer_writer *writer, struct json_writer *out)
 {
-    json_t *json = json_pack("{s:s, s:s}", "id", answer->id, "model", answer->model);
-    if (json != NULL && fill(json, answer)) return json;
-    json_decref(json);
-    error_set_no_memory(err, answer->generations[0]->text_bytes, "the answer");
-    return NULL;
+    const struct answer *answer = writer->answer;
+    if (writer->block == 0) {
+        json_write_literal(out, "{\"id\":");
+        json_write_string(out, answer->id, strlen(answer->id));
+        json_write_literal(out, ",\"model\":");
+        json_write_string(out, answer->model, strlen(answer->model));
+    } else {
+        json_write_literal(out, "{\"index\":");
+        json_write_integer(out, (int64_t)writer->block - 1);
+    }
+    json_write_literal(out, ",\"text\":\"");
+}
+
+/* The next part of what is left of a text, n bytes; true where that is all. */
+static bool write_part(struct answer_writer *writer, const char *text, size_t n, struct json_writer *out)
+{
+    const size_t part = n < PART_BYTES ? n : PART_BYTES;
+    json_write_part(out, &writer->string, text, part);
+    writer->at += part;
+    return part == n;
+}
+
+/* The prompt and the completion are one string, or a character that the one begins and the other ends is lost. */
+static bool write_text(struct answer_writer *writer, struct json_writer *out)
+{
+    const struct answer *answer = writer->answer;
+    const struct generation *generation = answer->generations[block_index(writer)];
+    const size_t prompt = writer->stage == ANSWER_TEXT ? answer->prompt_bytes : 0;
+    if (writer->at < prompt) {
+        write_part(writer, answer->prompt + writer->at, prompt - writer->at, out);
+        return false;
+    }
+    const size_t at = writer->at - prompt;
+    if (!write_part(writer, generation->text + at, generation->text_bytes - at, out)) return false;
+    json_write_part_end(out, &writer->string);
+    json_write_literal(out, "\"");
+    writer->at = 0;
+    return true;
+}
+
+/* The choice is over, or the members of the answer that stand before choices. */
+static void end_block(struct answer_writer *writer, struct json_writer *out)
+{
+    const size_t blocks = writer->answer->count > 1 ? writer->answer->count + 1 : 1;
+    writer->at = 0;
+    if (writer->block > 0) json_write_literal(out, "}");
+    if (++writer->block < blocks) {
+        if (writer->block == 1)
+            json_write_literal(out, ",\"choices\":[");
+        else
+            json_write_literal(out, ",");
+        writer->stage = ANSWER_BEGIN;
+        return;
+    }
+    if (blocks > 1) json_write_literal(out, "]");
+    writer->stage = ANSWER_END;
+}
+
+/* One token; behind the last one the list ends. */
+static void write_tokens(struct answer_writer *writer, struct json_writer *out)
+{
+    const struct generation *generation = writer->answer->generations[block_index(writer)];
+    if (writer->at < generation->tokens_ready) {
+        write_logprob(generation, writer->at, writer->at == 0, out);
+        writer->at++;
+        return;
+    }
+    json_write_literal(out, "]");
+    end_block(writer, out);
+}
+
+static void end_facts(struct answer_writer *writer, struct json_writer *out)
+{
+    const struct answer *answer = writer->answer;
+    const bool shows = answer->count == 1 || writer->block > 0;
+    json_write_literal(out, ",");
+    write_facts(answer, block_index(writer), out);
+    if (shows && answer->generations[block_index(writer)]->alternative_count > 0) {
+        json_write_literal(out, ",\"logprobs\":[");
+        writer->stage = ANSWER_LOGPROBS;
+    } else {
+        end_block(writer, out);
+    }
+}
+
+bool answer_write(struct answer_writer *writer, struct json_writer *out)
+{
+    switch (writer->stage) {
+    case ANSWER_BEGIN:
+        begin_block(writer, out);
+        writer->stage = ANSWER_TEXT;
+        return true;
+    case ANSWER_TEXT:
+        if (!write_text(writer, out)) return true;
+        json_write_literal(out, ",\"completion\":\"");
+        writer->stage = ANSWER_COMPLETION;
+        return true;
+    case ANSWER_COMPLETION:
+        if (write_text(writer, out)) writer->stage = ANSWER_FACTS;
+        return true;
+    case ANSWER_FACTS:
+        end_facts(writer, out);
+        return true;
+    case ANSWER_LOGPROBS:
+        write_tokens(writer, out);
+        return true;
+    case ANSWER_END:
+        json_write_literal(out, ",");
+        write_numbers(writer->answer, out);
+        json_write_literal(out, "}\n");
+        break;
+    }
+    return false;
 }

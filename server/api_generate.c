@@ -40,43 +40,57 @@ static const struct field rows[] = {
 
 #define ROW_COUNT (sizeof rows / sizeof *rows)
 
-static json_t *answer(const struct completion *completion)
-{
+struct answer_state {
+    struct answer_writer writer;
+    struct answer answer;
     const struct generation *generations[COMPLETION_MAX_N];
-    struct answer whole;
-    completion_describe(completion, 0, completion->count, generations, &whole);
-    return answer_build(&whole, NULL);
+};
+
+static bool answer(const struct completion *completion, void *context, struct json_writer *out)
+{
+    struct answer_state *state = context;
+    if (!state->writer.answer) {
+        completion_describe(completion, 0, completion->count, state->generations, &state->answer);
+        state->writer.answer = &state->answer;
+    }
+    return answer_write(&state->writer, out);
 }
 
 /* {id, index, delta, token_count}, logprobs where they were asked for, and with the last one how it ended. */
-static json_t *event(const struct completion *completion, const struct completion_piece *piece)
+static void event(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out)
 {
     const struct generation *generation = &completion->parts[piece->index].job.generation;
-    json_t *json =
-        json_pack("{s:s, s:I, s:o, s:I}", "id", http_request_id(completion->request), "index", (json_int_t)piece->index,
-                  "delta", json_safe_string(piece->text, piece->size), "token_count", (json_int_t)piece->token_count);
-    bool good = json != NULL;
-    if (good && completion->fields.logprobs > 0) {
-        size_t shown = piece->token_count;
-        if (piece->last) shown = generation->tokens_ready - piece->first_token;
-        good = json_object_set_new(json, "logprobs", answer_logprobs(generation, piece->first_token, shown)) == 0;
+    const char *id = http_request_id(completion->request);
+    json_write_literal(out, "{\"id\":");
+    json_write_string(out, id, strlen(id));
+    json_write_literal(out, ",\"index\":");
+    json_write_integer(out, (int64_t)piece->index);
+    json_write_literal(out, ",\"delta\":");
+    json_write_string(out, piece->text, piece->size);
+    json_write_literal(out, ",\"token_count\":");
+    json_write_integer(out, (int64_t)piece->token_count);
+    if (completion->fields.logprobs > 0) {
+        json_write_literal(out, ",\"logprobs\":");
+        answer_write_logprobs(generation, piece->first_token,
+                              piece->last ? generation->tokens_ready - piece->first_token : piece->token_count, out);
     }
-    if (good && piece->last) {
+    if (piece->last) {
         const struct generation *one;
         struct answer end;
         completion_describe(completion, piece->index, 1, &one, &end);
-        json_t *details = answer_end(&end);
-        good = details && json_object_set_new(json, "model", json_string(end.model)) == 0 &&
-               json_object_update(json, details) == 0;
-        json_decref(details);
+        json_write_literal(out, ",\"model\":");
+        json_write_string(out, end.model, strlen(end.model));
+        json_write_literal(out, ",");
+        answer_write_end(&end, out);
     }
-    if (good) return json;
-    json_decref(json);
-    return NULL;
+    json_write_literal(out, "}");
 }
 
-static const struct completion_dialect dialect = {
-    .length_field = "length", .find_token = generation_find_token, .answer = answer, .event = event};
+static const struct completion_dialect dialect = {.length_field = "length",
+                                                  .find_token = generation_find_token,
+                                                  .answer = answer,
+                                                  .answer_size = sizeof(struct answer_state),
+                                                  .event = event};
 
 /* body: NULL for a request that came as a query. */
 static enum http_outcome generate(struct http_request *request, struct daemon *daemon, json_t *body,

@@ -8,9 +8,11 @@
 #include <time.h>
 
 #include "base/utf8.h"
+#include "server/answer.h"
 #include "server/api.h"
 #include "server/completion.h"
 #include "server/model_card.h"
+#include "server/text_reply.h"
 
 #define DEFAULT_MAX_TOKENS 16 /* OpenAI's */
 #define PENALTY            2.0
@@ -71,131 +73,331 @@ static bool find_token(const struct vocabulary *vocabulary, const char *name, si
 
 /* --- Documents --- */
 
-static json_t *token_name(const struct generation *generation, uint32_t id)
+/* A token as it stands in the text, so that tokens joined are the text: a word has its space before it unless it is the
+ * first. What stands for no text has a name. */
+static void write_token(const struct vocabulary *vocabulary, uint32_t id, bool first, struct json_writer *out)
 {
     size_t n;
-    const char *text = vocabulary_token(generation->vocabulary, id, &n);
-    return json_safe_string(text, n);
+    const char *name = vocabulary_token(vocabulary, id, &n);
+    const bool spaced =
+        !first && vocabulary_level(vocabulary) == TOKEN_LEVEL_WORD && !vocabulary_is_special(vocabulary, id);
+    struct json_string string = {0};
+    json_write(out, spaced ? "\" " : "\"", spaced ? 2 : 1);
+    json_write_part(out, &string, name, n);
+    json_write_part_end(out, &string);
+    json_write_literal(out, "\"");
 }
 
-static double finite(float logprob)
+static size_t token_begin(const struct generation *generation, size_t i)
 {
-    return logprob > -9999 ? (double)logprob : -9999;
+    return i > 0 ? generation->tokens[i - 1].text_end : 0;
 }
 
-static json_t *top_logprobs(const struct completion *completion, const struct generation *generation, size_t index)
+/* Whether a word at token i has no space before it. */
+static bool is_first(const struct generation *generation, size_t i)
 {
-    json_t *top = json_object();
-    for (size_t i = 0; i < generation->alternative_count && i < completion->fields.shown_logprobs; i++) {
-        const struct token_probability *one = &generation->alternatives[index * generation->alternative_count + i];
-        json_t *name = token_name(generation, one->id);
-        json_object_set_new(top, name ? json_string_value(name) : "", json_real(finite(one->logprob)));
-        json_decref(name);
-    }
-    return top;
+    const size_t begin = token_begin(generation, i);
+    size_t n;
+    vocabulary_token(generation->vocabulary, generation->tokens[i].id, &n);
+    return begin == 0 && generation->tokens[i].text_end == n;
 }
 
-/* {tokens, token_logprobs, top_logprobs, text_offset}, or null where they were not asked for. Offsets are characters of
- * the completion (behind the prompt, with echo), which the text is valid UTF-8 for up to there. */
-static json_t *logprobs(const struct completion *completion, const struct generation *generation, size_t first,
-                        size_t count)
+/* The lists of `logprobs`, each with an item per token. */
+enum logprobs_list { LIST_TOKENS, LIST_VALUES, LIST_ALTERNATIVES, LIST_OFFSETS, LISTS };
+static const char *const list_begins[LISTS] = {"{\"tokens\":[", "],\"token_logprobs\":[", "],\"top_logprobs\":[",
+                                               "],\"text_offset\":["};
+
+/* What is being written of a continuation's tokens. */
+struct token_lists {
+    const struct generation *generation;
+    size_t text_end;     /* bytes of its text; SIZE_MAX while it runs: no token is cut yet */
+    size_t alternatives; /* per token, at most */
+    enum logprobs_list list;
+    size_t offset; /* characters of the completion (behind the prompt, with echo) before the next token */
+};
+
+/* The token's part of the text: a stop text may have cut it. */
+static void write_name(const struct token_lists *lists, size_t i, struct json_writer *out)
 {
-    if (completion->fields.logprobs == 0) return json_null();
-    json_t *tokens = json_array(), *values = json_array(), *tops = json_array(), *offsets = json_array();
-    const struct field_text *prompt = &completion->fields.prompt;
-    size_t begin = first > 0 ? generation->tokens[first - 1].text_end : 0;
-    size_t characters = utf8_count(generation->text, begin);
-    if (completion->fields.echo && prompt->data) characters += utf8_count(prompt->data, prompt->size);
-    for (size_t i = first; i < first + count; i++) {
-        const struct generated_token *token = &generation->tokens[i];
-        json_array_append_new(tokens, token_name(generation, token->id));
-        json_array_append_new(values, json_real(finite(token->logprob)));
-        json_array_append_new(tops, top_logprobs(completion, generation, i));
-        json_array_append_new(offsets, json_integer((json_int_t)characters));
-        characters += utf8_count(generation->text + begin, token->text_end - begin);
-        begin = token->text_end;
-    }
-    return json_pack("{s:o, s:o, s:o, s:o}", "tokens", tokens, "token_logprobs", values, "top_logprobs", tops,
-                     "text_offset", offsets);
+    const struct generation *generation = lists->generation;
+    const struct generated_token *token = &generation->tokens[i];
+    const size_t begin = token_begin(generation, i);
+    if (begin < lists->text_end && lists->text_end < token->text_end)
+        json_write_string(out, generation->text + begin, lists->text_end - begin);
+    else
+        write_token(generation->vocabulary, token->id, is_first(generation, i), out);
 }
 
-static const char *finish_name(enum finish_reason finish)
+/* {"token": logprob}, without the names that a likelier token has already: bytes that are no character look alike. */
+static void write_alternatives(const struct token_lists *lists, size_t index, struct json_writer *out)
 {
-    return finish == FINISH_LENGTH ? "length" : "stop";
-}
-
-/* text: what follows the prompt; with_prompt: puts the prompt before it. finish: NULL while it runs. */
-static json_t *choice(const struct completion *completion, const struct completion_piece *piece, bool with_prompt,
-                      size_t shown_tokens)
-{
-    const struct field_text *prompt = &completion->fields.prompt;
-    const struct generation *generation = &completion->parts[piece->index].job.generation;
-    const size_t before = with_prompt && prompt->data ? prompt->size : 0;
-    char *text = malloc(before + piece->size + 1);
-    if (!text) return NULL;
-    if (before) memcpy(text, prompt->data, before);
-    memcpy(text + before, piece->text, piece->size);
-    json_t *json = json_pack("{s:o, s:I, s:o, s:s?}", "text", json_safe_string(text, before + piece->size), "index",
-                             (json_int_t)piece->index, "logprobs",
-                             logprobs(completion, generation, piece->first_token, shown_tokens), "finish_reason",
-                             piece->last ? finish_name(generation->finish) : NULL);
-    free(text);
-    return json;
-}
-
-static json_t *usage(const struct completion *completion)
-{
-    const json_int_t prompt = (json_int_t)completion->parts[0].job.generation.prompt.count;
-    json_int_t written = 0;
-    for (size_t i = 0; i < completion->count; i++) written += (json_int_t)completion->parts[i].job.generation.produced;
-    return json_pack("{s:I, s:I, s:I, s:{s:I}}", "prompt_tokens", prompt, "completion_tokens", written, "total_tokens",
-                     prompt + written, "prompt_tokens_details", "cached_tokens",
-                     (json_int_t)completion->parts[0].job.generation.cached);
-}
-
-/* usage: NULL leaves it out. */
-static json_t *document(const struct completion *completion, json_t *choices, json_t *numbers)
-{
-    return json_pack("{s:s, s:s, s:I, s:s, s:o, s:o*}", "id", http_request_id(completion->request), "object",
-                     "text_completion", "created", (json_int_t)completion->created, "model",
-                     completion->served->model.name, "choices", choices, "usage", numbers);
-}
-
-static json_t *answer(const struct completion *completion)
-{
-    json_t *choices = json_array();
-    for (size_t i = 0; i < completion->count; i++) {
-        const struct generation *generation = &completion->parts[i].job.generation;
-        const struct completion_piece all = {
-            .index = i, .text = generation->text, .size = generation->text_bytes, .last = true};
-        if (json_array_append_new(choices,
-                                  choice(completion, &all, completion->fields.echo, generation->tokens_ready)) == 0)
+    const struct generation *generation = lists->generation;
+    const size_t all = generation->alternative_count;
+    const struct token_probability *top = generation->alternatives + index * all;
+    const bool first = is_first(generation, index);
+    struct {
+        size_t at, size;
+    } names[GENERATION_MAX_LOGPROBS];
+    size_t count = 0;
+    json_write_literal(out, "{");
+    for (size_t i = 0; i < all && i < lists->alternatives; i++) {
+        const size_t before = out->size;
+        if (count > 0) json_write_literal(out, ",");
+        names[count].at = out->size;
+        write_token(generation->vocabulary, top[i].id, first, out);
+        names[count].size = out->size - names[count].at;
+        bool known = out->failed;
+        for (size_t k = 0; k < count && !known; k++)
+            known = names[k].size == names[count].size &&
+                    memcmp(out->text + names[k].at, out->text + names[count].at, names[k].size) == 0;
+        if (known) {
+            out->size = before;
             continue;
-        json_decref(choices);
-        return NULL;
+        }
+        json_write_literal(out, ":");
+        json_write_real(out, answer_logprob(top[i].logprob));
+        count++;
     }
-    return document(completion, choices, usage(completion));
+    json_write_literal(out, "}");
 }
 
-static json_t *event(const struct completion *completion, const struct completion_piece *piece)
+/* Characters of the prompt, where it stands before the text. */
+static size_t first_offset(const struct completion *completion)
+{
+    const struct field_text *prompt = &completion->fields.prompt;
+    return completion->fields.echo && prompt->data ? utf8_count(prompt->data, prompt->size) : 0;
+}
+
+/* Of token i; those of a list are written in their order. The text is taken for valid UTF-8. */
+static void write_item(struct token_lists *lists, size_t i, struct json_writer *out)
+{
+    const struct generation *generation = lists->generation;
+    const size_t begin = token_begin(generation, i);
+    switch (lists->list) {
+    case LIST_TOKENS:
+        write_name(lists, i, out);
+        break;
+    case LIST_VALUES:
+        json_write_real(out, answer_logprob(generation->tokens[i].logprob));
+        break;
+    case LIST_ALTERNATIVES:
+        write_alternatives(lists, i, out);
+        break;
+    case LIST_OFFSETS:
+        json_write_integer(out, (int64_t)lists->offset);
+        lists->offset += utf8_count(generation->text + begin, generation->tokens[i].text_end - begin);
+        break;
+    case LISTS:
+        break;
+    }
+}
+
+/* {tokens, token_logprobs, top_logprobs, text_offset} of an event's tokens. */
+static void write_logprobs(const struct completion *completion, const struct completion_piece *piece, size_t count,
+                           struct json_writer *out)
+{
+    const struct generation *generation = &completion->parts[piece->index].job.generation;
+    const size_t first = piece->first_token;
+    struct token_lists lists = {.generation = generation,
+                                .text_end = piece->last ? generation->text_bytes : SIZE_MAX,
+                                .alternatives = (size_t)completion->fields.shown_logprobs,
+                                .offset = first_offset(completion) +
+                                          utf8_count(generation->text, token_begin(generation, first))};
+    for (; lists.list < LISTS; lists.list++) {
+        json_write(out, list_begins[lists.list], strlen(list_begins[lists.list]));
+        for (size_t i = first; i < first + count; i++) {
+            if (i > first) json_write_literal(out, ",");
+            write_item(&lists, i, out);
+        }
+    }
+    json_write_literal(out, "]}");
+}
+
+/* {"id":...,"object":...,"created":...,"model":...,"choices":[ */
+static void begin_document(const struct completion *completion, struct json_writer *out)
+{
+    const char *id = http_request_id(completion->request), *model = completion->served->model.name;
+    json_write_literal(out, "{\"id\":");
+    json_write_string(out, id, strlen(id));
+    json_write_literal(out, ",\"object\":\"text_completion\",\"created\":");
+    json_write_integer(out, completion->created);
+    json_write_literal(out, ",\"model\":");
+    json_write_string(out, model, strlen(model));
+    json_write_literal(out, ",\"choices\":[");
+}
+
+static void end_choice(size_t index, const struct generation *ended, struct json_writer *out)
+{
+    json_write_literal(out, ",\"index\":");
+    json_write_integer(out, (int64_t)index);
+    if (!ended)
+        json_write_literal(out, ",\"finish_reason\":null}");
+    else if (ended->finish == FINISH_LENGTH)
+        json_write_literal(out, ",\"finish_reason\":\"length\"}");
+    else
+        json_write_literal(out, ",\"finish_reason\":\"stop\"}");
+}
+
+static void write_usage(const struct completion *completion, struct json_writer *out)
+{
+    const struct generation *first = &completion->parts[0].job.generation;
+    size_t written = 0;
+    for (size_t i = 0; i < completion->count; i++) written += completion->parts[i].job.generation.produced;
+    json_write_literal(out, ",\"usage\":{\"prompt_tokens\":");
+    json_write_integer(out, (int64_t)first->prompt.count);
+    json_write_literal(out, ",\"completion_tokens\":");
+    json_write_integer(out, (int64_t)written);
+    json_write_literal(out, ",\"total_tokens\":");
+    json_write_integer(out, (int64_t)(first->prompt.count + written));
+    json_write_literal(out, ",\"prompt_tokens_details\":{\"cached_tokens\":");
+    json_write_integer(out, (int64_t)first->cached);
+    json_write_literal(out, "}}");
+}
+
+/* OpenAI's answers have no warnings, and its clients keep fields that they do not know. */
+static void write_warnings(const struct completion *completion, struct json_writer *out)
+{
+    const struct generation *first = &completion->parts[0].job.generation;
+    const char *prompt = completion->fields.prompt.data, *warning = completion_warning(completion);
+    if (!warning && generation_warning_count(first) == 0) return;
+    json_write_literal(out, ",");
+    answer_write_warnings(first, prompt ? prompt : "", warning, out);
+}
+
+/* How far the answer is written. */
+struct answer_state {
+    enum { STATE_BEGIN, STATE_TEXT, STATE_LISTS, STATE_CHOICE_END, STATE_END } stage;
+    size_t choice, at; /* at: bytes of the text, the prompt's before them, or items of the list */
+    struct json_string string;
+    struct token_lists lists;
+};
+
+/* The next part of a choice's text; true where that was all. */
+static bool write_text(const struct completion *completion, struct answer_state *state, struct json_writer *out)
+{
+    const struct field_text *prompt = &completion->fields.prompt;
+    const struct generation *generation = &completion->parts[state->choice].job.generation;
+    const size_t before = completion->fields.echo && prompt->data ? prompt->size : 0;
+    const bool in_prompt = state->at < before;
+    const size_t left = in_prompt ? before - state->at : before + generation->text_bytes - state->at;
+    const size_t part = left < TEXT_REPLY_PART ? left : TEXT_REPLY_PART;
+    json_write_part(out, &state->string, in_prompt ? prompt->data + state->at : generation->text + state->at - before,
+                    part);
+    state->at += part;
+    if (in_prompt || part < left) return false;
+    json_write_part_end(out, &state->string);
+    json_write_literal(out, "\",\"logprobs\":");
+    return true;
+}
+
+/* The next item of the choice's lists; true where those were all. */
+static bool write_list(struct answer_state *state, struct json_writer *out)
+{
+    struct token_lists *lists = &state->lists;
+    if (state->at == 0) json_write(out, list_begins[lists->list], strlen(list_begins[lists->list]));
+    if (state->at < lists->generation->tokens_ready) {
+        if (state->at > 0) json_write_literal(out, ",");
+        write_item(lists, state->at++, out);
+        return false;
+    }
+    state->at = 0;
+    if (++lists->list < LISTS) return false;
+    json_write_literal(out, "]}");
+    return true;
+}
+
+/* Behind the text. */
+static void begin_lists(const struct completion *completion, struct answer_state *state, struct json_writer *out)
+{
+    const struct generation *generation = &completion->parts[state->choice].job.generation;
+    state->at = 0;
+    state->lists = (struct token_lists){.generation = generation,
+                                        .text_end = generation->text_bytes,
+                                        .alternatives = (size_t)completion->fields.shown_logprobs,
+                                        .offset = first_offset(completion)};
+    state->stage = completion->fields.logprobs > 0 ? STATE_LISTS : STATE_CHOICE_END;
+    if (state->stage == STATE_CHOICE_END) json_write_literal(out, "null");
+}
+
+/* The next piece; false: the choices are all written. */
+static bool write_choices(const struct completion *completion, struct answer_state *state, struct json_writer *out)
+{
+    switch (state->stage) {
+    case STATE_BEGIN:
+        if (state->choice > 0) json_write_literal(out, ",");
+        json_write_literal(out, "{\"text\":\"");
+        state->at = 0;
+        state->stage = STATE_TEXT;
+        break;
+    case STATE_TEXT:
+        if (write_text(completion, state, out)) begin_lists(completion, state, out);
+        break;
+    case STATE_LISTS:
+        if (write_list(state, out)) state->stage = STATE_CHOICE_END;
+        break;
+    case STATE_CHOICE_END:
+        end_choice(state->choice, &completion->parts[state->choice].job.generation, out);
+        state->stage = ++state->choice < completion->count ? STATE_BEGIN : STATE_END;
+        break;
+    case STATE_END:
+        return false;
+    }
+    return true;
+}
+
+static bool answer(const struct completion *completion, void *context, struct json_writer *out)
+{
+    struct answer_state *state = context;
+    if (state->stage == STATE_BEGIN && state->choice == 0) begin_document(completion, out);
+    if (write_choices(completion, state, out)) return true;
+    json_write_literal(out, "]");
+    write_usage(completion, out);
+    write_warnings(completion, out);
+    json_write_literal(out, "}\n");
+    return false;
+}
+
+static void event(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out)
 {
     const struct completion_part *part = &completion->parts[piece->index];
     const struct generation *generation = &part->job.generation;
+    const struct field_text *prompt = &completion->fields.prompt;
     const bool first = part->sent_text == 0 && part->sent_tokens == 0;
     const size_t shown = piece->last ? generation->tokens_ready - piece->first_token : piece->token_count;
-    json_t *one = choice(completion, piece, first && completion->fields.echo, shown);
-    json_t *json = one ? document(completion, json_pack("[o]", one), NULL) : NULL;
-    if (json && completion->fields.include_usage) json_object_set_new(json, "usage", json_null());
-    return json;
+    struct json_string text = {0};
+    begin_document(completion, out);
+    json_write_literal(out, "{\"text\":\"");
+    if (first && completion->fields.echo && prompt->data) json_write_part(out, &text, prompt->data, prompt->size);
+    json_write_part(out, &text, piece->text, piece->size);
+    json_write_part_end(out, &text);
+    json_write_literal(out, "\",\"logprobs\":");
+    if (completion->fields.logprobs > 0)
+        write_logprobs(completion, piece, shown, out);
+    else
+        json_write_literal(out, "null");
+    end_choice(piece->index, piece->last ? generation : NULL, out);
+    json_write_literal(out, "]");
+    if (completion->fields.include_usage) json_write_literal(out, ",\"usage\":null");
+    if (first && piece->index == 0) write_warnings(completion, out);
+    json_write_literal(out, "}");
 }
 
-static json_t *after(const struct completion *completion)
+static bool after(const struct completion *completion, struct json_writer *out)
 {
-    return completion->fields.include_usage ? document(completion, json_array(), usage(completion)) : NULL;
+    if (!completion->fields.include_usage) return false;
+    begin_document(completion, out);
+    json_write_literal(out, "]");
+    write_usage(completion, out);
+    json_write_literal(out, "}");
+    return true;
 }
 
-static const struct completion_dialect dialect = {
-    .length_field = "max_tokens", .find_token = find_token, .answer = answer, .event = event, .after = after};
+static const struct completion_dialect dialect = {.length_field = "max_tokens",
+                                                  .find_token = find_token,
+                                                  .answer = answer,
+                                                  .answer_size = sizeof(struct answer_state),
+                                                  .event = event,
+                                                  .after = after};
 
 /* --- Requests --- */
 

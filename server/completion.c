@@ -10,8 +10,7 @@
 
 #include "base/clock.h"
 #include "server/answer.h"
-
-static const char lost_session[] = "the session started afresh: its model was replaced since its last request";
+#include "server/text_reply.h"
 
 static void drop_reference(struct completion *completion)
 {
@@ -22,7 +21,8 @@ static void drop_reference(struct completion *completion)
     json_decref(completion->body);
     free(completion->bias);
     free(completion->parts);
-    free(completion->event);
+    free(completion->answer);
+    json_writer_close(&completion->event);
     registry_release(completion->served);
     free(completion);
 }
@@ -322,6 +322,12 @@ static double milliseconds(uint64_t from, uint64_t to)
     return from && to > from ? (double)(to - from) * 1e-6 : 0;
 }
 
+const char *completion_warning(const struct completion *completion)
+{
+    static const char lost_session[] = "the session started afresh: its model was replaced since its last request";
+    return completion->session_lost ? lost_session : NULL;
+}
+
 void completion_describe(const struct completion *completion, size_t first, size_t count,
                          const struct generation **generations, struct answer *answer)
 {
@@ -338,7 +344,7 @@ void completion_describe(const struct completion *completion, size_t first, size
         .model = completion->served->model.name,
         .prompt = fields->prompt.data ? fields->prompt.data : "",
         .prompt_bytes = fields->prompt.size,
-        .warning = completion->session_lost ? lost_session : NULL,
+        .warning = completion_warning(completion),
         .generations = generations,
         .count = count,
         .seed = generation_seed(fields->seed, first),
@@ -372,13 +378,47 @@ void completion_log(struct completion *completion)
     http_request_log(request, LOG_INTEGER("tokens", tokens));
 }
 
+/* Whether one of the jobs that ran out of time had got a slot. */
+static bool has_begun(const struct completion *completion)
+{
+    for (size_t i = 0; i < completion->count; i++) {
+        const struct completion_part *part = &completion->parts[i];
+        if (atomic_load(&part->over) && part->job.outcome == ENGINE_TIMEOUT && part->job.started_ns) return true;
+    }
+    return false;
+}
+
 void completion_set_failure(const struct completion *completion, enum engine_outcome outcome, struct problem *problem)
 {
     if (outcome == ENGINE_TIMEOUT)
-        problem_set(problem, 503, "the text was not finished within limits.request_timeout, %g s",
-                    completion->daemon->config->request_timeout);
+        problem_set_timeout(problem, "the text was not finished", completion->daemon->config->request_timeout,
+                            has_begun(completion));
     else
         problem_set(problem, 503, "the daemon was shut down before the text was finished");
+}
+
+static enum text_state write_answer(void *context, struct json_writer *out, struct error *err)
+{
+    struct completion *completion = context;
+    (void)err;
+    return completion->dialect->answer(completion, completion->answer, out) ? TEXT_MORE : TEXT_END;
+}
+
+/* The reply refers to the completion until it is written. */
+static void reply_answer(struct http_request *request, struct completion *completion)
+{
+    struct problem problem = {0};
+    completion->answer = calloc(1, completion->dialect->answer_size);
+    if (!completion->answer) {
+        problem_set(&problem, 503, "out of memory");
+        http_reply_problem(request, &problem);
+        return;
+    }
+    atomic_fetch_add(&completion->references, 1);
+    text_reply(
+        request, 200, "application/json",
+        &(struct text_source){
+            .write = write_answer, .release = release, .context = completion, .worker = completion->daemon->writer});
 }
 
 static void resumed(struct http_request *request, void *context)
@@ -399,7 +439,7 @@ static void resumed(struct http_request *request, void *context)
         }
         return;
     }
-    http_reply_json(request, 200, completion->dialect->answer(completion));
+    reply_answer(request, completion);
 }
 
 static bool submit(struct completion *completion, struct error *err)

@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/json_writer.h"
 #include "server/daemon.h"
 #include "server/engine.h"
 #include "server/fields.h"
@@ -60,10 +61,13 @@ struct completion_dialect {
     /* The token that a name in logit_bias means, or false with the error. */
     bool (*find_token)(const struct vocabulary *vocabulary, const char *name, size_t size, uint32_t *id,
                        struct error *err);
-    /* Documents; NULL without memory. after: sent behind the last event, NULL for nothing. */
-    json_t *(*answer)(const struct completion *completion);
-    json_t *(*event)(const struct completion *completion, const struct completion_piece *piece);
-    json_t *(*after)(const struct completion *completion);
+    /* Appends the next piece of the answer; false: that was all. `state`: answer_size bytes, zero at first. The first
+     * piece is written while there is a request, the others may come later and in another thread. */
+    bool (*answer)(const struct completion *completion, void *state, struct json_writer *out);
+    size_t answer_size;
+    /* Append a document. after (NULL allowed): what stands behind the last event; false: nothing. */
+    void (*event)(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out);
+    bool (*after)(const struct completion *completion, struct json_writer *out);
 };
 
 struct completion_part {
@@ -93,10 +97,12 @@ struct completion {
     int64_t created; /* seconds since 1970 */
     atomic_size_t running, references;
 
+    void *answer; /* the dialect's state of an answer that is being written */
+
     /* The stream's: an event that was begun to be sent. */
     struct http_stream stream;
-    char *event;
-    size_t event_size, event_sent;
+    struct json_writer event;
+    size_t event_sent;
     size_t turn; /* the continuation that is looked at first */
     uint64_t sent_ns;
     bool ended, failed;
@@ -120,6 +126,9 @@ struct served *completion_acquire(const struct daemon *daemon, const struct fiel
 
 /* As completion_refuse() where the daemon is shutting down. */
 bool completion_is_draining(struct http_request *request, const struct daemon *daemon);
+
+/* What there is to say beside the warnings of the prompt, or NULL. */
+const char *completion_warning(const struct completion *completion);
 
 /* How the generations went, as api.md's answer has it; of parts [first .. first + count), which are over. */
 struct answer;

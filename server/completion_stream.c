@@ -6,7 +6,6 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
-#include "model/json_text.h"
 #include "server/completion.h"
 
 #define PIECE_BYTES          ((size_t)2048) /* most text of one event */
@@ -14,25 +13,20 @@
 
 static const char ping[] = ": ping\n\n";
 
-/* Takes the document; false where there is none, for want of memory. */
-static bool set_event(struct completion *completion, const char *prefix, json_t *document)
+static void begin_event(struct completion *completion, const char *prefix)
 {
-    size_t n = 0;
-    char *json = document ? json_text_print(document, JSON_COMPACT | JSON_REAL_PRECISION(15), &n, NULL) : NULL;
-    json_decref(document);
-    const size_t before = strlen(prefix);
-    char *event = json ? malloc(before + n + 3) : NULL;
-    if (event) {
-        memcpy(event, prefix, before);
-        memcpy(event + before, json, n);
-        memcpy(event + before + n, "\n\n", 3);
-        free(completion->event);
-        completion->event = event;
-        completion->event_size = before + n + 2;
-        completion->event_sent = 0;
-    }
-    free(json);
-    return event != NULL;
+    completion->event.size = completion->event_sent = 0;
+    json_write(&completion->event, prefix, strlen(prefix));
+}
+
+/* False where there was no memory for the event; then there is none. */
+static bool end_event(struct completion *completion)
+{
+    struct json_writer *event = &completion->event;
+    json_write_literal(event, "\n\n");
+    if (!event->failed) return true;
+    json_writer_close(event);
+    return false;
 }
 
 /* The stream of a client that has left, or of an event that there is no memory for, breaks off. */
@@ -45,12 +39,13 @@ static bool fail(struct completion *completion, enum engine_outcome outcome)
     struct problem problem = {0};
     struct problem_document document;
     completion_set_failure(completion, outcome, &problem);
-    bool good = problem_write(&problem, http_request_path(completion->request), &document);
+    const bool good = problem_write(&problem, http_request_path(completion->request), &document);
     problem_close(&problem);
     if (!good) return false;
-    good = set_event(completion, "event: error\ndata: ", json_loadb(document.text, document.size, 0, NULL));
+    begin_event(completion, "event: error\ndata: ");
+    json_write(&completion->event, document.text, document.size);
     free(document.text);
-    return good;
+    return end_event(completion);
 }
 
 /* How many of tokens[first .. ready) end within the first `end` bytes of the text. */
@@ -86,7 +81,9 @@ static bool next_piece(struct completion *completion, size_t index, struct compl
 static bool send_piece(struct completion *completion, const struct completion_piece *piece)
 {
     struct completion_part *part = &completion->parts[piece->index];
-    if (!set_event(completion, "data: ", completion->dialect->event(completion, piece))) {
+    begin_event(completion, "data: ");
+    completion->dialect->event(completion, piece, &completion->event);
+    if (!end_event(completion)) {
         fail(completion, ENGINE_CANCELLED);
         return false;
     }
@@ -99,18 +96,12 @@ static bool send_piece(struct completion *completion, const struct completion_pi
 /* The end: what the dialect says behind the last event, then [DONE]. */
 static bool send_end(struct completion *completion)
 {
-    static const char done[] = "data: [DONE]\n\n";
-    json_t *after = completion->dialect->after ? completion->dialect->after(completion) : NULL;
-    const bool said = after && set_event(completion, "data: ", after);
-    const size_t before = said ? completion->event_size : 0;
-    char *event = realloc(completion->event, before + sizeof done);
     completion->ended = true;
-    if (!event) return said;
-    memcpy(event + before, done, sizeof done);
-    completion->event = event;
-    completion->event_size = before + sizeof done - 1;
-    completion->event_sent = 0;
-    return true;
+    begin_event(completion, "data: ");
+    if (completion->dialect->after && completion->dialect->after(completion, &completion->event))
+        json_write_literal(&completion->event, "\n\ndata: ");
+    json_write_literal(&completion->event, "[DONE]");
+    return end_event(completion);
 }
 
 /* Makes the next event; false where there is nothing to say. Continuations take turns. */
@@ -138,11 +129,11 @@ static size_t read_events(void *context, char *out, size_t size)
     const uint64_t quiet_ns = (uint64_t)(completion->stream.quiet_seconds * 1e9);
     size_t written = 0;
     while (written < size) {
-        const size_t left = completion->event_size - completion->event_sent;
+        const size_t left = completion->event.size - completion->event_sent;
         const size_t n = left < size - written ? left : size - written;
         if (left == 0 && !next_event(completion)) break;
         if (left == 0) continue;
-        memcpy(out + written, completion->event + completion->event_sent, n);
+        memcpy(out + written, completion->event.text + completion->event_sent, n);
         completion->event_sent += n;
         written += n;
     }

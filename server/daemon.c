@@ -75,7 +75,7 @@ static bool open_registry(struct daemon *daemon, struct error *err)
 static bool open_workers(struct daemon *daemon, struct error *err)
 {
     return (daemon->scorer = worker_new(err)) && (daemon->loader = worker_new(err)) &&
-           (daemon->reader = worker_new(err));
+           (daemon->reader = worker_new(err)) && (daemon->writer = worker_new(err));
 }
 
 /* A model that a job has made. */
@@ -303,10 +303,12 @@ void daemon_close(struct daemon *daemon)
     if (daemon->registry) registry_stop(daemon->registry);
     if (daemon->scorer) worker_stop(daemon->scorer);
     if (daemon->http) wait_for_answers(daemon->http);
+    if (daemon->writer) worker_stop(daemon->writer);
     http_server_free(daemon->http);
     worker_free(daemon->reader);
     worker_free(daemon->loader);
     worker_free(daemon->scorer);
+    worker_free(daemon->writer);
     registry_free(daemon->registry);
     sessions_free(daemon->sessions);
     state_cache_free(daemon->cache);

@@ -35,7 +35,8 @@ struct daemon {
     struct registry *registry;
     struct worker *loader;  /* changes the registry: one change at a time, as long as each takes; deletes datasets */
     struct worker *reader;  /* describes models: reads a few small files */
-    struct worker *scorer;  /* reads the texts of /score, one after the other */
+    struct worker *writer;  /* writes answers that are too long for one buffer, a buffer of each in turn */
+    struct worker *scorer;  /* reads the texts of /score, a slice of each in turn */
     atomic_size_t scores;   /* requests that it has */
     size_t max_connections; /* limits.max_connections, or what the system allows */
     struct http_server *http;

@@ -93,7 +93,11 @@ void http_reply_problem(struct http_request *request, const struct problem *prob
         reply_no_memory(request);
         return;
     }
-    if (problem->status == 503) http_reply_header(request, "Retry-After", "1");
+    /* OpenAI's clients send every 503 again, unless this header says that it helps nobody. */
+    if (problem->final)
+        http_reply_header(request, "X-Should-Retry", "false");
+    else if (problem->status == 503)
+        http_reply_header(request, "Retry-After", "1");
     http_reply(request, document.status, document.content_type, document.text, document.size, HTTP_TAKEN);
 }
 

@@ -19,7 +19,8 @@
 
 /* One row per counter: X(name, the metric, its labels or "", help). Rows of one metric stand together. */
 #define METRICS_COUNTERS(X)                                                                                            \
-    X(PROMPT_TOKENS, "lstmd_prompt_tokens_total", "", "Tokens of prompts that were read or found in the cache.")       \
+    X(PROMPT_TOKENS, "lstmd_prompt_tokens_total", "",                                                                  \
+      "Tokens of prompts that were read or found in the cache; a request for n texts counts its prompt n times.")      \
     X(CACHED_TOKENS, "lstmd_cached_tokens_total", "", "Tokens of prompts whose hidden state was in the cache.")        \
     X(COMPLETION_TOKENS, "lstmd_completion_tokens_total", "", "New tokens.")                                           \
     X(SCORED_TOKENS, "lstmd_scored_tokens_total", "", "Tokens of texts that /score read.")                             \

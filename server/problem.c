@@ -94,6 +94,12 @@ bool problem_set_error(struct problem *problem, const struct error *err)
     return problem_set(problem, status_of_error(err->code), "%s", err->message);
 }
 
+bool problem_set_timeout(struct problem *problem, const char *what, double seconds, bool began)
+{
+    if (!problem->status) problem->final = began;
+    return problem_set(problem, 503, "%s within limits.request_timeout, %g s", what, seconds);
+}
+
 bool problem_add_field(struct problem *problem, const char *field, const char *format, ...)
 {
     if (!problem->status) problem->status = 422;

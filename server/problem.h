@@ -19,6 +19,7 @@
 struct problem {
     int status; /* HTTP status; 0: nothing is wrong */
     char detail[ERROR_MESSAGE_SIZE];
+    bool final;         /* the same request would fail again: clients are told not to send it anew */
     json_t *errors;     /* [{field, message}] or NULL */
     size_t error_count; /* field errors, listed or not */
 };
@@ -28,6 +29,10 @@ bool problem_set(struct problem *problem, int status, const char *format, ...) _
 
 /* The same from an error; the status follows from its code. */
 bool problem_set_error(struct problem *problem, const struct error *err);
+
+/* 503: "`what` within limits.request_timeout, N s". began: work on it used up that time, as it would again, so this is
+ * final; else it only waited. Always returns false. */
+bool problem_set_timeout(struct problem *problem, const char *what, double seconds, bool began);
 
 /* Adds a wrong field (422). Always returns false. */
 bool problem_add_field(struct problem *problem, const char *field, const char *format, ...)

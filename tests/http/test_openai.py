@@ -117,3 +117,61 @@ def test_official_client(daemon, npm):
     assert (out["wrong"]["name"], out["wrong"]["param"]) == ("BadRequestError", "top_p")
     assert (out["none"]["name"], out["none"]["code"]) == ("NotFoundError", "model_not_found")
     assert out["lost"]["status"] == 404
+
+
+def streamed(daemon, **fields):
+    answer = daemon.post("/v1/completions", {**fields, "stream": True})
+    assert answer.status == 200, answer.body
+    lines = [line[6:] for line in answer.body.decode().splitlines() if line.startswith("data: ")]
+    return [json.loads(line) for line in lines if line != "[DONE]"]
+
+
+@pytest.mark.parametrize("level", ["char", "byte", "word"])
+@pytest.mark.parametrize("fields", [{}, {"stop": ["ee h"]}, {"stop": ["e"]}, {"prompt": "red "}])
+def test_logprobs_joined_are_the_text_at_every_level(start, tmp_path, level, fields):
+    """A word's space is part of its token; of a token that a stop text cuts there is what is shown."""
+    daemon = start(make_model(tmp_path / "model", level=level, text="abcdehouseree "))
+    for seed in range(4):
+        wanted = {"prompt": "red", "max_tokens": 12, "seed": seed, "logprobs": 4, **fields}
+        choice = complete(daemon, **wanted)["choices"][0]
+        tokens, offsets, tops = (choice["logprobs"][key] for key in ("tokens", "text_offset", "top_logprobs"))
+        if level != "byte":  # whose tokens need not be characters
+            assert "".join(tokens) == choice["text"]
+            ends = [len("".join(tokens[:i])) for i in range(len(tokens))]
+            assert offsets == ends
+        for token, top, value in zip(tokens, tops, choice["logprobs"]["token_logprobs"]):
+            assert list(top.values()) == sorted(top.values(), reverse=True)
+            assert token not in top or top[token] >= value
+        parts = [event["choices"][0]["logprobs"] for event in streamed(daemon, **wanted)]
+        for key in ("tokens", "token_logprobs", "top_logprobs", "text_offset"):
+            assert sum((part[key] for part in parts), []) == choice["logprobs"][key]
+
+
+def test_alternatives_of_a_word_are_spelt_as_the_token_is(start, tmp_path):
+    daemon = start(make_model(tmp_path / "model", level="word"))
+    wanted = {"prompt": "red", "max_tokens": 5, "temperature": 0, "logprobs": 1}
+    logprobs = complete(daemon, **wanted)["choices"][0]["logprobs"]
+    assert [list(top) for top in logprobs["top_logprobs"]] == [[token] for token in logprobs["tokens"]]
+    assert all(token.startswith(" ") for token in logprobs["tokens"])
+
+
+def test_alternatives_that_look_alike_are_one(start, tmp_path):
+    """Half of a byte vocabulary are bytes that are no character alone."""
+    daemon = start(make_model(tmp_path / "model", level="byte"))
+    answer = daemon.post("/v1/completions", {"prompt": "a", "max_tokens": 20, "seed": 1, "logprobs": 20})
+
+    def once(pairs):
+        assert len({key for key, _ in pairs}) == len(pairs), pairs
+        return dict(pairs)
+
+    json.loads(answer.body, object_pairs_hook=once)
+
+
+def test_answer_says_which_characters_of_the_prompt_were_skipped(daemon):
+    wanted = {"prompt": "a日b", "max_tokens": 4, "seed": 1}
+    warnings = complete(daemon, **wanted)["warnings"]
+    assert len(warnings) == 1 and "U+65E5" in warnings[0]
+    assert warnings == daemon.generate(prompt="a日b", length=4)["warnings"]
+    assert "warnings" not in complete(daemon, **{**wanted, "prompt": "ab"})
+    events = streamed(daemon, **wanted, n=2, stream_options={"include_usage": True})
+    assert [event["warnings"] for event in events if "warnings" in event] == [warnings]

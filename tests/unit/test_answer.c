@@ -5,10 +5,12 @@
 
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "server/answer.h"
 #include "tests/unit/support.h"
 
@@ -17,6 +19,28 @@ static struct generation finished(char *text, size_t n)
 {
     return (struct generation){
         .text = text, .text_bytes = n, .produced = 5, .finish = FINISH_EOS, .prompt = {.count = 3}, .cached = 2};
+}
+
+/* The answer, read again: a jansson that refuses doubled keys tells what is no JSON. */
+static json_t *written(const struct answer *answer)
+{
+    struct answer_writer writer = {.answer = answer};
+    struct json_writer out = {0};
+    while (answer_write(&writer, &out)) continue;
+    assert_false(out.failed);
+    json_t *json = json_loadb(out.text, out.size, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, NULL);
+    assert_non_null(json);
+    json_writer_close(&out);
+    return json;
+}
+
+static json_t *logprobs(const struct generation *generation, size_t first, size_t count)
+{
+    struct json_writer out = {0};
+    answer_write_logprobs(generation, first, count, &out);
+    json_t *json = json_loadb(out.text, out.size, 0, NULL);
+    json_writer_close(&out);
+    return json;
 }
 
 static json_t *build(const struct generation *generation, const char *prompt)
@@ -31,7 +55,7 @@ static json_t *build(const struct generation *generation, const char *prompt)
                                   .queue_ms = 0.5,
                                   .prompt_ms = 0.25,
                                   .generate_ms = 2};
-    json_t *json = answer_build(&answer, NULL);
+    json_t *json = written(&answer);
     assert_non_null(json);
     return json;
 }
@@ -131,8 +155,8 @@ static void test_answer_has_the_logprobs_of_the_tokens_that_are_shown(void **sta
     json_t *json = build(&generation, "");
     assert_dumps(json_incref(json_object_get(json, "logprobs")), LOGPROBS);
     assert_null(json_object_get(json, "choices"));
-    assert_dumps(answer_logprobs(&generation, 1, 0), "[]");
-    json_t *last = answer_logprobs(&generation, 2, 1);
+    assert_dumps(logprobs(&generation, 1, 0), "[]");
+    json_t *last = logprobs(&generation, 2, 1);
     assert_int_equal(json_array_size(last), 1);
     json_decref(last);
     json_decref(json);
@@ -156,7 +180,7 @@ static void test_answer_has_choices_where_there_are_several_continuations(void *
                                   .count = 2,
                                   .seed = 9007199254740991u,
                                   .generate_ms = 6};
-    assert_dumps(answer_build(&answer, NULL),
+    assert_dumps(written(&answer),
                  "{\"id\":\"i\",\"model\":\"m\",\"text\":\"ab\",\"completion\":\"b\",\"finish_reason\":\"eos\","
                  "\"seed\":9007199254740991,\"choices\":[{\"index\":0,\"text\":\"ab\",\"completion\":\"b\","
                  "\"finish_reason\":\"eos\",\"seed\":9007199254740991},{\"index\":1,\"text\":\"ac\",\"completion\":"
@@ -167,19 +191,38 @@ static void test_answer_has_choices_where_there_are_several_continuations(void *
     vocabulary_free(vocabulary);
 }
 
+/* Long texts come in parts: the same as at once, wherever the parts end. */
+static void test_answer_writes_long_texts_as_short_ones(void **state)
+{
+    (void)state;
+    static const char pattern[] = "\xE2\x82\xAC\xF0\x9F\x98\x80\xC3\xA9x\"\xFF";
+    const size_t n = 60001;
+    char *text = malloc(n), *clean = malloc(3 * n);
+    for (size_t i = 0; i < n; i++) text[i] = pattern[i % (sizeof pattern - 1)];
+    const struct generation generation = finished(text, n);
+    for (size_t shift = 0; shift < 4; shift++) {
+        json_t *json = build(&generation, "\xC3\xA9\xE2\x82" + shift);
+        const json_t *completion = json_object_get(json, "completion");
+        const size_t size = utf8_sanitize(text, n, clean);
+        assert_int_equal(json_string_length(completion), size);
+        assert_memory_equal(json_string_value(completion), clean, size);
+        json_decref(json);
+    }
+    free(clean);
+    free(text);
+}
+
 static bool attempt_answer(void *context, struct error *err)
 {
     const struct generation *const generations[] = {context, context};
-    struct answer answer = {.prompt_bytes = 3, .generations = generations, .count = 1};
-    answer.id = answer.model = "";
-    answer.prompt = "a~~";
-    json_t *alone = answer_build(&answer, err);
-    json_decref(alone);
-    if (alone == NULL) return false;
-    answer.count = 2;
-    json_t *json = answer_build(&answer, err);
-    json_decref(json);
-    return json != NULL;
+    const struct answer answer = {
+        .id = "", .model = "", .prompt = "a~~", .prompt_bytes = 3, .generations = generations, .count = 2};
+    struct answer_writer writer = {.answer = &answer};
+    struct json_writer out = {0};
+    while (answer_write(&writer, &out)) continue;
+    const bool good = !out.failed;
+    json_writer_close(&out);
+    return good || error_set_no_memory(err, 0, "the answer");
 }
 
 static void test_answer_survives_failing_allocations(void **state)
@@ -190,7 +233,6 @@ static void test_answer_survives_failing_allocations(void **state)
     struct vocabulary *vocabulary;
     struct generation generation = with_logprobs(text, 3, &vocabulary);
     generation.unknown = (struct unknown_list){.items = items, .count = 1, .total = 2};
-    json_set_alloc_funcs(malloc, free); /* ours, which can fail */
     assert_survives_failing_allocations(attempt_answer, &generation);
     vocabulary_free(vocabulary);
 }
@@ -204,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_answer_names_what_was_skipped),
         cmocka_unit_test(test_answer_has_the_logprobs_of_the_tokens_that_are_shown),
         cmocka_unit_test(test_answer_has_choices_where_there_are_several_continuations),
+        cmocka_unit_test(test_answer_writes_long_texts_as_short_ones),
         cmocka_unit_test(test_answer_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
