@@ -201,7 +201,7 @@ static void test_answer_writes_long_texts_as_short_ones(void **state)
     for (size_t i = 0; i < n; i++) text[i] = pattern[i % (sizeof pattern - 1)];
     const struct generation generation = finished(text, n);
     for (size_t shift = 0; shift < 4; shift++) {
-        json_t *json = build(&generation, "\xC3\xA9\xE2\x82" + shift);
+        json_t *json = build(&generation, &"\xC3\xA9\xE2\x82"[shift]);
         const json_t *completion = json_object_get(json, "completion");
         const size_t size = utf8_sanitize(text, n, clean);
         assert_int_equal(json_string_length(completion), size);
