@@ -48,7 +48,10 @@ static void describe(struct http_request *request, enum auth_verdict verdict, en
         break;
     case AUTH_SLOWED:
         http_reply_header(request, "Retry-After", retry_after(seconds));
-        problem_set(problem, 429, "too many wrong tokens came from this address; none is looked at for %u s", seconds);
+        problem_set(
+            problem, 429,
+            "too many wrong tokens came from this address, its network or everybody; none is looked at for %u s",
+            seconds);
         break;
     case AUTH_CLOSED:
     case AUTH_GRANTED:

@@ -233,8 +233,10 @@ enum auth_verdict auth_check(struct auth *auth, enum http_scope scope, const cha
     if (!given) return AUTH_MISSING;
     *seconds = throttle_wait(auth->throttle, address, now_ns);
     if (*seconds > 0) return AUTH_SLOWED;
-    if (granted >= scope) return AUTH_GRANTED;
-    if (granted != HTTP_PUBLIC) return AUTH_SCOPE;
-    throttle_failed(auth->throttle, address, now_ns);
-    return AUTH_UNKNOWN;
+    if (granted == HTTP_PUBLIC) {
+        throttle_failed(auth->throttle, address, now_ns);
+        return AUTH_UNKNOWN;
+    }
+    throttle_succeeded(auth->throttle, address, now_ns);
+    return granted >= scope ? AUTH_GRANTED : AUTH_SCOPE;
 }

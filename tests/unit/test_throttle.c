@@ -74,19 +74,63 @@ static void test_throttle_knows_an_address_by_its_network(void **state)
     (void)state;
 }
 
-static void test_throttle_is_bounded_and_lets_the_oldest_go(void **state)
+/* The n-th of many addresses. */
+static const char *address_of(unsigned n)
 {
-    char address[32];
-    for (unsigned i = 0; i < 1024; i++) {
-        snprintf(address, sizeof address, "10.0.%u.%u", i / 256, i % 256);
-        fail_times(*state, address, 10, SECOND + (i + 512) % 1024); /* 10.0.2.0 is the oldest */
+    static char text[32];
+    snprintf(text, sizeof text, "10.%u.%u.%u", n >> 16, n >> 8 & 255, n & 255);
+    return text;
+}
+
+static void test_throttle_keeps_an_address_that_waits_whatever_others_do(void **state)
+{
+    uint64_t now = SECOND;
+    for (; throttle_failed(*state, "192.0.2.1", now) < 64; now += 64 * SECOND) continue;
+    for (unsigned i = 0; i < 1100; i++) throttle_failed(*state, address_of(i), now + i + 1);
+    assert_int_equal(throttle_wait(*state, "192.0.2.1", now + SECOND), 63);
+    assert_int_equal(throttle_wait(*state, "192.0.2.1", now + 64 * SECOND - 1), 1);
+}
+
+static void test_throttle_nobody_comes_off_better_by_being_many(void **state)
+{
+    uint64_t now = SECOND;
+    for (unsigned i = 0; i < 1500 * 20; i++) {
+        throttle_failed(*state, address_of(i % 1500), now);
+        now += SECOND / 5; /* an address comes again after 300 s */
     }
-    const uint64_t now = SECOND + 1024;
-    fail_times(*state, "10.1.0.0", 10, now);
-    assert_int_equal(throttle_wait(*state, "10.1.0.0", now), 1);
-    assert_int_equal(throttle_wait(*state, "10.0.2.0", now), 0);
-    assert_int_equal(throttle_wait(*state, "10.0.2.1", now), 1);
-    assert_int_equal(throttle_wait(*state, "10.0.1.255", now), 1);
+    assert_true(throttle_failed(*state, address_of(2000), now) > 0);
+    assert_int_equal(throttle_wait(*state, "192.0.2.1", now), 0); /* who has not failed does not wait */
+}
+
+static void test_throttle_knows_who_has_48_bits(void **state)
+{
+    char address[64];
+    uint64_t now = SECOND;
+    for (unsigned i = 0; i < 100; i++, now += SECOND) {
+        snprintf(address, sizeof address, "2001:db8:7:%x::1", i);
+        assert_int_equal(throttle_wait(*state, address, now), 0);
+        assert_int_equal(throttle_failed(*state, address, now), i < 99 ? 0 : 1);
+    }
+    now -= SECOND;
+    assert_int_equal(throttle_wait(*state, "2001:db8:7:ffff::1", now), 1);
+    assert_int_equal(throttle_wait(*state, "2001:db8:8:ffff::1", now), 0);
+}
+
+static void test_throttle_listens_to_those_it_knows_where_everybody_fails(void **state)
+{
+    const uint64_t now = 5 * SECOND;
+    throttle_succeeded(*state, "192.0.2.1", now);
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_int_equal(throttle_wait(*state, "192.0.2.2", now), 0);
+        throttle_failed(*state, address_of(i), now);
+    }
+    assert_int_equal(throttle_wait(*state, "192.0.2.2", now), 1);
+    assert_int_equal(throttle_wait(*state, "192.0.2.1", now), 0);
+    assert_int_equal(throttle_wait(*state, "192.0.2.2", now + SECOND), 0);
+    for (unsigned i = 0; i < 10; i++) throttle_failed(*state, address_of(i), now + SECOND);
+    assert_int_equal(throttle_wait(*state, "192.0.2.2", now + SECOND), 1);
+    fail_times(*state, "192.0.2.1", 10, now);
+    assert_int_equal(throttle_wait(*state, "192.0.2.1", now), 1); /* its own */
 }
 
 static bool make(void *context, struct error *err)
@@ -111,7 +155,10 @@ int main(void)
         THROTTLE_TEST(test_throttle_waits_twice_as_long_with_each_failure_from_the_tenth),
         THROTTLE_TEST(test_throttle_forgets_after_ten_minutes),
         THROTTLE_TEST(test_throttle_knows_an_address_by_its_network),
-        THROTTLE_TEST(test_throttle_is_bounded_and_lets_the_oldest_go),
+        THROTTLE_TEST(test_throttle_keeps_an_address_that_waits_whatever_others_do),
+        THROTTLE_TEST(test_throttle_nobody_comes_off_better_by_being_many),
+        THROTTLE_TEST(test_throttle_knows_who_has_48_bits),
+        THROTTLE_TEST(test_throttle_listens_to_those_it_knows_where_everybody_fails),
         cmocka_unit_test(test_throttle_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
