@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "model/json_text.h"
+
 #include "model/corpus_internal.h"
 
 #define DEFAULT_FIELD "text"
@@ -27,8 +29,9 @@ static json_t *parse_line(const struct corpus_loader *loader, const struct jsonl
                   line->number, line->n, CORPUS_MAX_RECORD);
         return NULL;
     }
-    json_t *root = json_loadb(line->text, line->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &cause);
-    if (!root && cause.text[0] == '\0') /* what jansson says where memory runs out */
+    json_t *root =
+        json_text_parse(line->text, line->n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &cause);
+    if (!root && json_text_lacked_memory(&cause))
         error_set_no_memory(err, line->n, "a line of JSON");
     else if (!root)
         error_set(err, ERROR_INVALID, "%s:%zu: not JSON: %s (column %d)", loader->name, line->number, cause.text,

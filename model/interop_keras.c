@@ -9,6 +9,7 @@
 #include "model/checkpoint_weights.h"
 #include "model/interop.h"
 #include "model/interop_zip.h"
+#include "model/json_text.h"
 
 #define MAX_METADATA ((size_t)1 << 20)
 /* An archive's weights: the network in float32, up to three moments of its optimizer, and room for the groups. */
@@ -86,8 +87,10 @@ static json_t *read_metadata(struct interop_zip *zip, const char *place, struct 
     char *text;
     size_t n;
     if (!interop_zip_read(zip, "metadata.json", MAX_METADATA, &text, &n, err)) return NULL;
-    json_t *metadata = json_loadb(text, n, 0, NULL);
+    json_error_t cause;
+    json_t *metadata = json_text_parse(text, n, 0, &cause);
     free(text);
+    if (!metadata && json_text_lacked_memory(&cause)) error_set_no_memory(err, n, "metadata.json");
     if (json_is_string(json_object_get(metadata, "keras_version"))) return metadata;
     json_decref(metadata);
     error_set(err, ERROR_CORRUPT, "%s: metadata.json is not JSON with a keras_version", place);

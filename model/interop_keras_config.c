@@ -3,6 +3,7 @@
 
 #include "model/interop_keras.h"
 #include "model/interop_keras_chain.h"
+#include "model/json_text.h"
 
 /* What a class of layers is to us. */
 enum part {
@@ -348,8 +349,8 @@ bool keras_model_parse(struct keras_model *model, const char *text, size_t n, un
 {
     *model = (struct keras_model){0};
     json_error_t problem;
-    model->config = json_loadb(text, n, 0, &problem);
-    if (!model->config && json_error_code(&problem) == json_error_out_of_memory)
+    model->config = json_text_parse(text, n, 0, &problem);
+    if (!model->config && json_text_lacked_memory(&problem))
         return error_set_no_memory(err, n, "the model's configuration");
     if (!model->config)
         return error_set(err, ERROR_CORRUPT, "%s: the model's configuration is not valid JSON: %s (byte %d)", place,

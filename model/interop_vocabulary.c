@@ -285,13 +285,16 @@ static struct vocabulary *finish(struct draft *draft, struct error *err)
 
 /* ---- JSON ---- */
 
-/* What a field is: JSON, or a string that holds the text of JSON. New reference, NULL where it is neither. */
-static json_t *unwrap(const json_t *value)
+/* What a field is: JSON, or a string that holds the text of JSON. New reference, NULL where it is neither; an error
+ * only where memory is lacking. */
+static json_t *unwrap(const json_t *value, struct error *err)
 {
+    json_error_t cause;
     json_t *json = json_incref((json_t *)value);
     for (size_t i = 0; i < MAX_NESTING && json_is_string(json); i++) {
-        json_t *inner = json_loadb(json_string_value(json), json_string_length(json),
-                                   JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+        json_t *inner = json_text_parse(json_string_value(json), json_string_length(json),
+                                        JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &cause);
+        if (!inner && json_text_lacked_memory(&cause)) out_of_memory(err);
         json_decref(json);
         json = inner;
     }
@@ -345,7 +348,7 @@ static bool read_tokenizer_rules(struct draft *draft, const json_t *config, stru
 static struct vocabulary *from_tokenizer(struct draft *draft, const json_t *config, struct error *err)
 {
     const json_int_t limit = ids_below(json_object_get(config, "num_words"), draft->wanted->size);
-    json_t *index = unwrap(json_object_get(config, "word_index"));
+    json_t *index = unwrap(json_object_get(config, "word_index"), err);
     struct vocabulary *vocabulary = NULL;
     if (!json_is_object(index))
         error_set(err, ERROR_INVALID, "%s: the Tokenizer has no word_index", draft->place);
@@ -407,7 +410,7 @@ struct vocabulary *interop_vocabulary_from_json(const json_t *json, const struct
                                                 const char *place, struct error *err)
 {
     struct draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
-    json_t *value = unwrap(json);
+    json_t *value = unwrap(json, err);
     struct vocabulary *vocabulary = NULL;
     if (!draft.tokens)
         out_of_memory(err);
@@ -475,7 +478,12 @@ struct vocabulary *interop_vocabulary_from_file(const char *path, const struct i
     const bool like_json = start < n && strchr("{[\"", text[start]);
     json_error_t cause;
     json_t *json =
-        like_json ? json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &cause) : NULL;
+        like_json ? json_text_parse(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &cause) : NULL;
+    if (like_json && !json && json_text_lacked_memory(&cause)) {
+        out_of_memory(err);
+        free(text);
+        return NULL;
+    }
     struct vocabulary *vocabulary = json_is_object(json) || json_is_array(json) || json_is_string(json)
                                         ? interop_vocabulary_from_json(json, wanted, path, err)
                                         : from_lines(wanted, path, text, n, err);

@@ -178,8 +178,8 @@ json_t *model_config_parse(struct model_config *config, const char *text, size_t
                            struct error *err)
 {
     json_error_t problem;
-    json_t *json = json_loadb(text, n, JSON_REJECT_DUPLICATES, &problem);
-    if (!json && problem.text[0] == '\0') {
+    json_t *json = json_text_parse(text, n, JSON_REJECT_DUPLICATES, &problem);
+    if (!json && json_text_lacked_memory(&problem)) {
         out_of_memory(err);
     } else if (!json) {
         error_set(err, ERROR_CORRUPT, "%s:%d:%d: not JSON: %s", place, problem.line, problem.column, problem.text);

@@ -194,9 +194,9 @@ static json_t *parse_json(const char *text, size_t n, struct error *err)
         return NULL;
     }
     json_error_t problem;
-    json_t *header = json_loadb(text, n, JSON_REJECT_DUPLICATES, &problem);
+    json_t *header = json_text_parse(text, n, JSON_REJECT_DUPLICATES, &problem);
     if (header) return header;
-    if (json_error_code(&problem) == json_error_out_of_memory) out_of_memory(err);
+    if (json_text_lacked_memory(&problem)) out_of_memory(err);
     error_set(err, ERROR_CORRUPT, "the header is not valid JSON: %s (byte %d)", problem.text,
               LENGTH_SIZE + problem.position);
     return NULL;
@@ -339,11 +339,11 @@ static bool add_entry(json_t *header, const struct safetensors_entry *entry, siz
 static bool add_metadata(json_t *header, const char *metadata, struct error *err)
 {
     json_error_t problem = {0};
-    json_t *value = json_loads(metadata, JSON_REJECT_DUPLICATES, &problem);
+    json_t *value = json_text_parse(metadata, strlen(metadata), JSON_REJECT_DUPLICATES, &problem);
     if (!is_object_of_strings(value)) {
         bool parsed = value != NULL;
         json_decref(value);
-        if (!parsed && json_error_code(&problem) == json_error_out_of_memory) return out_of_memory(err);
+        if (!parsed && json_text_lacked_memory(&problem)) return out_of_memory(err);
         return error_set(err, ERROR_INVALID, "the metadata is not a JSON object of strings");
     }
     return json_object_set_new(header, METADATA_KEY, value) == 0 || out_of_memory(err);

@@ -212,7 +212,11 @@ bool snapshot_open(struct snapshot *snapshot, const char *directory, struct erro
         goto out;
     }
     if (!file_read(path, SNAPSHOT_MAX_JSON, &text, &size, err)) goto out;
-    snapshot->json = json_loadb(text, size, JSON_REJECT_DUPLICATES, &where);
+    snapshot->json = json_text_parse(text, size, JSON_REJECT_DUPLICATES, &where);
+    if (!snapshot->json && json_text_lacked_memory(&where)) {
+        error_set_no_memory(err, size, "a snapshot");
+        goto out;
+    }
     if (!snapshot->json) {
         error_set(err, ERROR_CORRUPT, "%s:%d:%d: %s", path, where.line, where.column, where.text);
         goto out;

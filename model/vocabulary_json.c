@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "model/json_text.h"
 #include "model/vocabulary_internal.h"
 
 /* ---- reading ---- */
@@ -25,9 +26,9 @@ struct reading {
 static bool parse_json(struct reading *reading, const char *json, size_t n, struct error *err)
 {
     json_error_t cause;
-    reading->root = json_loadb(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &cause);
+    reading->root = json_text_parse(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &cause);
     if (!reading->root) {
-        if (cause.text[0] == '\0') return error_set_no_memory(err, n, "a vocabulary"); /* what jansson says then */
+        if (json_text_lacked_memory(&cause)) return error_set_no_memory(err, n, "a vocabulary");
         return error_set(err, ERROR_CORRUPT, "%s:%d:%d: not JSON: %s", reading->place, cause.line, cause.column,
                          cause.text);
     }

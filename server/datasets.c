@@ -10,6 +10,7 @@
 #include "base/arena.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "model/json_text.h"
 #include "server/datasets_internal.h"
 #include "server/state_dir.h"
 
@@ -73,7 +74,8 @@ static bool parse_description(struct dataset_entry *entry, struct error *err)
                        &size, "characters", &characters, "documents", &documents, "sha256", &sha256, "format", &format,
                        "bytes", &bytes, "csv_header", &header, "columns", &corpus->columns, "label_column",
                        &corpus->label_column, "field", &corpus->field) != 0)
-        return error_set(err, ERROR_CORRUPT, "%s", cause.text);
+        return json_text_lacked_memory(&cause) ? error_set_no_memory(err, 0, "a dataset")
+                                               : error_set(err, ERROR_CORRUPT, "%s", cause.text);
     if (!corpus_format_parse(format, &corpus->format) || corpus->format == CORPUS_AUTO || strlen(sha256) != 64 ||
         size < 0 || characters < 0 || documents < 0)
         return error_set(err, ERROR_CORRUPT, "a value is out of range");
@@ -117,8 +119,8 @@ static json_t *read_description(const struct datasets *datasets, const char *nam
     json_t *json = NULL;
     json_error_t cause;
     if (path && file_read(path, MAX_DESCRIPTION, &text, &size, err)) {
-        json = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &cause);
-        if (!json && cause.text[0] == '\0') /* what jansson says where memory runs out */
+        json = json_text_parse(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &cause);
+        if (!json && json_text_lacked_memory(&cause))
             error_set_no_memory(err, size, "a description");
         else if (!json)
             error_set(err, ERROR_CORRUPT, "%s:%d: %s", path, cause.line, cause.text);

@@ -6,6 +6,7 @@
 
 #include "base/distance.h"
 #include "base/utf8.h"
+#include "model/json_text.h"
 
 #define NAME_MAX_SHOWN 64 /* bytes of an unknown name that an error repeats */
 
@@ -66,10 +67,14 @@ json_t *fields_parse_body(const char *body, size_t size, struct problem *problem
         return NULL;
     }
     json_error_t error;
-    json_t *json = json_loadb(body, size, flags | JSON_REJECT_DUPLICATES, &error);
+    json_t *json = json_text_parse(body, size, flags | JSON_REJECT_DUPLICATES, &error);
     if (!json && json_error_code(&error) == json_error_duplicate_key) {
         add_duplicate_key(problem, body, size, (size_t)error.position);
-        json = json_loadb(body, size, flags, &error);
+        json = json_text_parse(body, size, flags, &error);
+    }
+    if (!json && json_text_lacked_memory(&error)) {
+        problem_set(problem, 503, "out of memory (%zu bytes of JSON)", size);
+        return NULL;
     }
     if (!json) {
         problem->status = 0;
@@ -203,8 +208,10 @@ static bool read_document(const struct field *field, void *member, const struct 
     json_t *document = json_incref((json_t *)(uintptr_t)value->json);
     json_error_t error;
     if (!document) {
-        document = json_loadb(value->query.data, value->query.size,
-                              JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+        document = json_text_parse(value->query.data, value->query.size,
+                                   JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
+        if (!document && json_text_lacked_memory(&error))
+            return problem_set(problem, 503, "out of memory (%zu bytes of JSON)", value->query.size);
         if (!document)
             return problem_add_field(problem, field->name, "must be JSON of %s: %s", array ? "an array" : "an object",
                                      error.text);

@@ -171,6 +171,12 @@ static const char *column_text(sqlite3_stmt *statement, int column)
     return text ? (const char *)text : "";
 }
 
+/* Whether memory sufficed for the texts of the row, which are "" otherwise. */
+static bool texts_are_whole(const struct store *store, struct error *err)
+{
+    return sqlite3_errcode(store->db) != SQLITE_NOMEM || error_set_no_memory(err, 0, "the job database");
+}
+
 static double column_real(sqlite3_stmt *statement, int column)
 {
     return sqlite3_column_type(statement, column) == SQLITE_NULL ? NAN : sqlite3_column_double(statement, column);
@@ -327,6 +333,7 @@ bool store_find_key(struct store *store, const char *key, int64_t *id, char hash
     if (ok && next_row(store, statement, &ok, err)) {
         *id = sqlite3_column_int64(statement, 0);
         copy_text(hash, SHA256_TEXT_SIZE, column_text(statement, 1));
+        ok = texts_are_whole(store, err);
     }
     sqlite3_finalize(statement);
     return ok;
@@ -343,6 +350,17 @@ static bool parse_state(const char *name, enum job_state *state)
     return false;
 }
 
+/* The value of a column, NULL where there is none, or none that is JSON. False: memory is lacking. */
+static bool read_json(const struct store *store, sqlite3_stmt *row, int column, json_t **value, struct error *err)
+{
+    const char *text = column_text(row, column);
+    json_error_t where;
+    *value = NULL;
+    if (!texts_are_whole(store, err)) return false;
+    *value = json_text_parse(text, strlen(text), 0, &where);
+    return *value || !json_text_lacked_memory(&where) || error_set_no_memory(err, 0, "a job");
+}
+
 static bool read_job(const struct store *store, sqlite3_stmt *row, struct job *job, struct error *err)
 {
     *job = (struct job){.id = sqlite3_column_int64(row, 0), .waits_for_room = sqlite3_column_int(row, 3) != 0};
@@ -350,9 +368,9 @@ static bool read_job(const struct store *store, sqlite3_stmt *row, struct job *j
     copy_text(job->created, sizeof job->created, column_text(row, 6));
     copy_text(job->started, sizeof job->started, column_text(row, 7));
     copy_text(job->finished, sizeof job->finished, column_text(row, 8));
-    job->request = json_loads(column_text(row, 4), 0, NULL);
-    job->progress = json_loads(column_text(row, 5), 0, NULL);
-    if (parse_state(column_text(row, 1), &job->state) && json_is_object(job->request)) return true;
+    if (read_json(store, row, 4, &job->request, err) && read_json(store, row, 5, &job->progress, err) &&
+        parse_state(column_text(row, 1), &job->state) && json_is_object(job->request))
+        return true;
     store_close_job(job);
     return error_set(err, ERROR_CORRUPT, "%s: the row of job %lld cannot be read", store->path, (long long)job->id);
 }
@@ -401,7 +419,10 @@ char *store_job_text(struct store *store, int64_t id, struct error *err)
     sqlite3_stmt *statement = query(store, err, "SELECT text FROM jobs WHERE id = ?", "i", id);
     bool ok = statement != NULL;
     char *text = NULL;
-    if (ok && next_row(store, statement, &ok, err)) text = strdup(column_text(statement, 0));
+    if (ok && next_row(store, statement, &ok, err)) {
+        const char *stored = column_text(statement, 0);
+        text = texts_are_whole(store, err) ? strdup(stored) : NULL;
+    }
     if (ok && !text) error_set_no_memory(err, 0, "the text of a job");
     sqlite3_finalize(statement);
     return text;
@@ -562,6 +583,7 @@ json_t *store_samples(struct store *store, int64_t id, struct error *err)
         json_t *sample =
             json_pack("{s:I, s:f, s:s, s:s}", "epoch", (json_int_t)sqlite3_column_int64(row, 0), "temperature",
                       sqlite3_column_double(row, 1), "prompt", column_text(row, 2), "text", column_text(row, 3));
+        ok = texts_are_whole(store, err);
         if (json_array_append_new(list, sample) != 0) ok = error_set_no_memory(err, 0, "samples");
     }
     sqlite3_finalize(row);
@@ -577,8 +599,10 @@ json_t *store_notes(struct store *store, int64_t id, struct error *err)
         query(store, err, "SELECT data FROM events WHERE job = ? AND type = 'note' ORDER BY sequence", "i", id);
     bool ok = row != NULL;
     while (ok && next_row(store, row, &ok, err)) {
-        json_t *note = json_loads(column_text(row, 0), 0, NULL);
-        if (json_array_append(list, json_object_get(note, "text")) != 0) ok = error_set_no_memory(err, 0, "notes");
+        json_t *note;
+        ok = read_json(store, row, 0, &note, err);
+        if (ok && json_array_append(list, json_object_get(note, "text")) != 0)
+            ok = error_set_no_memory(err, 0, "notes");
         json_decref(note);
     }
     sqlite3_finalize(row);
@@ -595,8 +619,11 @@ bool store_events(struct store *store, int64_t id, int64_t after, size_t limit, 
                               " ORDER BY sequence LIMIT ?",
                               "iii", id, after, (int64_t)limit);
     bool ok = row != NULL, more = true;
-    while (ok && more && next_row(store, row, &ok, err))
-        more = each(context, sqlite3_column_int64(row, 0), column_text(row, 1), column_text(row, 2));
+    while (ok && more && next_row(store, row, &ok, err)) {
+        const char *type = column_text(row, 1), *data = column_text(row, 2);
+        ok = texts_are_whole(store, err);
+        more = ok && each(context, sqlite3_column_int64(row, 0), type, data);
+    }
     sqlite3_finalize(row);
     return ok;
 }
