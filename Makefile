@@ -309,7 +309,8 @@ install: all ## install program, manual, model, configuration, systemd unit (DES
 	install -D -m 644 cli/lstmd.bash-completion $(INSTALLED)/share/bash-completion/completions/lstmd
 	install -d $(INSTALLED)/share/lstmd/models/headlines
 	install -m 644 model/pretrained/headlines/* $(INSTALLED)/share/lstmd/models/headlines/
-	sed 's|model/pretrained|$(PREFIX)/share/lstmd/models|' config/lstmd.yaml >$(BUILD)/lstmd.yaml
+	sed 's|model/pretrained|$(PREFIX)/share/lstmd/models|; s|^  state_dir: ~|  state_dir: /var/lib/lstmd|; s|config/lstmd.yaml|$(SYSCONFDIR)/lstmd/lstmd.yaml|' \
+	    config/lstmd.yaml >$(BUILD)/lstmd.yaml
 	[ -e $(CONFIG) ] || install -D -m 644 $(BUILD)/lstmd.yaml $(CONFIG)
 	sed 's|/usr/bin|$(PREFIX)/bin|; s|/etc/lstmd|$(SYSCONFDIR)/lstmd|' docker/lstmd.service >$(BUILD)/lstmd.service
 	install -D -m 644 $(BUILD)/lstmd.service $(INSTALLED)/lib/systemd/system/lstmd.service

@@ -41,6 +41,9 @@ def test_installed_program_finds_its_configuration_and_model(build, tmp_path):
     assert f"path: {prefix}/share/lstmd/models/headlines" in config.read_text()
     shown = run(prefix / "bin/lstmd", "config", "--config", config)
     assert f"{prefix}/share/lstmd/models/headlines" in shown
+    # What the unit gives the service is what its configuration says.
+    state = re.search(r"^StateDirectory=(\S+)$", (ROOT / "docker/lstmd.service").read_text(), re.M)[1]
+    assert f"state_dir: /var/lib/{state}\n" in shown and str(config) in config.read_text().splitlines()[0]
     text = run(prefix / "bin/lstmd", "generate", "--model", prefix / "share/lstmd/models/headlines", "--length", "20")
     assert text.strip()
     manual = (prefix / "share/man/man1/lstmd.1").read_text()
@@ -105,12 +108,15 @@ def test_messages_that_operators_look_up_are_those_of_the_program():
 
 def test_settings_that_deployments_name_exist_and_are_accepted():
     named = {}
-    for file in ("compose.yaml", "kubernetes/lstmd.yaml", "lstmd.service", "Dockerfile"):
-        text = (ROOT / "docker" / file).read_text()
+    docker = ROOT / "docker"
+    kubernetes = [str(file.relative_to(docker)) for file in sorted((docker / "kubernetes").rglob("*.yaml"))]
+    for file in ["compose.yaml", "lstmd.service", "Dockerfile", "OPERATING.md", "../README.md"] + kubernetes:
+        text = (docker / file).read_text()
         for name, value in re.findall(r"(?:name: )?\b(LSTMD_[A-Z_]+)(?:, value: |: |=)\"?([^\s\"}]+)", text):
-            if name != "LSTMD_REVISION":  # of make, not of the program
+            # Not settings: of make, and the name of a file.
+            if name not in ("LSTMD_REVISION", "LSTMD_CONFIG"):
                 named[file, name] = value.replace("%d", "/run/credentials")
-    assert len(named) > 8
+    assert len(named) > 6
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
     for (file, name), value in named.items():
         result = subprocess.run([PROGRAM, "config"], env={**clean, name: value}, capture_output=True, text=True)

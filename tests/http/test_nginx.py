@@ -1,6 +1,7 @@
 """docker/nginx.conf with a real nginx in front of real daemons: only addresses, certificate paths and the rate are others."""
 
 import contextlib
+import gzip
 import http.client
 import json
 import os
@@ -167,18 +168,51 @@ def test_client_behind_the_proxy_is_named_where_the_proxy_is_trusted(proxied):
 def test_too_large_bodies_are_refused_by_the_proxy(proxied):
     nginx, _ = proxied()
     answer = nginx.request("POST", "/generate", b"x" * (2 << 20), {"Content-Type": "application/json"})
-    assert answer.status == 413
+    assert "client_max_body_size" in answer.problem(413)["detail"] and answer.headers["X-Request-Id"]
+    answer = nginx.request("PUT", "/datasets/x", b"", {"Content-Length": str((4 << 30) + 1)})
+    assert "client_max_body_size" in answer.problem(413)["detail"]
+
+
+def test_uploads_as_large_as_the_daemon_allows_pass_the_proxy(proxied):
+    """Refused by the daemon, which wants a token, and not by the proxy: the body is not looked at before."""
+    nginx, _ = proxied()
+    answer = nginx.request("PUT", "/datasets/x", b"", {"Content-Length": str(4 << 30), "Content-Type": "text/plain"})
+    assert answer.status == 401, answer.body
+
+
+def test_replicas_that_are_gone_are_told_as_a_problem(proxied):
+    nginx, (daemon,) = proxied()
+    assert nginx.request("GET", "/healthz").status == 200
+    daemon.close()
+    answer = nginx.request("GET", "/healthz")
+    assert "replica" in answer.problem(502)["detail"] and answer.headers["X-Request-Id"]
+
+
+def test_json_and_text_are_compressed_and_streams_are_not(proxied):
+    nginx, (daemon,) = proxied()
+    accept = {"Accept-Encoding": "gzip"}
+    for path, kind in (("/openapi.yaml", "application/yaml"), ("/generate?length=2000&seed=1", "application/json")):
+        plain, packed = nginx.request("GET", path), nginx.request("GET", path, headers=accept)
+        assert packed.headers["Content-Encoding"] == "gzip" and packed.headers["Content-Type"].startswith(kind)
+        assert plain.headers["Content-Encoding"] is None and len(packed.body) < len(plain.body)
+        assert gzip.decompress(packed.body).startswith(plain.body[:6])
+    stream = nginx.request("GET", "/generate?length=2000&seed=1&stream=true", headers=accept)
+    assert stream.headers["Content-Encoding"] is None and stream.body.endswith(b"data: [DONE]\n\n")
 
 
 def test_figures_of_the_replicas_are_not_shown_outside(proxied):
     nginx, (daemon,) = proxied()
-    assert nginx.request("GET", "/metrics").status == 403
+    assert "proxy" in nginx.request("GET", "/metrics").problem(403)["detail"]
     assert daemon.get("/metrics").status == 200
 
 
 def test_requests_beyond_the_rate_are_refused(proxied):
     nginx, _ = proxied(rate="20r/s")
-    statuses = [nginx.request("GET", "/generate?length=1").status for _ in range(120)]
+    answers = [nginx.request("GET", "/generate?length=1") for _ in range(120)]
+    statuses = [answer.status for answer in answers]
+    for answer in answers:
+        if answer.status == 429:
+            assert "limit_req" in answer.problem(429)["detail"] and answer.headers["Retry-After"] == "1"
     assert statuses.count(200) >= 40 and set(statuses) <= {200, 429}
     assert 429 in statuses or len(statuses) / 20 < 120, statuses
 
