@@ -67,11 +67,8 @@ static void check_headers(const struct http_request *request, struct problem *pr
 {
     static const char form[] = "multipart/";
     const char *type = http_request_header(request, "Content-Type");
-    const char *encoding = http_request_header(request, "Content-Encoding");
     if (type && strncasecmp(type, form, sizeof form - 1) == 0)
         problem_set(problem, 415, "the body must be the file itself (curl -T FILE), not a form");
-    if (encoding && strcasecmp(encoding, "identity") != 0)
-        problem_set(problem, 415, "the body must be the file itself; it has the Content-Encoding %.40s", encoding);
 }
 
 /* Parameters that only mean something with certain formats would be ignored in silence otherwise. */

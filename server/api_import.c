@@ -169,11 +169,8 @@ static void read_type(struct import *import, const struct http_request *request,
 {
     const struct multipart_sink sink = {begin_part, write_part, import};
     const char *type = http_request_header(request, "Content-Type");
-    const char *encoding = http_request_header(request, "Content-Encoding");
     struct error err = {0};
-    if (encoding && strcasecmp(encoding, "identity") != 0)
-        problem_set(problem, 415, "the body must come as it is; it has the Content-Encoding %.40s", encoding);
-    else if (type && type_is(type, "multipart/form-data"))
+    if (type && type_is(type, "multipart/form-data"))
         import->form = multipart_new(type, &sink, &err);
     else if (!type || !type_is(type, "application/octet-stream"))
         problem_set(problem, 415,

@@ -65,32 +65,57 @@ const char *http_request_header(const struct http_request *request, const char *
     return MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND, name);
 }
 
+struct visit {
+    bool (*visit)(void *context, const struct http_field *field);
+    void *context;
+};
+
+static enum MHD_Result visit_field(void *context, enum MHD_ValueKind kind, const char *name, size_t name_size,
+                                   const char *value, size_t value_size)
+{
+    const struct visit *visit = context;
+    (void)kind;
+    const struct http_field field = {name, value ? value : "", name_size, value_size};
+    return visit->visit(visit->context, &field) ? MHD_YES : MHD_NO;
+}
+
+void http_visit_fields(const struct http_request *request, bool (*visit)(void *context, const struct http_field *field),
+                       void *context)
+{
+    struct visit visitor = {visit, context};
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, visit_field, &visitor);
+}
+
 struct last_header {
     const char *name, *value;
 };
 
-static enum MHD_Result keep_last(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+static bool keep_last(void *context, const struct http_field *field)
 {
     struct last_header *last = context;
-    (void)kind;
-    if (strcasecmp(name, last->name) == 0) last->value = value;
-    return MHD_YES;
+    if (strcasecmp(field->name, last->name) == 0) last->value = field->value;
+    return true;
 }
 
 const char *http_last_header(const struct http_request *request, const char *name)
 {
     struct last_header last = {.name = name};
-    MHD_get_connection_values(request->connection, MHD_HEADER_KIND, keep_last, &last);
+    http_visit_fields(request, keep_last, &last);
     return last.value;
+}
+
+size_t http_head_size(const struct http_request *request)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return info ? info->header_size : 0;
 }
 
 size_t http_head_memory(const struct http_request *request)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     const int fields = MHD_get_connection_values(request->connection, MHD_HEADER_KIND | MHD_COOKIE_KIND, NULL, NULL);
     const char *cookies = http_request_header(request, MHD_HTTP_HEADER_COOKIE); /* of which it keeps a copy */
-    return (info ? info->header_size : 0) + FIELD_MEMORY * (size_t)fields + (cookies ? strlen(cookies) : 0);
+    return http_head_size(request) + FIELD_MEMORY * (size_t)fields + (cookies ? strlen(cookies) : 0);
 }
 
 static struct http_connection *connection_of(struct MHD_Connection *connection)
@@ -122,6 +147,7 @@ static void *request_new(void *context, const char *target, struct MHD_Connectio
     request->path = request->target = strdup(target);
     request->parameter = calloc(1, request->target_size + 1);
     owner->request = request;
+    TAILQ_INSERT_TAIL(&owner->server->requests, request, link);
     cut_query(target);
     return request;
 }
@@ -129,7 +155,7 @@ static void *request_new(void *context, const char *target, struct MHD_Connectio
 static enum MHD_Result handle(void *context, struct MHD_Connection *connection, const char *url, const char *method,
                               const char *version, const char *data, size_t *size, void **slot)
 {
-    (void)context, (void)connection, (void)url, (void)version;
+    (void)context, (void)connection;
     struct http_request *request = *slot;
     if (!request) return MHD_NO; /* out of memory in request_new() */
     if (request->stage == STAGE_PIECE) {
@@ -140,7 +166,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     bool good = false;
     switch (request->stage) {
     case STAGE_HEADERS:
-        good = http_begin(request, method);
+        good = http_begin(request, &(struct http_head){method, url, version});
         break;
     case STAGE_WAITING:
         good = http_wake(request);
@@ -223,6 +249,17 @@ static void note_lost(struct http_request *request, bool complete)
     request->reply.status = status ? status : atomic_load(&request->owner->late) ? 408 : STATUS_CLIENT_LEFT;
 }
 
+/* complete: the reply was sent. */
+static void end_request(struct http_request *request, bool complete)
+{
+    request->owner->request = NULL;
+    TAILQ_REMOVE(&request->server->requests, request, link);
+    note_lost(request, complete);
+    http_upload_abandon(request);
+    http_close_stream(request, complete);
+    if (request->stage != STAGE_HEADERS) log_access(request);
+}
+
 static void request_over(void *context, struct MHD_Connection *connection, void **slot,
                          enum MHD_RequestTerminationCode code)
 {
@@ -231,12 +268,7 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     struct http_connection *owner = connection_of(connection);
     *slot = NULL;
     if (!request || !owner) return;
-    owner->request = NULL;
-    const bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
-    note_lost(request, complete);
-    http_upload_abandon(request);
-    http_close_stream(request, complete);
-    if (request->stage != STAGE_HEADERS) log_access(request);
+    end_request(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     http_set_timeout(request, 0);
     http_guard_head(owner);
     http_pool_rest(owner);
@@ -244,16 +276,27 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     request_free(request);
 }
 
+/* The library does not always tell of a request's end: where a head has two faults, it closes the connection at the
+ * second one without a word (0.9.75). Whatever it did, a request ends with its connection. */
+static void connection_over(struct http_connection *owner)
+{
+    struct http_request *request = owner->request;
+    if (request) {
+        end_request(request, false);
+        request_free(request);
+    }
+    http_connection_free(owner);
+}
+
 static void connection_changed(void *context, struct MHD_Connection *connection, void **slot,
                                enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *server = context;
     (void)connection;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
         *slot = server->accepted;
-        return;
-    }
-    http_connection_free(*slot);
+    else
+        connection_over(*slot);
 }
 
 void http_add_connection(struct http_connection *owner, const struct sockaddr *address, socklen_t size)
@@ -265,20 +308,56 @@ void http_add_connection(struct http_connection *owner, const struct sockaddr *a
     server->accepted = NULL;
 }
 
-/* The library answers itself, in HTML, what it cannot read: a request line, header or Content-Length that is malformed,
- * a head beyond its buffer. It tells nobody of the request, but its log does. (Wrong chunks come once a request is
- * known, whose end logs them.) */
+/* --- What the library refuses itself --- */
+
+static const char refusal[] = "Error processing request (HTTP response code is ";
+
+static bool comes_in_chunks(const struct http_request *request)
+{
+    return request->stage != STAGE_HEADERS && http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+}
+
+/* Which request the library's log speaks of. One whose head is complete and that was not begun with: the library goes
+ * from the one to the other in one go, so there is one at most. Else, if only one comes in question, it is this one:
+ * for a wrong chunk a body in chunks; for a head or trailer that is too large one of those, or a head that is not
+ * complete. NULL: not known. */
+static struct http_request *find_refused(const struct http_server *server, const char *text, int status)
+{
+    const bool chunk = strstr(text, "chunk");
+    size_t count = 0;
+    struct http_request *request, *found = NULL;
+    TAILQ_FOREACH(request, &server->requests, link)
+    {
+        const bool head = request->stage == STAGE_HEADERS;
+        if (head && http_head_size(request) > 0) return request;
+        if ((head && status == 431) || ((chunk || status == 431) && comes_in_chunks(request))) {
+            found = request;
+            count++;
+        }
+    }
+    return count == 1 && (found->stage == STAGE_HEADERS || found->stage == STAGE_BODY) ? found : NULL;
+}
+
+/* What the library cannot read it answers itself, in HTML, and tells its log alone. Where the request is known, its
+ * answer comes from here, and the library's cannot be sent any more. (For a Content-Length or Cookie that it has read
+ * and refuses, it would be sent with two heads: 0.9.75.) What is left is a malformed request line or header line, which
+ * has no request yet or could be anybody's. */
 static void log_library(void *context, const char *format, va_list arguments)
 {
-    static const char refusal[] = "Error processing request (HTTP response code is ";
     struct http_server *server = context;
     char text[512], id[REQUEST_ID_SIZE];
     vsnprintf(text, sizeof text, format, arguments);
     log_event(LOG_DEBUG, "libmicrohttpd", LOG_TEXT("text", text));
-    if (strncmp(text, refusal, sizeof refusal - 1) != 0 || strstr(text, "chunk")) return;
-    http_new_id(server, id);
-    log_event(LOG_INFO, "request", LOG_TEXT("id", id), LOG_TEXT("method", "-"), LOG_TEXT("route", "-"),
-              LOG_INTEGER("status", strtol(text + sizeof refusal - 1, NULL, 10)));
+    if (strncmp(text, refusal, sizeof refusal - 1) != 0) return;
+    const int status = (int)strtol(text + sizeof refusal - 1, NULL, 10);
+    struct http_request *request = find_refused(server, text, status);
+    if (request) {
+        http_refuse_unread(request, status);
+    } else if (!strstr(text, "chunk")) { /* of which the end of the request is logged */
+        http_new_id(server, id);
+        log_event(LOG_INFO, "request", LOG_TEXT("id", id), LOG_TEXT("method", "-"), LOG_TEXT("route", "-"),
+                  LOG_INTEGER("status", status));
+    }
 }
 
 /* --- The server --- */
@@ -375,6 +454,7 @@ struct http_server *http_server_new(const struct http_options *options, struct e
     }
     server->options = *options;
     server->listener.fd = server->admin.fd = -1;
+    TAILQ_INIT(&server->requests);
     http_pool_open(&server->pools[HTTP_PUBLIC_POOL], &server->listener, "limits.max_connections",
                    options->max_connections);
     http_pool_open(&server->pools[HTTP_ADMIN_POOL], &server->admin, "admin.max_connections",

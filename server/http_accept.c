@@ -54,15 +54,17 @@ void http_connection_free(struct http_connection *owner)
 }
 
 /* What the client has sent is read, or closing would reset the connection and the answer might not arrive. */
-static void refuse(int fd, const struct address *peer, const struct problem *problem)
+static void refuse(struct http_server *server, int fd, const struct address *peer, const struct problem *problem)
 {
-    char text[ADDRESS_TEXT_SIZE], rest[4096];
+    char text[ADDRESS_TEXT_SIZE], id[REQUEST_ID_SIZE], rest[4096];
     address_print(peer, text);
-    http_write_refusal(fd, problem);
+    http_new_id(server, id);
+    http_write_refusal(fd, id, problem);
     shutdown(fd, SHUT_WR);
     while (recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0) continue;
     close(fd);
-    log_event(LOG_INFO, "connection refused", LOG_TEXT("client", text), LOG_INTEGER("status", problem->status));
+    log_event(LOG_INFO, "connection refused", LOG_TEXT("id", id), LOG_TEXT("client", text),
+              LOG_INTEGER("status", problem->status));
 }
 
 union peer {
@@ -82,7 +84,7 @@ static void welcome(struct http_server *server, struct http_pool *pool, int fd, 
     const struct address peer = address_of_socket(&from->any);
     struct problem problem = {0};
     if (!address_set_has(&server->trusted, &peer) && !http_client_may_connect(server, &peer, &problem)) {
-        refuse(fd, &peer, &problem);
+        refuse(server, fd, &peer, &problem);
         return;
     }
     struct http_connection *owner = connection_new(server, pool, fd, &peer);
@@ -107,7 +109,7 @@ static void refuse_by_spare(struct http_server *server, struct http_pool *pool)
     if (fd >= 0) {
         const struct address peer = address_of_socket(&from.any);
         problem_set(&problem, 503, "the daemon has no descriptor for another connection");
-        refuse(fd, &peer, &problem);
+        refuse(server, fd, &peer, &problem);
         http_pool_refused(pool);
     }
     http_accept_open(server);

@@ -5,6 +5,7 @@
  *   http_pool.c     how many there may be, and which one makes room
  *   http_client.c   who is behind them, and how many each may have
  *   http_receive.c  a request from its head to its handler
+ *   http_head.c     whether a head is sound HTTP
  *   http_route.c    what the head says: id, route, content type
  *   http_cors.c     which other origins' pages may read the answers
  *   http_upload.c   bodies that are streamed into a sink
@@ -36,6 +37,7 @@
 enum { HTTP_PUBLIC_POOL, HTTP_ADMIN_POOL, HTTP_POOLS };
 
 TAILQ_HEAD(http_connections, http_connection);
+TAILQ_HEAD(http_requests, http_request);
 
 /* The connections of a listener; only the HTTP thread touches them. */
 struct http_pool {
@@ -61,6 +63,7 @@ struct http_server {
     struct listener listener, admin; /* admin.fd is -1 where there is none */
     struct address_set trusted;
     struct http_pool pools[HTTP_POOLS];       /* the HTTP thread's, as what follows */
+    struct http_requests requests;            /* all that go on; the HTTP thread's */
     void *clients;                            /* tsearch() of those that limits.max_connections_per_address counts */
     int spare_fd;                             /* given up to answer where there is no other descriptor; -1: none */
     size_t connection_count, connection_peak; /* peak: since memory went back to the system */
@@ -127,6 +130,7 @@ struct http_request {
     struct http_server *server;
     struct http_connection *owner;
     struct MHD_Connection *connection;
+    TAILQ_ENTRY(http_request) link; /* in server->requests */
     enum stage stage;
     char id[REQUEST_ID_SIZE];
     char trace[33]; /* id of the client's trace (W3C traceparent), or "" */
@@ -145,6 +149,7 @@ struct http_request {
     bool refused;           /* by a function of the route's, which has set the reply; the body is thrown away */
     bool early;             /* a refusal that does not wait for the body */
     bool crowded;           /* the head is too large: there may be no memory for the library's reply */
+    const char *encoding;   /* Content-Encoding of the body, or NULL */
     char *body;
     size_t body_size, body_capacity;
     struct upload *upload; /* of a body that is streamed, until it ends or is refused */
@@ -160,6 +165,17 @@ struct http_request {
     void *release_context;
     struct log_field log[MAX_EXTRAS];
     size_t log_count;
+};
+
+/* The request line as the library shows it: in the memory that it came into. */
+struct http_head {
+    const char *method, *target, *version;
+};
+
+/* A header. The texts end with a NUL. */
+struct http_field {
+    const char *name, *value;
+    size_t name_size, value_size;
 };
 
 /* --- http_accept.c: in the HTTP thread --- */
@@ -205,7 +221,14 @@ void http_check_head_size(struct http_request *request);
 /* Path, route, allowed methods and query; says 400, 404 or 405 in request->problem. */
 void http_find_route(struct http_request *request);
 bool http_has_body(const struct http_request *request);
-void http_check_content_type(struct http_request *request);
+/* 415 in request->problem: of a body whose type or encoding is not taken. */
+void http_check_content(struct http_request *request);
+
+/* --- http_head.c --- */
+
+/* 400, 413, 417 or 501 in request->problem, and request->early: such a head ends its connection. NULL: the library has
+ * shown the headers alone. */
+void http_check_head(struct http_request *request, const struct http_head *head);
 
 /* --- http_cors.c --- */
 
@@ -216,7 +239,9 @@ void http_cors(struct http_request *request);
 /* --- http_receive.c: in the HTTP thread, in this order --- */
 
 /* The head is complete. */
-bool http_begin(struct http_request *request, const char *method);
+bool http_begin(struct http_request *request, const struct http_head *head);
+/* The library has refused the head, or a chunk of the body, with this status: answers in its place. */
+void http_refuse_unread(struct http_request *request, int status);
 /* A part of the body; *taken of its `size` bytes are done with. */
 bool http_receive(struct http_request *request, const char *data, size_t size, size_t *taken);
 /* The body is complete. */
@@ -251,8 +276,8 @@ bool http_send(struct http_request *request);
 bool http_send_early(struct http_request *request);
 /* Writes a reply to the socket, past the library, as the last one of the connection. */
 bool http_write_last(const struct http_request *request, const struct reply *reply);
-/* Writes a problem to the socket of a connection that is closed after it. */
-void http_write_refusal(int fd, const struct problem *problem);
+/* Writes a problem that may pass to the socket of a connection that is closed after it; nothing was read of it. */
+void http_write_refusal(int fd, const char *id, const struct problem *problem);
 /* The end of a reply's stream, if it has one. */
 void http_close_stream(struct http_request *request, bool complete);
 
@@ -277,8 +302,13 @@ size_t http_capacity(const struct http_options *options);
 void http_add_connection(struct http_connection *owner, const struct sockaddr *address, socklen_t size);
 /* The text of the last header with that name, or NULL. */
 const char *http_last_header(const struct http_request *request, const char *name);
+/* Shows each header, in the order in which they came, until the visitor returns false. */
+void http_visit_fields(const struct http_request *request, bool (*visit)(void *context, const struct http_field *field),
+                       void *context);
 /* Any thread. The connection, and what hangs on it, may be gone afterwards. */
 void http_resume(struct http_server *server, struct MHD_Connection *connection);
+/* Bytes of the head; 0: it is not complete. */
+size_t http_head_size(const struct http_request *request);
 /* Bytes that the head takes in the library's memory. */
 size_t http_head_memory(const struct http_request *request);
 void http_set_timeout(struct http_request *request, double seconds);

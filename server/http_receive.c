@@ -35,7 +35,7 @@ static void set_too_large(struct http_request *request)
 static void authorise(struct http_request *request)
 {
     const struct http_options *options = &request->server->options;
-    if (!request->route || !options->authorise) return;
+    if (!request->route || !options->authorise || request->early) return;
     request->refused = !options->authorise(request, request->route->scope, options->context);
 }
 
@@ -69,36 +69,57 @@ static bool refuse_early(struct http_request *request)
     return http_send_early(request);
 }
 
-/* The answer to a head that is too large, past the library. */
-static bool refuse_crowded(struct http_request *request)
-{
-    const bool waits = http_request_header(request, "Expect"); /* nothing of the body is on its way */
-    return refuse_early(request) && !waits;
-}
-
-bool http_begin(struct http_request *request, const char *method)
+bool http_begin(struct http_request *request, const struct http_head *head)
 {
     if (!request->target || !request->parameter) return false;
-    snprintf(request->method, sizeof request->method, "%s", method);
+    snprintf(request->method, sizeof request->method, "%s", head->method);
     http_choose_id(request);
+    http_check_head(request, head);
     http_find_client(request);
     http_check_head_size(request);
     http_find_route(request);
     http_cors(request);
     http_pool_begin(request);
     authorise(request);
-    http_check_content_type(request);
+    http_check_content(request);
     open_sink(request);
     check_length(request);
     request->stage = STAGE_BODY;
     if (http_has_body(request)) http_guard_body(request);
     if (!request->refused && !request->problem.status) return true;
-    if (request->crowded) return refuse_crowded(request);
-    if (http_request_header(request, "Expect")) {
-        http_set_refusal(request);
-        return http_send(request);
-    }
-    return request->early ? refuse_early(request) : true;
+    const bool waits = http_request_header(request, "Expect"); /* nothing of the body is on its way */
+    if (request->early || request->crowded) return refuse_early(request) && !waits;
+    if (!waits) return true;
+    http_set_refusal(request);
+    return http_send(request);
+}
+
+/* In the place of http_begin(). What made the library refuse a head that it had read is its length or a cookie. */
+static void find_head_fault(struct http_request *request, int status)
+{
+    struct problem *problem = &request->problem;
+    snprintf(request->method, sizeof request->method, "-"); /* not known */
+    http_choose_id(request);
+    if (http_head_size(request) == 0)
+        problem_set(problem, status, "request line and headers take more than limits.max_header, %zu bytes",
+                    request->server->options.max_header);
+    http_check_head(request, NULL);
+    http_find_client(request);
+    http_check_head_size(request);
+    problem_set(problem, status == 431 ? 400 : status, "the header %s cannot be read",
+                status == 431 ? "Cookie" : "Content-Length");
+    http_find_route(request);
+}
+
+void http_refuse_unread(struct http_request *request, int status)
+{
+    if (!request->target || !request->parameter) return;
+    if (request->stage == STAGE_HEADERS)
+        find_head_fault(request, status);
+    else
+        problem_set(&request->problem, status, "the chunks of the body, or the lines behind them, cannot be read");
+    http_upload_abandon(request);
+    refuse_early(request);
 }
 
 /* --- The body --- */

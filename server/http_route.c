@@ -115,18 +115,26 @@ bool http_has_body(const struct http_request *request)
     return http_request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
 }
 
-void http_check_content_type(struct http_request *request)
+static bool is_json(const char *type)
 {
     static const char wanted[] = "application/json";
-    if (!request->route || request->route->body || request->problem.status || strcmp(request->method, "GET") == 0 ||
-        !http_has_body(request))
-        return;
+    if (!type || strncasecmp(type, wanted, sizeof wanted - 1) != 0) return false;
+    const char *rest = type + sizeof wanted - 1;
+    rest += strspn(rest, " \t");
+    return *rest == '\0' || *rest == ';';
+}
+
+void http_check_content(struct http_request *request)
+{
+    const struct http_route *route = request->route;
+    if (!route || request->problem.status || strcmp(route->method, "GET") == 0 || !http_has_body(request)) return;
     const char *type = http_request_header(request, "Content-Type");
-    if (type && strncasecmp(type, wanted, sizeof wanted - 1) == 0) {
-        const char *rest = type + sizeof wanted - 1;
-        rest += strspn(rest, " \t");
-        if (*rest == '\0' || *rest == ';') return;
+    if (request->encoding) {
+        http_reply_header(request, "Accept-Encoding", "identity");
+        problem_set(&request->problem, 415, "the body must come as it is; it has the Content-Encoding %.60s",
+                    request->encoding);
+    } else if (!route->body && !is_json(type)) {
+        problem_set(&request->problem, 415, "the body must have the header Content-Type: application/json; it has %s",
+                    type ? type : "none");
     }
-    problem_set(&request->problem, 415, "the body must have the header Content-Type: %s; it has %s", wanted,
-                type ? type : "none");
 }

@@ -62,8 +62,11 @@ static void stream_gone(void *context)
     http_stream_wake(stream);
 }
 
+/* To HEAD, too, the library would send the end of a body in chunks (0.9.75), which the client takes for the next reply.
+ */
 static struct MHD_Response *open_stream(struct http_request *request)
 {
+    if (http_request_is_head(request)) return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     struct http_stream *stream = request->reply.stream;
     http_guard_calls(request, &(struct watch_calls){.gone = stream_gone,
                                                     .due = stream_due,
@@ -121,6 +124,7 @@ void http_set_refusal(struct http_request *request)
 {
     if (request->refused) return; /* with a reply */
     if (request->problem.status == 405) http_reply_header(request, "Allow", request->allow);
+    if (request->problem.status == 429) http_reply_header(request, "Retry-After", "1");
     http_reply_problem(request, &request->problem);
 }
 
@@ -129,7 +133,7 @@ bool http_write_last(const struct http_request *request, const struct reply *rep
     char head[2048];
     size_t n = (size_t)snprintf(head, sizeof head,
                                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                                "X-Request-Id: %s\r\nConnection: close\r\n",
+                                "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n",
                                 reply->status, http_status_reason(reply->status), reply->content_type, reply->size,
                                 request->id);
     for (size_t i = 0; i < reply->header_count && n < sizeof head; i++)
@@ -143,23 +147,29 @@ bool http_write_last(const struct http_request *request, const struct reply *rep
            send(fd, reply->body, size, MSG_NOSIGNAL) == (ssize_t)size;
 }
 
-void http_write_refusal(int fd, const struct problem *problem)
+void http_write_refusal(int fd, const char *id, const struct problem *problem)
 {
-    struct problem_document document;
-    if (!problem_write(problem, "/", &document)) return;
-    char head[256];
+    size_t size;
+    char *text = problem_to_json(problem, NULL, &size);
+    if (!text) return;
+    char head[512];
     const int n = snprintf(head, sizeof head,
-                           "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
-                           document.status, http_status_reason(document.status), document.content_type, document.size);
-    if (send(fd, head, (size_t)n, MSG_NOSIGNAL | MSG_MORE) == n) send(fd, document.text, document.size, MSG_NOSIGNAL);
-    free(document.text);
+                           "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+                           "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 1\r\n"
+                           "Connection: close\r\n\r\n",
+                           problem->status, http_status_reason(problem->status), size, id);
+    if (send(fd, head, (size_t)n, MSG_NOSIGNAL | MSG_MORE) == n) send(fd, text, size, MSG_NOSIGNAL);
+    free(text);
 }
 
 /* libmicrohttpd would close the socket over the unread rest of the body, and the reset that follows may reach the
- * client before the answer; so the answer is written at once, and the rest read and thrown away. */
+ * client before the answer; so the answer is written at once, and the rest read and thrown away. Nothing may follow the
+ * answer, whatever the library thinks of the rest: the socket is closed for writing. */
 bool http_send_early(struct http_request *request)
 {
     request->stage = STAGE_LINGER;
     http_guard_body(request);
-    return !atomic_load(&request->owner->late) && http_write_last(request, &request->reply);
+    const bool good = !atomic_load(&request->owner->late) && http_write_last(request, &request->reply);
+    shutdown(request->owner->fd, SHUT_WR);
+    return good;
 }

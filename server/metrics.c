@@ -9,8 +9,8 @@ static const double bounds[] = {1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 
 #define BOUND_COUNT (sizeof bounds / sizeof *bounds)
 
 /* What the daemon answers with, and 499 for a client that left; anything else counts as 0, "other". */
-static const int statuses[] = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 411, 412,
-                               413, 414, 415, 417, 422, 429, 431, 499, 500, 501, 503, 505, 507, 0};
+static const int statuses[] = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 411, 412, 413,
+                               414, 415, 417, 421, 422, 429, 431, 499, 500, 501, 503, 505, 507, 0};
 #define STATUS_COUNT (sizeof statuses / sizeof *statuses)
 
 struct histogram {

@@ -26,10 +26,13 @@ static const struct {
     {413, "Content Too Large"},
     {414, "URI Too Long"},
     {415, "Unsupported Media Type"},
+    {417, "Expectation Failed"},
+    {421, "Misdirected Request"},
     {422, "Unprocessable Content"},
     {429, "Too Many Requests"},
     {431, "Request Header Fields Too Large"},
     {500, "Internal Server Error"},
+    {501, "Not Implemented"},
     {503, "Service Unavailable"},
     {507, "Insufficient Storage"},
 };
@@ -140,9 +143,9 @@ char *problem_to_json(const struct problem *problem, const char *instance, size_
         detail = fields;
     }
     json_t *document =
-        json_pack("{s:s, s:s, s:i, s:o, s:o}", "type", "about:blank", "title", http_status_reason(problem->status),
-                  "status", problem->status, "detail", json_safe_string(detail, strlen(detail)), "instance",
-                  json_safe_string(instance, strlen(instance)));
+        json_pack("{s:s, s:s, s:i, s:o}", "type", "about:blank", "title", http_status_reason(problem->status), "status",
+                  problem->status, "detail", json_safe_string(detail, strlen(detail)));
+    if (document && instance) json_object_set_new(document, "instance", json_safe_string(instance, strlen(instance)));
     if (document && problem->errors) json_object_set(document, "errors", problem->errors);
     char *text = document ? json_text_print_line(document, JSON_COMPACT, size, NULL) : NULL;
     json_decref(document);

@@ -38,8 +38,8 @@ bool problem_set_timeout(struct problem *problem, const char *what, double secon
 bool problem_add_field(struct problem *problem, const char *field, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The JSON document with a newline at its end, or NULL where memory is out. `instance`: the path of the request.
- * Ownership: caller frees. */
+/* The JSON document with a newline at its end, or NULL where memory is out. `instance`: the path of the request,
+ * or NULL where it is not known. Ownership: caller frees. */
 char *problem_to_json(const struct problem *problem, const char *instance, size_t *size);
 
 /* The document in the form that belongs to the path. */

@@ -117,6 +117,37 @@ def test_scopes_are_as_documented(start):
             check(operation, answer)
 
 
+def test_every_answer_names_its_request(start):
+    """Whatever the path, the method and the token, and where the head or the body is refused before all that."""
+    daemon = start("tiny", {"auth.generate_tokens": "generate-token-of-the-tests"})
+    json_type = {"Content-Type": "application/json"}
+    odd = [
+        (404, "GET", "/nothing", None, {}),
+        (204, "OPTIONS", "/generate", None, {}),
+        (204, "OPTIONS", "*", None, {}),
+        (405, "BREW", "/generate", None, {}),
+        (400, "GET", "/healthz?a=%", None, {}),
+        (400, "GET", "/healthz", None, {"X-A": "\x01"}),
+        (413, "POST", "/generate", b" " * (2 << 20), json_type),
+        (414, "GET", "/" + "a" * 5300, None, {}),
+        (415, "POST", "/generate", b"{}", {}),
+        (415, "POST", "/generate", b"{}", {**json_type, "Content-Encoding": "gzip"}),
+        (417, "GET", "/healthz", None, {"Expect": "nothing"}),
+        (400, "POST", "/generate", b"{}1", json_type),
+        (422, "POST", "/generate", b'{"length": 0}', json_type),
+        (431, "GET", "/healthz", None, {"X-A": "a" * 7200}),
+        (431, "GET", "/healthz", None, {"X-A": "a" * 20_000}),
+        (501, "POST", "/generate", b"0\r\n\r\n", {"Transfer-Encoding": "gzip, chunked"}),
+    ]
+    for status, method, path, body, headers in odd:
+        answer = daemon.request(method, path, body, headers, "generate-token-of-the-tests")
+        assert (answer.status, answer.headers["X-Request-Id"] is None) == (status, False), (method, path[:20], headers)
+    for path, item in DOCUMENT["paths"].items():
+        for method in [method for method in item if method in ("get", "post", "put", "delete")] + ["head", "options"]:
+            for token in (None, "wrong", ADMIN):
+                assert send(daemon, path, method, token).headers["X-Request-Id"], (path, method, token)
+
+
 def test_guessing_is_answered_as_documented(start):
     daemon = start("tiny", {"auth.generate_tokens": "generate-token-of-the-tests", "auth.admin_tokens": None})
     while send(daemon, "/models", "get", "wrong").status != 429:

@@ -461,6 +461,19 @@ def test_events_resume_after_the_last_one_seen(daemon):
     assert list(events(daemon, id, after="x")) == told
 
 
+def test_head_of_events_has_no_body_and_keeps_the_connection(daemon):
+    id = submit(daemon, "head")
+    request = b"HEAD /train/%s/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n" % (id.encode(), ADMIN.encode())
+    with daemon.socket() as connection:
+        connection.sendall(request + b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        got = b""
+        while part := connection.recv(4096):
+            got += part
+    first, second, body = got.split(b"\r\n\r\n")
+    assert first.startswith(b"HTTP/1.1 200 ") and second.startswith(b"HTTP/1.1 200 ") and b"event-stream" in first
+    wait_end(daemon, id)
+
+
 def test_events_of_a_run_that_ends_while_they_are_read_are_all_there(daemon):
     id = submit(daemon, "all", validate_every=5, epochs=2)
     live = [event for event in events(daemon, id) if event[1] in ("state", "validation", "sample")]

@@ -1,0 +1,301 @@
+"""What a request is, and where it ends (RFC 9112): raw bytes to a socket. A head that two readers could read in two ways
+gets one answer and the end of its connection; what follows it is not taken for a request."""
+
+import contextlib
+import gzip
+import json
+import os
+import re
+import socket
+
+import pytest
+
+from conftest import read_answer
+
+JSON = b'{"prompt":"a","length":1}'
+SECOND = b"GET /readyz HTTP/1.1\r\nHost: x\r\nX-Request-Id: SECOND\r\nConnection: close\r\n\r\n"
+
+
+def head(*lines, start=b"GET /healthz HTTP/1.1", host=b"Host: x"):
+    return b"".join(line + b"\r\n" for line in (start, *filter(None, [host]), *lines, b""))
+
+
+def post(*lines, body=JSON):
+    return head(b"Content-Type: application/json", *lines, start=b"POST /generate HTTP/1.1") + body
+
+
+def chunked(*lines, body=b"19\r\n" + JSON + b"\r\n0\r\n\r\n"):
+    return post(*lines, body=body)
+
+
+CHUNKED = b"Transfer-Encoding: chunked"
+LENGTH = b"Content-Length: 25"
+
+# name: (bytes, status). 200: SECOND, sent behind it, is answered too. Else it is not, and the connection is closed.
+CASES = {
+    "plain": (head(), 200),
+    "body": (post(LENGTH), 200),
+    "chunks": (chunked(CHUNKED), 200),
+    "chunks in capitals": (chunked(b"TRANSFER-ENCODING: Chunked"), 200),
+    "chunk extension": (chunked(CHUNKED, body=b"19;a=b\r\n" + JSON + b"\r\n0\r\n\r\n"), 200),
+    "trailer": (chunked(CHUNKED, body=b"19\r\n" + JSON + b"\r\n0\r\nX-Last: 1\r\n\r\n"), 200),
+    "length with zeros before it": (post(b"Content-Length: 0025"), 200),
+    "no space behind the colon": (post(b"Content-Length:25"), 200),
+    "spaces and tabs around a value": (head(b"X-A: \t b \t"), 200),
+    "empty value": (head(b"X-A:"), 200),
+    "bytes beyond ASCII": (head(b"X-A: \xc3\xa4\xff"), 200),
+    "every character of a name": (head(b"!#$%&'*+-.^_`|~09azAZ: x"), 200),
+    "cookies": (head(b'Cookie: a=b; c="d"; e'), 200),
+    "two headers of one name": (head(b"X-A: b", b"X-A: c"), 200),
+    "empty lines before it": (b"\r\n\r\n" + head(), 200),
+    "target that is not ASCII": (head(start=b"GET /generate?length=1&prompt=\xc3\xa4 HTTP/1.1"), 200),
+    "later version": (head(start=b"GET /healthz HTTP/1.2"), 200),
+    "options of everything": (head(start=b"OPTIONS * HTTP/1.1"), 204),
+    # Lengths (6.2, 6.3)
+    "two lengths, first small": (post(LENGTH, b"Content-Length: 105"), 400),
+    "two lengths, first large": (post(b"Content-Length: 105", LENGTH), 400),
+    "the same length twice": (post(LENGTH, LENGTH), 400),
+    "list of lengths": (post(b"Content-Length: 25, 25"), 400),
+    "length with a sign": (post(b"Content-Length: +25"), 400),
+    "negative length": (post(b"Content-Length: -5"), 400),
+    "hexadecimal length": (post(b"Content-Length: 0x19"), 400),
+    "length with a fraction": (post(b"Content-Length: 25.0"), 400),
+    "length with a letter": (post(b"Content-Length: 25x"), 400),
+    "length of nothing": (post(b"Content-Length:"), 400),
+    "length of GET": (head(b"Content-Length: +0"), 400),
+    "length with a NUL": (post(b"Content-Length: 25\0009"), 400),
+    "length beyond 64 bits": (post(b"Content-Length: 99999999999999999999999"), 413),
+    "length of 2^64 - 1": (post(b"Content-Length: 18446744073709551615"), 413),
+    # Transfer codings (6.1)
+    "chunks beside a length": (chunked(CHUNKED, b"Content-Length: 116"), 400),
+    "length beside chunks": (chunked(b"Content-Length: 116", CHUNKED), 400),
+    "chunks twice": (chunked(CHUNKED, CHUNKED), 400),
+    "chunks in chunks": (chunked(b"Transfer-Encoding: chunked, chunked"), 400),
+    "identity": (post(b"Transfer-Encoding: identity"), 400),
+    "unknown coding": (post(b"Transfer-Encoding: xchunked"), 400),
+    "coding behind chunks": (chunked(b"Transfer-Encoding: chunked, gzip"), 400),
+    "coding before chunks": (chunked(b"Transfer-Encoding: gzip, chunked"), 501),
+    "coding with a control character": (chunked(b"Transfer-Encoding: \x0bchunked"), 400),
+    "coding and a length of HTTP/1.0": (head(CHUNKED, start=b"POST /generate HTTP/1.0"), 400),
+    "coding before the colon": (chunked(b"Transfer-Encoding : chunked"), 400),
+    # Names and values (5.1, 5.5)
+    "space before a colon": (post(b"Content-Length : 25"), 400),
+    "tab before a colon": (post(b"Content-Length\t: 25"), 400),
+    "space in a name": (head(b"X A: b"), 400),
+    "no name": (head(b": b"), 400),
+    "name that is not ASCII": (head(b"X-\xc3\xa4: b"), 400),
+    "NUL in a value": (head(b"X-A: b\0c"), 400),
+    "NUL at the end of a value": (head(b"X-A: b\0"), 400),
+    "header behind a NUL": (head(b"X-A: b\0\0X-B\0c"), 400),
+    "NUL before a name": (head(b"\0X-A: b"), 400),
+    "token and a NUL": (head(b"Authorization: Bearer admin-token-of-the-tests\0junk", start=b"GET /models HTTP/1.1"), 400),
+    "control character in a value": (head(b"X-A: b\x01c"), 400),
+    "DEL in a value": (head(b"X-A: b\x7fc"), 400),
+    "CR in a value": (head(b"X-A: b\rX-B: c"), 400),
+    "folded value": (head(b"X-A: b\r\n c"), 400),
+    "folded value with a tab": (head(b"X-A: b\r\n\tc"), 400),
+    "folded value of blanks": (head(b"X-A: b\r\n  "), 400),
+    "fold that makes a length": (post(b"Content-Len: 25\r\n gth"), 400),
+    "fold in the middle": (head(b"X-A: b\r\n c", b"X-B: d"), 400),
+    "fold behind blanks": (head(b"X-A:      b\r\n c", b"X-B: d"), 400),
+    "first line folded": (head(b"X-A: b", host=b" Host: x"), 400),
+    "bare LF behind a value": (head(b"X-A: b\nX-B: c"), 400),
+    "bare LF behind the request line": (b"GET /healthz HTTP/1.1\nHost: x\r\n\r\n", 400),
+    "bare LF at the end": (head()[:-2] + b"\n", 400),
+    "bare LF everywhere": (head().replace(b"\r\n", b"\n"), 400),
+    "NUL for the last line": (head()[:-2] + b"\0\r\n", 400),
+    "two tokens": (head(b"Authorization: Bearer a", b"Authorization: Bearer b"), 400),
+    "two types": (post(LENGTH, b"Content-Type: text/plain"), 400),
+    "expectation": (post(LENGTH, b"Expect: a-miracle"), 417),
+    "malformed chunk": (chunked(CHUNKED, body=b"zz\r\n"), 400),
+    "chunk beyond 64 bits": (chunked(CHUNKED, body=b"99999999999999999999999\r\n"), 413),
+    "chunk that is longer than it says": (chunked(CHUNKED, body=b"18\r\n" + JSON + b"\r\n0\r\n\r\n"), 400),
+    "endless trailer": (chunked(CHUNKED, body=b"0\r\nX-A: " + b"a" * 20_000), 431),
+    "endless head": (head(b"X-A: " + b"a" * 20_000), 431),
+    # The request line (3)
+    "space in the target": (head(start=b"GET /healthz /readyz HTTP/1.1"), 400),
+    "two spaces": (head(start=b"GET  /healthz HTTP/1.1"), 400),
+    "tab in the target": (head(start=b"GET /healthz\t HTTP/1.1"), 400),
+    "NUL in the target": (head(start=b"GET /healthz\0 HTTP/1.1"), 400),
+    "DEL in the target": (head(start=b"GET /healthz?\x7f HTTP/1.1"), 400),
+    "method that is no token": (head(start=b"G@T /healthz HTTP/1.1"), 400),
+    # Host (3.2)
+    "no host": (head(host=None), 400),
+    "two hosts": (head(b"Host: y"), 400),
+    "the same host twice": (head(b"host: x"), 400),
+    # Cookies: nobody reads them, but the library fails at some
+    "cookie with a quote": (head(b'Cookie: =;a="'), 400),
+    "cookie with a quote and a length with a sign": (post(b'Cookie: =;a="', b"Content-Length: +5"), 400),
+    # This long, the library ends such a connection without a word to anybody.
+    "long head with both": (
+        head(b'Cookie: =;a="', b"Content-Length: +5", start=b"GET /healthz?" + b"a" * 4480 + b" HTTP/1.1"),
+        400,
+    ),
+}
+
+
+# What libmicrohttpd answers itself, in HTML: it tells nobody which request it was.
+UNREADABLE = {
+    "NUL in a name": (head(b"X-A\0: b"), 400),
+    "no colon": (head(b"X-A"), 400),
+    "space behind the version": (head(start=b"GET /healthz HTTP/1.1 "), 400),
+    "no version": (head(start=b"GET /healthz"), 400),
+    "old version": (head(start=b"GET /healthz HTTP/0.9"), 505),
+    "new version": (head(start=b"GET /healthz HTTP/2.0"), 505),
+    "endless target": (head(start=b"GET /" + b"a" * 20_000), 414),
+}
+
+
+def read_all(connection):
+    got = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            got += part
+    return got
+
+
+def tell(daemon, data):
+    with daemon.socket() as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(data)
+        return read_all(connection)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_request_is_read_as_the_standard_says(daemon, name):
+    data, status = CASES[name]
+    got = tell(daemon, data + SECOND)
+    heads = re.findall(rb"HTTP/1\.1 (\d+) ", got)
+    if status < 300:
+        assert [int(one) for one in heads] == [status, 200] and b"X-Request-Id: SECOND" in got
+        return
+    top, body = got.split(b"\r\n\r\n", 1)
+    assert [int(one) for one in heads] == [status], got
+    assert b"SECOND" not in got
+    assert b"Connection: close" in top and re.search(rb"\r\nX-Request-Id: [\w.-]+", top)
+    assert b"Content-Type: application/problem+json" in top
+    assert int(re.search(rb"Content-Length: (\d+)", top)[1]) == len(body)
+    problem = json.loads(body)
+    assert problem["status"] == status and len(problem["detail"]) > 10
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_unreadable_head_gets_one_answer_and_the_end(daemon, name):
+    data, status = UNREADABLE[name]
+    got = tell(daemon, data + SECOND)
+    top, body = got.split(b"\r\n\r\n", 1)
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"%d" % status]
+    assert b"SECOND" not in got and b"Connection: close" in top
+    assert int(re.search(rb"Content-Length: (\d+)", top)[1]) == len(body)
+
+
+def test_refusal_goes_to_nobody_else(daemon):
+    """Where it is not known whose head or chunk the library cannot read, all others go on."""
+    half = head(start=b"GET /healthz HTTP/1.1")[:-2]
+    with daemon.socket() as one, daemon.socket() as two, daemon.socket() as three:
+        one.sendall(half)
+        two.sendall(chunked(CHUNKED, body=b"19\r\n" + JSON[:5]))
+        three.sendall(half)
+        for data in (head(b"X-A: " + b"a" * 20_000), head(b"X-A"), chunked(CHUNKED, body=b"zz\r\n"), b"x\r\n\r\n"):
+            tell(daemon, data)
+        one.sendall(b"\r\n")
+        two.sendall(JSON[5:] + b"\r\n0\r\n\r\n")
+        three.sendall(b"\r\n")
+        for connection in (one, two, three):
+            assert read_answer(connection).status == 200
+
+
+@pytest.mark.parametrize("name", ["two lengths, first small", "length with a sign", "cookie with a quote", "malformed chunk"])
+def test_refused_head_is_logged_once_with_its_id(start, name):
+    daemon = start()
+    data, status = CASES[name]
+    got = tell(daemon, data.replace(b"Host: x\r\n", b"Host: x\r\nX-Request-Id: odd\r\n") + SECOND)
+    assert b"X-Request-Id: odd\r\n" in got
+    assert f"status={status} " in daemon.wait_log("id=odd ")
+    assert daemon.get("/readyz").status == 200
+    daemon.wait_log("route=/readyz")
+    assert sum("event=request" in line for line in daemon.lines) == 2
+
+
+def test_head_that_comes_byte_by_byte_is_checked_alike(daemon):
+    for name in ("folded value", "NUL in a value", "bare LF behind a value", "two lengths, first small"):
+        data, status = CASES[name]
+        with daemon.socket() as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(ConnectionError):
+                for byte in data:
+                    connection.sendall(bytes([byte]))
+            assert read_all(connection).startswith(b"HTTP/1.1 %d " % status), name
+
+
+def test_refusal_of_a_length_is_not_followed_by_another_answer(daemon):
+    """The body is read to its end, for the answer to arrive; what the library thinks of it is not told."""
+    data = chunked(CHUNKED, b"Content-Length: 5", body=b"zz\r\n")
+    got = tell(daemon, data)
+    assert len(re.findall(rb"HTTP/1\.1 ", got)) == 1 and got.startswith(b"HTTP/1.1 400 ")
+    large = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+    got = tell(daemon, chunked(CHUNKED, body=large + b"10\r\n" + b" " * 16 + b"\r\nzz\r\n"))
+    assert re.findall(rb"HTTP/1\.1 (\d+)", got) == [b"413"]
+
+
+def test_client_that_asked_to_go_on_is_refused_at_once(daemon):
+    with daemon.socket() as connection:
+        connection.sendall(post(LENGTH, CHUNKED, b"Expect: 100-continue", body=b""))
+        assert read_answer(connection).status == 400
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a sanitizer keeps what is freed")
+@pytest.mark.parametrize("name", ["long head with both", "cookie with a quote", "length with a sign", "two hosts"])
+def test_refused_heads_leave_nothing_behind(start, name):
+    daemon = start()
+    data = CASES[name][0].replace(b"GET /healthz ", b"GET /healthz?" + b"a" * 2000 + b" ")
+
+    def send(count):
+        for _ in range(count):
+            assert tell(daemon, data).startswith(b"HTTP/1.1 400 ")
+
+    send(500)
+    before = daemon.resident_bytes()
+    send(3000)
+    assert daemon.resident_bytes() - before < 3000 * 1000
+
+
+def test_refused_heads_are_not_open_requests(start):
+    """A daemon that stops waits for open requests."""
+    daemon = start("tiny", {"server.drain_seconds": 3600})
+    for name in ("long head with both", "two lengths, first small", "length with a sign"):
+        assert tell(daemon, CASES[name][0]).startswith(b"HTTP/1.1 400 ")
+    daemon.signal()
+    assert daemon.wait() == 0
+
+
+# --- The body's encoding ---
+
+
+@pytest.mark.parametrize("lines", [[b"Content-Encoding: gzip"], [b"Content-Encoding: identity", b"content-encoding: br"]])
+def test_encoded_json_is_refused_by_the_encoding_s_name(daemon, lines):
+    got = tell(daemon, post(LENGTH, *lines, body=gzip.compress(JSON)[:25]) + SECOND)
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"415", b"200"]
+    assert b"Content-Encoding " + lines[-1].split()[-1] in got and b"\r\nAccept-Encoding: identity\r\n" in got
+
+
+def test_identity_is_no_encoding(daemon):
+    assert tell(daemon, post(LENGTH, b"Content-Encoding: Identity") + SECOND).startswith(b"HTTP/1.1 200 ")
+
+
+# --- HEAD ---
+
+
+@pytest.mark.parametrize("version", [b"HTTP/1.1", b"HTTP/1.0\r\nConnection: keep-alive"])
+@pytest.mark.parametrize("path", [b"/generate?prompt=a&length=2&stream=true", b"/generate?length=1", b"/", b"/nothing"])
+def test_head_has_no_body_and_keeps_the_connection(daemon, path, version):
+    with daemon.socket() as connection:
+        connection.sendall(b"HEAD %s %s\r\nHost: x\r\n\r\n" % (path, version))
+        got = b""
+        while not got.endswith(b"\r\n\r\n"):
+            got += connection.recv(65536)
+        connection.sendall(SECOND)
+        rest = read_all(connection)
+    assert got.count(b"\r\n\r\n") == 1 and b"chunked" not in got
+    assert rest.startswith(b"HTTP/1.1 200 ") and b"SECOND" in rest
