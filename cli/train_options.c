@@ -23,13 +23,13 @@ static const char *const required[] = {"out", "data", NULL};
 static const struct command_line command = {
     .usage = "lstmd train --data FILE --out DIR [--config FILE] [flags]",
     .description =
-        "Trains a model on a text and writes it to a directory: at each best validation, so that it always holds the\n"
-        "best model so far. Ctrl-C saves the run in DIR.train; lstmd train --out DIR --resume goes on with it, bit "
-        "for\n"
-        "bit. Progress goes to standard error; the result is one line on standard output: the directory, nats and "
-        "bits\n"
-        "per character of its model, and the epoch it is from. The exit code is 0 when the training ended, 1 when it\n"
-        "failed, diverged or was interrupted.\n\n"
+        "Trains a model on a text and writes it to a directory: at each best validation, or within seconds where they\n"
+        "come faster, so that it holds the best model so far. Ctrl-C saves the run in DIR.train; lstmd train --out "
+        "DIR\n"
+        "--resume goes on with it, bit for bit. Progress goes to standard error; the result is one line on standard\n"
+        "output: the directory, nats and bits per character of its model, and the epoch it is from. The exit code is "
+        "0\n"
+        "when the training ended, 1 when it failed, diverged or was interrupted.\n\n"
         "    lstmd train --data titles.txt --format lines --out models/titles --preset small\n"
         "    lstmd train --data titles.txt --format lines --out models/titles --epochs 20 --patience 3\n\n"
         "Presets, complete sets of defaults: whatever the file or a flag says wins over them.",

@@ -76,7 +76,9 @@ static bool train_step(struct trainer *trainer)
 /* None while the loss is far too high: the last snapshot is to be a good one. */
 static bool snapshot_if_due(struct trainer *trainer, struct error *err)
 {
-    if (trainer->options.snapshot_seconds <= 0 || trainer->state.high_steps > 0) return true;
+    if (trainer->state.high_steps > 0) return true;
+    if (trainer->snapshot_wanted && trainer_may_save(trainer)) return trainer_snapshot(trainer, err);
+    if (trainer->options.snapshot_seconds <= 0) return true;
     double since = (double)(trainer->callbacks->now_ns(trainer->callbacks->context) - trainer->snapshot_ns) / 1e9;
     return since < trainer->options.snapshot_seconds || trainer_snapshot(trainer, err);
 }
@@ -101,7 +103,8 @@ static bool between_steps(struct trainer *trainer, bool *sound, struct error *er
     if (state->validation_due && !trainer_validate(trainer, sound, err)) return false;
     if (!*sound) return true;
     if (state->samples_due && !trainer_samples(trainer, err)) return false;
-    if (!is_over(trainer, &end) && !trainer_snapshot(trainer, err)) return false;
+    trainer->snapshot_wanted = true;
+    if (!is_over(trainer, &end) && !snapshot_if_due(trainer, err)) return false;
     trainer_report_pause(trainer, begun_ns);
     return true;
 }
@@ -172,6 +175,8 @@ static void fill_result(const struct trainer *trainer, bool exact, struct traine
 static bool run(struct trainer *trainer, struct trainer_result *result, struct error *err)
 {
     bool exact = false, ok = train_until_stopped(trainer, &result->end, err);
+    if (!ok) trainer_publish_held(trainer, NULL); /* the best so far outlives what went wrong, where it can */
+    if (ok && result->end == TRAINER_DIVERGED) ok = trainer_publish_held(trainer, err);
     if (ok && result->end != TRAINER_INTERRUPTED && result->end != TRAINER_DIVERGED) {
         ok = trainer_finish(trainer, &exact, err);
         if (ok && !trainer->callbacks->keep_snapshot) snapshot_remove(trainer->work);

@@ -4,8 +4,11 @@
  *
  * A run lives in a work directory, `<out>.train`, that holds its last snapshot (snapshot.h). The model directory `out`
  * is published at each best validation, and once more at the end with the final figures of the run; then the work
- * directory is removed. A run that was interrupted or diverged leaves it; resuming continues bit for bit (same options,
- * same threads; a cosine or anything else that is bounded by time follows the time, and is not repeatable).
+ * directory is removed. Where validations come faster than every three seconds, the best weights wait in memory for so
+ * long, and the snapshot with them: whoever kills the run loses some seconds of it and never the promise, since the
+ * snapshot that is left is as old as the model, and the same steps lead to the same best. A run that was interrupted or
+ * diverged leaves it; resuming continues bit for bit (same options, same threads; a cosine or anything else that is
+ * bounded by time follows the time, and is not repeatable).
  *
  * Where options->average says so, validation, samples and the published model take the averaged weights (learner.h).
  * Validation packs the weights it finds into a stepper of its own, so it disturbs neither the carried state nor any

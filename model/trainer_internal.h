@@ -28,6 +28,8 @@ struct trainer {
     struct network network;
     const struct kernels *kernels;
     struct learner *learner;
+    struct network best; /* weights of the best validation, where `held`; opened when first held */
+    bool held;           /* they are not published yet */
     struct streams streams;
     uint32_t *inputs, *targets; /* [window][batch] */
     struct arena arena;
@@ -36,7 +38,9 @@ struct trainer {
     struct run_state state;
     uint64_t started_ns;       /* when this part of the run began to train */
     double earlier_seconds;    /* of the parts before it */
-    uint64_t snapshot_ns;      /* of the last snapshot */
+    uint64_t snapshot_ns;      /* of the last snapshot, or when this part began */
+    bool has_snapshot;         /* this part has left one */
+    bool snapshot_wanted;      /* a validation is later than it */
     double validation_seconds; /* what the last validation took; 0: none yet */
     double last_loss;
     struct report_window window;
@@ -57,7 +61,10 @@ void trainer_close(struct trainer *trainer);
 void trainer_note(const struct trainer *trainer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool trainer_stopped(const struct trainer *trainer);
 double trainer_seconds(const struct trainer *trainer); /* of training, earlier parts included */
+/* Publishes what is held, then saves the run: a snapshot never speaks of a best model that is not on the disk. */
 bool trainer_snapshot(struct trainer *trainer, struct error *err);
+/* A validation leaves the model and a snapshot on the disk at once, unless the last ones are only a moment old. */
+bool trainer_may_save(const struct trainer *trainer);
 
 /* trainer_report.c */
 
@@ -79,6 +86,7 @@ void trainer_report_pause(struct trainer *trainer, uint64_t begun_ns);
 /* Validates, publishes the best, tells. *sound is false, and nothing published, where the loss has exploded.
  * ERROR_CANCELLED where the run was stopped meanwhile: nothing has changed then. */
 bool trainer_validate(struct trainer *trainer, bool *sound, struct error *err);
+bool trainer_publish_held(struct trainer *trainer, struct error *err);
 bool trainer_samples(struct trainer *trainer, struct error *err);
 /* The end of a run: measures the best model exactly where that is affordable and publishes it with final figures. */
 bool trainer_finish(struct trainer *trainer, bool *exact, struct error *err);

@@ -236,6 +236,24 @@ static void evaluation_from_training(const struct trainer *trainer, struct evalu
                                       .perplexity = exp(loss)};
 }
 
+bool trainer_publish_held(struct trainer *trainer, struct error *err)
+{
+    if (!trainer->held) return true;
+    trainer->held = !publish(trainer, &trainer->best, trainer->data.has_validation && !uses_lanes(trainer), err);
+    return !trainer->held;
+}
+
+/* Keeps the weights for trainer_publish_held(). False where memory is lacking for that. */
+static bool hold(struct trainer *trainer)
+{
+    const struct network *network = trainer_model(trainer);
+    struct network *best = &trainer->best;
+    if (!best->parameters && !network_open(best, &network->architecture, NULL)) return false;
+    memcpy(best->parameters, network->parameters, network->parameter_count * sizeof *network->parameters);
+    trainer->held = true;
+    return true;
+}
+
 static bool keep_if_best(struct trainer *trainer, const struct evaluation *evaluation, bool *best, struct error *err)
 {
     struct run_state *state = &trainer->state;
@@ -249,6 +267,8 @@ static bool keep_if_best(struct trainer *trainer, const struct evaluation *evalu
     state->best_epoch = state->epoch + (state->epoch_tokens > 0);
     state->best_step = state->step;
     state->waited = 0;
+    if (!trainer_may_save(trainer) && hold(trainer)) return true;
+    trainer->held = false;
     return publish(trainer, trainer_model(trainer), trainer->data.has_validation && !uses_lanes(trainer), err);
 }
 
@@ -368,13 +388,19 @@ static bool measure_exactly(struct trainer *trainer, const struct network *netwo
     return *exact || cause.code == ERROR_CANCELLED || error_set(err, cause.code, "%s", cause.message);
 }
 
+static bool finish(struct trainer *trainer, const struct network *best, bool *exact, struct error *err)
+{
+    return measure_exactly(trainer, best, exact, err) && publish(trainer, best, *exact, err);
+}
+
 bool trainer_finish(struct trainer *trainer, bool *exact, struct error *err)
 {
+    if (trainer->held) return finish(trainer, &trainer->best, exact, err);
     struct model best;
     bool ok = model_load(&best, trainer->out, err);
     if (ok && best.network.parameter_count != trainer->network.parameter_count)
         ok = error_set(err, ERROR_CONFLICT, "%s was replaced by another model while this run went on", trainer->out);
-    ok = ok && measure_exactly(trainer, &best.network, exact, err) && publish(trainer, &best.network, *exact, err);
+    ok = ok && finish(trainer, &best.network, exact, err);
     model_close(&best);
     return ok;
 }

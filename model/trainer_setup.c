@@ -12,6 +12,10 @@
 
 #define NOTE_SIZE 256
 
+/* Saving waits for the disk: an epoch of a tiny corpus takes a fraction of that. A run that is killed does what came
+ * after its last snapshot again, to the same bits. */
+#define SAVE_SECONDS 3.0
+
 void trainer_note(const struct trainer *trainer, const char *format, ...)
 {
     if (!trainer->callbacks->note) return;
@@ -34,13 +38,22 @@ double trainer_seconds(const struct trainer *trainer)
     return trainer->earlier_seconds + (double)(now - trainer->started_ns) / 1e9;
 }
 
+bool trainer_may_save(const struct trainer *trainer)
+{
+    uint64_t now = trainer->callbacks->now_ns(trainer->callbacks->context);
+    return !trainer->has_snapshot || (double)(now - trainer->snapshot_ns) / 1e9 >= SAVE_SECONDS;
+}
+
 bool trainer_snapshot(struct trainer *trainer, struct error *err)
 {
+    if (!trainer_publish_held(trainer, err)) return false;
     trainer->state.seconds = trainer_seconds(trainer);
     if (!snapshot_save(trainer->work, &trainer->options, training_data_describe(&trainer->data), &trainer->state,
                        &trainer->network, trainer->learner, err))
         return false;
     trainer->snapshot_ns = trainer->callbacks->now_ns(trainer->callbacks->context);
+    trainer->has_snapshot = true;
+    trainer->snapshot_wanted = false;
     if (trainer->callbacks->snapshot) trainer->callbacks->snapshot(trainer->callbacks->context, trainer->state.step);
     return true;
 }
@@ -156,6 +169,16 @@ static struct learner_options learner_options(const struct trainer_options *opti
                                     .average = options->average};
 }
 
+/* The learner, and the best weights while they wait to be published. */
+static bool training_bytes(const struct trainer_options *options, uint32_t vocabulary_size_, size_t *bytes)
+{
+    const struct architecture architecture = trainer_architecture(options, vocabulary_size_);
+    const struct learner_options learner = learner_options(options);
+    struct network best;
+    return learner_bytes(&architecture, &learner, bytes) && network_layout(&best, &architecture, NULL) &&
+           size_add(*bytes, best.parameter_count * sizeof(float), bytes);
+}
+
 /* What would be needed if the option were at its default, or at half of less than that. */
 static size_t bytes_without(const struct trainer_options *options, uint32_t vocabulary_size_, size_t field)
 {
@@ -164,10 +187,8 @@ static size_t bytes_without(const struct trainer_options *options, uint32_t voca
     uint64_t *value = (uint64_t *)(void *)((char *)&other + field);
     const uint64_t least = *(const uint64_t *)(const void *)((const char *)&defaults + field);
     *value = *value > least ? least : (*value + 1) / 2;
-    const struct architecture architecture = trainer_architecture(&other, vocabulary_size_);
-    const struct learner_options learner = learner_options(&other);
     size_t bytes;
-    return learner_bytes(&architecture, &learner, &bytes) ? bytes : SIZE_MAX;
+    return training_bytes(&other, vocabulary_size_, &bytes) ? bytes : SIZE_MAX;
 }
 
 /* The option that has the greatest part in what is needed. */
@@ -195,11 +216,9 @@ static const char *find_largest(const struct trainer_options *options, uint32_t 
 bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size_, size_t limit,
                                   struct error *err)
 {
-    const struct architecture architecture = trainer_architecture(options, vocabulary_size_);
-    const struct learner_options learner = learner_options(options);
     size_t bytes;
     uint64_t value;
-    const bool countable = learner_bytes(&architecture, &learner, &bytes);
+    const bool countable = training_bytes(options, vocabulary_size_, &bytes);
     if (countable && (limit == 0 || bytes <= limit)) return true;
     const char *key = find_largest(options, vocabulary_size_, &value);
     if (!countable)
@@ -342,6 +361,7 @@ void trainer_close(struct trainer *trainer)
     streams_close(&trainer->streams);
     learner_free(trainer->learner);
     network_close(&trainer->network);
+    network_close(&trainer->best);
     model_close(&trainer->init);
     training_data_close(&trainer->data);
     arena_free(&trainer->arena);

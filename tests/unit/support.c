@@ -24,6 +24,7 @@ static struct trap allocations = {.errno_value = ENOMEM}, calls;
 
 int fail_fsync_with, fail_renameat2_with;
 bool skip_fsync;
+size_t fsync_calls;
 
 static void set_trap(struct trap *trap, size_t n, int errno_value)
 {
@@ -98,6 +99,7 @@ int __real_fsync(int fd);
 int __wrap_fsync(int fd);
 int __wrap_fsync(int fd)
 {
+    fsync_calls++;
     if (fails_now(&calls)) return -1;
     if (fail_fsync_with == 0) return skip_fsync ? 0 : __real_fsync(fd);
     errno = fail_fsync_with;

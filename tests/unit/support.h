@@ -53,6 +53,8 @@ bool fail_call_done(void);
 extern int fail_fsync_with, fail_renameat2_with;
 /* fsync() does nothing: for tests that save often, where waiting for the disk would be all they do. */
 extern bool skip_fsync;
+/* How often fsync() was called. */
+extern size_t fsync_calls;
 
 /* Runs function(context) with what it writes to the descriptor (1 or 2) going to a file; returns that text, free() it.
  */

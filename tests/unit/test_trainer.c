@@ -231,6 +231,64 @@ static void test_trainer_divergence_keeps_the_best_model(void **state)
     bench_close(&bench);
 }
 
+static uint64_t published_step(const struct bench *bench)
+{
+    struct model model;
+    struct error err = {0};
+    if (!model_load(&model, bench->out, &err)) fail_msg("%s", err.message);
+    const json_t *step = json_object_get(json_object_get(model.config, "training"), "best_step");
+    const uint64_t value = (uint64_t)json_integer_value(step);
+    model_close(&model);
+    return value;
+}
+
+/* The warm-up passes through rates at which it learns. */
+static void test_trainer_divergence_publishes_a_best_model_that_was_held_back(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 60);
+    bench.options.optimizer = OPTIMIZER_SGD;
+    bench.options.rate = 1000;
+    bench.options.clip = 0;
+    bench.options.epochs = 100000;
+    bench.options.warmup = 10000000;
+    bench.tick_ns = 1;
+    run(&bench, TRAINER_DIVERGED);
+    assert_true(bench.result.has_best && bench.result.best_epoch > 1);
+    assert_int_equal(published_step(&bench), bench.result.best_step);
+    bench_close(&bench);
+}
+
+static size_t fsyncs_of(struct bench *bench, uint64_t epochs, uint64_t tick_ns)
+{
+    bench->options.epochs = epochs;
+    bench->tick_ns = tick_ns;
+    fsync_calls = 0;
+    run(bench, TRAINER_DONE);
+    assert_int_equal(published_step(bench), bench->result.best_step);
+    return fsync_calls;
+}
+
+/* Epochs that take no time wait for the disk no more often than one does; those that take seconds, at each. */
+static void test_trainer_saves_at_validations_but_not_all_the_time(void **state)
+{
+    (void)state;
+    struct bench bench;
+    size_t n, m;
+    bench_open(&bench, 60);
+    bench.options.rate = 0.001; /* each epoch is the best so far */
+    const size_t few = fsyncs_of(&bench, 3, 1);
+    assert_int_equal(fsyncs_of(&bench, 12, 1), few);
+    char *held = bench_weights(&bench, &n);
+    assert_true(fsyncs_of(&bench, 12, 1000000000) > 3 * few);
+    char *published = bench_weights(&bench, &m);
+    same_weights(held, n, published, m);
+    free(held);
+    free(published);
+    bench_close(&bench);
+}
+
 /* ---------------------------------------------------------------- odd corpora */
 
 static void test_trainer_without_validation_goes_by_the_training_loss(void **state)
@@ -418,6 +476,8 @@ int main(void)
         cmocka_unit_test(test_trainer_time_limit_ends_with_a_validation),
         cmocka_unit_test(test_trainer_time_limit_shorter_than_an_epoch_still_gives_a_model),
         cmocka_unit_test(test_trainer_divergence_keeps_the_best_model),
+        cmocka_unit_test(test_trainer_divergence_publishes_a_best_model_that_was_held_back),
+        cmocka_unit_test(test_trainer_saves_at_validations_but_not_all_the_time),
         cmocka_unit_test(test_trainer_without_validation_goes_by_the_training_loss),
         cmocka_unit_test(test_trainer_small_corpus_shrinks_the_batch_and_says_so),
         cmocka_unit_test(test_trainer_learns_a_corpus_of_two_characters),
