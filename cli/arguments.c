@@ -42,16 +42,15 @@ static const struct option *find_flag(const struct option_table *table, const ch
 
 static bool unknown_flag(const struct parse *parse, const char *name, size_t n)
 {
-    const struct option_table *table = &parse->line->table;
-    char key[FLAG_SIZE], flag[FLAG_SIZE] = "--help";
-    snprintf(key, sizeof key, "%.*s", (int)(n < FLAG_SIZE ? n : FLAG_SIZE), name);
-    const char *bare = key + strspn(key, "-");
-    for (char *c = key; *c; c++)
-        if (*c == '-') *c = '_';
-    const struct option *nearest = options_nearest(table, bare);
-    if (nearest) flag_name(nearest, flag);
-    return error_set(parse->err, ERROR_USAGE, "unknown flag \"%.*s\", the nearest is %s", (int)(n < 80 ? n : 80), name,
-                     flag);
+    char typed[FLAG_SIZE], flag[FLAG_SIZE];
+    snprintf(typed, sizeof typed, "%.*s", (int)(n < 80 ? n : 80), name);
+    const char *remark;
+    const struct option *meant = options_meant(&parse->line->table, typed, &remark);
+    if (meant) {
+        flag_name(meant, flag);
+        return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\", did you mean %s?", typed, flag);
+    }
+    return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\"; %s", typed, remark ? remark : OPTIONS_LISTED);
 }
 
 /* A wrong value is wrong usage, whatever it is to the table. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/distance.h"
+#include "base/hint.h"
 #include "base/version.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -47,12 +47,18 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-static const char *nearest_command(const char *name)
+static int refuse_command(const char *name)
 {
-    size_t nearest = 0;
-    for (size_t i = 1; i < COMMAND_COUNT; i++)
-        if (text_distance(name, commands[i].name) < text_distance(name, commands[nearest].name)) nearest = i;
-    return commands[nearest].name;
+    struct error err = {0};
+    struct hint hint;
+    hint_begin(&hint, name);
+    for (size_t i = 0; i < COMMAND_COUNT; i++) hint_try(&hint, commands[i].name);
+    if (hint.found)
+        error_set(&err, ERROR_USAGE, "unknown command \"%.80s\", did you mean \"%s\"? lstmd --help lists all", name,
+                  hint.found);
+    else
+        error_set(&err, ERROR_USAGE, "unknown command \"%.80s\"; lstmd --help lists all", name);
+    return command_fail(&err);
 }
 
 static int run(int argc, char **argv)
@@ -70,11 +76,7 @@ static int run(int argc, char **argv)
         return 0;
     }
     const struct command *command = find_command(argv[1]);
-    if (command) return command->run(argc - 1, argv + 1);
-    struct error err = {0};
-    error_set(&err, ERROR_USAGE, "unknown command \"%.80s\", did you mean \"%s\"? lstmd --help lists all", argv[1],
-              nearest_command(argv[1]));
-    return command_fail(&err);
+    return command ? command->run(argc - 1, argv + 1) : refuse_command(argv[1]);
 }
 
 int main(int argc, char **argv)

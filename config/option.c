@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/distance.h"
+#include "base/hint.h"
 
 #define KEY_SIZE 128 /* the longest key or variable name of a table, and its NUL */
 
@@ -196,38 +196,30 @@ const struct option *options_find(const struct option_table *table, const char *
     return NULL;
 }
 
-/* A key without its section counts as one edit. */
-static size_t distance_to(const char *key, const char *valid)
+const struct option *options_meant(const struct option_table *table, const char *key, const char **remark)
 {
-    size_t whole = text_distance(key, valid);
-    const char *dot = strrchr(valid, '.');
-    if (!dot) return whole;
-    size_t last = text_distance(key, dot + 1) + 1;
-    return last < whole ? last : whole;
+    struct hint hint;
+    hint_begin(&hint, key);
+    for (size_t i = 0; i < table->count; i++) hint_try(&hint, table->options[i].key);
+    *remark = hint.remark;
+    return hint.found ? options_find(table, hint.found) : NULL;
 }
 
-const struct option *options_nearest(const struct option_table *table, const char *key)
+/* "unknown key ...", and what was meant. */
+static bool refuse_key(const struct option_table *table, const char *key, const char *place, struct error *err)
 {
-    const struct option *nearest = NULL;
-    size_t least = SIZE_MAX;
-    for (size_t i = 0; i < table->count; i++) {
-        size_t distance = distance_to(key, table->options[i].key);
-        if (distance >= least) continue;
-        least = distance;
-        nearest = &table->options[i];
-    }
-    return nearest;
+    const char *remark;
+    const struct option *meant = options_meant(table, key, &remark);
+    if (meant)
+        return error_set(err, ERROR_INVALID, "%s: unknown key \"%.80s\", did you mean \"%s\"?", place, key, meant->key);
+    return error_set(err, ERROR_INVALID, "%s: unknown key \"%.80s\"; %s", place, key, remark ? remark : OPTIONS_LISTED);
 }
 
 bool options_set(const struct option_table *table, void *target, const char *key, const char *value, const char *place,
                  struct arena *arena, struct error *err)
 {
     const struct option *option = options_find(table, key);
-    if (!option) {
-        const struct option *nearest = options_nearest(table, key);
-        return error_set(err, ERROR_INVALID, "%s: unknown key \"%.80s\", the nearest valid key is \"%s\"", place, key,
-                         nearest ? nearest->key : "");
-    }
+    if (!option) return refuse_key(table, key, place, err);
     if (option_set(option, target, value, key, arena, err)) return true;
     return error_add_context(err, "%s", place);
 }
@@ -251,20 +243,27 @@ static void variable_name(const struct option_table *table, const struct option 
     for (int i = 0; i < n && i < KEY_SIZE - 1; i++) out[i] = out[i] == '.' ? '_' : (char)toupper((unsigned char)out[i]);
 }
 
-/* The row whose variable has the name; otherwise NULL, and `nearest` gets the name of the nearest. */
-static const struct option *find_variable(const struct option_table *table, const char *name, char nearest[KEY_SIZE])
+static const struct option *find_variable(const struct option_table *table, const char *name)
 {
-    size_t least = SIZE_MAX;
     for (size_t i = 0; i < table->count; i++) {
         char valid[KEY_SIZE];
         variable_name(table, &table->options[i], valid);
         if (strcmp(name, valid) == 0) return &table->options[i];
-        size_t distance = text_distance(name, valid);
-        if (distance >= least) continue;
-        least = distance;
-        memcpy(nearest, valid, KEY_SIZE);
     }
     return NULL;
+}
+
+static bool refuse_variable(const struct option_table *table, const char *name, struct error *err)
+{
+    const char *remark;
+    const struct option *meant = options_meant(table, name + strlen(table->environment_prefix), &remark);
+    char valid[KEY_SIZE];
+    if (meant) {
+        variable_name(table, meant, valid);
+        return error_set(err, ERROR_INVALID, "environment: unknown variable %.80s, did you mean %s?", name, valid);
+    }
+    return error_set(err, ERROR_INVALID, "environment: unknown variable %.80s; %s", name,
+                     remark ? remark : OPTIONS_LISTED);
 }
 
 /* Docker and Kubernetes describe a service named X to its neighbours as X_SERVICE_HOST, X_SERVICE_PORT_HTTP,
@@ -281,12 +280,10 @@ static bool read_variable(const struct option_table *table, void *target, const 
 {
     const char *rest = name + strlen(table->environment_prefix);
     if (strcmp(rest, "_CONFIG") == 0 || strcmp(rest, "_SHARED") == 0) return true;
-    char nearest[KEY_SIZE] = "";
-    const struct option *option = find_variable(table, name, nearest);
+    const struct option *option = find_variable(table, name);
     if (option) return option_set(option, target, value, name, arena, err);
     if (is_service_link(name, value)) return true;
-    return error_set(err, ERROR_INVALID, "environment: unknown variable %.80s, the nearest valid one is %s", name,
-                     nearest);
+    return refuse_variable(table, name, err);
 }
 
 bool options_read_environment(const struct option_table *table, void *target, char *const *environment,

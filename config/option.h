@@ -1,8 +1,8 @@
 /* Options: one table row per setting drives YAML, the environment, --set, command-line flags, --help and the reference
  * page. A table describes the fields of one struct; nothing here knows which.
  *
- * Errors name where the value came from (file:line:key, the variable, the flag), what was wrong, and the nearest valid
- * key or the allowed values. Not thread-safe: configuration is read before threads start.
+ * Errors name where the value came from (file:line:key, the variable, the flag), what was wrong, and the key
+ * that was meant or the allowed values. Not thread-safe: configuration is read before threads start.
  */
 #ifndef LSTMD_CONFIG_OPTION_H
 #define LSTMD_CONFIG_OPTION_H
@@ -69,7 +69,7 @@ bool options_set_assignment(const struct option_table *table, void *target, cons
 bool options_read_yaml(const struct option_table *table, void *target, const char *path, struct arena *arena,
                        struct error *err);
 
-/* Every LSTMD_* variable of the environment; an unknown one is an error that names the nearest. Skipped are
+/* Every LSTMD_* variable of the environment; an unknown one is an error that names the one meant. Skipped are
  * LSTMD_CONFIG (names the file, config/config.h), LSTMD_SHARED (names the tests' data), and the links that Docker and
  * Kubernetes give to every container beside a service called lstmd (LSTMD_SERVICE_HOST, LSTMD_PORT=tcp://..., ...). */
 bool options_read_environment(const struct option_table *table, void *target, char *const *environment,
@@ -86,9 +86,14 @@ int options_describe(const struct option *option, char *out, size_t size);
 void options_print_help(const struct option_table *table, FILE *out);
 void options_print_yaml(const struct option_table *table, const void *target, FILE *out);
 
-/* The row of a key, or NULL; the row whose key, with or without its section, is nearest by edit distance (never NULL
- * for a non-empty table). */
+/* The row of a key, or NULL. */
 const struct option *options_find(const struct option_table *table, const char *key);
-const struct option *options_nearest(const struct option_table *table, const char *key);
+
+/* The row that an unknown key most likely meant, or NULL (base/hint.h). *remark: what is to be said of a key that no
+ * program of ours has, or NULL. */
+const struct option *options_meant(const struct option_table *table, const char *key, const char **remark);
+
+/* Where to look if there is no such row. */
+#define OPTIONS_LISTED "--help lists all"
 
 #endif

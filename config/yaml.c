@@ -8,8 +8,8 @@
 #include <string.h>
 #include <yaml.h>
 
-#include "base/distance.h"
 #include "base/file.h"
+#include "base/hint.h"
 #include "config/option.h"
 
 #define YAML_MAX_BYTES (1 << 20)
@@ -169,22 +169,23 @@ static bool read_sequence(struct reader *reader, const yaml_event_t *start, yaml
 /* An unknown section, whose name is reader->key[0..n). */
 static bool fail_section(struct reader *reader, yaml_mark_t mark, size_t n)
 {
-    const char *nearest = "";
-    size_t least = SIZE_MAX, length = 0;
+    struct hint hint;
+    char section[KEY_SIZE] = "", meant[KEY_SIZE] = "";
     reader->key[n] = '\0';
+    hint_begin(&hint, reader->key);
     for (size_t i = 0; i < reader->table->count; i++) {
-        char section[KEY_SIZE];
         const char *key = reader->table->options[i].key, *dot = strrchr(key, '.');
-        snprintf(section, sizeof section, "%.*s", dot ? (int)(dot - key) : 0, key);
-        size_t distance = text_distance(reader->key, section);
-        if (!dot || distance >= least) continue;
-        least = distance;
-        nearest = key;
-        length = (size_t)(dot - key);
+        const char *before = hint.found;
+        if (!dot) continue;
+        snprintf(section, sizeof section, "%.*s", (int)(dot - key), key);
+        hint.found = NULL;
+        hint_try(&hint, section);
+        if (hint.found) memcpy(meant, section, sizeof meant);
+        hint.found = hint.found || before ? meant : NULL;
     }
-    if (length == 0) return fail(reader, mark, "unknown section \"%.80s\", there are no sections here", reader->key);
-    return fail(reader, mark, "unknown section \"%.80s\", the nearest valid one is \"%.*s\"", reader->key, (int)length,
-                nearest);
+    if (hint.found) return fail(reader, mark, "unknown section \"%.80s\", did you mean \"%s\"?", reader->key, meant);
+    return fail(reader, mark, "unknown section \"%.80s\"; %s", reader->key,
+                *section ? OPTIONS_LISTED : "there are no sections here");
 }
 
 static bool read_mapping(struct reader *reader, unsigned depth);

@@ -4,11 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/distance.h"
+#include "base/hint.h"
 #include "base/utf8.h"
 #include "model/json_text.h"
 
-#define NAME_MAX_SHOWN 64 /* bytes of an unknown name that an error repeats */
+#define NAME_MAX_SHOWN 64                    /* bytes of a name or a value that an error repeats */
+#define SHOWN_SIZE     (NAME_MAX_SHOWN + 32) /* a value with what stands around it */
 
 /* One value as it came, before its type is known to be right. */
 struct raw_value {
@@ -52,33 +53,80 @@ static void add_duplicate_key(struct problem *problem, const char *body, size_t 
     problem_add_field(problem, name, "given twice (the second one ends at byte %zu)", end + 1);
 }
 
+/* What other languages write where JSON has another word, and what is to be said of it. */
+static const char *explain_token(const char *token, size_t n)
+{
+    static const struct {
+        const char *token, *remark;
+    } foreign[] = {
+        {"True", ": JSON's booleans are true and false, in lower case"},
+        {"False", ": JSON's booleans are true and false, in lower case"},
+        {"None", ": JSON writes null"},
+        {"undefined", ": JSON writes null"},
+        {"NaN", ": JSON has no NaN; leave the field out"},
+        {"Infinity", ": JSON has no infinity; leave the field out"},
+        {"'", ": JSON's texts and names stand in double quotes"},
+    };
+    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
+        const size_t length = strlen(foreign[i].token);
+        if (length == n && memcmp(foreign[i].token, token, n) == 0) return foreign[i].remark;
+    }
+    return "";
+}
+
+/* The same of the token that jansson stopped at; `end` is behind it, or behind its first letter. */
+static const char *explain_syntax(const char *body, size_t size, size_t end)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    if (end == 0 || end > size) return "";
+    size_t begin = end - 1;
+    if (body[begin] == '\'') return explain_token(body + begin, 1);
+    while (begin > 0 && strchr(letters, body[begin - 1])) begin--;
+    if (body[begin] == '-') begin++;
+    while (end < size && strchr(letters, body[end])) end++;
+    return explain_token(body + begin, end - begin);
+}
+
+/* Positions are those of the whole body, whose first `skipped` bytes are not in text[0..size). */
+static void refuse_syntax(const char *text, size_t size, size_t skipped, const json_error_t *error,
+                          struct problem *problem)
+{
+    const size_t position = error->position > 0 ? (size_t)error->position : 0;
+    problem_close(problem);
+    problem_set(problem, 400, "the body is not JSON: %s, at byte %zu%s", error->text, position + skipped,
+                explain_syntax(text, size, position));
+}
+
 json_t *fields_parse_body(const char *body, size_t size, struct problem *problem)
 {
     /* Integers become doubles: exact as far as 2^53, and one that is too big is then a wrong field, not a syntax error.
      */
     const size_t flags = JSON_ALLOW_NUL | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL;
-    size_t valid = utf8_valid_prefix(body, size);
-    if (size == 0) {
+    /* RFC 8259, 8.1: a byte order mark may be ignored. */
+    const size_t mark = size >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    const char *text = body + mark;
+    const size_t n = size - mark, valid = utf8_valid_prefix(text, n);
+    if (n == 0) {
         problem_set(problem, 400, "the body is empty, and must be a JSON object");
         return NULL;
     }
-    if (valid < size) {
-        problem_set(problem, 400, "the body is not JSON: invalid UTF-8 at byte %zu", valid);
+    if (valid < n) {
+        problem_set(problem, 400, "the body is not JSON: invalid UTF-8 at byte %zu", mark + valid);
         return NULL;
     }
     json_error_t error;
-    json_t *json = json_text_parse(body, size, flags | JSON_REJECT_DUPLICATES, &error);
+    json_t *json = json_text_parse(text, n, flags | JSON_REJECT_DUPLICATES, &error);
     if (!json && json_error_code(&error) == json_error_duplicate_key) {
-        add_duplicate_key(problem, body, size, (size_t)error.position);
-        json = json_text_parse(body, size, flags, &error);
+        add_duplicate_key(problem, text, n, (size_t)error.position);
+        json = json_text_parse(text, n, flags, &error);
     }
     if (!json && json_text_lacked_memory(&error)) {
+        problem_close(problem); /* what was found twice matters less */
         problem_set(problem, 503, "out of memory (%zu bytes of JSON)", size);
         return NULL;
     }
     if (!json) {
-        problem->status = 0;
-        problem_set(problem, 400, "the body is not JSON: %s, at byte %d", error.text, error.position);
+        refuse_syntax(text, n, mark, &error, problem);
         return NULL;
     }
     if (!json_is_object(json)) {
@@ -89,12 +137,32 @@ json_t *fields_parse_body(const char *body, size_t size, struct problem *problem
     return json;
 }
 
+/* The value as it came, for a message: the string "10", 3, null, an array. */
+static const char *show(const struct raw_value *value, char out[SHOWN_SIZE])
+{
+    const json_t *json = value->json;
+    const char *text = json ? json_string_value(json) : value->query.data;
+    const size_t size = json ? json_string_length(json) : value->query.size;
+    if (text || !json)
+        snprintf(out, SHOWN_SIZE, "%s\"%.*s%s\"", json ? "the string " : "",
+                 (int)(size <= NAME_MAX_SHOWN ? size : utf8_complete_prefix(text, NAME_MAX_SHOWN)), text,
+                 size <= NAME_MAX_SHOWN ? "" : "...");
+    else if (json_is_boolean(json))
+        snprintf(out, SHOWN_SIZE, "%s", json_is_true(json) ? "true" : "false");
+    else if (json_is_number(json))
+        snprintf(out, SHOWN_SIZE, "%.17g", json_number_value(json));
+    else
+        snprintf(out, SHOWN_SIZE, "%s", json_type_name(json));
+    return out;
+}
+
 static bool read_text(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
 {
+    char shown[SHOWN_SIZE];
     struct field_text text = value->query;
     if (value->json) {
         if (!json_is_string(value->json))
-            return problem_add_field(problem, field->name, "must be a string, not %s", json_type_name(value->json));
+            return problem_add_field(problem, field->name, "must be a string, not %s", show(value, shown));
         text = (struct field_text){json_string_value(value->json), json_string_length(value->json)};
     }
     size_t valid = utf8_valid_prefix(text.data, text.size);
@@ -116,16 +184,12 @@ static bool parse_number(struct field_text text, double *number)
 static bool read_number(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
 {
     const char *kind = field->type == FIELD_INTEGER ? "an integer" : "a number";
+    char shown[SHOWN_SIZE];
     double number;
-    if (value->json) {
-        if (!json_is_number(value->json))
-            return problem_add_field(problem, field->name, "must be %s, not %s", kind, json_type_name(value->json));
-        number = json_number_value(value->json);
-    } else if (!parse_number(value->query, &number)) {
-        return problem_add_field(problem, field->name, "must be %s, not \"%.*s\"", kind,
-                                 (int)(value->query.size < NAME_MAX_SHOWN ? value->query.size : NAME_MAX_SHOWN),
-                                 value->query.data);
-    }
+    if (value->json ? !json_is_number(value->json) : !parse_number(value->query, &number))
+        return problem_add_field(problem, field->name, "must be %s, not %s%s", kind, show(value, shown),
+                                 json_is_string(value->json) ? "; JSON's numbers have no quotes" : "");
+    if (value->json) number = json_number_value(value->json);
     /* Written so that NaN fails, too. */
     const bool high = field->flags & FIELD_ABOVE ? number > field->minimum : number >= field->minimum;
     const bool low = field->flags & FIELD_BELOW ? number < field->maximum : number <= field->maximum;
@@ -159,7 +223,8 @@ static bool read_choice(const struct field *field, void *member, const struct ra
         int n = snprintf(known + used, sizeof known - used, "%s\"%s\"", i ? " or " : "", field->choices[i]);
         if (n < 0 || (used += (size_t)n) >= sizeof known) break;
     }
-    return problem_add_field(problem, field->name, "must be %s", known);
+    char shown[SHOWN_SIZE];
+    return problem_add_field(problem, field->name, "must be %s, not %s", known, show(value, shown));
 }
 
 static bool read_bool(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
@@ -167,7 +232,10 @@ static bool read_bool(const struct field *field, void *member, const struct raw_
     const struct field_text text = value->query;
     const bool yes = value->json ? json_is_true(value->json) : text.size == 4 && memcmp(text.data, "true", 4) == 0;
     const bool no = value->json ? json_is_false(value->json) : text.size == 5 && memcmp(text.data, "false", 5) == 0;
-    if (!yes && !no) return problem_add_field(problem, field->name, "must be true or false");
+    char shown[SHOWN_SIZE];
+    if (!yes && !no)
+        return problem_add_field(problem, field->name, "must be true or false, not %s%s", show(value, shown),
+                                 json_is_string(value->json) ? "; JSON's booleans have no quotes" : "");
     *(bool *)member = yes;
     return true;
 }
@@ -189,9 +257,10 @@ static bool append_text(const struct field *field, struct field_texts *list, con
 
 static bool read_texts(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
 {
+    char shown[SHOWN_SIZE];
     if (value->json && !json_is_array(value->json) && !json_is_string(value->json))
         return problem_add_field(problem, field->name, "must be a string or an array of strings, not %s",
-                                 json_type_name(value->json));
+                                 show(value, shown));
     if (!json_is_array(value->json)) return append_text(field, member, value, problem);
     for (size_t i = 0; i < json_array_size(value->json); i++) {
         const struct raw_value item = {.json = json_array_get(value->json, i)};
@@ -265,15 +334,12 @@ static bool add_unknown(const struct field_table *table, const char *name, size_
     char shown[NAME_MAX_SHOWN + 1];
     memcpy(shown, name, size);
     shown[size] = '\0';
-    const char *nearest = "";
-    size_t best = SIZE_MAX;
-    for (size_t i = 0; i < table->count; i++) {
-        size_t d = text_distance(shown, table->fields[i].name);
-        if (d >= best) continue;
-        best = d;
-        nearest = table->fields[i].name;
-    }
-    return problem_add_field(problem, shown, "unknown field; the nearest known one is \"%s\"", nearest);
+    struct hint hint;
+    hint_begin(&hint, shown);
+    for (size_t i = 0; i < table->count; i++) hint_try(&hint, table->fields[i].name);
+    if (hint.found) return problem_add_field(problem, shown, "unknown field; did you mean \"%s\"?", hint.found);
+    return problem_add_field(problem, shown, "unknown field; %s",
+                             hint.remark ? hint.remark : "/openapi.yaml lists all");
 }
 
 bool fields_read_json(const struct field_table *table, void *target, const json_t *object, uint64_t *given,

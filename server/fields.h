@@ -59,8 +59,9 @@ struct field_table {
     size_t count; /* at most 64 */
 };
 
-/* Parses a body that must be a JSON object. A key that is there twice is added to the problem as a wrong field. Returns
- * NULL with 400 and the byte position where it is not JSON, 422 where it is not an object. Caller owns the result. */
+/* Parses a body that must be a JSON object; a byte order mark before it is skipped. A key that is there twice is added
+ * to the problem as a wrong field. Returns NULL with 400 and the byte position where it is not JSON, 422 where it is
+ * not an object, 503 where memory is out. Caller owns the result. */
 json_t *fields_parse_body(const char *body, size_t size, struct problem *problem);
 
 /* Reads members of an object, or parameters of a query. *given (NULL allowed) gets bit i for the row i that was there,

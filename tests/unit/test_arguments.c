@@ -126,11 +126,11 @@ static void test_arguments_wrong_usage_is_named(void **state)
     static const struct {
         const char *arguments[4], *message;
     } cases[] = {
-        {{"m", "--jsno"}, "unknown flag \"--jsno\", the nearest is --json"},
-        {{"m", "--max-minuts=5"}, "unknown flag \"--max-minuts\", the nearest is --max-minutes"},
-        {{"m", "--max_minutes=5"}, "unknown flag \"--max_minutes\", the nearest is --max-minutes"},
-        {{"m", "-j"}, "unknown flag \"-j\", the nearest is --json"},
-        {{"m", "--no-model"}, "unknown flag \"--no-model\", the nearest is --model"},
+        {{"m", "--jsno"}, "unknown flag \"--jsno\", did you mean --json?"},
+        {{"m", "--max-minuts=5"}, "unknown flag \"--max-minuts\", did you mean --max-minutes?"},
+        {{"m", "--max_minutes=5"}, "unknown flag \"--max_minutes\", did you mean --max-minutes?"},
+        {{"m", "-j"}, "unknown flag \"-j\"; --help lists all"},
+        {{"m", "--no-model"}, "unknown flag \"--no-model\", did you mean --model?"},
         {{"m", "--max-minutes"}, "--max-minutes: has no value, expected an integer from 0 to 100 minutes"},
         {{"m", "--max-minutes", "101"},
          "--max-minutes: \"101\" is not allowed, expected an integer from 0 to 100 minutes"},
@@ -226,7 +226,7 @@ static void test_command_config_exit_codes(void **state)
     free(text);
     text = capture_output(2, run_config, &usage);
     assert_int_equal(usage.exit_code, 2);
-    assert_string_equal(text, "lstmd: unknown flag \"--sett\", the nearest is --set\n");
+    assert_string_equal(text, "lstmd: unknown flag \"--sett\", did you mean --set?\n");
     free(text);
 }
 

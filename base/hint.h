@@ -1,0 +1,31 @@
+/* "Did you mean": the one answer to an unknown name, whether it is a flag, a key, a variable, a field or a command.
+ *
+ *     struct hint hint;
+ *     hint_begin(&hint, typed);
+ *     for each valid name: hint_try(&hint, name);
+ *     hint.found is the name that was meant, or NULL; hint.remark is a sentence about what lstmd does not have, or
+ * NULL.
+ *
+ * Case does not matter, nor do "-", "_" and ".". A valid name is meant where it is the same but for that; where both
+ * names are words for the same thing (the table in hint.c has what other programs say); or where few letters differ:
+ * one for each three that were typed, and one at least. A hint changes a message and nothing else. Pure, thread-safe.
+ */
+#ifndef LSTMD_BASE_HINT_H
+#define LSTMD_BASE_HINT_H
+
+#include <stddef.h>
+
+#define HINT_NAME_SIZE 64 /* bytes of a name that are compared, and a NUL */
+
+struct hint {
+    const char *found, *remark;
+    size_t rank;                /* of `found`; less is nearer */
+    char typed[HINT_NAME_SIZE]; /* in the form that is compared */
+};
+
+void hint_begin(struct hint *hint, const char *typed);
+
+/* "server.port" is also tried as "port". The name is borrowed. */
+void hint_try(struct hint *hint, const char *name);
+
+#endif
