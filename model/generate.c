@@ -185,7 +185,7 @@ static void see_prompt(struct generation *generation)
 {
     for (size_t i = 0; i < generation->prompt.count; i++) {
         const uint32_t id = generation->prompt.ids[i];
-        if (!vocabulary_is_special(generation->vocabulary, id)) sampler_see(&generation->sampler, id);
+        if (!vocabulary_is_special(generation->vocabulary, id)) sampler_see(&generation->sampler, id, false);
     }
 }
 
@@ -416,7 +416,7 @@ void generation_advance(struct generation *generation, float *logits)
     if (generation->next == vocabulary_eos(generation->vocabulary)) {
         generation->finish = FINISH_EOS;
     } else {
-        sampler_see(&generation->sampler, generation->next);
+        sampler_see(&generation->sampler, generation->next, true);
         append(generation, generation->next, logprob);
         move_window(generation);
     }

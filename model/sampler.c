@@ -37,17 +37,22 @@ const char *sampler_options_check(const struct sampler_options *options, const c
     return NULL;
 }
 
-static bool penalises(const struct sampler_options *options)
+static bool subtracts(const struct sampler_options *options)
 {
-    const bool repetition = options->repetition_penalty != 0 && options->repetition_penalty != 1;
-    const bool any = repetition || options->presence_penalty != 0 || options->frequency_penalty != 0;
-    return any && options->repetition_window > 0;
+    return options->presence_penalty != 0 || options->frequency_penalty != 0;
+}
+
+static bool looks_back(const struct sampler_options *options)
+{
+    const bool divides = options->repetition_penalty != 0 && options->repetition_penalty != 1;
+    return options->repetition_window > 0 && (divides || (subtracts(options) && !options->counts_written));
 }
 
 /* ------------------------------------------------------------------ changes of the logits */
 
-void sampler_see(struct sampler *sampler, uint32_t id)
+void sampler_see(struct sampler *sampler, uint32_t id, bool written)
 {
+    if (sampler->written != NULL && written) sampler->written[id]++;
     if (sampler->window == NULL) return;
     uint32_t *slot = &sampler->window[sampler->seen % sampler->window_size];
     if (sampler->seen++ >= sampler->window_size) sampler->counts[*slot]--;
@@ -58,13 +63,15 @@ void sampler_see(struct sampler *sampler, uint32_t id)
 static void penalise(const struct sampler *sampler, float *logits)
 {
     const struct sampler_options *options = &sampler->options;
+    const uint32_t *counts = options->counts_written ? sampler->written : sampler->counts;
     const double r = options->repetition_penalty == 0 ? 1 : options->repetition_penalty;
     for (size_t v = 0; v < sampler->vocabulary_size; v++) {
-        const uint32_t count = sampler->counts[v];
-        if (count == 0) continue;
+        const uint32_t count = counts != NULL ? counts[v] : 0;
+        const bool repeats = sampler->counts != NULL && sampler->counts[v] > 0;
         double logit = (double)logits[v];
-        logit = logit > 0 ? logit / r : logit * r;
-        logits[v] = (float)(logit - options->presence_penalty - options->frequency_penalty * count);
+        if (repeats) logit = logit > 0 ? logit / r : logit * r;
+        if (count > 0) logit = logit - options->presence_penalty - options->frequency_penalty * count;
+        if (repeats || count > 0) logits[v] = (float)logit;
     }
 }
 
@@ -215,7 +222,12 @@ bool sampler_open(struct sampler *sampler, const struct sampler_options *options
         if (sampler->order == NULL) return false;
     }
     if (options->bias_count > 0 && !(copy_bias(sampler, err) && check_possible(sampler, err))) return false;
-    return !penalises(options) || take_window(sampler, history, err);
+    if (options->counts_written && subtracts(options)) {
+        sampler->written =
+            arena_alloc(arena, vocabulary_size, sizeof *sampler->written, "the counts of the penalties", err);
+        if (sampler->written == NULL) return false;
+    }
+    return !looks_back(options) || take_window(sampler, history, err);
 }
 
 void sampler_close(struct sampler *sampler)
@@ -324,7 +336,7 @@ uint32_t sampler_pick(struct sampler *sampler, float *logits, struct rng *rng)
 {
     const struct sampler_options *options = &sampler->options;
     const size_t V = sampler->vocabulary_size;
-    if (sampler->counts != NULL) penalise(sampler, logits);
+    if (sampler->counts != NULL || sampler->written != NULL) penalise(sampler, logits);
     add_bias(sampler, logits);
     if (!(options->temperature > 0)) return sampler_argmax(logits, V);
 

@@ -4,7 +4,8 @@
  *   1. repetition penalty: for each token that occurs in the window, logit > 0 ? logit / r : logit * r.
  *      Source: Keskar et al. 2019, "CTRL" (arXiv:1909.05858), section 4.1, which divides; a negative logit is
  *      multiplied, or the penalty would raise it.
- *   2. logit -= presence_penalty * [count > 0] + frequency_penalty * count, count: occurrences in the window.
+ *   2. logit -= presence_penalty * [count > 0] + frequency_penalty * count, count: occurrences in the window, or, with
+ *      counts_written, in all that was picked so far.
  *      Source: the OpenAI API reference, "frequency and presence penalties".
  *   3. logit += bias; a bias of -100 or less forbids the token (probability zero at any temperature).
  *   4. temperature 0: the answer is the largest logit, the lowest id among equals. Else w = exp((logit - largest) / T).
@@ -59,6 +60,7 @@ struct sampler_options {
     double presence_penalty;       /* 0: off */
     double frequency_penalty;      /* 0: off */
     uint64_t repetition_window;    /* tokens that the three penalties look back; 0: none, so they are off */
+    bool counts_written;           /* presence and frequency count the tokens that were written, without a window */
     const struct logit_bias *bias; /* [bias_count], borrowed while sampler_open() runs */
     size_t bias_count;
 };
@@ -70,11 +72,12 @@ struct sampler {
     struct sampler_options options; /* bias: the sampler's own copy */
     const struct kernels *kernels;
     size_t vocabulary_size;
-    float *weights;   /* [V, rounded up to KERNEL_BLOCK; zeros there] */
-    double *sums;     /* [blocks of weights] */
-    uint32_t *order;  /* [V] a heap of ids, where top_k or top_p is on */
-    uint32_t *counts; /* [V] occurrences in the window, where a penalty is on */
-    uint32_t *window; /* [window_size] a ring of the last tokens seen */
+    float *weights;    /* [V, rounded up to KERNEL_BLOCK; zeros there] */
+    double *sums;      /* [blocks of weights] */
+    uint32_t *order;   /* [V] a heap of ids, where top_k or top_p is on */
+    uint32_t *counts;  /* [V] occurrences in the window, where a penalty looks back */
+    uint32_t *window;  /* [window_size] a ring of the last tokens seen */
+    uint32_t *written; /* [V] how often each was written, where a penalty counts that */
     size_t window_size, seen;
     struct arena arena;
 };
@@ -86,8 +89,8 @@ bool sampler_open(struct sampler *sampler, const struct sampler_options *options
                   size_t vocabulary_size, size_t history, struct error *err);
 void sampler_close(struct sampler *sampler);
 
-/* The next token of the sequence, fed or picked, for the penalties. */
-void sampler_see(struct sampler *sampler, uint32_t id);
+/* The next token of the sequence, for the penalties; written: not of the prompt. */
+void sampler_see(struct sampler *sampler, uint32_t id, bool written);
 
 /* Picks a token from logits[V], which are changed; at least one must be finite and not forbidden (else the answer is 0,
  * at no use to anybody). At temperature 0 the rng is not used; otherwise exactly one number is drawn. */

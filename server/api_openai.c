@@ -29,7 +29,7 @@ static const struct field rows[] = {
     [ROW_SEED] = {"seed", FIELD_INTEGER, MEMBER(seed), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
     [ROW_LOGPROBS] = {"logprobs", FIELD_INTEGER, MEMBER(shown_logprobs), 0, GENERATION_MAX_LOGPROBS, NULL,
                       FIELD_NULLABLE},
-    {"model", FIELD_TEXT, MEMBER(model), 0, 0, NULL, 0},
+    {"model", FIELD_TEXT, MEMBER(model), 0, 0, NULL, FIELD_NULLABLE},
     {"prompt", FIELD_TEXTS, MEMBER(prompts), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
     {"temperature", FIELD_REAL, MEMBER(temperature), 0, SAMPLER_MAX_TEMPERATURE, NULL, FIELD_NULLABLE},
     {"top_p", FIELD_REAL, MEMBER(top_p), 0, 1, NULL, FIELD_NULLABLE | FIELD_ABOVE},
@@ -43,16 +43,16 @@ static const struct field rows[] = {
     {"best_of", FIELD_INTEGER, MEMBER(best_of), 1, COMPLETION_MAX_N, NULL, FIELD_NULLABLE},
     {"suffix", FIELD_TEXT, MEMBER(suffix), 0, 0, NULL, FIELD_NULLABLE},
     {"user", FIELD_IGNORED, 0, 0, 0, NULL, 0},
-    {"top_k", FIELD_INTEGER, MEMBER(top_k), 0, FIELDS_MAX_INTEGER, NULL, 0},
-    {"min_p", FIELD_REAL, MEMBER(min_p), 0, 1, NULL, FIELD_BELOW},
+    {"top_k", FIELD_INTEGER, MEMBER(top_k), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
+    {"min_p", FIELD_REAL, MEMBER(min_p), 0, 1, NULL, FIELD_NULLABLE | FIELD_BELOW},
     {"repetition_penalty", FIELD_REAL, MEMBER(repetition_penalty), SAMPLER_MIN_REPETITION, SAMPLER_MAX_REPETITION, NULL,
-     0},
-    {"repetition_window", FIELD_INTEGER, MEMBER(repetition_window), 0, FIELDS_MAX_INTEGER, NULL, 0},
-    {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, 0},
-    {"session", FIELD_TEXT, MEMBER(session), 0, 0, NULL, 0},
-    {"cache_prompt", FIELD_BOOL, MEMBER(cache_prompt), 0, 0, NULL, 0},
-    {"unknown", FIELD_CHOICE, MEMBER(unknown), 0, 0, unknown_choices, 0},
-    {"label", FIELD_TEXT, MEMBER(label), 0, 0, NULL, 0},
+     FIELD_NULLABLE},
+    {"repetition_window", FIELD_INTEGER, MEMBER(repetition_window), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
+    {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, FIELD_NULLABLE},
+    {"session", FIELD_TEXT, MEMBER(session), 0, 0, NULL, FIELD_NULLABLE},
+    {"cache_prompt", FIELD_BOOL, MEMBER(cache_prompt), 0, 0, NULL, FIELD_NULLABLE},
+    {"unknown", FIELD_CHOICE, MEMBER(unknown), 0, 0, unknown_choices, FIELD_NULLABLE},
+    {"label", FIELD_TEXT, MEMBER(label), 0, 0, NULL, FIELD_NULLABLE},
 };
 
 #define ROW_COUNT (sizeof rows / sizeof *rows)
@@ -393,6 +393,7 @@ static bool after(const struct completion *completion, struct json_writer *out)
 }
 
 static const struct completion_dialect dialect = {.length_field = "max_tokens",
+                                                  .counts_written = true,
                                                   .find_token = find_token,
                                                   .answer = answer,
                                                   .answer_size = sizeof(struct answer_state),

@@ -1,10 +1,10 @@
-/* GET /train/{id}/metrics: the loss curve, as JSON or, where the client prefers it, as CSV. */
+/* GET /train/{id}/metrics: the loss curve, as JSON or, where the client prefers it (server/accept.h), as CSV. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "server/accept.h"
 #include "server/api.h"
 #include "server/api_train.h"
 
@@ -89,7 +89,7 @@ static void reply_csv(struct http_request *request, struct jobs *jobs, int64_t i
 static enum http_outcome metrics(struct http_request *request, void *context)
 {
     struct jobs *jobs = ((struct daemon *)context)->jobs;
-    const char *accept = http_request_header(request, "Accept");
+    static const char *const forms[] = {"application/json", "text/csv"};
     struct problem problem = {0};
     struct error err = {0};
     struct job job;
@@ -99,7 +99,7 @@ static enum http_outcome metrics(struct http_request *request, void *context)
     store_close_job(&job);
     http_reply_header(request, "Cache-Control", "no-store");
     http_reply_header(request, "Vary", "Accept");
-    if (accept && strcasestr(accept, "text/csv"))
+    if (accept_choose(http_request_header(request, "Accept"), forms, sizeof forms / sizeof *forms) == 1)
         reply_csv(request, jobs, id, &problem);
     else
         reply_json(request, jobs, id, &problem);

@@ -202,6 +202,7 @@ static struct sampler_options sampler_options(const struct completion *completio
         .presence_penalty = fields->presence_penalty,
         .frequency_penalty = fields->frequency_penalty,
         .repetition_window = fields->repetition_window,
+        .counts_written = completion->dialect->counts_written,
         .bias = completion->bias,
         .bias_count = completion->bias_count,
     };

@@ -58,6 +58,7 @@ struct completion_piece {
 
 struct completion_dialect {
     const char *length_field; /* how `length` is called in errors */
+    bool counts_written;      /* presence and frequency penalties count the written tokens alone */
     /* The token that a name in logit_bias means, or false with the error. */
     bool (*find_token)(const struct vocabulary *vocabulary, const char *name, size_t size, uint32_t *id,
                        struct error *err);

@@ -340,7 +340,7 @@ static void assert_changes(const struct sampler_options *options, uint64_t seed)
                 fail_msg("after %zu tokens, token %u: %g instead of %g", n, v, (double)changed[v], (double)expected);
         }
         history[n] = (uint32_t)rng_below(&rng, V);
-        sampler_see(&sampler, history[n]);
+        sampler_see(&sampler, history[n], false);
     }
     sampler_close(&sampler);
 }
@@ -518,6 +518,37 @@ static void test_sampler_survives_failing_allocations(void **state)
     assert_survives_failing_allocations(attempt, NULL);
 }
 
+/* Logit of token 0, zero before, after `read` of them in the prompt and `written` behind it. */
+static float penalised(const struct sampler_options *options, size_t read, size_t written)
+{
+    float logits[20] = {0};
+    struct sampler sampler;
+    struct rng rng;
+    rng_seed(&rng, 1, 0);
+    open_sampler(&sampler, options, 20);
+    for (size_t i = 0; i < read; i++) sampler_see(&sampler, 0, false);
+    for (size_t i = 0; i < written; i++) sampler_see(&sampler, 0, true);
+    sampler_pick(&sampler, logits, &rng);
+    sampler_close(&sampler);
+    return logits[0];
+}
+
+static void test_sampler_penalties_of_what_was_written_leave_the_prompt_and_the_window_out(void **state)
+{
+    (void)state;
+    struct sampler_options options = {
+        .presence_penalty = 1, .frequency_penalty = 0.5, .repetition_window = 2, .counts_written = true};
+    assert_true(penalised(&options, 5, 0) == 0);
+    assert_true(penalised(&options, 5, 1) == -1.5F);
+    assert_true(penalised(&options, 0, 6) == -4);
+    options.repetition_window = 0;
+    assert_true(penalised(&options, 0, 6) == -4);
+    options.counts_written = false;
+    assert_true(penalised(&options, 0, 6) == 0);
+    options.repetition_window = 2;
+    assert_true(penalised(&options, 5, 0) == -2);
+}
+
 static void test_sampler_never_allocates_while_picking(void **state)
 {
     (void)state;
@@ -531,7 +562,7 @@ static void test_sampler_never_allocates_while_picking(void **state)
     for (int i = 0; i < 100; i++) {
         random_logits(&rng, logits, 84, 2);
         sampler_logprobs(&sampler, logits, 20, top);
-        sampler_see(&sampler, sampler_pick(&sampler, logits, &rng));
+        sampler_see(&sampler, sampler_pick(&sampler, logits, &rng), true);
     }
     assert_false(fail_allocation_done());
     sampler_close(&sampler);
@@ -555,6 +586,7 @@ int main(void)
         cmocka_unit_test(test_sampler_options_are_checked_by_name),
         cmocka_unit_test(test_sampler_refuses_biases_that_make_no_sense),
         cmocka_unit_test(test_sampler_survives_failing_allocations),
+        cmocka_unit_test(test_sampler_penalties_of_what_was_written_leave_the_prompt_and_the_window_out),
         cmocka_unit_test(test_sampler_never_allocates_while_picking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
