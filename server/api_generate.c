@@ -112,6 +112,11 @@ static enum http_outcome generate(struct http_request *request, struct daemon *d
     else
         fields_read_query(&table, &completion->fields, http_request_query(request), &given, problem);
     completion->fields.seed_given = given & UINT64_C(1) << ROW_SEED;
+    if (!body && !problem->status && completion->fields.stream && http_request_header(request, "Last-Event-ID")) {
+        /* An EventSource that comes back after its stream: it must not get another text each time, and 204 ends it. */
+        http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
+        return HTTP_REPLIED;
+    }
     return completion_run(completion, problem);
 }
 

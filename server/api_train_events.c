@@ -166,12 +166,30 @@ static void gone(void *context)
 
 /* ---- beginning ---- */
 
-/* Last-Event-ID: what the client has seen. 0 where it does not say, or nothing that was ever an id. */
+/* Last-Event-ID: what the client has seen. 0 where it does not say, or what was never an id. */
 static int64_t last_seen(const struct http_request *request)
 {
     const char *text = http_request_header(request, "Last-Event-ID");
-    const long long id = text ? strtoll(text, NULL, 10) : 0;
-    return id > 0 ? id : 0;
+    const size_t n = text ? strlen(text) : 0;
+    return n > 0 && n < 19 && strspn(text, "0123456789") == n ? strtoll(text, NULL, 10) : 0;
+}
+
+static bool note_event(void *context, int64_t sequence, const char *type, const char *data)
+{
+    (void)sequence;
+    (void)type;
+    (void)data;
+    *(bool *)context = true;
+    return false;
+}
+
+/* Whether the client has seen the last event that there will be. An EventSource comes back after every end of a stream,
+ * until it gets 204. */
+static bool has_seen_all(const struct daemon *daemon, int64_t id, int64_t last)
+{
+    bool more = false;
+    if (last == 0 || !jobs_is_over(daemon->jobs, id)) return false;
+    return store_events(jobs_store(daemon->jobs), id, last, 1, note_event, &more, NULL) && !more;
 }
 
 static enum http_outcome begin(struct http_request *request, void *context)
@@ -183,6 +201,11 @@ static enum http_outcome begin(struct http_request *request, void *context)
     if (!train_job_id(request, &id)) return HTTP_REPLIED;
     if (!jobs_get(daemon->jobs, id, &job, &err)) return train_refuse_error(request, &err);
     store_close_job(&job);
+    const int64_t last = last_seen(request);
+    if (has_seen_all(daemon, id, last)) {
+        http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
+        return HTTP_REPLIED;
+    }
     struct feed *feed = calloc(1, sizeof *feed);
     if (!feed) {
         error_set_no_memory(&err, sizeof *feed, "a stream");
@@ -190,7 +213,7 @@ static enum http_outcome begin(struct http_request *request, void *context)
     }
     feed->listener = (struct job_listener){.id = id, .told = told};
     feed->jobs = daemon->jobs;
-    feed->last = last_seen(request);
+    feed->last = last;
     feed->sent_ns = clock_monotonic_ns();
     feed->more_task.run = more;
     pthread_mutex_init(&feed->mutex, NULL);

@@ -159,6 +159,17 @@ static void gone(void *context)
     completion_cancel(context);
 }
 
+/* A stream by GET may be an EventSource's. Its first event has an id, which it names when it comes back, so that
+ * api_generate.c can tell it to stay away. Without memory it goes without. */
+static void begin_with_id(struct completion *completion)
+{
+    const char *id = http_request_id(completion->request);
+    json_write_literal(&completion->event, "id: ");
+    json_write(&completion->event, id, strlen(id));
+    json_write_literal(&completion->event, "\n");
+    if (completion->event.failed) json_writer_close(&completion->event);
+}
+
 void completion_stream_begin(struct completion *completion)
 {
     struct http_request *request = completion->request;
@@ -170,6 +181,7 @@ void completion_stream_begin(struct completion *completion)
     /* Looked at twice in that time, the stream is never silent for longer than it. */
     stream->quiet_seconds = completion->daemon->config->ping_seconds / 2;
     completion->sent_ns = clock_monotonic_ns();
+    if (!completion->body) begin_with_id(completion);
     http_reply_header(request, "Cache-Control", "no-store");
     http_reply_header(request, "X-Accel-Buffering", "no");
     http_reply_stream(request, 200, "text/event-stream", stream);

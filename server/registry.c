@@ -188,10 +188,21 @@ static void swap(struct registry *registry, struct entry *entry, struct served *
     retire(old);
 }
 
-static void note_failure(struct registry *registry, struct entry *entry, const struct error *err)
+/* Who may see models need not know where they lie: a file of the directory keeps its own name alone. */
+static void hide_directory(char *message, const char *directory)
+{
+    const size_t n = strlen(directory);
+    for (char *at = message; n > 0 && (at = strstr(at, directory));) {
+        const size_t cut = n + (at[n] == '/');
+        memmove(at, at + cut, strlen(at + cut) + 1);
+    }
+}
+
+static void note_failure(struct registry *registry, struct entry *entry, const char *directory, const struct error *err)
 {
     pthread_mutex_lock(&registry->mutex);
     memcpy(entry->error, err->message, sizeof entry->error);
+    hide_directory(entry->error, directory);
     pthread_mutex_unlock(&registry->mutex);
 }
 
@@ -217,7 +228,7 @@ static bool load(struct registry *registry, const char *name, struct error *err)
             if (registry->open) log_loaded(served, begun);
             swap(registry, entry, served);
         } else {
-            note_failure(registry, entry, &own);
+            note_failure(registry, entry, directory, &own);
             if (err && !err->code) *err = own;
         }
         set_loading(registry, entry, false);
@@ -293,15 +304,28 @@ bool registry_set_default(struct registry *registry, const char *name, struct er
     return done;
 }
 
+/* The directory of a model that may be removed; free() it. */
+static char *find_removable(struct registry *registry, const char *name, struct error *err)
+{
+    struct error own = {0};
+    const struct entry *entry = entry_of(registry, name);
+    char *path = NULL;
+    if (entry && entry == registry->standard)
+        error_set(err, ERROR_CONFLICT, "\"%s\" is the default model; make another one the default first", name);
+    else if (!(path = model_places_find_in_state(&registry->places, name, &own)) && own.code == ERROR_NOT_FOUND &&
+             model_places_is_path(&registry->places, name))
+        error_set(err, ERROR_CONFLICT, "\"%s\" is the model of model.path, which is not in the state directory", name);
+    else if (!path)
+        error_set(err, own.code, "%s", own.message);
+    return path;
+}
+
 static bool remove_model(struct registry *registry, const char *name, struct error *err)
 {
-    char *path = model_places_find_in_state(&registry->places, name, err);
+    char *path = find_removable(registry, name, err);
     if (!path) return false;
     struct entry *entry = add(registry, name, err);
-    bool done = entry != NULL;
-    if (entry && entry == registry->standard)
-        done = error_set(err, ERROR_CONFLICT, "\"%s\" is the default model; make another one the default first", name);
-    done = done && directory_remove(path, err);
+    const bool done = entry && directory_remove(path, err);
     if (done) {
         swap(registry, entry, NULL);
         pthread_mutex_lock(&registry->mutex);
@@ -537,6 +561,7 @@ static json_t *read_card(const struct registry *registry, const struct entry *en
     struct model model = {0};
     char *directory = model_places_find(&registry->places, entry->name, err);
     if (directory && model_load_config(&model, directory, err)) card = model_card(&model, directory, err);
+    if (directory && !card && err) hide_directory(err->message, directory);
     model_close(&model);
     free(directory);
     return card;

@@ -313,7 +313,7 @@ def test_delete_removes_a_model_that_is_not_the_default(state, models):
     set_default(daemon, "one")
     load(daemon, "two")
     assert "default" in delete(daemon, "one", 409).problem(409)["detail"]
-    delete(daemon, "tiny", 404)  # it is not in the state directory
+    assert "model.path" in delete(daemon, "tiny", 409).problem(409)["detail"]  # it is not in the state directory
     delete(daemon, "two")
     assert list(listed(daemon)) == ["one", "tiny"]
     assert os.listdir(state.models) == ["one"]

@@ -13,7 +13,7 @@ import pytest
 from make_model import WORDS, make_model
 
 from conftest import DEADLINE
-from test_openapi import DOCUMENT, validate
+from test_openapi import DOCUMENT, check, validate
 
 EVENT = DOCUMENT["components"]["schemas"]["StreamEvent"]
 FOREVER = 5_000_000
@@ -22,7 +22,7 @@ ONE_SLOT = {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limi
 
 def parse(body):
     """The events of a body, checked, and the comments; the body must have ended as a stream does."""
-    blocks = body.decode().split("\n\n")
+    blocks = re.sub(r"\Aid: [^\n]+\n", "", body.decode()).split("\n\n")  # a stream by GET begins with an id
     assert blocks.pop() == ""
     comments = [block for block in blocks if block.startswith(":")]
     events = [block for block in blocks if not block.startswith(":")]
@@ -128,7 +128,9 @@ def test_text_that_ends_at_once(start):
 
 def test_stream_by_query_and_head(daemon):
     query = "/generate?" + urllib.parse.urlencode({"length": 20, "seed": 1, "stream": "true"})
-    events, _ = parse(daemon.get(query).body)
+    answer = daemon.get(query)
+    assert answer.body.decode().startswith("id: " + answer.headers["X-Request-Id"] + "\ndata: ")
+    events, _ = parse(answer.body)
     assert joined(events) == daemon.generate(length=20, seed=1)["completion"]
     head = daemon.request("HEAD", query)
     assert (head.status, head.headers["Content-Type"], head.body) == (200, "text/event-stream", b"")
@@ -141,6 +143,22 @@ def test_http_1_0_client(daemon):
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"chunked" not in head.lower()
     assert joined(parse(body)[0]) == daemon.generate(length=20, seed=1)["completion"]
+
+
+def test_event_source_that_comes_back_gets_no_other_text(daemon):
+    """An EventSource asks again after every end of a stream, with the id of the last event, until it gets 204."""
+    def begun():
+        return re.search(r"^lstmd_completion_tokens_total (.*)", daemon.get("/metrics").body.decode(), re.M)[1]
+
+    query = "/generate?" + urllib.parse.urlencode({"length": 20, "stream": "true"})
+    id = re.search(rb"^id: (.*)\n", daemon.get(query).body)[1].decode()
+    before = begun()
+    answer = daemon.get(query, headers={"Last-Event-ID": id})
+    assert (answer.status, answer.body) == (204, b"")
+    check(DOCUMENT["paths"]["/generate"]["get"], answer)
+    assert begun() == before
+    assert daemon.get("/generate?length=1", headers={"Last-Event-ID": id}).status == 200
+    assert b"id:" not in daemon.post("/generate", {"length": 20, "stream": True}).body.splitlines()[0][:3]
 
 
 def test_connection_is_kept_behind_a_stream(daemon):

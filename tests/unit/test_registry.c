@@ -300,7 +300,10 @@ static void test_registry_unloads_and_removes_all_but_the_default(void **state)
     assert_false(registry_remove(bench->registry, "a", &err));
     assert_int_equal(err.code, ERROR_CONFLICT);
     error_clear(&err);
-    assert_false(registry_remove(bench->registry, "single", &err));
+    assert_false(registry_remove(bench->registry, "single", &err)); /* it is model.path's */
+    assert_int_equal(err.code, ERROR_CONFLICT);
+    error_clear(&err);
+    assert_false(registry_remove(bench->registry, "nobody", &err));
     assert_int_equal(err.code, ERROR_NOT_FOUND);
     load(bench, "b");
     assert_true(registry_remove(bench->registry, "b", NULL));
