@@ -25,6 +25,10 @@ static const struct option rows[] = {
      "Addresses or networks (10.0.0.0/8, unix) whose word on who the client is counts."},
     {"server.forwarded_header", OPTION_CHOICE, FIELD(forwarded), "x-forwarded-for", 0, 0, forwarded_headers, NULL,
      "The header in which they say so; they must set it themselves."},
+    {"server.hosts", OPTION_LIST, FIELD(hosts), NULL, 0, 0, NULL, NULL,
+     "Names (lstmd.example.org) that requests may give in Host besides localhost and IP addresses; * for any. Others "
+     "get "
+     "421."},
     {"server.cors_origins", OPTION_LIST, FIELD(cors_origins), NULL, 0, 0, NULL, NULL,
      "Origins (https://app.example.org) whose pages may read answers in a browser; * for all."},
     {"server.drain_seconds", OPTION_REAL, FIELD(drain_seconds), "10", 0, 3600, NULL, "s",
@@ -65,15 +69,18 @@ static const struct option rows[] = {
     {"limits.max_score", OPTION_INT, FIELD(max_score), "20000", 1, 10000000, NULL, "tokens",
      "Longest text that /score takes."},
     {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",
-     "Open connections of server.listen. For one more the idlest is closed; where a request is going on at each, it gets "
-     "503, but /healthz, /readyz and /metrics still answer. Fewer where RLIMIT_NOFILE does not suffice, which the log says "
+     "Open connections of server.listen. For one more the idlest is closed; where a request is going on at each, it "
+     "gets "
+     "503, but /healthz, /readyz and /metrics still answer. Fewer where RLIMIT_NOFILE does not suffice, which the log "
+     "says "
      "at the start."},
     {"limits.max_dataset", OPTION_SIZE, FIELD(max_dataset), "4GiB", 1, 0x1p46, NULL, "bytes",
      "Largest dataset that may be uploaded; a larger one gets 413."},
     {"limits.max_import", OPTION_SIZE, FIELD(max_import), "1GiB", 1, 0x1p46, NULL, "bytes",
      "Largest body of an import, the file and its vocabulary; a larger one gets 413."},
     {"limits.max_connections_per_address", OPTION_INT, FIELD(max_per_address), "0", 0, 100000, NULL, "connections",
-     "Open connections of one address (an IPv6 address counts by its first 64 bits), behind a trusted proxy its running "
+     "Open connections of one address (an IPv6 address counts by its first 64 bits), behind a trusted proxy its "
+     "running "
      "requests; further ones get 429. 0: no limit."},
     {"limits.max_uploads", OPTION_INT, FIELD(max_uploads), "8", 1, 1000, NULL, "bodies",
      "Bodies too large for memory that are received at a time (a thread each); one more gets 503."},

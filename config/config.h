@@ -14,9 +14,10 @@ struct config {
     const char *socket_mode;  /* server.socket_mode: octal permissions of a UNIX socket */
     const char *admin_listen; /* admin.listen: where alone administration is served; NULL: where all is */
     int64_t admin_port;
-    int64_t max_admin_connections; /* admin.max_connections */
+    int64_t max_admin_connections;      /* admin.max_connections */
     struct option_list trusted_proxies; /* server.trusted_proxies */
     int forwarded;                      /* server.forwarded_header: 0 x-forwarded-for, 1 forwarded */
+    struct option_list hosts;           /* server.hosts */
     struct option_list cors_origins;    /* server.cors_origins */
     int64_t port;                       /* server.port: 0 picks a free one, which the log names */
     double drain_seconds;

@@ -204,6 +204,8 @@ static bool open_http(struct daemon *daemon, struct error *err)
         .trusted_proxies = config->trusted_proxies.items,
         .trusted_proxy_count = config->trusted_proxies.count,
         .forwarded = config->forwarded == 1,
+        .hosts = config->hosts.items,
+        .host_count = config->hosts.count,
         .cors_origins = config->cors_origins.items,
         .cors_origin_count = config->cors_origins.count,
         .max_connections_per_address = (size_t)config->max_per_address,

@@ -420,7 +420,7 @@ static bool start_library(struct http_server *server, struct error *err)
     const struct http_options *options = &server->options;
     if (!address_set_parse(&server->trusted, "server.trusted_proxies", options->trusted_proxies,
                            options->trusted_proxy_count, err) ||
-        !http_cors_check(options, err) || !open_listeners(server, err))
+        !http_cors_check(options, err) || !http_hosts_check(options, err) || !open_listeners(server, err))
         return false;
     const unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     server->library =

@@ -88,7 +88,9 @@ struct http_options {
     size_t trusted_proxy_count;
     bool forwarded;                     /* they send Forwarded */
     size_t max_connections_per_address; /* one more is a 429; 0: any number */
-    const char *const *cors_origins;    /* "https://app.example.org" or "*": whose pages may read answers */
+    const char *const *hosts;           /* names that are answered to besides localhost and addresses; "*": all */
+    size_t host_count;
+    const char *const *cors_origins; /* "https://app.example.org" or "*": whose pages may read answers */
     size_t cors_origin_count;
     size_t max_body;
     size_t max_connections;       /* of `listen`; the idlest makes room for one more, or it is a 503 */

@@ -6,6 +6,7 @@
  *   http_client.c   who is behind them, and how many each may have
  *   http_receive.c  a request from its head to its handler
  *   http_head.c     whether a head is sound HTTP
+ *   http_host.c     which names the daemon answers to
  *   http_route.c    what the head says: id, route, content type
  *   http_cors.c     which other origins' pages may read the answers
  *   http_upload.c   bodies that are streamed into a sink
@@ -216,6 +217,8 @@ void http_client_uncount(struct http_connection *owner);
 void http_new_id(struct http_server *server, char id[REQUEST_ID_SIZE]);
 /* The id, and the trace's, if a valid traceparent names one. */
 void http_choose_id(struct http_request *request);
+/* What stands behind the scheme of "http://host/path" (a request that was meant for a proxy); NULL: it is a path. */
+const char *http_absolute_target(const char *target);
 /* 414 or 431 in request->problem. */
 void http_check_head_size(struct http_request *request);
 /* Path, route, allowed methods and query; says 400, 404 or 405 in request->problem. */
@@ -229,6 +232,13 @@ void http_check_content(struct http_request *request);
 /* 400, 413, 417 or 501 in request->problem, and request->early: such a head ends its connection. NULL: the library has
  * shown the headers alone. */
 void http_check_head(struct http_request *request, const struct http_head *head);
+
+/* --- http_host.c --- */
+
+bool http_hosts_check(const struct http_options *options, struct error *err);
+/* 400 or 421 in request->problem, and request->early. A UNIX socket has no names: who may connect to it is asked by its
+ * permissions. */
+void http_check_host(struct http_request *request);
 
 /* --- http_cors.c --- */
 

@@ -75,6 +75,7 @@ bool http_begin(struct http_request *request, const struct http_head *head)
     snprintf(request->method, sizeof request->method, "%s", head->method);
     http_choose_id(request);
     http_check_head(request, head);
+    http_check_host(request);
     http_find_client(request);
     http_check_head_size(request);
     http_find_route(request);

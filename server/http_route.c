@@ -58,14 +58,21 @@ void http_check_head_size(struct http_request *request)
                     memory, options->max_header);
 }
 
-/* "/a?b" -> "/a" and "b"; "http://host/a" (a request that was meant for a proxy) -> "/a". */
+const char *http_absolute_target(const char *target)
+{
+    static const char scheme[] = "http://";
+    return strncasecmp(target, scheme, sizeof scheme - 1) == 0 ? target + sizeof scheme - 1 : NULL;
+}
+
+/* "/a?b" -> "/a" and "b"; "http://host/a" -> "/a". */
 static void split_target(struct http_request *request)
 {
     char *question = strchr(request->target, '?');
     if (question) *question = '\0';
     request->query_text = question ? question + 1 : "";
-    if (strncasecmp(request->target, "http://", 7) != 0) return;
-    const char *slash = strchr(request->target + 7, '/');
+    const char *absolute = http_absolute_target(request->target);
+    if (!absolute) return;
+    const char *slash = strchr(absolute, '/');
     request->path = slash ? slash : "/";
 }
 

@@ -72,7 +72,7 @@ static bool send_request(double due)
         snprintf(body, sizeof body, "{\"prompt\":\"%c%c%c%c\",\"length\":%u}", 'a' + (int)(uniform() * 25),
                  'a' + (int)(uniform() * 25), 'a' + (int)(uniform() * 25), 'a' + (int)(uniform() * 25), length);
     const int n = snprintf(request, sizeof request,
-                           "POST /generate HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+                           "POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                            "Content-Length: %d\r\n\r\n%s",
                            size, body);
     connection->due = due;

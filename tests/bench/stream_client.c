@@ -51,7 +51,7 @@ static void post(int fd, const char *body, size_t size)
 {
     char head[200];
     const int n = snprintf(head, sizeof head,
-                           "POST /generate HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\n"
+                           "POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                            "Content-Length: %zu\r\n\r\n",
                            size);
     if (send(fd, head, (size_t)n, MSG_MORE) != n) fail("send");

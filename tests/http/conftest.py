@@ -52,10 +52,10 @@ class Answer:
 
 class Daemon:
     """A running `lstmd serve`. Settings are --set values; None takes one out of those that all have. model: a directory,
-    or None for the setting model.path. A list is one --set for each item."""
+    or None for the setting model.path. A list is one --set for each item. "x" is the name that raw requests ask for."""
 
     def __init__(self, model, settings=(), environment=None, cwd=ROOT, preexec_fn=None):
-        settings = {"server.port": 0, "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
+        settings = {"server.port": 0, "server.hosts": "x", "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
         command = [PROGRAM, "serve"] + (["--model", str(model)] if model else [])
         for key, value in settings.items():
             for item in value if isinstance(value, list) else [value]:

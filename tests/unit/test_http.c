@@ -185,7 +185,7 @@ static void send_text(int fd, const char *text)
 static void send_head(int fd, const char *line, size_t length, const char *more)
 {
     char head[512];
-    snprintf(head, sizeof head, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: %zu\r\n%s\r\n", line, length, more);
+    snprintf(head, sizeof head, "%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n%s\r\n", line, length, more);
     send_text(fd, head);
 }
 
@@ -287,7 +287,7 @@ static void test_http_upload_chunked_and_on_one_connection(void **state)
     expected_sum(data, size, wanted);
     const int fd = dial();
     for (int round = 0; round < 3; round++) {
-        send_text(fd, "PUT /sum/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        send_text(fd, "PUT /sum/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
         for (size_t at = 0, n = 1; at < size; at += n, n = 3 * n + 1) {
             if (n > size - at) n = size - at;
             snprintf(line, sizeof line, "%zx\r\n", n);
@@ -374,7 +374,7 @@ static void test_http_upload_chunked_beyond_its_limit(void **state)
     (void)state;
     char *data = patterned(MAX_SIZE + 1);
     const int fd = dial();
-    send_text(fd, "PUT /sum/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n800001\r\n");
+    send_text(fd, "PUT /sum/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n800001\r\n");
     send_all(fd, data, MAX_SIZE + 1);
     send_text(fd, "\r\n0\r\n\r\n");
     assert_int_equal(answer_and_close(fd, "larger than limits.sum, 8388608 bytes"), 413);
@@ -465,7 +465,7 @@ static void test_http_authorise_is_asked_before_the_body(void **state)
     send_head(fd, "POST /admin", 2, ""); /* no content type either: that is not what is said */
     send_text(fd, "{}");
     assert_int_equal(answer(fd, text), 401);
-    send_text(fd, "OPTIONS /admin HTTP/1.1\r\nHost: x\r\n\r\n"); /* the same connection */
+    send_text(fd, "OPTIONS /admin HTTP/1.1\r\nHost: localhost\r\n\r\n"); /* the same connection */
     assert_int_equal(answer(fd, text), 204);
     send_head(fd, "POST /admin", 0, "Authorization: Bearer admin\r\n"); /* no body, no type */
     assert_int_equal(answer_and_close(fd, "{\"body\":\"\"}"), 200);
@@ -496,7 +496,7 @@ static void test_http_upload_without_memory(void **state)
     for (size_t n = 1; failed; n++) {
         fail_allocation(n);
         const int fd = dial();
-        static const char request[] = "PUT /sum/a HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789";
+        static const char request[] = "PUT /sum/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n0123456789";
         send(fd, request, sizeof request - 1, MSG_NOSIGNAL); /* fails where it is closed already */
         const int status = answer(fd, text);
         assert_true(status == 200 || status == 503 || status == 0);
