@@ -93,7 +93,8 @@ static const struct option rows[] = {
     {"limits.write_timeout", OPTION_REAL, FIELD(write_timeout), "30", 1, 86400, NULL, "s",
      "How long a client may leave a reply unread; then its request is cancelled and the connection closed."},
     {"limits.request_timeout", OPTION_REAL, FIELD(request_timeout), "60", 1, 86400, NULL, "s",
-     "How long a generation may wait and run; then it ends with 503, a stream with an error."},
+     "How long a generation, or a text for /score or /tokenize, may wait and run; then it ends with 503, a stream with "
+     "an error."},
     {"cache.max_bytes", OPTION_SIZE, FIELD(cache_max_bytes), "64MiB", 0, 0x1p40, NULL, "bytes",
      "Memory for hidden states after prompts that came before; 0: none are kept."},
     {"cache.interval", OPTION_INT, FIELD(cache_interval), "1024", 1, 1000000, NULL, "tokens",

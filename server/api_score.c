@@ -1,13 +1,19 @@
 /* /score: how likely the model finds a text. The text is encoded by the thread that handles the request and read by the
- * daemon's scorer, one text after the other, while the connection is suspended. */
+ * daemon's scorer while the connection is suspended. Texts take turns, a few milliseconds each, so a short one does not
+ * wait for long ones. */
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/utf8.h"
+#include "server/answer.h"
 #include "server/api.h"
 #include "server/completion.h"
+#include "server/text_reply.h"
+
+#define SLICE_NS (UINT64_C(5) * 1000 * 1000) /* a text's turn */
 
 struct score_fields {
     struct field_text text, model, label;
@@ -25,8 +31,10 @@ static const struct field rows[] = {
     {"model", FIELD_TEXT, MEMBER(model), 0, 0, NULL, 0},
 };
 
+/* Referred to by the request and by the answer that is being written. */
 struct score {
     struct task task; /* first: the scorer gives it back */
+    atomic_uint references;
     struct http_request *request;
     struct daemon *daemon;
     struct served *served; /* the model */
@@ -36,12 +44,29 @@ struct score {
     size_t first;                 /* token of the prompt that has a probability */
     double *logprobs;             /* [prompt.count] */
     atomic_bool gone;
-    enum { SCORE_DONE, SCORE_LEFT, SCORE_CLOSED, SCORE_NO_MEMORY } outcome;
+    uint64_t deadline_ns;
+
+    /* The scorer's, from the text's first turn on. */
+    struct arena arena;
+    struct step_scratch scratch;
+    float *state, *logits;
+    size_t read; /* tokens of the prompt that were fed */
+    enum { SCORE_READING, SCORE_DONE, SCORE_LEFT, SCORE_CLOSED, SCORE_TIMEOUT, SCORE_NO_MEMORY } outcome;
+
+    size_t written; /* the answer's: tokens, and behind them the rest */
 };
+
+static void close_reading(struct score *score)
+{
+    step_scratch_close(&score->scratch);
+    arena_free(&score->arena);
+    score->state = score->logits = NULL;
+}
 
 static void release(void *context)
 {
     struct score *score = context;
+    if (atomic_fetch_sub(&score->references, 1) > 1) return;
     generation_close(&score->generation);
     json_decref(score->body);
     free(score->logprobs);
@@ -61,7 +86,7 @@ static double log_probability(const float *logits, size_t vocabulary, uint32_t i
 }
 
 /* Feeds token i of the text; logits (NULL: not wanted) of what follows it. Through a window all of it is fed anew. */
-static void feed_token(const struct score *score, struct step_scratch *scratch, float *state, size_t i, float *logits)
+static void feed_token(struct score *score, size_t i, float *logits)
 {
     const struct stepper *stepper = &score->served->stepper;
     const uint32_t *ids = score->generation.prompt.ids, pad = vocabulary_pad(score->generation.vocabulary);
@@ -70,92 +95,124 @@ static void feed_token(const struct score *score, struct step_scratch *scratch, 
     size_t first = i;
     if (window->size > 0) {
         if (!logits) return;
-        memset(state, 0, stepper->state_size * sizeof *state);
-        for (size_t k = 0; k < feed.padding; k++) step(stepper, scratch, 1, &pad, &state, NULL);
+        memset(score->state, 0, stepper->state_size * sizeof *score->state);
+        for (size_t k = 0; k < feed.padding; k++) step(stepper, &score->scratch, 1, &pad, &score->state, NULL);
         first = feed.first;
     }
-    for (size_t k = first; k < i; k++) step(stepper, scratch, 1, &ids[k], &state, NULL);
-    step(stepper, scratch, 1, &ids[i], &state, &logits);
+    for (size_t k = first; k < i; k++) step(stepper, &score->scratch, 1, &ids[k], &score->state, NULL);
+    step(stepper, &score->scratch, 1, &ids[i], &score->state, &logits);
 }
 
-static void read_text(struct score *score, struct step_scratch *scratch, float *state, float *logits)
+static bool open_reading(struct score *score)
+{
+    const struct stepper *stepper = &score->served->stepper;
+    struct error err = {0};
+    score->state = arena_alloc(&score->arena, stepper->state_size, sizeof *score->state, "a hidden state", &err);
+    score->logits = arena_alloc(&score->arena, stepper->logits_size, sizeof *score->logits, "logits", &err);
+    if (score->state && score->logits && step_scratch_open(&score->scratch, stepper, 1, &err)) return true;
+    score->outcome = SCORE_NO_MEMORY;
+    return false;
+}
+
+/* Reads on until the turn, or the text, or the wish to read it is over. */
+static void read_text(struct score *score)
 {
     const struct token_list *prompt = &score->generation.prompt;
     const size_t vocabulary = score->served->stepper.architecture.vocabulary_size;
-    for (size_t i = 0; i + 1 < prompt->count; i++) {
-        if (atomic_load(&score->gone)) {
+    const uint64_t begun_ns = clock_monotonic_ns();
+    for (uint64_t now = begun_ns; now - begun_ns < SLICE_NS; now = clock_monotonic_ns()) {
+        const size_t i = score->read;
+        if (i + 1 >= prompt->count)
+            score->outcome = SCORE_DONE;
+        else if (atomic_load(&score->gone))
             score->outcome = SCORE_LEFT;
-            return;
-        }
-        if (atomic_load(&score->daemon->closing)) {
+        else if (atomic_load(&score->daemon->closing))
             score->outcome = SCORE_CLOSED;
-            return;
-        }
-        float *wanted = i + 1 >= score->first ? logits : NULL;
-        feed_token(score, scratch, state, i, wanted);
-        if (wanted) score->logprobs[i + 1] = log_probability(logits, vocabulary, prompt->ids[i + 1]);
+        else if (now >= score->deadline_ns)
+            score->outcome = SCORE_TIMEOUT;
+        if (score->outcome != SCORE_READING) return;
+        float *wanted = i + 1 >= score->first ? score->logits : NULL;
+        feed_token(score, i, wanted);
+        if (wanted) score->logprobs[i + 1] = log_probability(score->logits, vocabulary, prompt->ids[i + 1]);
+        score->read++;
     }
 }
 
-/* The scorer's thread. */
+/* The scorer's thread: one turn. The next one comes after those of all others that wait. */
 static void run(struct task *task)
 {
     struct score *score = (struct score *)task;
-    const struct stepper *stepper = &score->served->stepper;
-    struct step_scratch scratch = {0};
-    struct arena arena = {0};
-    struct error err = {0};
-    float *state = arena_alloc(&arena, stepper->state_size, sizeof *state, "a hidden state", &err);
-    float *logits = arena_alloc(&arena, stepper->logits_size, sizeof *logits, "logits", &err);
-    if (state && logits && step_scratch_open(&scratch, stepper, 1, &err))
-        read_text(score, &scratch, state, logits);
-    else
-        score->outcome = SCORE_NO_MEMORY;
-    step_scratch_close(&scratch);
-    arena_free(&arena);
+    if (score->state || open_reading(score)) read_text(score);
+    if (score->outcome == SCORE_READING) {
+        if (worker_submit(score->daemon->scorer, &score->task)) return;
+        score->outcome = SCORE_CLOSED;
+    }
+    close_reading(score);
     atomic_fetch_sub(&score->daemon->scores, 1);
     http_request_resume(score->request);
 }
 
-static json_t *tokens(const struct score *score)
+static void write_token(const struct score *score, size_t i, struct json_writer *out)
 {
-    const struct generation *generation = &score->generation;
-    json_t *list = json_array();
-    for (size_t i = score->first; i < generation->prompt.count; i++) {
-        size_t n;
-        const uint32_t id = generation->prompt.ids[i];
-        const char *text = vocabulary_token(generation->vocabulary, id, &n);
-        json_array_append_new(list, json_pack("{s:I, s:o, s:f}", "id", (json_int_t)id, "token",
-                                              json_safe_string(text, n), "logprob", score->logprobs[i]));
-    }
-    return list;
+    const uint32_t id = score->generation.prompt.ids[i];
+    size_t n;
+    const char *text = vocabulary_token(score->generation.vocabulary, id, &n);
+    json_write(out, i > score->first ? ",{" : "{", i > score->first ? 2 : 1);
+    json_write_literal(out, "\"id\":");
+    json_write_integer(out, id);
+    json_write_literal(out, ",\"token\":");
+    json_write_string(out, text, n);
+    json_write_literal(out, ",\"logprob\":");
+    json_write_real(out, score->logprobs[i]);
+    json_write_literal(out, "}");
 }
 
-static json_t *warnings(const struct generation *generation, const char *text)
+static void write_number(const char *key, double value, struct json_writer *out)
 {
-    json_t *list = json_array();
-    for (size_t i = 0; i < generation_warning_count(generation); i++) {
-        char warning[GENERATION_WARNING_SIZE];
-        generation_warning(generation, text, i, warning);
-        json_array_append_new(list, json_string(warning));
-    }
-    return list;
+    json_write(out, key, strlen(key));
+    json_write_real(out, value);
 }
 
-static json_t *document(const struct score *score)
+/* What stands behind the tokens. */
+static void write_sums(const struct score *score, struct json_writer *out)
 {
     const struct generation *generation = &score->generation;
     const struct field_text *text = &score->fields.text;
-    const size_t count = generation->prompt.count - score->first;
-    const double characters = (double)vocabulary_encoded_characters(text->data, text->size, &generation->unknown);
+    const size_t count = generation->prompt.count - score->first, characters = utf8_count(text->data, text->size);
     double nats = 0;
     for (size_t i = score->first; i < generation->prompt.count; i++) nats -= score->logprobs[i];
     const double perplexity = exp(nats / (double)count);
-    return json_pack("{s:s, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o}", "model", score->served->model.name, "tokens",
-                     tokens(score), "token_count", (json_int_t)count, "characters", (json_int_t)characters, "nats",
-                     nats, "nats_per_token", nats / (double)count, "nats_per_char", nats / characters, "bits_per_char",
-                     nats / characters / log(2), "perplexity", isfinite(perplexity) ? perplexity : 1e308, "warnings",
-                     warnings(generation, text->data));
+    json_write_literal(out, "],\"token_count\":");
+    json_write_integer(out, (int64_t)count);
+    json_write_literal(out, ",\"characters\":");
+    json_write_integer(out, (int64_t)characters);
+    write_number(",\"nats\":", nats, out);
+    write_number(",\"nats_per_token\":", nats / (double)count, out);
+    write_number(",\"nats_per_char\":", nats / (double)characters, out);
+    write_number(",\"bits_per_char\":", nats / (double)characters / log(2), out);
+    write_number(",\"perplexity\":", isfinite(perplexity) ? perplexity : 1e308, out);
+    json_write_literal(out, ",");
+    answer_write_warnings(generation, text->data, NULL, out);
+    json_write_literal(out, "}\n");
+}
+
+static enum text_state write_answer(void *context, struct json_writer *out, struct error *err)
+{
+    struct score *score = context;
+    const char *model = score->served->model.name;
+    (void)err;
+    if (score->written < score->first) {
+        json_write_literal(out, "{\"model\":");
+        json_write_string(out, model, strlen(model));
+        json_write_literal(out, ",\"tokens\":[");
+        score->written = score->first;
+    }
+    if (score->written < score->generation.prompt.count) {
+        write_token(score, score->written++, out);
+        return TEXT_MORE;
+    }
+    write_sums(score, out);
+    return TEXT_END;
 }
 
 static void gone(void *context)
@@ -167,12 +224,16 @@ static void resumed(struct http_request *request, void *context)
 {
     struct score *score = context;
     struct problem problem = {0};
-    http_request_log(request, LOG_INTEGER("prompt_tokens", score->generation.prompt.count));
-    metrics_add(score->daemon->metrics, METRICS_SCORED_TOKENS, score->generation.prompt.count);
+    const size_t read = score->outcome == SCORE_DONE ? score->generation.prompt.count : score->read;
+    http_request_log(request, LOG_INTEGER("prompt_tokens", read));
+    metrics_add(score->daemon->metrics, METRICS_SCORED_TOKENS, read);
     http_reply_header(request, "Cache-Control", "no-store");
     switch (score->outcome) {
     case SCORE_DONE:
-        http_reply_json(request, 200, document(score));
+        atomic_fetch_add(&score->references, 1);
+        text_reply(request, 200, "application/json",
+                   &(struct text_source){
+                       .write = write_answer, .release = release, .context = score, .worker = score->daemon->writer});
         return;
     case SCORE_LEFT:
         http_reply_nothing(request);
@@ -180,6 +241,10 @@ static void resumed(struct http_request *request, void *context)
     case SCORE_CLOSED:
         problem_set(&problem, 503, "the daemon was shut down before the text was read");
         break;
+    case SCORE_TIMEOUT:
+        problem_set_timeout(&problem, "the text was not read", score->daemon->config->request_timeout, score->read > 0);
+        break;
+    case SCORE_READING:
     case SCORE_NO_MEMORY:
         problem_set(&problem, 503, "out of memory");
         break;
@@ -240,6 +305,7 @@ static bool submit(struct score *score)
 {
     struct daemon *daemon = score->daemon;
     score->task.run = run;
+    score->deadline_ns = clock_monotonic_ns() + (uint64_t)(daemon->config->request_timeout * 1e9);
     if (atomic_fetch_add(&daemon->scores, 1) <= (size_t)daemon->config->queue &&
         worker_submit(daemon->scorer, &score->task))
         return true;
@@ -262,7 +328,7 @@ enum http_outcome api_score(struct http_request *request, void *context)
         problem_set(&problem, 503, "out of memory");
         return completion_refuse(request, &problem);
     }
-    *score = (struct score){.request = request, .daemon = daemon, .body = body};
+    *score = (struct score){.references = 1, .request = request, .daemon = daemon, .body = body};
     http_request_on_release(request, release, score);
     const struct field_table table = {rows, sizeof rows / sizeof *rows};
     fields_read_json(&table, &score->fields, body, NULL, &problem);

@@ -145,6 +145,8 @@ const char *http_request_header(const struct http_request *request, const char *
 /* Who sent it: an IP address as text, as the connection or a trusted proxy says; "unix" for a UNIX socket. */
 const char *http_request_client(const struct http_request *request);
 const struct query *http_request_query(const struct http_request *request);
+/* When it was complete and its handler could begin: clock_monotonic_ns(). */
+uint64_t http_request_ready_ns(const struct http_request *request);
 bool http_request_is_head(const struct http_request *request);
 const char *http_request_parameter(const struct http_request *request); /* the text of {name}; "" for none */
 

@@ -157,7 +157,7 @@ struct http_request {
     void *sink_context;
     uint64_t received; /* body bytes, kept or not */
     uint64_t guarded;  /* of which had come when the time began that the next ones may take */
-    uint64_t begun_ns;
+    uint64_t begun_ns, ready_ns; /* ready: its body had come */
     bool counted; /* in server->open */
     bool suspended;
     struct http_waiter waiter;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "server/http_internal.h"
 
 #define LARGE_BODY   ((size_t)64 * 1024)          /* bytes beyond which the worker handles a request */
@@ -176,6 +177,7 @@ bool http_dispatch(struct http_request *request)
 {
     struct http_server *server = request->server;
     count_open(request);
+    request->ready_ns = clock_monotonic_ns();
     if (request->refused || request->problem.status) {
         http_set_refusal(request);
     } else if (!request->route) { /* OPTIONS */

@@ -24,6 +24,11 @@ const struct query *http_request_query(const struct http_request *request)
     return &request->query;
 }
 
+uint64_t http_request_ready_ns(const struct http_request *request)
+{
+    return request->ready_ns;
+}
+
 bool http_request_is_head(const struct http_request *request)
 {
     return strcmp(request->method, "HEAD") == 0;

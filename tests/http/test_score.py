@@ -1,10 +1,17 @@
 """POST /score, /tokenize, /detokenize."""
 
+import json
 import math
 import re
+import select
 import socket
+import threading
+import time
 
 import pytest
+
+from conftest import DEADLINE
+from make_model import make_model
 
 
 def score(daemon, **fields):
@@ -98,3 +105,67 @@ def test_refusals(daemon, path):
     daemon.post(path, b"{").problem(400)
     assert daemon.post(path, {}).fields()
     assert "model" in daemon.post(path, {"text": "a", "ids": [], "model": "none"}).fields()
+
+
+def send_score(daemon, text):
+    body = json.dumps({"text": text}).encode()
+    connection = daemon.socket()
+    connection.sendall(b"POST /score HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                       b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+    return connection
+
+
+LONG = {"limits.max_score": 10_000_000, "limits.max_body": 2**26}
+
+
+def test_short_text_does_not_wait_for_long_ones(start, tmp_path):
+    # Each token of the long texts is fed 200 times; their bodies are small, so they are all waiting once they are open.
+    model = make_model(tmp_path / "window", window={"size": 200, "masked": False})
+    daemon = start(model, {"limits.max_score": 10_000_000})
+    long = [send_score(daemon, "ab" * 25_000) for _ in range(4)]
+    end = time.monotonic() + DEADLINE
+    while int(re.search(r"^lstmd_open_requests (\d+)", daemon.get("/metrics").body.decode(), re.M)[1]) < 5:
+        assert time.monotonic() < end
+    assert len(score(daemon, text="Today")["tokens"]) == 4  # there is no start that foretells the first
+    assert not select.select(long, [], [], 0)[0], "a long text was read first"
+    for connection in long:
+        connection.close()
+
+
+def test_texts_that_take_turns_have_the_scores_that_they_have_alone(daemon):
+    texts = ["ab" * 2000, "Today " * 500, "zyx" * 900]
+    alone = [score(daemon, text=text) for text in texts]
+    beside = [None] * len(texts)
+
+    def ask(i):
+        beside[i] = score(daemon, text=texts[i])
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(texts))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert beside == alone
+    assert [one["token_count"] for one in alone] == [4000, 3000, 2700]
+
+
+def test_score_that_takes_too_long_is_503(start):
+    daemon = start("tiny", {**LONG, "limits.request_timeout": 1})
+    answer = daemon.post("/score", {"text": "ab" * 5_000_000})
+    assert "limits.request_timeout" in answer.problem(503)["detail"]
+    assert answer.headers["X-Should-Retry"] == "false" and "Retry-After" not in answer.headers
+    assert score(daemon, text="a")["token_count"] == 1
+
+
+@pytest.mark.parametrize("level", ["char", "byte", "word"])
+def test_tokens_of_a_large_text_are_its_text(start, tmp_path, level):
+    """An answer beyond the buffer is whole, at every level."""
+    daemon = start(make_model(tmp_path / "model", level=level), {"limits.max_body": 2**24})
+    text = "red green house " * 20_000
+    tokens = daemon.post("/tokenize", {"text": text}).json()
+    assert len(tokens["ids"]) == len(tokens["tokens"]) and tokens["skipped"] == 0
+    answer = daemon.post("/detokenize", {"ids": tokens["ids"]})
+    assert answer.headers["Transfer-Encoding"] == "chunked"
+    assert answer.json()["text"] == (text.strip() if level == "word" else text)
+    scored = score(daemon, text=text[:16_000])
+    assert len(scored["tokens"]) == scored["token_count"]
