@@ -75,6 +75,10 @@ static enum error_code code_of_errno(int errno_value)
         return ERROR_NO_SPACE; /* EFBIG: the process's or the file system's limit of a file's size */
     case ENOMEM:
         return ERROR_NO_MEMORY;
+    case EAGAIN:
+    case EMFILE:
+    case ENFILE:
+        return ERROR_UNAVAILABLE; /* threads, processes or descriptors: others will give some back */
     default:
         return ERROR_IO;
     }

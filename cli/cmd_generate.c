@@ -10,6 +10,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
+#include "model/json_text.h"
 #include "server/answer.h"
 
 #define MAX_SEED 9007199254740991.0 /* 2^53 - 1: exact in every JSON reader */
@@ -149,7 +150,7 @@ static bool print_answer(const struct run *run, struct error *err)
     struct json_writer text = {0};
     while (answer_write(&writer, &text)) continue;
     free(list);
-    json_t *json = text.failed ? NULL : json_loadb(text.text, text.size, JSON_ALLOW_NUL, NULL);
+    json_t *json = text.failed ? NULL : json_text_parse(text.text, text.size, JSON_ALLOW_NUL, &(json_error_t){0});
     json_writer_close(&text);
     if (json == NULL) return error_set_no_memory(err, 0, "the answer");
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

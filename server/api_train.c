@@ -1,5 +1,6 @@
 /* /train: jobs. Every handler runs in the clerk of server/jobs.h, so what it finds is what there is. */
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,22 +74,32 @@ static json_t *describe(const struct job *job)
                      reference_or_null(job->progress));
 }
 
-static enum http_outcome reply_job(struct http_request *request, struct jobs *jobs, int64_t id, int status)
+/* The text of a whole job, the caller's; NULL with the error. */
+static char *print_job(struct jobs *jobs, int64_t id, size_t *size, struct error *err)
 {
     struct job job;
-    struct error err = {0};
-    if (!jobs_get(jobs, id, &job, &err)) return train_refuse_error(request, &err);
+    if (!jobs_get(jobs, id, &job, err)) return NULL;
     struct store *store = jobs_store(jobs);
     json_t *json = describe(&job);
-    if (json_object_set_new(json, "notes", store_notes(store, id, &err)) != 0 ||
-        json_object_set_new(json, "samples", store_samples(store, id, &err)) != 0 ||
-        json_object_set(json, "options", json_object_get(job.request, "options")) != 0) {
-        json_decref(json);
-        json = NULL;
-    }
-    http_reply_header(request, "Cache-Control", "no-store");
-    http_reply_json(request, status, json);
+    char *text = NULL;
+    if (json_object_set_new(json, "notes", store_notes(store, id, err)) == 0 &&
+        json_object_set_new(json, "samples", store_samples(store, id, err)) == 0 &&
+        json_object_set(json, "options", json_object_get(job.request, "options")) == 0)
+        text = json_text_print_line(json, JSON_COMPACT | JSON_REAL_PRECISION(15), size, err);
+    if (!text) error_set_no_memory(err, 0, "a job");
+    json_decref(json);
     store_close_job(&job);
+    return text;
+}
+
+static enum http_outcome reply_job(struct http_request *request, struct jobs *jobs, int64_t id, int status)
+{
+    struct error err = {0};
+    size_t size;
+    char *text = print_job(jobs, id, &size, &err);
+    if (!text) return train_refuse_error(request, &err);
+    http_reply_header(request, "Cache-Control", "no-store");
+    http_reply(request, status, "application/json", text, size, HTTP_TAKEN);
     return HTTP_REPLIED;
 }
 
@@ -112,17 +123,37 @@ static bool hash_body(const json_t *body, char hash[SHA256_TEXT_SIZE])
     return text != NULL;
 }
 
-static void accept_job(struct http_request *request, struct jobs *jobs, int64_t id)
+static bool reply_accepted(struct http_request *request, struct jobs *jobs, int64_t id, struct error *err)
 {
-    char name[JOB_ID_SIZE], *location = malloc(sizeof "/train/" + JOB_ID_SIZE);
-    if (location) {
-        job_id_print(id, name);
-        strcpy(location, "/train/");
-        strcpy(location + strlen(location), name);
-        http_request_on_release(request, free, location);
-        http_reply_header(request, "Location", location);
+    const size_t most = sizeof "/train/" + JOB_ID_SIZE;
+    char name[JOB_ID_SIZE], *location = malloc(most);
+    size_t size;
+    if (!location) return error_set_no_memory(err, most, "an answer");
+    job_id_print(id, name);
+    snprintf(location, most, "/train/%s", name);
+    char *text = print_job(jobs, id, &size, err);
+    if (!text) {
+        free(location);
+        return false;
     }
-    reply_job(request, jobs, id, 202);
+    http_request_on_release(request, free, location);
+    http_reply_header(request, "Location", location);
+    http_reply_header(request, "Cache-Control", "no-store");
+    http_reply(request, 202, "application/json", text, size, HTTP_TAKEN);
+    return true;
+}
+
+/* A client that is told of a failure sends its job again. So a new one that cannot be answered for is taken back. */
+static void accept_job(struct http_request *request, struct jobs *jobs, int64_t id, bool added, struct problem *problem)
+{
+    struct error err = {0}, kept = {0};
+    char name[JOB_ID_SIZE];
+    if (!reply_accepted(request, jobs, id, &err) && added && !jobs_withdraw(jobs, id, &kept)) {
+        job_id_print(id, name);
+        error_add_context(&err, "job %s is queued, but", name);
+    }
+    if (err.code) problem_set_error(problem, &err);
+    jobs_schedule(jobs);
 }
 
 /* The job that the key has begun: *id, or 0. False with the problem where it was another body. */
@@ -143,6 +174,7 @@ static void add_job(struct http_request *request, struct daemon *daemon, const j
     struct train_request wanted;
     struct error err = {0};
     int64_t id = 0;
+    bool added = false;
     if (key && !hash_body(body, hash)) {
         problem_set(problem, 503, "out of memory");
         return;
@@ -151,10 +183,11 @@ static void add_job(struct http_request *request, struct daemon *daemon, const j
     if (id == 0 && train_request_read(daemon, body, &wanted, problem)) {
         const struct job_order order = {
             .request = wanted.request, .text = wanted.text, .key = key, .hash = key ? hash : NULL};
-        if (!jobs_add(daemon->jobs, &order, &id, &err)) problem_set_error(problem, &err);
+        added = jobs_add(daemon->jobs, &order, &id, &err);
+        if (!added) problem_set_error(problem, &err);
         json_decref(wanted.request);
     }
-    if (!problem->status) accept_job(request, daemon->jobs, id);
+    if (!problem->status) accept_job(request, daemon->jobs, id, added, problem);
 }
 
 static enum http_outcome post(struct http_request *request, void *context)

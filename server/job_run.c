@@ -38,7 +38,8 @@ struct run {
     double snapshot_seconds;
     atomic_bool stop;
     pthread_t thread;
-    bool started;
+    bool has_thread, started; /* the thread waits for `may_start`, and looks at `started` then */
+    sem_t may_start;
     sem_t room; /* for news */
     /* the thread's */
     struct trainer_progress latest;
@@ -281,6 +282,8 @@ static void end(struct task *task)
 static void *run_main(void *argument)
 {
     struct run *run = argument;
+    while (sem_wait(&run->may_start) != 0) continue;
+    if (!run->started) return NULL;
     priority_lowest(); /* the trainer's team inherits it, and those that validate */
     judge(run, train(run, &run->err));
     if (run->end == RUN_DONE) {
@@ -330,7 +333,7 @@ static bool copy_texts(struct run *run, const struct run_order *order, struct er
            error_set_no_memory(err, sizeof *run, "a job");
 }
 
-struct run *run_start(const struct run_order *order, struct error *err)
+struct run *run_new(const struct run_order *order, struct error *err)
 {
     struct run *run = calloc(1, sizeof *run);
     if (!run) {
@@ -345,15 +348,22 @@ struct run *run_start(const struct run_order *order, struct error *err)
     run->snapshot_seconds = order->snapshot_seconds;
     run->request = json_incref((json_t *)order->request);
     sem_init(&run->room, 0, NEWS_ON_THE_WAY);
+    sem_init(&run->may_start, 0, 0);
     take_up(run, order->progress);
     if (copy_texts(run, order, err)) {
         int code = pthread_create(&run->thread, NULL, run_main, run);
-        run->started = code == 0;
+        run->has_thread = code == 0;
         if (code != 0) error_set_errno(err, code, "cannot start a thread for a job");
     }
-    if (run->started) return run;
+    if (run->has_thread) return run;
     run_free(run);
     return NULL;
+}
+
+void run_start(struct run *run)
+{
+    run->started = true;
+    sem_post(&run->may_start);
 }
 
 void run_stop(struct run *run)
@@ -363,7 +373,9 @@ void run_stop(struct run *run)
 
 void run_free(struct run *run)
 {
-    if (run->started) pthread_join(run->thread, NULL);
+    if (run->has_thread && !run->started) sem_post(&run->may_start);
+    if (run->has_thread) pthread_join(run->thread, NULL);
+    sem_destroy(&run->may_start);
     sem_destroy(&run->room);
     json_decref(run->request);
     free(run->name);

@@ -1,7 +1,8 @@
 /* One run of a job: a thread of low priority that calls the trainer and tells the clerk (server/jobs.h) what it is
  * told.
  *
- * Life cycle: run_start() -> told() for what happens, in its order -> ended() once, the last thing that the thread does
+ * Life cycle: run_new() -> run_start() -> told() for what happens, in its order -> ended() once, the last thing that
+ * the thread does
  * -> run_free(), which waits for it. Everything but `stop` belongs to the thread until ended().
  */
 #ifndef LSTMD_SERVER_JOB_RUN_H
@@ -51,10 +52,11 @@ enum run_end {
     RUN_FAILED,
 };
 
-/* Copies the order's texts. NULL with the error. */
-struct run *run_start(const struct run_order *order, struct error *err);
-void run_stop(struct run *run); /* any thread: a snapshot, and the end */
-void run_free(struct run *run);
+/* Copies the order's texts, and takes all that may be lacking, the thread too. NULL with the error. */
+struct run *run_new(const struct run_order *order, struct error *err);
+void run_start(struct run *run); /* once */
+void run_stop(struct run *run);  /* any thread: a snapshot, and the end */
+void run_free(struct run *run);  /* also of one that was not started */
 
 void *run_context(const struct run *run);
 int64_t run_id(const struct run *run);

@@ -108,16 +108,36 @@ void jobs_tell_listeners(struct jobs *jobs, int64_t id)
 
 /* ---- datasets ---- */
 
-static bool hold(struct jobs *jobs, int64_t id, const struct dataset *dataset, struct error *err)
+/* A hold on the dataset that the request names, of no job yet. *held is NULL where it names none. */
+static bool take_hold(struct jobs *jobs, const json_t *request, struct hold **held, struct error *err)
 {
-    struct hold *held = malloc(sizeof *held);
-    if (!held) {
-        datasets_release(jobs->options.datasets, dataset);
-        return error_set_no_memory(err, sizeof *held, "a job");
+    const char *name = member(request, "dataset");
+    *held = NULL;
+    if (!name) return true;
+    struct hold *hold = malloc(sizeof *hold);
+    if (!hold) return error_set_no_memory(err, sizeof *hold, "a job");
+    *hold = (struct hold){.dataset = datasets_acquire(jobs->options.datasets, name, err)};
+    if (!hold->dataset) {
+        free(hold);
+        return false;
     }
-    *held = (struct hold){.id = id, .dataset = dataset, .next = jobs->holds};
-    jobs->holds = held;
+    *held = hold;
     return true;
+}
+
+static void give_hold(struct jobs *jobs, struct hold *held, int64_t id)
+{
+    if (!held) return;
+    held->id = id;
+    held->next = jobs->holds;
+    jobs->holds = held;
+}
+
+static void drop_hold(struct jobs *jobs, struct hold *held)
+{
+    if (!held) return;
+    datasets_release(jobs->options.datasets, held->dataset);
+    free(held);
 }
 
 static void let_go(struct jobs *jobs, int64_t id)
@@ -127,8 +147,7 @@ static void let_go(struct jobs *jobs, int64_t id)
     struct hold *held = *link;
     if (!held) return;
     *link = held->next;
-    datasets_release(jobs->options.datasets, held->dataset);
-    free(held);
+    drop_hold(jobs, held);
 }
 
 static const struct dataset *held_dataset(const struct jobs *jobs, int64_t id)
@@ -158,15 +177,13 @@ static bool set_state(struct jobs *jobs, int64_t id, const struct job_change *ch
     return true;
 }
 
-/* For a job without a run; where the store cannot be written the job stays as it is, and is looked at again. */
-static void fail_job(struct jobs *jobs, int64_t id, const char *reason)
+/* For a job without a run; where the store cannot be written the job stays as it is. */
+static bool set_failed(struct jobs *jobs, int64_t id, const char *reason, struct error *err)
 {
-    struct error err = {0};
     const struct job_change failed = {.state = JOB_FAILED, .reason = reason};
-    if (set_state(jobs, id, &failed, &err))
-        clear_away(jobs, id);
-    else
-        log_event(LOG_ERROR, "job store", LOG_TEXT("error", err.message));
+    if (!set_state(jobs, id, &failed, err)) return false;
+    clear_away(jobs, id);
+    return true;
 }
 
 /* ---- the end of a run ---- */
@@ -197,16 +214,21 @@ static void decide_failure(struct active *active, bool no_room, const char *reas
         .state = no_room ? JOB_PAUSED : JOB_FAILED, .reason = active->reason, .waits_for_room = no_room};
 }
 
-/* What becomes of a job whose run is over. */
-static void decide(struct active *active, const struct job *job)
+/* What is lacking now and will be there in a while. */
+static bool is_passing(const struct error *err)
 {
-    struct error err = {0};
-    active->decided = true;
+    return err->code == ERROR_NO_MEMORY || err->code == ERROR_UNAVAILABLE;
+}
+
+/* What becomes of a job whose run is over. False: it cannot be told yet, since the model could not be published. */
+static bool decide(struct active *active, const struct job *job, struct error *err)
+{
     switch (run_end(active->run)) {
     case RUN_DONE:
         active->change = (struct job_change){.state = JOB_SUCCEEDED};
-        if (!publish(active->jobs, active->run, job, &err))
-            decide_failure(active, err.code == ERROR_NO_SPACE, err.message);
+        if (publish(active->jobs, active->run, job, err)) break;
+        if (is_passing(err)) return false;
+        decide_failure(active, err->code == ERROR_NO_SPACE, err->message);
         break;
     case RUN_INTERRUPTED:
         active->change = (struct job_change){.state = JOB_QUEUED};
@@ -216,6 +238,8 @@ static void decide(struct active *active, const struct job *job)
         decide_failure(active, run_end(active->run) == RUN_NO_ROOM, run_reason(active->run));
         break;
     }
+    active->decided = true;
+    return true;
 }
 
 static void warn_once(struct active *active, const struct error *err)
@@ -237,9 +261,13 @@ static void settle(struct active *active)
     const bool gone = err.code == ERROR_NOT_FOUND, running = !gone && job.state == JOB_RUNNING;
     bool settled = true;
     if (running) {
-        if (!active->decided) decide(active, &job);
-        err = (struct error){0};
-        settled = set_state(jobs, active->id, &active->change, &err);
+        struct error why = {0};
+        settled = active->decided || decide(active, &job, &why);
+        err = why;
+        if (settled) {
+            err = (struct error){0};
+            settled = set_state(jobs, active->id, &active->change, &err);
+        }
     }
     const enum job_state state = running ? active->change.state : job.state;
     store_close_job(&job);
@@ -367,7 +395,7 @@ static bool copy_init(struct jobs *jobs, const struct job *job, const char *dire
     return ok;
 }
 
-/* What a run needs on the disk, then the promise that it runs, then the run. */
+/* What a run needs, then the promise that it runs, which nothing can break any more. */
 static struct run *start_run(struct jobs *jobs, struct active *active, const struct job *job, const char *directory,
                              struct error *err)
 {
@@ -375,8 +403,7 @@ static struct run *start_run(struct jobs *jobs, struct active *active, const str
     char name[JOB_ID_SIZE], *init = NULL, *data = NULL;
     struct run *run = NULL;
     job_id_print(job->id, name);
-    if (copy_init(jobs, job, directory, &init, err) && (data = data_path(jobs, job, directory, err)) &&
-        set_state(jobs, job->id, &running, err)) {
+    if (copy_init(jobs, job, directory, &init, err) && (data = data_path(jobs, job, directory, err))) {
         const struct run_order order = {.id = job->id,
                                         .name = name,
                                         .directory = directory,
@@ -389,7 +416,13 @@ static struct run *start_run(struct jobs *jobs, struct active *active, const str
                                         .told = told,
                                         .ended = ended,
                                         .context = active};
-        run = run_start(&order, err);
+        run = run_new(&order, err);
+    }
+    if (run && set_state(jobs, job->id, &running, err)) {
+        run_start(run);
+    } else if (run) {
+        run_free(run);
+        run = NULL;
     }
     free(data);
     free(init);
@@ -426,16 +459,14 @@ static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
     return started;
 }
 
-/* A job that cannot begin for want of room or memory stays in the queue, until a tick; any other fails. False: it
- * stays. */
+/* A job that cannot begin for want of room, memory or threads stays in the queue, until a tick, and so does one where
+ * the store cannot be written; any other fails. False: it stays. */
 static bool try_to_start(struct jobs *jobs, int64_t id, bool known)
 {
     struct error err = {0};
     if (start_job(jobs, id, &err)) return true;
-    if (err.code != ERROR_NO_SPACE && err.code != ERROR_NO_MEMORY && err.code != ERROR_UNAVAILABLE) {
-        fail_job(jobs, id, err.message);
-        return true;
-    }
+    const bool passes = err.code == ERROR_NO_SPACE || is_passing(&err);
+    if (!passes && set_failed(jobs, id, err.message, &(struct error){0})) return true;
     if (!known) log_event(LOG_WARNING, "jobs wait", LOG_TEXT("error", err.message));
     return false;
 }
@@ -499,34 +530,39 @@ void jobs_tick(struct jobs *jobs)
 
 bool jobs_add(struct jobs *jobs, const struct job_order *order, int64_t *id, struct error *err)
 {
-    const char *name = member(order->request, "dataset");
-    const struct dataset *dataset = name ? datasets_acquire(jobs->options.datasets, name, err) : NULL;
-    if (name && !dataset) return false;
+    struct hold *held;
+    if (!take_hold(jobs, order->request, &held, err)) return false;
     if (!store_add_job(jobs->store, order, id, err)) {
-        if (dataset) datasets_release(jobs->options.datasets, dataset);
+        drop_hold(jobs, held);
         return false;
     }
-    if (dataset && !hold(jobs, *id, dataset, err)) {
-        store_delete_job(jobs->store, *id, NULL);
-        return false;
-    }
+    give_hold(jobs, held, *id);
     log_order(*id, order->request);
-    jobs_schedule(jobs);
     return true;
 }
 
-void jobs_take_up(struct jobs *jobs, int64_t id)
+bool jobs_withdraw(struct jobs *jobs, int64_t id, struct error *err)
+{
+    if (!store_delete_job(jobs->store, id, err)) return false;
+    let_go(jobs, id);
+    return true;
+}
+
+bool jobs_take_up(struct jobs *jobs, int64_t id, struct error *err)
 {
     struct job job;
-    struct error err = {0};
-    if (!store_get_job(jobs->store, id, &job, &err)) return;
-    const char *name = member(job.request, "dataset");
-    const struct dataset *dataset = name ? datasets_acquire(jobs->options.datasets, name, &err) : NULL;
-    if ((name && !dataset) || (dataset && !hold(jobs, id, dataset, &err))) {
-        error_add_context(&err, "the dataset has gone");
-        fail_job(jobs, id, err.message);
-    }
+    struct error cause = {0};
+    struct hold *held;
+    if (!store_get_job(jobs->store, id, &job, err)) return false;
+    const bool ok = take_hold(jobs, job.request, &held, &cause);
     store_close_job(&job);
+    if (ok) {
+        give_hold(jobs, held, id);
+    } else if (cause.code == ERROR_NOT_FOUND) {
+        error_add_context(&cause, "the dataset has gone");
+        return set_failed(jobs, id, cause.message, err);
+    }
+    return ok || error_set(err, cause.code, "%s", cause.message);
 }
 
 bool jobs_get(struct jobs *jobs, int64_t id, struct job *job, struct error *err)

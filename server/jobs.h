@@ -74,9 +74,12 @@ bool job_id_parse(const char *text, int64_t *id);
 
 struct store *jobs_store(struct jobs *jobs);
 
-/* Queues a job. order->request: {model, dataset or null, init_from or null, deploy, options: all of the trainer's}.
- * Errors: those of the store and of datasets_acquire(). */
+/* Queues a job, which begins with jobs_schedule() and can be taken back until then. order->request: {model, dataset or
+ * null, init_from or null, deploy, options: all of the trainer's}. Errors: those of the store and of
+ * datasets_acquire(). */
 bool jobs_add(struct jobs *jobs, const struct job_order *order, int64_t *id, struct error *err);
+bool jobs_withdraw(struct jobs *jobs, int64_t id, struct error *err);
+void jobs_schedule(struct jobs *jobs);
 
 /* As store_get_job(), with an end that could not be written yet. */
 bool jobs_get(struct jobs *jobs, int64_t id, struct job *job, struct error *err);

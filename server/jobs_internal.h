@@ -56,11 +56,10 @@ struct jobs {
 };
 
 /* jobs.c */
-void jobs_schedule(struct jobs *jobs);
 void jobs_tick(struct jobs *jobs);
 void jobs_tell_listeners(struct jobs *jobs, int64_t id); /* 0: all */
-/* Takes up a job of an earlier process: what it needs is held, or it fails. */
-void jobs_take_up(struct jobs *jobs, int64_t id);
+/* Takes up a job of an earlier process: what it needs is held, or it fails. False: that cannot be done now. */
+bool jobs_take_up(struct jobs *jobs, int64_t id, struct error *err);
 void jobs_free_active(struct active *active);
 
 /* jobs_life.c */

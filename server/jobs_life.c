@@ -115,7 +115,7 @@ static bool take_up_all(struct jobs *jobs, struct error *err)
     struct id_list unfinished;
     bool ok = list_unfinished(jobs, &unfinished, err);
     if (ok) sweep_directories(jobs, &unfinished);
-    for (size_t i = 0; ok && i < unfinished.count; i++) jobs_take_up(jobs, unfinished.ids[i]);
+    for (size_t i = 0; ok && i < unfinished.count; i++) ok = jobs_take_up(jobs, unfinished.ids[i], err);
     free(unfinished.ids);
     return ok;
 }
