@@ -165,6 +165,29 @@ static void write_states(struct daemon *daemon, FILE *out)
                       (double)cache.evictions);
 }
 
+/* --- Connections --- */
+
+static void write_connections(const struct http_server *http, FILE *out)
+{
+    static const char *const listeners[] = {"listener=\"server\"", "listener=\"admin\""};
+    const size_t count = http_server_admin_address(http) ? 2 : 1;
+    struct http_connection_numbers numbers[2];
+    for (size_t i = 0; i < count; i++) numbers[i] = http_server_connections(http, i == 1);
+    metrics_write_head(out, "lstmd_connections", "gauge", "Open connections.");
+    for (size_t i = 0; i < count; i++)
+        metrics_write_sample(out, "lstmd_connections", listeners[i], (double)numbers[i].open);
+    metrics_write_head(out, "lstmd_connections_limit", "gauge", "Connections that may be open.");
+    for (size_t i = 0; i < count; i++)
+        metrics_write_sample(out, "lstmd_connections_limit", listeners[i], (double)numbers[i].limit);
+    metrics_write_head(out, "lstmd_connections_closed_total", "counter", "Idle connections that made room for others.");
+    for (size_t i = 0; i < count; i++)
+        metrics_write_sample(out, "lstmd_connections_closed_total", listeners[i], (double)numbers[i].closed);
+    metrics_write_head(out, "lstmd_connections_refused_total", "counter",
+                       "Connections that got 503 where a request was going on at each of the others.");
+    for (size_t i = 0; i < count; i++)
+        metrics_write_sample(out, "lstmd_connections_refused_total", listeners[i], (double)numbers[i].refused);
+}
+
 /* --- The process: the names that Prometheus' own clients use --- */
 
 static double open_files(void)
@@ -238,6 +261,7 @@ enum http_outcome api_metrics(struct http_request *request, void *context)
         write_states(daemon, out);
         metrics_write_one(out, "lstmd_open_requests", "gauge", "Requests that are being answered, this one included.",
                           (double)http_server_open_requests(daemon->http));
+        write_connections(daemon->http, out);
         write_process(daemon, out);
         write_build(out);
         good = !ferror(out);

@@ -126,6 +126,15 @@ uint16_t http_server_admin_port(const struct http_server *server);
 /* Requests whose handler has begun and whose reply is not sent. Any thread. */
 size_t http_server_open_requests(struct http_server *server);
 
+/* The connections of a listener. Closed: idle ones that made room; refused: those that got 503 where all were busy. */
+struct http_connection_numbers {
+    size_t open, limit;
+    uint64_t closed, refused;
+};
+
+/* Of `listen`, or of `admin_listen`. Any thread. */
+struct http_connection_numbers http_server_connections(const struct http_server *server, bool admin);
+
 /* A descriptor that becomes readable (8 bytes, eventfd) each time the number of open requests falls to zero. */
 int http_server_idle_fd(const struct http_server *server);
 

@@ -40,15 +40,16 @@ enum { HTTP_PUBLIC_POOL, HTTP_ADMIN_POOL, HTTP_POOLS };
 TAILQ_HEAD(http_connections, http_connection);
 TAILQ_HEAD(http_requests, http_request);
 
-/* The connections of a listener; only the HTTP thread touches them. */
+/* The connections of a listener; only the HTTP thread touches what is not atomic. */
 struct http_pool {
     const struct listener *listener;
-    const char *setting;                          /* that says `limit` */
-    size_t limit, count;                          /* without the reserve */
+    const char *setting; /* that says `limit` */
+    size_t limit;
+    atomic_size_t count;                          /* without the reserve */
     size_t reserve_count, newcomers;              /* newcomers: those that came to it since the library ran */
     struct http_connections idle, heads, reserve; /* the longest there comes first */
-    uint64_t reported_ns;                         /* when the log was told, 0: never; and what happened since: */
-    size_t closed, refused;
+    atomic_uint_fast64_t closed, refused;
+    uint64_t reported_ns; /* when the log was told, 0: never */
 };
 
 struct http_server {

@@ -1,4 +1,5 @@
 /* How many connections a listener may have, and which of them makes room. */
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -24,9 +25,12 @@ static struct http_connections *list_of(struct http_pool *pool, enum http_place 
                                     : NULL;
 }
 
-static size_t *count_of(struct http_pool *pool, enum http_place place)
+static void add_to_count(struct http_pool *pool, enum http_place place, size_t n)
 {
-    return place == PLACE_RESERVE ? &pool->reserve_count : place == PLACE_NONE ? NULL : &pool->count;
+    if (place == PLACE_RESERVE)
+        pool->reserve_count += n;
+    else if (place != PLACE_NONE)
+        atomic_fetch_add(&pool->count, n);
 }
 
 /* The lists are in the order in which their connections came to them. */
@@ -34,25 +38,23 @@ static void move(struct http_connection *owner, enum http_place place)
 {
     struct http_pool *pool = owner->pool;
     struct http_connections *from = list_of(pool, owner->place), *to = list_of(pool, place);
-    size_t *fewer = count_of(pool, owner->place), *more = count_of(pool, place);
-    if (fewer) (*fewer)--;
-    if (more) (*more)++;
+    add_to_count(pool, owner->place, SIZE_MAX); /* -1 */
+    add_to_count(pool, place, 1);
     if (from) TAILQ_REMOVE(from, owner, link);
     if (to) TAILQ_INSERT_TAIL(to, owner, link);
     owner->place = place;
     owner->placed_ns = clock_monotonic_ns();
 }
 
-/* At once, and with how many there were since, or a flood of connections would be a flood of lines. */
+/* At once, and with how many there were in all, or a flood of connections would be a flood of lines. */
 static void report(struct http_pool *pool)
 {
     const uint64_t now = clock_monotonic_ns();
     if (pool->reported_ns && now - pool->reported_ns < REPORT_NS) return;
     log_event(LOG_WARNING, "connections are short", LOG_TEXT("limit", pool->setting), LOG_INTEGER("of", pool->limit),
-              LOG_INTEGER("open", pool->count), LOG_INTEGER("closed", pool->closed),
-              LOG_INTEGER("refused", pool->refused));
+              LOG_INTEGER("open", atomic_load(&pool->count)), LOG_INTEGER("closed", atomic_load(&pool->closed)),
+              LOG_INTEGER("refused", atomic_load(&pool->refused)));
     pool->reported_ns = now;
-    pool->closed = pool->refused = 0;
 }
 
 static void make_room_by(struct http_connection *owner)
@@ -60,7 +62,7 @@ static void make_room_by(struct http_connection *owner)
     struct http_pool *pool = owner->pool;
     move(owner, PLACE_NONE);
     http_guard_cut(owner);
-    pool->closed++;
+    atomic_fetch_add(&pool->closed, 1);
     report(pool);
 }
 
@@ -90,7 +92,7 @@ bool http_pool_make_room(struct http_pool *pool)
 
 static bool has_room(struct http_pool *pool)
 {
-    return pool->count < pool->limit || http_pool_make_room(pool);
+    return atomic_load(&pool->count) < pool->limit || http_pool_make_room(pool);
 }
 
 void http_pool_join(struct http_connection *owner)
@@ -130,6 +132,15 @@ void http_pool_leave(struct http_connection *owner)
 
 void http_pool_refused(struct http_pool *pool)
 {
-    pool->refused++;
+    atomic_fetch_add(&pool->refused, 1);
     report(pool);
+}
+
+struct http_connection_numbers http_server_connections(const struct http_server *server, bool admin)
+{
+    const struct http_pool *pool = &server->pools[admin ? HTTP_ADMIN_POOL : HTTP_PUBLIC_POOL];
+    return (struct http_connection_numbers){.open = atomic_load(&pool->count),
+                                            .limit = pool->limit,
+                                            .closed = atomic_load(&pool->closed),
+                                            .refused = atomic_load(&pool->refused)};
 }

@@ -19,6 +19,7 @@ CONNECTIONS = int(os.environ.get("CONNECTIONS", 300))
 FOREVER = 5_000_000
 GET = b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n"
 NEVER_IDLE = {"limits.idle_timeout": 3600, "limits.body_timeout": 3600}
+SERVER = '{listener="server"}'
 STREAMS = {"engine.threads": 1, "limits.max_length": 10_000_000, "limits.request_timeout": 3600, **NEVER_IDLE}
 
 
@@ -157,6 +158,9 @@ def test_probes_are_answered_where_all_connections_are_busy(start, dial):
     body = dial(daemon, b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
                         b"Content-Length: 2\r\n\r\n{}")
     assert "limits.max_connections" in read_answer(body).problem(503)["detail"]
+    metrics = ask(dial(daemon), b"/metrics").body.decode()
+    for sample in ("{} 2", "_limit{} 2", "_refused_total{} 2", "_closed_total{} 0"):
+        assert f"\nlstmd_connections{sample.format(SERVER)}\n" in metrics
     busy[0].close()
     assert ask_until(dial, daemon, 200, b"/models")
 

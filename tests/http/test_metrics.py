@@ -359,6 +359,7 @@ TROUBLE = {
         },
     ),
     "LstmdOutOfFiles": (JOB, {f"process_open_fds{{{AT}}}": "91+0x40", f"process_max_fds{{{AT}}}": "100+0x40", f"lstmd_build_info{{{AT}}}": "1+0x40"}),
+    "LstmdConnectionsRefused": ({"listener": "server"}, {f'lstmd_connections_refused_total{{listener="server",{AT}}}': "0+1x40"}),
     "LstmdJobFailed": ({**JOB, "outcome": "failed"}, {f'lstmd_train_jobs_total{{outcome="failed",{AT}}}': "0+0x20 1+0x20"}),
     "LstmdJobWaits": (JOB, {f"lstmd_train_waiting_jobs{{{AT}}}": "1+0x40"}),
     "LstmdDiskNearlyFull": (JOB, {f"lstmd_state_dir_free_bytes{{{AT}}}": "9+0x40", f"lstmd_state_dir_size_bytes{{{AT}}}": "100+0x40"}),
@@ -377,6 +378,7 @@ HEALTH = {
     f'lstmd_http_requests_total{{route="/generate",code="200",{AT}}}': "0+96x40",
     f"process_open_fds{{{AT}}}": "89+0x40",
     f"process_max_fds{{{AT}}}": "100+0x40",
+    f'lstmd_connections_refused_total{{listener="server",{AT}}}': "7+0x40",
     # Of another program: not for these rules.
     'process_open_fds{job="other",instance="b"}': "99+0x40",
     'process_max_fds{job="other",instance="b"}': "100+0x40",
