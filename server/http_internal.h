@@ -156,10 +156,10 @@ struct http_request {
     size_t body_size, body_capacity;
     struct upload *upload; /* of a body that is streamed, until it ends or is refused */
     void *sink_context;
-    uint64_t received; /* body bytes, kept or not */
-    uint64_t guarded;  /* of which had come when the time began that the next ones may take */
+    uint64_t received;           /* body bytes, kept or not */
+    uint64_t guarded;            /* of which had come when the time began that the next ones may take */
     uint64_t begun_ns, ready_ns; /* ready: its body had come */
-    bool counted; /* in server->open */
+    bool counted;                /* in server->open */
     bool suspended;
     struct http_waiter waiter;
     struct reply reply;
