@@ -51,7 +51,7 @@ struct trainer_options {
     double decay_factor;
     uint64_t decay_every, plateau_patience;
     double minimum_rate;    /* fraction of the base rate */
-    uint64_t batch, window; /* streams; steps of truncated back-propagation */
+    uint64_t batch, window; /* streams; steps of truncated back-propagation; 0: by the corpus' size */
     uint64_t epochs;        /* at most */
     double max_minutes;     /* 0: no limit */
     uint64_t threads;       /* 0: left to the caller of the trainer, who counts cores; the trainer takes it as 1 */
@@ -87,7 +87,8 @@ struct trainer_option {
 extern const struct trainer_option trainer_option_table[];
 extern const size_t trainer_option_count;
 
-/* Sensible defaults: LSTM 1x128, one-hot, Adam 2e-3, batch 64, window 64, 10 epochs, clip 5, 10 % validation. */
+/* Sensible defaults: LSTM 1x128, one-hot, Adam 2e-3, batch and window by the corpus, 10 epochs, clip 5, 10 %
+ * validation. */
 void trainer_options_default(struct trainer_options *options);
 
 /* The same defaults with the values of a preset over them. */
@@ -110,13 +111,15 @@ bool trainer_options_from_json(struct trainer_options *options, const json_t *js
 bool trainer_options_may_resume(const struct trainer_options *saved, const struct trainer_options *wanted,
                                 struct error *err);
 
-/* The batch that a corpus of so many targets is trained with: the one wanted, or fewer streams, which are not shorter
- * than a window. */
-uint64_t trainer_options_fit_batch(const struct trainer_options *options, uint64_t targets);
+/* Makes batch and window those that a corpus of so many targets is trained with. What is 0 follows its size: 64 streams
+ * and windows of 64 are right for a megabyte, but leave a small text with a few steps per epoch, which learn next to
+ * nothing. An epoch is to have 240 steps, by windows of 32 first, then by fewer streams: 64, 32, ... 1. What is set
+ * stays as it is, but for streams that would be shorter than a window: there are fewer then. */
+void trainer_options_fit(struct trainer_options *options, uint64_t targets);
 
 /* Whether what a run takes beside its corpus fits into `limit` bytes (0: any). ERROR_TOO_LARGE says what it needs; the
  * message begins with the key that takes most of it. Checks sizes alone, so that it may be asked before there is a
- * vocabulary. threads: not 0; batch: as it fits the corpus. */
+ * vocabulary. threads: not 0; batch and window: as they fit the corpus, or 0 for the largest. */
 bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size, size_t limit,
                                   struct error *err);
 

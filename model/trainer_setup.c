@@ -16,6 +16,12 @@
  * after its last snapshot again, to the same bits. */
 #define SAVE_SECONDS 3.0
 
+/* Where batch and bptt are left to the corpus (trainer_options_fit()). */
+#define BATCH       64
+#define BPTT        64
+#define BPTT_SMALL  32
+#define EPOCH_STEPS 240
+
 void trainer_note(const struct trainer *trainer, const char *format, ...)
 {
     if (!trainer->callbacks->note) return;
@@ -129,21 +135,38 @@ static bool check_directories(const struct trainer *trainer, bool resume, struct
 
 /* ---------------------------------------------------------------- network and learner */
 
-/* Streams shorter than a window would make an epoch of one short step, so a small corpus gets fewer streams. */
-uint64_t trainer_options_fit_batch(const struct trainer_options *options, uint64_t targets)
+static uint64_t smaller(uint64_t a, uint64_t b)
 {
-    const uint64_t fitting = targets / options->window;
-    return fitting < 1 ? 1 : fitting < options->batch ? fitting : options->batch;
+    return a < b ? a : b;
+}
+
+void trainer_options_fit(struct trainer_options *options, uint64_t targets)
+{
+    const uint64_t streams = options->batch ? options->batch : BATCH;
+    const bool many = targets / streams / BPTT >= EPOCH_STEPS;
+    if (!options->window) options->window = many ? BPTT : BPTT_SMALL;
+    const uint64_t windows = targets / options->window;
+    if (!options->batch) {
+        options->batch = BATCH;
+        while (options->batch > 1 && windows / options->batch < EPOCH_STEPS) options->batch /= 2;
+    }
+    options->batch = windows < 1 ? 1 : smaller(windows, options->batch);
 }
 
 static void fit_batch(struct trainer *trainer)
 {
-    const uint64_t targets = trainer->data.dataset.token_count - 1, wanted = trainer->options.batch;
-    const uint64_t batch = trainer_options_fit_batch(&trainer->options, targets);
-    if (batch == wanted) return;
-    trainer->options.batch = batch;
-    trainer_note(trainer, "the corpus has only %llu tokens: batch reduced from %llu to %llu",
-                 (unsigned long long)targets, (unsigned long long)wanted, (unsigned long long)batch);
+    struct trainer_options *options = &trainer->options;
+    const uint64_t targets = trainer->data.dataset.token_count - 1, batch = options->batch, window = options->window;
+    trainer_options_fit(options, targets);
+    if (batch && options->batch < batch)
+        trainer_note(trainer, "the corpus has only %llu tokens: batch reduced from %llu to %llu",
+                     (unsigned long long)targets, (unsigned long long)batch, (unsigned long long)options->batch);
+    if ((!batch && options->batch < BATCH) || (!window && options->window < BPTT))
+        trainer_note(trainer,
+                     "the corpus has only %llu tokens: batch is %llu and bptt %llu, for an epoch of more steps; larger "
+                     "ones get %d and %d",
+                     (unsigned long long)targets, (unsigned long long)options->batch,
+                     (unsigned long long)options->window, BATCH, BPTT);
 }
 
 /* A small corpus makes a short run, which a warm-up that was meant for longer ones must not take up. */
@@ -173,7 +196,9 @@ static struct learner_options learner_options(const struct trainer_options *opti
 static bool training_bytes(const struct trainer_options *options, uint32_t vocabulary_size_, size_t *bytes)
 {
     const struct architecture architecture = trainer_architecture(options, vocabulary_size_);
-    const struct learner_options learner = learner_options(options);
+    struct trainer_options fitted = *options;
+    trainer_options_fit(&fitted, UINT64_MAX);
+    const struct learner_options learner = learner_options(&fitted);
     struct network best;
     return learner_bytes(&architecture, &learner, bytes) && network_layout(&best, &architecture, NULL) &&
            size_add(*bytes, best.parameter_count * sizeof(float), bytes);
@@ -184,9 +209,10 @@ static size_t bytes_without(const struct trainer_options *options, uint32_t voca
 {
     struct trainer_options other = *options, defaults;
     trainer_options_default(&defaults);
+    trainer_options_fit(&defaults, UINT64_MAX);
     uint64_t *value = (uint64_t *)(void *)((char *)&other + field);
-    const uint64_t least = *(const uint64_t *)(const void *)((const char *)&defaults + field);
-    *value = *value > least ? least : (*value + 1) / 2;
+    const uint64_t usual = *(const uint64_t *)(const void *)((const char *)&defaults + field);
+    *value = *value > usual ? usual : (*value + 1) / 2;
     size_t bytes;
     return training_bytes(&other, vocabulary_size_, &bytes) ? bytes : SIZE_MAX;
 }

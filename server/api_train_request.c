@@ -262,7 +262,7 @@ static void check_text(struct daemon *daemon, const struct train_fields *fields,
         problem_add_field(problem, dataset ? "dataset" : "text", "%s", err.message);
     } else {
         struct trainer_options fitted = fields->options;
-        fitted.batch = trainer_options_fit_batch(&fitted, size.targets);
+        trainer_options_fit(&fitted, size.targets);
         if (!trainer_options_check_memory(&fitted, size.vocabulary, memory_limit(), &err))
             add_option_error(rows, &err, "hidden", problem);
     }

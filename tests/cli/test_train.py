@@ -268,8 +268,24 @@ def test_train_divergence_stops_with_a_message_and_keeps_the_model(corpus, tmp_p
 def test_train_small_corpus_shrinks_the_batch_and_says_so(tmp_path):
     path = tmp_path / "tiny.txt"
     path.write_text("ab\nba\n")
-    done = train("--data", path, "--format", "lines", "--out", tmp_path / "model", "--epochs", 1)
+    done = train("--data", path, "--format", "lines", "--out", tmp_path / "model", "--epochs", 1, "--batch", 64)
     assert "batch reduced from 64 to 1" in done.stderr
+
+
+def test_train_small_corpus_gets_more_steps_unless_told_otherwise(tmp_path):
+    """With the batch and the window of a large corpus, a small one is left with some steps and a model that knows the letters."""
+    path = tmp_path / "small.txt"
+    path.write_text(sentences(900))
+    steps, losses = {}, {}
+    for name, flags in {"left": [], "set": ["--batch", 64, "--bptt", 64]}.items():
+        out = tmp_path / name
+        done = train("--data", path, "--out", out, "--hidden", 32, "--epochs", 3, "--sample-length", 0, *flags)
+        training = json.loads((out / "config.json").read_text())["training"]
+        told = training["options"]
+        assert (told["batch"], told["bptt"]) == ((2, 32) if name == "left" else (64, 64)), training["corpus"]
+        assert ("batch is 2 and bptt 32" in done.stderr) == (name == "left")
+        steps[name], losses[name] = training["steps"], training["validation_nats_per_character"]
+    assert steps["left"] >= 3 * 240 and losses["left"] < losses["set"] - 0.5
 
 
 def test_train_labels_make_a_conditional_model(tmp_path):

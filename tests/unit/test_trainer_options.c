@@ -34,8 +34,8 @@ static void test_trainer_options_defaults_are_valid_and_as_documented(void **sta
     assert_int_equal(options.embedding, 0);
     assert_int_equal(options.optimizer, OPTIMIZER_ADAM);
     assert_true(options.rate == 2e-3 && options.clip == 5 && options.validation == 0.1);
-    assert_int_equal(options.batch, 64);
-    assert_int_equal(options.window, 64);
+    assert_int_equal(options.batch, 0); /* by the corpus */
+    assert_int_equal(options.window, 0);
     assert_int_equal(options.epochs, 10);
     assert_null(options.data);
     assert_null(options.filters);
@@ -286,13 +286,40 @@ static void test_trainer_options_memory_blames_what_takes_most_of_it(void **stat
     refused_for(options, "layers");
 }
 
-static void test_trainer_options_batch_fits_the_text(void **state)
+static void assert_fit(uint64_t batch, uint64_t window, uint64_t targets, uint64_t fitted_batch, uint64_t fitted_window)
+{
+    struct trainer_options options = defaults();
+    options.batch = batch;
+    options.window = window;
+    trainer_options_fit(&options, targets);
+    assert_int_equal(options.batch, fitted_batch);
+    assert_int_equal(options.window, fitted_window);
+}
+
+/* An epoch is to have 240 steps. */
+static void test_trainer_options_batch_and_window_follow_the_text_where_they_are_not_set(void **state)
 {
     (void)state;
-    struct trainer_options options = defaults();
-    options.batch = options.window = 4096;
-    assert_int_equal(trainer_options_fit_batch(&options, 2800), 1);
-    assert_int_equal(trainer_options_fit_batch(&options, SIZE_MAX), 4096);
+    assert_fit(0, 0, UINT64_MAX, 64, 64);
+    assert_fit(0, 0, 64 * 64 * 240, 64, 64);
+    assert_fit(0, 0, 64 * 64 * 240 - 1, 64, 32);
+    assert_fit(0, 0, 64 * 32 * 240 - 1, 32, 32);
+    assert_fit(0, 0, 90000, 8, 32);
+    assert_fit(0, 0, 18000, 2, 32);
+    assert_fit(0, 0, 1, 1, 32);
+    assert_fit(0, 100, 18000, 1, 100);
+    assert_fit(0, 8, 18000, 8, 8);
+    assert_fit(16, 0, 90000, 16, 32);
+    assert_fit(4, 0, 90000, 4, 64);
+}
+
+static void test_trainer_options_that_are_set_stay_where_the_text_has_room_for_them(void **state)
+{
+    (void)state;
+    assert_fit(64, 64, 18000, 64, 64);
+    assert_fit(4096, 4096, 2800, 1, 4096);
+    assert_fit(4096, 4096, UINT64_MAX, 4096, 4096);
+    assert_fit(65536, 65536, 1, 1, 65536);
 }
 
 int main(void)
@@ -309,7 +336,8 @@ int main(void)
         cmocka_unit_test(test_trainer_options_presets_have_valid_values),
         cmocka_unit_test(test_trainer_options_preset_changes_what_it_names_alone),
         cmocka_unit_test(test_trainer_options_memory_blames_what_takes_most_of_it),
-        cmocka_unit_test(test_trainer_options_batch_fits_the_text),
+        cmocka_unit_test(test_trainer_options_batch_and_window_follow_the_text_where_they_are_not_set),
+        cmocka_unit_test(test_trainer_options_that_are_set_stay_where_the_text_has_room_for_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
