@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
+#include "base/log.h"
 #include "base/sha256.h"
 #include "server/throttle.h"
 
@@ -127,12 +129,22 @@ static bool read_lines(struct tokens *tokens, enum http_scope scope, const char 
     return tokens->count > before || error_set(err, ERROR_INVALID, "%s: has no token", path);
 }
 
+/* A warning and no refusal: where files are mounted into containers from other systems, all of them look like this. */
+static void warn_of_others(const char *key, const char *path)
+{
+    struct stat info;
+    if (stat(path, &info) == 0 && info.st_mode & (S_IROTH | S_IWOTH))
+        log_event(LOG_WARNING, "others can read or write this file of tokens", LOG_TEXT("key", key),
+                  LOG_TEXT("file", path), LOG_TEXT("do", "chmod o-rwx"));
+}
+
 static bool read_file(struct tokens *tokens, enum http_scope scope, const char *key, const char *path,
                       struct error *err)
 {
     char *text;
     size_t size;
     if (!path) return true;
+    warn_of_others(key, path);
     if (!file_read(path, MAX_FILE_BYTES, &text, &size, err)) return error_add_context(err, "%s", key);
     const bool done = strlen(text) == size ? read_lines(tokens, scope, path, text, err)
                                            : error_set(err, ERROR_INVALID, "%s: holds a NUL character", path);

@@ -130,7 +130,7 @@ static void begin(struct task *task)
 static bool open_store(struct jobs *jobs, struct error *err)
 {
     char *path = path_join(state_dir_path(jobs->options.state), STORE_FILE, err);
-    jobs->store = path ? store_open(path, err) : NULL;
+    jobs->store = path && state_dir_check_file(path, err) ? store_open(path, err) : NULL;
     free(path);
     return jobs->store && store_recover(jobs->store, err);
 }

@@ -99,7 +99,8 @@ char *model_places_default(const struct model_places *places, struct error *err)
     char *text;
     size_t size;
     if (!places->default_file) return NULL;
-    if (file_read(places->default_file, STATE_NAME_MAX + 1, &text, &size, &own)) {
+    if (state_dir_check_file(places->default_file, &own) &&
+        file_read(places->default_file, STATE_NAME_MAX + 1, &text, &size, &own)) {
         text[strcspn(text, "\n")] = '\0';
         return text;
     }
@@ -109,5 +110,6 @@ char *model_places_default(const struct model_places *places, struct error *err)
 
 bool model_places_set_default(const struct model_places *places, const char *name, struct error *err)
 {
-    return !places->default_file || file_publish(places->default_file, name, strlen(name), err);
+    return !places->default_file || (state_dir_check_file(places->default_file, err) &&
+                                     file_publish(places->default_file, name, strlen(name), err));
 }

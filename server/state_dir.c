@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/log.h"
 
 enum { MODELS, DATASETS, JOBS, PARTS };
 static const char *const part_names[PARTS] = {[MODELS] = "models", [DATASETS] = "datasets", [JOBS] = "jobs"};
@@ -29,6 +30,36 @@ static bool make_directory(const char *path, struct error *err)
     if (errno != EEXIST) return error_set_errno(err, errno, "%s: cannot make this directory", path);
     if (stat(path, &info) != 0) return error_set_errno(err, errno, "%s", path);
     return S_ISDIR(info.st_mode) || error_set(err, ERROR_INVALID, "%s: is there and is not a directory", path);
+}
+
+/* What a volume of containers looks like must pass: root's, with a group that may write. As root the daemon can use a
+ * directory of anybody's, mounted into a container from somebody's home. */
+static bool check_owner(const char *path, struct error *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return error_set_errno(err, errno, "%s", path);
+    if (info.st_mode & S_IWOTH)
+        return error_set(err, ERROR_INVALID,
+                         "%s: everybody may write into this directory; take that away (chmod o-w), or name a directory "
+                         "below it",
+                         path);
+    if (info.st_uid == geteuid() || info.st_uid == 0) return true;
+    if (geteuid() != 0)
+        return error_set(err, ERROR_INVALID,
+                         "%s: this directory belongs to user %lu, who could change what is in it, and the daemon runs "
+                         "as user %lu",
+                         path, (unsigned long)info.st_uid, (unsigned long)geteuid());
+    char owner[24];
+    snprintf(owner, sizeof owner, "%lu", (unsigned long)info.st_uid);
+    log_event(LOG_WARNING, "the state directory belongs to user", LOG_TEXT("user", owner), LOG_TEXT("path", path));
+    return true;
+}
+
+bool state_dir_check_file(const char *path, struct error *err)
+{
+    struct stat info;
+    return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) ||
+           error_set(err, ERROR_CONFLICT, "%s: is a symbolic link, which is not followed", path);
 }
 
 /* A file and not the directory itself: network file systems lock only what can be written. */
@@ -58,7 +89,8 @@ static bool make_parts(struct state_dir *state, struct error *err)
 {
     for (size_t i = 0; i < PARTS; i++) {
         state->parts[i] = path_join(state->path, part_names[i], err);
-        if (!state->parts[i] || !make_directory(state->parts[i], err)) return false;
+        if (!state->parts[i] || !make_directory(state->parts[i], err) || !check_owner(state->parts[i], err))
+            return false;
     }
     return true;
 }
@@ -99,7 +131,8 @@ struct state_dir *state_dir_open(const char *path, struct error *err)
     state->path = strdup(path);
     if (!state->path)
         error_set_no_memory(err, strlen(path), "a path");
-    else if (make_directory(path, err) && take_lock(state, err) && make_parts(state, err) && sweep(state, err))
+    else if (make_directory(path, err) && check_owner(path, err) && take_lock(state, err) && make_parts(state, err) &&
+             sweep(state, err))
         return state;
     error_add_context(err, "server.state_dir");
     state_dir_close(state);

@@ -22,8 +22,10 @@
 
 struct state_dir;
 
-/* Makes what is not there of it (for its owner alone; the parent directory must exist), takes the lock, sweeps.
- * Errors: ERROR_CONFLICT where another daemon uses it, ERROR_IO, ERROR_NO_SPACE. */
+/* Makes what is not there of it (for its owner alone; the parent directory must exist), takes the lock, sweeps. A
+ * directory that others could change is refused: one that everybody may write to, or another user's (root's aside; for
+ * a daemon that runs as root, this is a warning). Errors: ERROR_INVALID for those, ERROR_CONFLICT where another daemon
+ * uses it, ERROR_IO, ERROR_NO_SPACE. */
 struct state_dir *state_dir_open(const char *path, struct error *err);
 void state_dir_close(struct state_dir *state); /* NULL allowed */
 
@@ -35,6 +37,9 @@ const char *state_dir_jobs(const struct state_dir *state);
 
 /* Bytes of its file system: those that are free for the daemon, and all. False: the system does not say. */
 bool state_dir_room(const struct state_dir *state, uint64_t *room, uint64_t *size);
+
+/* False with ERROR_CONFLICT: a file of the state directory is a symbolic link, and could lead to anybody's file. */
+bool state_dir_check_file(const char *path, struct error *err);
 
 /* For what needs one. False: ERROR_CONFLICT, with how to configure it, where state is NULL. */
 bool state_dir_require(const struct state_dir *state, struct error *err);

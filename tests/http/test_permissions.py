@@ -1,0 +1,128 @@
+"""Files and directories that others could change or read: what is refused, what is warned of, and what containers need."""
+
+import os
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+import training
+from conftest import DEADLINE, PROGRAM, ROOT, Daemon
+
+OTHER, ANOTHER = 54321, 54322
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: needs root, to give files to other users")
+
+
+def refusal(model, state, preexec_fn=None):
+    command = [PROGRAM, "serve", "--model", str(model), "--set", "server.port=0", "--set", f"server.state_dir={state}"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=DEADLINE, cwd=ROOT, preexec_fn=preexec_fn)
+    assert done.returncode == 1, done.stderr
+    return done.stderr.decode()
+
+
+def become(user):
+    def change():
+        os.setgroups([])
+        os.setgid(user)
+        os.setuid(user)
+
+    return change
+
+
+@pytest.fixture
+def open_path():
+    """A directory that every user reaches: pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o755)
+        yield directory
+
+
+@pytest.mark.parametrize("part", ["", "models", "datasets", "jobs"])
+def test_state_directory_that_everybody_may_write_to_is_refused(models, tmp_path, part):
+    state = tmp_path / "state"
+    (state / part).mkdir(parents=True)
+    (state / part).chmod(0o777)
+    line = refusal(models["tiny"], state)
+    assert "everybody may write into this directory" in line and "server.state_dir" in line and str(state / part) in line
+    (state / part).chmod(0o1777)  # a tmpfs: nobody removes what is another's, and everybody can add
+    assert "everybody may write" in refusal(models["tiny"], state)
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755, 0o770, 0o2775])
+def test_state_directory_with_modes_of_volumes_is_taken(start, tmp_path, mode):
+    """fsGroup of Kubernetes makes a volume 2775."""
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state").chmod(mode)
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
+    assert not any("state directory" in line for line in daemon.lines)
+
+
+@needs_root
+def test_state_directory_of_another_user_is_refused(models, open_path):
+    state = os.path.join(open_path, "state")
+    os.mkdir(state, 0o2775)
+    os.chown(state, OTHER, ANOTHER)
+    os.chmod(state, 0o2775)
+    line = refusal(ROOT / "model/pretrained/headlines", state, become(ANOTHER))
+    assert f"belongs to user {OTHER}" in line and f"runs as user {ANOTHER}" in line
+
+
+@needs_root
+def test_volume_of_root_with_a_group_that_may_write_is_taken(open_path):
+    state = os.path.join(open_path, "state")
+    os.mkdir(state)
+    os.chown(state, 0, OTHER)
+    os.chmod(state, 0o2775)
+    daemon = Daemon(ROOT / "model/pretrained/headlines", {"server.state_dir": state}, preexec_fn=become(OTHER))
+    daemon.close()
+
+
+@needs_root
+def test_root_takes_a_directory_of_anybody_with_a_warning(start, tmp_path):
+    """A container that runs as root, with a directory of somebody's home in it."""
+    (tmp_path / "state").mkdir()
+    os.chown(tmp_path / "state", OTHER, OTHER)
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
+    assert f"user={OTHER}" in daemon.wait_log('level=warning event="the state directory belongs to user"')
+
+
+def test_default_that_is_a_link_is_not_followed(start, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("root-password")
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "default").symlink_to(secret)
+    daemon = start("tiny", {"server.state_dir": state})
+    line = daemon.wait_log("event=model_not_loaded")
+    assert "is a symbolic link, which is not followed" in line and "root-password" not in "".join(daemon.lines)
+    training.wait_end(daemon, training.submit(daemon, "titles"))
+    detail = daemon.admin("PUT", "/models/default", {"name": "titles"}).problem(409)["detail"]
+    assert "symbolic link" in detail and secret.read_text() == "root-password"
+    (state / "default").unlink()
+    assert daemon.admin("PUT", "/models/default", {"name": "titles"}).status == 200
+    assert (state / "default").read_text() == "titles"
+
+
+def test_database_that_is_a_link_is_not_followed(models, tmp_path):
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    state.mkdir(mode=0o700)
+    elsewhere.write_text("")
+    (state / "lstmd.db").symlink_to(elsewhere)
+    assert "is a symbolic link, which is not followed" in refusal(models["tiny"], state)
+    assert elsewhere.read_text() == ""
+
+
+@pytest.mark.parametrize("key", ["auth.admin_token_file", "auth.generate_token_file"])
+def test_file_of_tokens_that_others_can_read_is_warned_of(start, tmp_path, key):
+    file = tmp_path / "tokens"
+    file.write_text("a-token-of-the-file\n")
+    warning = 'level=warning event="others can read or write this file of tokens"'
+    for mode in (0o600, 0o400, 0o440):  # the last: a secret of Kubernetes
+        file.chmod(mode)
+        daemon = start("tiny", {key: file})
+        assert not any(warning in line for line in daemon.lines)
+    file.chmod(0o644)
+    daemon.process.send_signal(signal.SIGHUP)
+    assert f"key={key}" in daemon.wait_log(warning)
+    assert str(file) in start("tiny", {key: file}).wait_log(warning)
