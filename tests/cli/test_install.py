@@ -20,8 +20,8 @@ def run(*command, **options):
     return result.stdout
 
 
-@pytest.fixture
-def build(tmp_path):
+@pytest.fixture(scope="module")
+def build():
     """A build directory in which nothing is to be built: the program under test, as `make` left it."""
     if PROGRAM != ROOT / "build/lstmd":
         pytest.skip("SKIPPED: another program than build/lstmd is tested, and make would install that one")
@@ -31,6 +31,7 @@ def build(tmp_path):
 def make(*arguments):
     # Not a part of the make that may have started these tests.
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    environment |= {"DEBFULLNAME": "Ada Lovelace", "DEBEMAIL": "ada@localhost"}
     return run("make", "--no-print-directory", *arguments, env=environment)
 
 
@@ -74,11 +75,15 @@ def test_completion_offers_commands_flags_and_choices():
     assert shown.splitlines() == ["healthcheck", "--optimizer", "gru"]
 
 
-def test_debian_package_holds_what_is_installed_and_names_its_libraries(build, tmp_path):
+@pytest.fixture(scope="module")
+def package(build):
     for program in ("dpkg-deb", "dpkg-shlibdeps", "strip"):
         if not shutil.which(program):
             pytest.skip(f"SKIPPED: {program} is not installed")
-    package = ROOT / make("deb").splitlines()[-1]
+    return ROOT / make("deb").splitlines()[-1]
+
+
+def test_debian_package_holds_what_is_installed_and_names_its_libraries(package, tmp_path):
     fields = run("dpkg-deb", "--field", package)
     for library in ("libc6", "libmicrohttpd12", "libjansson4", "libyaml-0-2", "libseccomp2", "libsqlite3-0"):
         assert library in fields
@@ -92,6 +97,38 @@ def test_debian_package_holds_what_is_installed_and_names_its_libraries(build, t
     assert re.fullmatch(rf"lstmd \({version}\) \S+; urgency=\w+\n\n  \* .+\n\n -- .+ <.+>  .+ [+]0000\n", changes)
     model = tmp_path / "usr/share/lstmd/models/headlines"
     assert run(tmp_path / "usr/bin/lstmd", "generate", "--model", model, "--length", "20").strip()
+
+
+def test_documents_of_the_debian_package_lead_to_what_is_installed(package, tmp_path):
+    run("dpkg-deb", "--extract", package, tmp_path)
+    documents = tmp_path / "usr/share/doc/lstmd"
+    for name in ("README.md", "OPERATING.md", "REFERENCE.md"):
+        text = (documents / name).read_text()
+        assert "![" not in text and len(text) > 1000
+        links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
+        assert not [link for link in links if not (documents / link).is_file()], name
+        assert name != "README.md" or {"OPERATING.md", "nginx.conf", "REFERENCE.md"} <= set(links)
+
+
+@pytest.mark.parametrize("arguments, restarts", [(["configure", "0.0.9"], True), (["configure", ""], False), (["configure"], False), (["abort-upgrade", "0.0.9"], False)])
+def test_debian_package_restarts_a_running_service_when_it_is_upgraded(package, tmp_path, arguments, restarts):
+    run("dpkg-deb", "--control", package, tmp_path / "control")
+    calls = tmp_path / "calls"
+    for name in ("systemctl", "deb-systemd-invoke"):
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{calls}\nexit 1\n')  # what it calls may fail: installing goes on
+        program.chmod(0o755)
+    script = tmp_path / "control/postinst"
+    script.write_text(script.read_text().replace("/run/systemd/system", str(tmp_path)))
+    run(script, *arguments, env={**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
+    told = calls.read_text().splitlines()
+    assert told[0] == "systemctl daemon-reload"
+    assert told[1:] == (["deb-systemd-invoke try-restart lstmd.service"] if restarts else [])
+
+
+def test_maintainer_of_the_debian_package_is_whoever_builds_it(package):
+    assert run("dpkg-deb", "--field", package, "Maintainer").strip() == "Ada Lovelace <ada@localhost>"
 
 
 def test_messages_that_operators_look_up_are_those_of_the_program():
