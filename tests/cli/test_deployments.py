@@ -59,6 +59,8 @@ def test_compose_gives_the_daemon_what_it_is_told_of(compose, defaults):
     environment = daemon["environment"]
     assert environment["LSTMD_AUTH_ADMIN_TOKEN_FILE"] == f"/run/secrets/{daemon['secrets'][0]}"
     assert [volume.split(":")[1] for volume in daemon["volumes"]] == [environment["LSTMD_SERVER_STATE_DIR"]]
+    scraped = re.search(r"scrapes ([a-z]+):\d+", (DOCKER / "compose.yaml").read_text())[1]
+    assert scraped in compose["services"] and environment["LSTMD_SERVER_HOSTS"] == scraped
     (network,) = set(daemon["networks"]) & set(proxy["networks"])
     assert compose["networks"][network]["internal"], "the daemon is reached through nginx alone"
     assert environment["LSTMD_SERVER_TRUSTED_PROXIES"] == compose["networks"][network]["ipam"]["config"][0]["subnet"]
