@@ -22,6 +22,14 @@ def test_limits_in_the_readme_are_those_of_the_program():
     assert len(program) > 10 and sorted(readme) == sorted(program)
 
 
+def test_readme_explains_its_terms_where_they_first_stand():
+    """In the paragraph, or before it: nobody who reads from the top meets a word that was not explained."""
+    paragraphs = (ROOT / "README.md").read_text().split("\n\n")
+    for term, explanation in {"nats per character": "-ln p", "Perplexity": "equally likely", "bptt": "carried back"}.items():
+        first = next(i for i, text in enumerate(paragraphs) if term in text)
+        assert explanation in paragraphs[first], term
+
+
 def test_links_in_documents_lead_to_files():
     for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docker/OPERATING.md", "config/REFERENCE.md"):
         document = ROOT / name
