@@ -20,7 +20,7 @@ struct flags {
 /* FORMAT_TRAINED and HEADER_TRAINED: as the model was trained. The others follow enum corpus_format and the trainer's
  * csv_header, one later. */
 enum { FORMAT_TRAINED, HEADER_TRAINED = 0 };
-static const char *const format_choices[] = {"trained", "auto", "text", "lines", "csv", "jsonl", NULL};
+static const char *const format_choices[] = {"trained", "auto", "text", "lines", "csv", "jsonl", "tsv", NULL};
 static const char *const header_choices[] = {"trained", "auto", "yes", "no", NULL};
 
 static const char *const weights_choices[] = {"auto", "f32", "bf16", "int8", NULL};
@@ -28,20 +28,20 @@ static const char *const weights_choices[] = {"auto", "f32", "bf16", "int8", NUL
 static const struct option rows[] = {
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "Model directory."},
     {"data", OPTION_TEXT, offsetof(struct flags, data), NULL, 1, 4095, NULL, NULL,
-     "Text, csv or jsonl file to evaluate on."},
+     "Text, csv, tsv or jsonl file to evaluate on, which may be gzip or UTF-16."},
     {"format", OPTION_CHOICE, offsetof(struct flags, format), "trained", 0, 0, format_choices, NULL,
-     "What the file holds; trained: as in training, columns too, unless the ending says csv or jsonl; auto: by the "
-     "ending."},
+     "What the file holds; trained: as in training, columns too, unless the ending says csv, tsv or jsonl; auto: by "
+     "the ending, then by how it begins."},
     {"columns", OPTION_TEXT, offsetof(struct flags, columns), NULL, 1, 1023, NULL, NULL,
-     "csv: columns to read, by name or 1-based number."},
+     "csv, tsv: columns to read, by name or 1-based number."},
     {"label_column", OPTION_TEXT, offsetof(struct flags, label_column), NULL, 1, 255, NULL, NULL,
-     "csv, jsonl: the column or field with a label."},
+     "csv, tsv, jsonl: the column or field with a label."},
     {"field", OPTION_TEXT, offsetof(struct flags, field), NULL, 1, 255, NULL, NULL,
-     "jsonl: the field that holds the text."},
+     "jsonl: the field that holds the text, or several: prompt,completion."},
     {"csv_header", OPTION_CHOICE, offsetof(struct flags, csv_header), "trained", 0, 0, header_choices, NULL,
-     "csv: whether the first row is a header; auto: exactly if a column is given by name."},
+     "csv, tsv: whether the first row is a header; auto: exactly if a column is given by name."},
     {"bytes", OPTION_BOOL, offsetof(struct flags, bytes), "false", 0, 0, NULL, NULL,
-     "The file need not be UTF-8 (always so for byte-level models)."},
+     "The file is read as it is, and need not be UTF-8 (always so for byte-level models)."},
     {"weights", OPTION_CHOICE, offsetof(struct flags, weights), "auto", 0, 0, weights_choices, NULL,
      "How the weights are kept while evaluating, to see what fewer bits cost; auto: as in the directory."},
     {"threads", OPTION_INT, offsetof(struct flags, threads), "0", 0, 1024, NULL, NULL,
@@ -75,7 +75,27 @@ static void trained_options(const struct model *model, struct trainer_options *o
 static int default_format(const char *data, const struct trainer_options *trained)
 {
     const enum corpus_format ending = corpus_format_guess(data);
-    return ending == CORPUS_TEXT || (int)ending == trained->format ? trained->format : CORPUS_AUTO;
+    const bool tells = ending != CORPUS_TEXT && ending != CORPUS_AUTO;
+    return tells && (int)ending != trained->format ? (int)CORPUS_AUTO : trained->format;
+}
+
+static bool is_table(enum corpus_format format)
+{
+    return format == CORPUS_CSV || format == CORPUS_TSV;
+}
+
+/* Makes what was trained with the default of the flags, as far as the file's format knows such a thing. */
+static void keep_what_fits(struct trainer_options *trained, const char *data, int format)
+{
+    const enum corpus_format read = format == CORPUS_AUTO ? corpus_format_guess(data) : (enum corpus_format)format;
+    const bool json = read == CORPUS_JSONL || read == CORPUS_AUTO;
+    if (!is_table(read)) {
+        trained->columns = NULL;
+        trained->csv_header = 0;
+    }
+    if (!json) trained->field = NULL;
+    if (!is_table(read) && !json) trained->label_column = NULL;
+    trained->format = format;
 }
 
 /* Flags win; what they leave open is as in training, unless it is another format. Texts are borrowed. */
@@ -84,14 +104,23 @@ static struct corpus_options corpus_options(const struct flags *flags, const str
     struct trainer_options options;
     trained_options(model, &options);
     const int format = flags->format == FORMAT_TRAINED ? default_format(flags->data, &options) : flags->format - 1;
-    if (format != options.format) trainer_options_default(&options);
-    options.format = format;
+    keep_what_fits(&options, flags->data, format);
     options.bytes = flags->bytes || vocabulary_level(model->vocabulary) == TOKEN_LEVEL_BYTE;
     if (flags->columns != NULL) options.columns = flags->columns;
     if (flags->label_column != NULL) options.label_column = flags->label_column;
     if (flags->field != NULL) options.field = flags->field;
     if (flags->csv_header != HEADER_TRAINED) options.csv_header = flags->csv_header - 1;
     return trainer_corpus_options(&options);
+}
+
+/* Flags that the file's format cannot use would be ignored in silence. */
+static bool check_flags(const struct flags *flags, const struct corpus_options *options, struct error *err)
+{
+    const enum corpus_format format =
+        options->format == CORPUS_AUTO ? corpus_format_guess(flags->data) : options->format;
+    const char *needs, *key = corpus_options_misfit(options, format, &needs);
+    return !key || error_set(err, ERROR_USAGE, "%s needs format %s, and %s is read as %s", key, needs, flags->data,
+                             corpus_format_name(format));
 }
 
 static size_t thread_count(const struct flags *flags)
@@ -145,6 +174,7 @@ static bool eval(const struct flags *flags, struct error *err)
 
     if (!loaded_open_as(&loaded, flags->model, flags->weights, err)) goto out;
     const struct corpus_options options = corpus_options(flags, &loaded.model);
+    if (!check_flags(flags, &options, err)) goto out;
     if (!corpus_load(&corpus, flags->data, &options, err)) goto out;
     if (!dataset_encode(&dataset, &corpus, loaded.model.vocabulary, NULL, &skipped, err)) goto out;
     if (skipped > 0)

@@ -74,6 +74,7 @@ static struct option *make_rows(size_t *count, struct arena *arena, struct error
 static size_t list_adjustable(char *out, size_t size)
 {
     size_t n = 0, column = 2;
+    out[0] = '\0';
     for (size_t i = 0; i < trainer_option_count && n < size; i++) {
         const struct trainer_option *row = &trainer_option_table[i];
         if (!(row->flags & TRAINER_ADJUSTABLE)) continue;

@@ -6,26 +6,27 @@
 #include <strings.h>
 
 #include "base/utf8.h"
+#include "model/corpus_decode.h"
 #include "model/corpus_internal.h"
 
 #define ROOM_BLOCK ((size_t)1 << 20) /* bytes of copied text per block of the arena */
 #define MAX_LABELS 100000
 #define MAX_LABEL  4096 /* bytes */
 
-static const char *const format_names[] = {
-    [CORPUS_AUTO] = "auto", [CORPUS_TEXT] = "text",   [CORPUS_LINES] = "lines",
-    [CORPUS_CSV] = "csv",   [CORPUS_JSONL] = "jsonl",
+const char *const corpus_format_choices[] = {
+    [CORPUS_AUTO] = "auto",   [CORPUS_TEXT] = "text", [CORPUS_LINES] = "lines", [CORPUS_CSV] = "csv",
+    [CORPUS_JSONL] = "jsonl", [CORPUS_TSV] = "tsv",   [CORPUS_TSV + 1] = NULL,
 };
 
 const char *corpus_format_name(enum corpus_format format)
 {
-    return format_names[format];
+    return corpus_format_choices[format];
 }
 
 bool corpus_format_parse(const char *name, enum corpus_format *format)
 {
-    for (size_t i = 0; i < sizeof format_names / sizeof *format_names; i++) {
-        if (strcmp(name, format_names[i]) != 0) continue;
+    for (size_t i = 0; corpus_format_choices[i]; i++) {
+        if (strcmp(name, corpus_format_choices[i]) != 0) continue;
         *format = (enum corpus_format)i;
         return true;
     }
@@ -131,36 +132,96 @@ bool corpus_add(struct corpus_loader *loader, const char *text, size_t n, const 
     return true;
 }
 
+#define NAMES_SHOWN 8
+#define NAME_BYTES  40
+
+void corpus_names_add(struct corpus_names *names, const char *name, size_t n)
+{
+    char shown[NAME_BYTES + 1];
+    const bool cut = n > NAME_BYTES;
+    const size_t size = cut ? utf8_complete_prefix(name, NAME_BYTES) : n;
+    const size_t room = sizeof names->text - names->used, needed = size + sizeof "\"\"..., and 99999999 more";
+    if (names->left_out > 0 || needed >= room) {
+        names->left_out++;
+        return;
+    }
+    for (size_t i = 0; i < size; i++) shown[i] = (unsigned char)name[i] < ' ' || name[i] == 0x7F ? ' ' : name[i];
+    names->used += (size_t)snprintf(names->text + names->used, room, "%s\"%.*s\"%s", names->used ? ", " : "", (int)size,
+                                    shown, cut ? "..." : "");
+}
+
+const char *corpus_names_end(struct corpus_names *names)
+{
+    char *end = names->text + names->used;
+    if (names->used == 0) snprintf(end, sizeof names->text - names->used, "none");
+    if (names->left_out > 0) snprintf(end, sizeof names->text - names->used, " and %zu more", names->left_out);
+    return names->text;
+}
+
 /* ---- text and lines ---- */
+
+size_t corpus_line(const struct corpus_loader *loader, const char *at, const char **next)
+{
+    const char *end = loader->text + loader->n, *stop = memchr(at, loader->newline, (size_t)(end - at));
+    size_t n = (size_t)((stop ? stop : end) - at);
+    *next = stop ? stop + 1 : end;
+    if (n && loader->newline == '\n' && at[n - 1] == '\r') n--;
+    return n;
+}
 
 static bool read_lines(struct corpus_loader *loader, struct error *err)
 {
-    const char *at = loader->text, *end = at + loader->n;
-    while (at < end) {
+    const char *at = loader->text, *end = at + loader->n, *next;
+    for (; at < end; at = next) {
         loader->at = at;
-        const char *newline = memchr(at, '\n', (size_t)(end - at));
-        const char *stop = newline ? newline : end;
-        size_t n = (size_t)(stop - at);
-        if (n && at[n - 1] == '\r') n--;
+        const size_t n = corpus_line(loader, at, &next);
         if (!corpus_add(loader, at, n, NULL, err)) return false;
-        at = newline ? newline + 1 : end;
     }
     return true;
 }
 
-/* ---- loading ---- */
-
-static bool has_ending(const char *name, const char *ending)
+/* The line ends of old Macintosh files, which spreadsheets still write. */
+static char newline_of(const char *text, size_t n)
 {
-    size_t n = strlen(name), m = strlen(ending);
-    return n >= m && strcasecmp(name + n - m, ending) == 0;
+    return !memchr(text, '\n', n) && memchr(text, '\r', n) ? '\r' : '\n';
 }
 
+/* ---- loading ---- */
+
+static bool has_ending(const char *name, size_t n, const char *ending)
+{
+    const size_t m = strlen(ending);
+    return n > m && strncasecmp(name + n - m, ending, m) == 0;
+}
+
+/* A name with any other ending is that of a text. */
 enum corpus_format corpus_format_guess(const char *name)
 {
-    if (has_ending(name, ".csv")) return CORPUS_CSV;
-    if (has_ending(name, ".jsonl") || has_ending(name, ".ndjson")) return CORPUS_JSONL;
-    return CORPUS_TEXT;
+    static const struct {
+        const char *ending;
+        enum corpus_format format;
+    } endings[] = {{".csv", CORPUS_CSV},     {".tsv", CORPUS_TSV},      {".tab", CORPUS_TSV},
+                   {".jsonl", CORPUS_JSONL}, {".ndjson", CORPUS_JSONL}, {".json", CORPUS_JSONL}};
+    const char *slash = strrchr(name, '/');
+    if (slash) name = slash + 1;
+    size_t n = strlen(name);
+    if (has_ending(name, n, ".gz")) n -= 3;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        if (has_ending(name, n, endings[i].ending)) return endings[i].format;
+    return n > 1 && memchr(name + 1, '.', n - 1) ? CORPUS_TEXT : CORPUS_AUTO;
+}
+
+const char *corpus_options_misfit(const struct corpus_options *options, enum corpus_format format, const char **needs)
+{
+    const bool table = format == CORPUS_CSV || format == CORPUS_TSV;
+    const bool json = format == CORPUS_JSONL || format == CORPUS_AUTO;
+    *needs = "csv or tsv";
+    if (options->columns && !table) return "columns";
+    if (options->csv_header == 1 && !table) return "csv_header";
+    *needs = "jsonl";
+    if (options->field && !json) return "field";
+    *needs = "csv, tsv or jsonl";
+    return options->label_column && !table && !json ? "label_column" : NULL;
 }
 
 static bool report_invalid_utf8(const char *name, const char *text, size_t n, size_t offset, struct error *err)
@@ -190,16 +251,26 @@ static bool check_utf8(const struct corpus_loader *loader, struct error *err)
 
 static enum corpus_format format_of(const struct corpus_loader *loader)
 {
-    const enum corpus_format format = loader->options->format;
-    return format == CORPUS_AUTO ? corpus_format_guess(loader->name) : format;
+    enum corpus_format format = loader->options->format;
+    if (format == CORPUS_AUTO) format = corpus_format_guess(loader->name);
+    if (format != CORPUS_AUTO) return format;
+    return corpus_looks_like_json(loader->text, loader->n) ? CORPUS_JSONL : CORPUS_TEXT;
+}
+
+static bool check_options(const struct corpus_loader *loader, struct error *err)
+{
+    const char *needs, *key = corpus_options_misfit(loader->options, loader->corpus->format, &needs);
+    return !key || error_set(err, ERROR_INVALID, "%s: %s needs format %s, and this file is read as %s", loader->name,
+                             key, needs, corpus_format_name(loader->corpus->format));
 }
 
 static bool read_format(struct corpus_loader *loader, struct error *err)
 {
-    switch (format_of(loader)) {
+    switch (loader->corpus->format) {
     case CORPUS_LINES:
         return read_lines(loader, err);
     case CORPUS_CSV:
+    case CORPUS_TSV:
         return corpus_read_csv(loader, err);
     case CORPUS_JSONL:
         return corpus_read_jsonl(loader, err);
@@ -217,10 +288,15 @@ bool corpus_read(struct corpus_loader *loader, struct error *err)
         loader->text += 3;
         loader->n -= 3;
     }
-    bool ok = read_format(loader, err);
+    loader->corpus->format = format_of(loader);
+    loader->newline = loader->corpus->format == CORPUS_TEXT ? '\n' : newline_of(loader->text, loader->n);
+    bool ok = check_options(loader, err) && read_format(loader, err);
     const size_t count = loader->summary ? loader->summary->documents : loader->corpus->count;
     if (ok && count == 0) ok = error_set(err, ERROR_INVALID, "%s: the corpus has no text", loader->name);
-    if (loader->summary) loader->summary->labels = (uint32_t)loader->label_names.count;
+    if (loader->summary) {
+        loader->summary->labels = (uint32_t)loader->label_names.count;
+        loader->summary->format = loader->corpus->format;
+    }
     string_table_free(&loader->label_names);
     free(loader->labels);
     return ok;
@@ -239,12 +315,55 @@ static bool open_copies(struct corpus_loader *loader, struct error *err)
     return true;
 }
 
+/* ---- decoding ---- */
+
+#define DECODE_LEAST ((size_t)1 << 20) /* bytes */
+
+struct decoding {
+    struct corpus *corpus;
+    const char *directory;
+    size_t n;
+};
+
+static bool keep_decoded(void *context, const char *data, size_t n, struct error *err)
+{
+    struct decoding *decoding = context;
+    struct scratch *decoded = &decoding->corpus->decoded;
+    const size_t needed = decoding->n + n, wanted = needed + needed / 2 + DECODE_LEAST;
+    if (needed > decoded->size && !scratch_reserve(decoded, wanted, decoding->directory, "a decoded file", err))
+        return false;
+    memcpy((char *)decoded->data + decoding->n, data, n);
+    decoding->n = needed;
+    return corpus_go_on(decoding->corpus, err);
+}
+
+/* *text and *n become what the file's bytes stand for. */
+static bool decode(struct corpus *corpus, const char *name, const struct corpus_options *options, const char **text,
+                   size_t *n, struct error *err)
+{
+    struct decoding decoding = {.corpus = corpus, .directory = options->directory};
+    const struct corpus_decoder_options how = {.name = name,
+                                               .most = options->most_unpacked ? options->most_unpacked
+                                                                              : CORPUS_MAX_UNPACKED,
+                                               .write = keep_decoded,
+                                               .context = &decoding};
+    struct corpus_decoder *decoder = corpus_decoder_new(&how, err);
+    const bool done = decoder && corpus_decoder_write(decoder, *text, *n, err) && corpus_decoder_end(decoder, err);
+    corpus_decoder_free(decoder);
+    *text = corpus->decoded.data ? corpus->decoded.data : "";
+    *n = decoding.n;
+    return done;
+}
+
 static bool load_text(struct corpus *corpus, const char *name, const char *text, size_t n,
                       const struct corpus_options *options, struct error *err)
 {
-    struct corpus_loader loader = {.corpus = corpus, .options = options, .name = name, .text = text, .n = n};
     corpus->stop = options->stop;
     corpus->directory = options->directory;
+    if (!options->bytes && corpus_decode_wanted((const unsigned char *)text, n) &&
+        !decode(corpus, name, options, &text, &n, err))
+        return false;
+    struct corpus_loader loader = {.corpus = corpus, .options = options, .name = name, .text = text, .n = n};
     return (options->bytes || check_utf8(&loader, err)) && open_copies(&loader, err) && corpus_read(&loader, err);
 }
 
@@ -267,6 +386,7 @@ void corpus_close(struct corpus *corpus)
 {
     scratch_close(&corpus->list);
     scratch_close(&corpus->copies);
+    scratch_close(&corpus->decoded);
     file_map_close(&corpus->map);
     arena_free(&corpus->arena);
     *corpus = (struct corpus){0};

@@ -1,5 +1,4 @@
 /* The csv format of a corpus: which columns, what joins them, and where a row goes wrong. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,17 +60,14 @@ static bool add_text_columns(struct selection *selection, const char *list, stru
     return true;
 }
 
-/* The first values of the row that begins here, for messages. */
-static void list_row(struct csv_reader reader, char *out, size_t size)
+/* The values of the row that begins here, for messages. */
+static const char *list_row(struct csv_reader reader, struct corpus_names *names)
 {
     struct csv_field field;
-    size_t used = 0;
-    out[0] = '\0';
-    if (!csv_next_row(&reader)) return;
-    while (reader.in_row && used < size && csv_next_field(&reader, &field, NULL)) {
-        int shown = field.n < 40 ? (int)field.n : 40;
-        used += (size_t)snprintf(out + used, size - used, "%s\"%.*s\"", used ? ", " : "", shown, field.text);
-    }
+    *names = (struct corpus_names){0};
+    if (csv_next_row(&reader))
+        while (reader.in_row && csv_next_field(&reader, &field, NULL)) corpus_names_add(names, field.text, field.n);
+    return corpus_names_end(names);
 }
 
 static bool field_equals(const struct csv_field *field, const struct column *column)
@@ -96,11 +92,10 @@ static bool read_header(struct csv_reader *reader, struct selection *selection, 
     }
     for (size_t i = 0; i < selection->count; i++) {
         struct column *column = &selection->columns[i];
-        char names[256];
+        struct corpus_names names;
         if (!column->named) continue;
-        list_row(header, names, sizeof names);
         return error_set(err, ERROR_INVALID, "%s:%zu: no column is named \"%.*s\"; the columns are %s", reader->name,
-                         reader->row_line, (int)column->n, column->name, names);
+                         reader->row_line, (int)column->n, column->name, list_row(header, &names));
     }
     return true;
 }
@@ -122,11 +117,10 @@ static bool select_columns(struct corpus_loader *loader, struct csv_reader *read
 {
     const struct corpus_options *options = loader->options;
     if (!options->columns) {
-        char values[256];
-        list_row(*reader, values, sizeof values);
+        struct corpus_names names;
         return error_set(err, ERROR_INVALID,
                          "%s: choose the columns of the text by name or number; the first row is %s", loader->name,
-                         values);
+                         list_row(*reader, &names));
     }
     if (!add_text_columns(selection, options->columns, err)) return false;
     if (options->label_column && !add_column(selection, options->label_column, strlen(options->label_column), err))
@@ -208,9 +202,22 @@ static bool add_row(struct corpus_loader *loader, const struct selection *select
     return corpus_add(loader, text, n, label, err);
 }
 
+/* Spreadsheets write tables whose fields tabs separate, and call them .csv. */
+static bool has_tabs(const struct corpus_loader *loader)
+{
+    const char *next;
+    const size_t n = corpus_line(loader, loader->text, &next);
+    return loader->corpus->format == CORPUS_TSV || (memchr(loader->text, '\t', n) && !memchr(loader->text, ',', n));
+}
+
 bool corpus_read_csv(struct corpus_loader *loader, struct error *err)
 {
-    struct csv_reader reader = {.name = loader->name, .text = loader->text, .n = loader->n, .line = 1};
+    struct csv_reader reader = {.name = loader->name,
+                                .text = loader->text,
+                                .n = loader->n,
+                                .tabs = has_tabs(loader),
+                                .carriage = loader->newline == '\r',
+                                .line = 1};
     struct selection selection = {.count = 0};
     if (!select_columns(loader, &reader, &selection, err)) return false;
     while (csv_next_row(&reader)) {

@@ -11,7 +11,13 @@ static bool at_line_end(const struct csv_reader *reader, size_t position, size_t
     if (left == 0) return true;
     if (*at == '\n') *length = 1;
     if (*at == '\r' && (left == 1 || at[1] == '\n')) *length = left == 1 ? 1 : 2;
+    if (*at == '\r' && reader->carriage) *length = 1;
     return *length > 0;
+}
+
+static char separator(const struct csv_reader *reader)
+{
+    return reader->tabs ? '\t' : ',';
 }
 
 /* Steps over what separates the field that ends at `position` from the next one. */
@@ -26,7 +32,7 @@ static bool end_field(struct csv_reader *reader, size_t position)
         return true;
     }
     reader->position = position + 1;
-    return reader->text[position] == ',';
+    return reader->text[position] == separator(reader);
 }
 
 bool csv_next_row(struct csv_reader *reader)
@@ -77,9 +83,9 @@ static bool read_unquoted(struct csv_reader *reader, struct csv_field *field, st
     size_t start = reader->position, at = start, length;
     for (; at < reader->n; at++) {
         char c = reader->text[at];
-        if (c == ',' || c == '\n') break;
+        if (c == separator(reader) || c == '\n') break;
         if (c == '\r' && at_line_end(reader, at, &length)) break;
-        if (c == '"')
+        if (c == '"' && !reader->tabs)
             return error_set(err, ERROR_INVALID,
                              "%s:%zu: a quote inside the unquoted field %zu: enclose the field in quotes and double "
                              "those inside",

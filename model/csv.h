@@ -1,4 +1,5 @@
-/* A streaming reader of comma-separated values (RFC 4180; lines may end in LF alone, blank lines are skipped).
+/* A streaming reader of comma-separated values (RFC 4180; lines may end in LF alone, blank lines are skipped), and of
+ * such that tabs separate. In the latter a quote within a field is a character like any other.
  *
  * Nothing is copied: fields are slices of the text that is read, and csv_unquote() resolves doubled quotes where a
  * field has them. Strict: a quoted field must be closed and followed by a comma or the end of the line, and an unquoted
@@ -19,6 +20,8 @@ struct csv_reader {
     const char *name; /* of the file, for messages */
     const char *text;
     size_t n, position;
+    bool tabs;       /* fields are separated by tabs */
+    bool carriage;   /* lines end in CR alone */
     size_t line;     /* of position, from 1 */
     size_t row_line; /* where the row begins */
     size_t fields;   /* of the row, read so far */

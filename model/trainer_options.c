@@ -11,7 +11,6 @@
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "integers of the table are 64 bits wide");
 
-static const char *const format_names[] = {"auto", "text", "lines", "csv", "jsonl", NULL};
 static const char *const header_names[] = {"auto", "yes", "no", NULL};
 static const char *const level_names[] = {"char", "word", "byte", NULL};
 static const char *const cell_names[] = {"lstm", "gru", "rnn", NULL};
@@ -26,7 +25,8 @@ static const char *const cell_names[] = {"lstm", "gru", "rnn", NULL};
 #define A TRAINER_ADJUSTABLE
 
 const struct trainer_option trainer_option_table[] = {
-    ROW("data", TEXT, data, NULL, 1, 4095, NULL, NULL, A, "the corpus: a text, csv or jsonl file"),
+    ROW("data", TEXT, data, NULL, 1, 4095, NULL, NULL, A,
+        "the corpus: a text, csv, tsv or jsonl file, which may be gzip or UTF-16"),
     ROW("validation_data", TEXT, validation_data, NULL, 1, 4095, NULL, NULL, A,
         "a second file for validation, instead of a part of the corpus"),
     ROW("init_from", TEXT, init_from, NULL, 1, 4095, NULL, NULL, A,
@@ -35,15 +35,17 @@ const struct trainer_option trainer_option_table[] = {
         "a named set of defaults: what is said beside it wins"),
     ROW("validation", REAL, validation, "0.1", 0, 0.5, NULL, NULL, R,
         "part of the corpus held out for validation; 0: none, the training loss decides"),
-    ROW("format", CHOICE, format, "auto", 0, 0, format_names, NULL, R,
-        "what the file holds: auto goes by the name's ending, else one running text"),
-    ROW("columns", TEXT, columns, NULL, 1, 1023, NULL, NULL, R, "csv: columns to read, by name or 1-based number"),
+    ROW("format", CHOICE, format, "auto", 0, 0, corpus_format_choices, NULL, R,
+        "what the file holds: auto goes by the name's ending, then by how it begins, else one running text"),
+    ROW("columns", TEXT, columns, NULL, 1, 1023, NULL, NULL, R, "csv, tsv: columns to read, by name or 1-based number"),
     ROW("label_column", TEXT, label_column, NULL, 1, 255, NULL, NULL, R,
-        "csv, jsonl: the column or field with a label; the model learns to write by label"),
-    ROW("field", TEXT, field, NULL, 1, 255, NULL, NULL, R, "jsonl: the field that holds the text"),
+        "csv, tsv, jsonl: the column or field with a label; the model learns to write by label"),
+    ROW("field", TEXT, field, NULL, 1, 255, NULL, NULL, R,
+        "jsonl: the field that holds the text, or several: prompt,completion"),
     ROW("csv_header", CHOICE, csv_header, "auto", 0, 0, header_names, NULL, R,
-        "csv: whether the first row is a header; auto: exactly if a column is given by name"),
-    ROW("bytes", BOOL, bytes, "false", 0, 0, NULL, NULL, R, "the corpus need not be UTF-8; implies level byte"),
+        "csv, tsv: whether the first row is a header; auto: exactly if a column is given by name"),
+    ROW("bytes", BOOL, bytes, "false", 0, 0, NULL, NULL, R,
+        "the corpus is read as it is, and need not be UTF-8; implies level byte"),
 
     ROW("level", CHOICE, level, "char", 0, 0, level_names, NULL, R, "what a token is"),
     ROW("lower", BOOL, lower, "false", 0, 0, NULL, NULL, R, "lower-case the text"),
@@ -183,16 +185,18 @@ static bool check_row(const struct trainer_option *row, const struct trainer_opt
                      row->maximum);
 }
 
-/* Options that only mean something with a certain format would be ignored in silence otherwise. */
+/* Options that only mean something with a certain format would be ignored in silence otherwise. What a file holds whose
+ * name does not tell is seen when it is read. */
 static bool check_corpus(const struct trainer_options *options, struct error *err)
 {
-    if (options->columns && options->format != CORPUS_CSV && options->format != CORPUS_AUTO)
-        return error_set(err, ERROR_INVALID, "columns needs format csv, not %s", format_names[options->format]);
-    if (options->field && options->format != CORPUS_JSONL && options->format != CORPUS_AUTO)
-        return error_set(err, ERROR_INVALID, "field needs format jsonl, not %s", format_names[options->format]);
-    if (options->label_column && (options->format == CORPUS_TEXT || options->format == CORPUS_LINES))
-        return error_set(err, ERROR_INVALID, "label_column needs format csv or jsonl, not %s",
-                         format_names[options->format]);
+    const struct corpus_options corpus = trainer_corpus_options(options);
+    const bool guess = corpus.format == CORPUS_AUTO && options->data;
+    const enum corpus_format format = guess ? corpus_format_guess(options->data) : corpus.format;
+    const char *needs, *key = corpus_options_misfit(&corpus, format, &needs);
+    if (key && format == CORPUS_AUTO)
+        return error_set(err, ERROR_INVALID, "%s needs format %s: say which, since the file's name does not tell", key,
+                         needs);
+    if (key) return error_set(err, ERROR_INVALID, "%s needs format %s, not %s", key, needs, corpus_format_name(format));
     if (options->filters && options->level != TOKEN_LEVEL_WORD)
         return error_set(err, ERROR_INVALID, "filters needs level word, not %s", level_names[options->level]);
     return true;

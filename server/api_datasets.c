@@ -16,8 +16,6 @@
 
 /* --- How a corpus is read --- */
 
-static const char *const formats[] = {"auto", "text",  "lines",
-                                      "csv",  "jsonl", NULL}; /* in the order of corpus_format */
 static const char *const headers[] = {"auto", "yes", "no", NULL};
 
 struct upload_fields {
@@ -29,7 +27,7 @@ struct upload_fields {
 #define MEMBER(name) offsetof(struct upload_fields, name)
 
 static const struct field rows[] = {
-    {"format", FIELD_CHOICE, MEMBER(format), 0, 0, formats, 0},
+    {"format", FIELD_CHOICE, MEMBER(format), 0, 0, corpus_format_choices, 0},
     {"columns", FIELD_TEXT, MEMBER(columns), 0, 0, NULL, 0},
     {"csv_header", FIELD_CHOICE, MEMBER(csv_header), 0, 0, headers, 0},
     {"label_column", FIELD_TEXT, MEMBER(label_column), 0, 0, NULL, 0},
@@ -53,6 +51,8 @@ static enum corpus_format format_of_type(const char *type)
         const char *type;
         enum corpus_format format;
     } types[] = {{"text/csv", CORPUS_CSV},
+                 {"text/tab-separated-values", CORPUS_TSV},
+                 {"application/json", CORPUS_JSONL},
                  {"application/x-ndjson", CORPUS_JSONL},
                  {"application/jsonl", CORPUS_JSONL},
                  {"application/json-lines", CORPUS_JSONL}};
@@ -76,15 +76,18 @@ static void check_format(const char *name, const struct corpus_options *options,
 {
     const enum corpus_format format = options->format == CORPUS_AUTO ? corpus_format_guess(name) : options->format;
     const char *is = corpus_format_name(format);
-    if (options->columns && format != CORPUS_CSV) problem_add_field(problem, "columns", "needs format csv, not %s", is);
-    if (options->csv_header >= 0 && format != CORPUS_CSV)
-        problem_add_field(problem, "csv_header", "needs format csv, not %s", is);
-    if (options->field && format != CORPUS_JSONL) problem_add_field(problem, "field", "needs format jsonl, not %s", is);
-    if (options->label_column && format != CORPUS_CSV && format != CORPUS_JSONL)
-        problem_add_field(problem, "label_column", "needs format csv or jsonl, not %s", is);
+    const bool table = format == CORPUS_CSV || format == CORPUS_TSV;
+    const bool json = format == CORPUS_JSONL || format == CORPUS_AUTO; /* which the body tells */
+    if (options->columns && !table) problem_add_field(problem, "columns", "needs format csv or tsv, not %s", is);
+    if (options->csv_header >= 0 && !table)
+        problem_add_field(problem, "csv_header", "needs format csv or tsv, not %s", is);
+    if (options->field && !json) problem_add_field(problem, "field", "needs format jsonl, not %s", is);
+    if (options->label_column && !table && !json)
+        problem_add_field(problem, "label_column", "needs format csv, tsv or jsonl, not %s", is);
 }
 
-static void read_options(const struct http_request *request, struct corpus_options *options, struct problem *problem)
+static void read_options(const struct http_request *request, const struct daemon *daemon,
+                         struct corpus_options *options, struct problem *problem)
 {
     static const int header[] = {-1, 1, 0}; /* in the order of headers */
     const struct field_table table = {rows, sizeof rows / sizeof *rows};
@@ -98,6 +101,7 @@ static void read_options(const struct http_request *request, struct corpus_optio
         .field = check_text("field", &fields.field, MAX_FIELD, problem),
         .csv_header = header[fields.csv_header],
         .bytes = fields.bytes,
+        .most_unpacked = (uint64_t)daemon->config->max_dataset,
     };
     if (options->format == CORPUS_AUTO) options->format = format_of_type(http_request_header(request, "Content-Type"));
     check_format(http_request_parameter(request), options, problem);
@@ -138,7 +142,7 @@ bool api_dataset_body(struct http_request *request, struct http_sink *sink, void
     struct error err = {0};
     struct problem problem = {0};
     struct corpus_options options;
-    read_options(request, &options, &problem);
+    read_options(request, daemon, &options, &problem);
     if (!state_dir_require(daemon->state, &err)) problem_set_error(&problem, &err);
     struct dataset_upload *upload =
         problem.status ? NULL : dataset_upload_new(daemon->datasets, http_request_parameter(request), &options, &err);

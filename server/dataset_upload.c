@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/utf8.h"
+#include "model/corpus_decode.h"
 #include "model/json_text.h"
 #include "server/datasets_internal.h"
 #include "server/problem.h"
@@ -19,11 +20,12 @@ struct dataset_upload {
     struct arena arena; /* of name and options */
     const char *name;
     struct corpus_options options;
+    struct corpus_decoder *decoder; /* NULL: bytes are kept as they are */
     struct sha256_stream *sha256;
     bool begun, replaced;
     struct directory_publish publish; /* once begun */
     struct publish_file file;
-    uint64_t size;
+    uint64_t size; /* decoded, as all that follows */
     /* The check of UTF-8. */
     uint64_t checked, line;    /* bytes before the tail; lines in them */
     char tail[UTF8_MAX_BYTES]; /* a character that the last piece did not finish */
@@ -42,10 +44,23 @@ static bool copy_options(struct dataset_upload *upload, const struct corpus_opti
 {
     struct corpus_options *copy = &upload->options;
     *copy = *options;
-    if (copy->format == CORPUS_AUTO) copy->format = corpus_format_guess(upload->name);
     return (!copy->columns || copy_text(upload, &copy->columns, err)) &&
            (!copy->label_column || copy_text(upload, &copy->label_column, err)) &&
            (!copy->field || copy_text(upload, &copy->field, err));
+}
+
+static bool write_text(void *context, const char *data, size_t size, struct error *err);
+
+static bool open_decoder(struct dataset_upload *upload, struct error *err)
+{
+    const struct corpus_decoder_options options = {.name = upload->name,
+                                                   .most = upload->options.most_unpacked ? upload->options.most_unpacked
+                                                                                         : CORPUS_MAX_UNPACKED,
+                                                   .write = write_text,
+                                                   .context = upload};
+    if (upload->options.bytes) return true;
+    upload->decoder = corpus_decoder_new(&options, err);
+    return upload->decoder != NULL;
 }
 
 struct dataset_upload *dataset_upload_new(struct datasets *datasets, const char *name,
@@ -62,7 +77,7 @@ struct dataset_upload *dataset_upload_new(struct datasets *datasets, const char 
     upload->name = name;
     upload->line = 1;
     upload->file.fd = -1;
-    if (copy_text(upload, &upload->name, err) && copy_options(upload, options, err) &&
+    if (copy_text(upload, &upload->name, err) && copy_options(upload, options, err) && open_decoder(upload, err) &&
         (upload->sha256 = sha256_stream_new(err)))
         return upload;
     dataset_upload_free(upload);
@@ -75,6 +90,7 @@ void dataset_upload_free(struct dataset_upload *upload)
     publish_file_close(&upload->file);
     directory_publish_abort(&upload->publish); /* does nothing after a commit */
     sha256_stream_free(upload->sha256);
+    corpus_decoder_free(upload->decoder);
     arena_free(&upload->arena);
     free(upload);
 }
@@ -144,13 +160,21 @@ static bool check_utf8(struct dataset_upload *upload, const char *data, size_t n
     return true;
 }
 
-bool dataset_upload_write(struct dataset_upload *upload, const char *data, size_t size, struct error *err)
+/* Decoded text. */
+static bool write_text(void *context, const char *data, size_t size, struct error *err)
 {
-    if (!begin(upload, err)) return false;
+    struct dataset_upload *upload = context;
     if (!upload->options.bytes && !check_utf8(upload, data, size, err)) return false;
     sha256_stream_add(upload->sha256, data, size);
     upload->size += size;
     return publish_file_write(&upload->file, data, size, err);
+}
+
+bool dataset_upload_write(struct dataset_upload *upload, const char *data, size_t size, struct error *err)
+{
+    if (!begin(upload, err)) return false;
+    return upload->decoder ? corpus_decoder_write(upload->decoder, data, size, err)
+                           : write_text(upload, data, size, err);
 }
 
 /* --- Finishing --- */
@@ -170,12 +194,13 @@ static json_t *describe(struct dataset_upload *upload, const struct corpus_summa
     clock_utc_text(uploaded);
     json_t *json =
         json_pack("{s:s, s:I, s:s, s:s, s:b, s:I, s:I, s:I, s:I, s:o, s:s}", "name", upload->name, "size",
-                  (json_int_t)upload->size, "sha256", sha256, "format", corpus_format_name(options->format), "bytes",
+                  (json_int_t)upload->size, "sha256", sha256, "format", corpus_format_name(summary->format), "bytes",
                   (int)options->bytes, "documents", (json_int_t)summary->documents, "characters",
                   (json_int_t)summary->characters, "labels", (json_int_t)summary->labels, "alphabet_size",
                   (json_int_t)summary->alphabet, "alphabet", json_stringn_nocheck(alphabet, n), "uploaded", uploaded);
-    if (json && add_text(json, "columns", options->columns) && add_text(json, "label_column", options->label_column) &&
-        add_text(json, "field", options->field) &&
+    const char *encoding = upload->decoder ? corpus_decoder_encoding(upload->decoder) : NULL;
+    if (json && add_text(json, "encoding", encoding) && add_text(json, "columns", options->columns) &&
+        add_text(json, "label_column", options->label_column) && add_text(json, "field", options->field) &&
         add_text(json, "csv_header",
                  options->csv_header < 0 ? NULL
                  : options->csv_header   ? "yes"
@@ -215,7 +240,7 @@ static struct dataset_entry *summarise(struct dataset_upload *upload, struct err
 
 bool dataset_upload_finish(struct dataset_upload *upload, struct error *err)
 {
-    if (!begin(upload, err)) return false;
+    if (!begin(upload, err) || (upload->decoder && !corpus_decoder_end(upload->decoder, err))) return false;
     if (upload->tail_size > 0) {
         refuse_byte(upload, (unsigned char)upload->tail[0], upload->checked, err);
         return error_add_context(err, "the file ends within a character");

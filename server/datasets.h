@@ -1,6 +1,6 @@
 /* Datasets: corpora that were uploaded, by name, in a directory of their own each:
  *
- *     <directory>/<name>/data            the file as it came
+ *     <directory>/<name>/data            the file as it came, unpacked and as UTF-8 (unless it is one of bytes)
  *     <directory>/<name>/dataset.json    what it is (dataset_description())
  *
  * An upload is written aside piece by piece, checked on the way, described, and then published: nobody sees a part of
@@ -38,8 +38,8 @@ struct dataset {
 const struct dataset *datasets_acquire(struct datasets *datasets, const char *name, struct error *err);
 void datasets_release(struct datasets *datasets, const struct dataset *dataset);
 
-/* {name, size, sha256, format, columns, label_column, field, csv_header, bytes, characters, documents, labels,
- * alphabet_size, alphabet, uploaded, users}; a new reference, NULL with ERROR_NOT_FOUND or ERROR_NO_MEMORY. */
+/* {name, size, sha256, encoding, format, columns, label_column, field, csv_header, bytes, characters, documents,
+ * labels, alphabet_size, alphabet, uploaded, users}; a new reference, NULL with ERROR_NOT_FOUND or ERROR_NO_MEMORY. */
 json_t *datasets_describe(struct datasets *datasets, const char *name, struct error *err);
 /* An array of these, without alphabets, by name. */
 json_t *datasets_list(struct datasets *datasets, struct error *err);
@@ -51,12 +51,13 @@ bool datasets_delete(struct datasets *datasets, const char *name, struct error *
 
 struct dataset_upload;
 
-/* Only looks and takes memory, so that the HTTP thread may call it. Options are copied; CORPUS_AUTO guesses by the
- * name. Errors: ERROR_INVALID for a name that is none, ERROR_CONFLICT for a dataset that is held. */
+/* Only looks and takes memory, so that the HTTP thread may call it. Options are copied; CORPUS_AUTO goes by the name
+ * and by the text. Errors: ERROR_INVALID for a name that is none, ERROR_CONFLICT for a dataset that is held. */
 struct dataset_upload *dataset_upload_new(struct datasets *datasets, const char *name,
                                           const struct corpus_options *options, struct error *err);
 
-/* The next piece. Errors: ERROR_INVALID for what is not UTF-8 (with line and byte offset), ERROR_NO_SPACE, ERROR_IO. */
+/* The next piece. Errors: ERROR_INVALID for what is not UTF-8 (with line and byte offset) or damaged, ERROR_TOO_LARGE
+ * for what unpacks to more than options.most_unpacked, ERROR_NO_SPACE, ERROR_IO. */
 bool dataset_upload_write(struct dataset_upload *upload, const char *data, size_t size, struct error *err);
 
 /* Describes and publishes what was written. Errors: those of corpus_summarise(); ERROR_CONFLICT where the old dataset

@@ -1,5 +1,6 @@
 """lstmd train as a user meets it: flags, progress, Ctrl-C, resuming, refusals."""
 
+import gzip
 import json
 import os
 import pathlib
@@ -598,3 +599,81 @@ def test_train_resume_refuses_another_model_to_go_on_from(corpus, tmp_path):
     failed = train("--out", tmp_path / "c", "--resume", "--init-from", tmp_path / "b", expect=1)
     one_line_failure(failed, "init_from names another model")
     assert "resumed" in train("--out", tmp_path / "c", "--resume", "--epochs", 3).stderr
+
+
+# ---- one text in many forms ----
+
+FORMS = {
+    "plain.csv": (lambda rows: table(rows, ","), ["--columns", "title"]),
+    "tabs.tsv": (lambda rows: table(rows, "\t"), ["--columns", "title"]),
+    "tabs.csv": (lambda rows: table(rows, "\t"), ["--columns", "title"]),
+    "excel.csv": (lambda rows: b"\xff\xfe" + table(rows, "\t").decode().replace("\n", "\r\n").encode("utf-16-le"), ["--columns", "title"]),
+    "big.csv": (lambda rows: b"\xfe\xff" + table(rows, ",").decode().encode("utf-16-be"), ["--columns", "title"]),
+    "mac.csv": (lambda rows: table(rows, ",").replace(b"\n", b"\r"), ["--columns", "title"]),
+    "packed.csv.gz": (lambda rows: gzip.compress(table(rows, ",")), ["--columns", "title"]),
+    "packed.txt.gz": (lambda rows: gzip.compress("\n".join(rows).encode()), ["--format", "lines"]),
+    "two.txt.gz": (lambda rows: gzip.compress("\n".join(rows[:9]).encode() + b"\n") + gzip.compress("\n".join(rows[9:]).encode()), ["--format", "lines"]),
+    "array.json": (lambda rows: json.dumps([{"text": row} for row in rows], indent=1).encode(), []),
+    "strings.json": (lambda rows: json.dumps(rows).encode(), []),
+    "array": (lambda rows: json.dumps(rows).encode(), []),
+    "lines": (lambda rows: "\n".join(json.dumps({"text": row}) for row in rows).encode(), []),
+    "fields.jsonl": (lambda rows: "\n".join(json.dumps({"text": row, "x": 1}) for row in rows).encode(), ["--field", "text"]),
+}  # fmt: skip
+
+
+def table(rows, separator):
+    return ("id" + separator + "title\n" + "".join(f"{i}{separator}{row}\n" for i, row in enumerate(rows))).encode()
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_train_reads_a_text_whatever_it_is_packed_in(tmp_path, name):
+    rows = sentences(60).splitlines()
+    plain = tmp_path / "plain.txt"
+    plain.write_text("\n".join(rows))
+    flags = [*SMALL, "--epochs", 1, "--sample-length", 0]
+    train("--data", plain, "--format", "lines", *flags, "--out", tmp_path / "expected")
+    make, how = FORMS[name]
+    (tmp_path / name).write_bytes(make(rows))
+    train("--data", tmp_path / name, *how, *flags, "--out", tmp_path / "model")
+    assert (tmp_path / "model/model.safetensors").read_bytes() == (tmp_path / "expected/model.safetensors").read_bytes()
+    told = evaluate(tmp_path / "model", tmp_path / name)
+    assert told == evaluate(tmp_path / "expected", plain)
+
+
+def test_train_joins_several_fields(tmp_path):
+    corpus = tmp_path / "pairs.jsonl"
+    corpus.write_text('{"prompt": "ask this", "completion": "say that"}\n' * 30)
+    flags = [*SMALL, "--epochs", 1, "--sample-length", 0]
+    one_line_failure(train("--data", corpus, "--out", tmp_path / "m", *flags, expect=1), 'the fields are "prompt", "completion"')
+    train("--data", corpus, "--field", "prompt,completion", "--out", tmp_path / "m", *flags)
+    assert config(tmp_path / "m")["training"]["corpus"]["characters"] == 27 * 17
+
+
+@pytest.mark.parametrize(
+    "name, flags, part",
+    [
+        ("a.txt", ["--columns", "1"], "columns needs format csv or tsv, not text"),
+        ("a", ["--columns", "1"], "columns needs format csv or tsv: say which"),
+        ("a.csv", ["--field", "x"], "field needs format jsonl, not csv"),
+        ("a.txt", ["--label-column", "x"], "label_column needs format csv, tsv or jsonl, not text"),
+        ("a.md", ["--csv-header", "yes"], "csv_header needs format csv or tsv, not text"),
+    ],
+)
+def test_train_and_eval_refuse_flags_that_a_file_cannot_use(corpus, tmp_path, name, flags, part):
+    path = tmp_path / name
+    path.write_text(corpus.read_text())
+    one_line_failure(train("--data", path, *flags, "--out", tmp_path / "m", expect=2), part)
+    assert not (tmp_path / "m").exists()
+    lines(corpus, tmp_path / "m", "--epochs", 1)
+    command = [LSTMD, "eval", "--model", tmp_path / "m", "--data", path, "--format", "auto", *flags]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 2 and part.split(":")[0].split(",")[0] in done.stderr
+
+
+def test_train_refuses_a_packed_file_that_is_damaged(tmp_path):
+    packed = gzip.compress(sentences(60).encode())
+    for name, content, part in [("cut.gz", packed[:-9], "ends too early"), ("bad.gz", packed[:30] + b"??" + packed[32:], "damaged"),
+                                ("odd.txt", b"\xff\xfea\x00b", "ends within a character")]:  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        failed = train("--data", tmp_path / name, "--out", tmp_path / "m", *SMALL, expect=1)
+        one_line_failure(failed, name, part)

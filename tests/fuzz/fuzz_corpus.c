@@ -12,7 +12,13 @@ static const struct corpus_options variants[] = {
     {.format = CORPUS_JSONL, .field = "text", .label_column = "label", .csv_header = -1},
     {.format = CORPUS_LINES, .csv_header = -1, .bytes = true},
     {.format = CORPUS_CSV, .columns = "1,2,3", .csv_header = 1, .bytes = true},
+    {.format = CORPUS_TSV, .columns = "2", .label_column = "1"},
+    {.format = CORPUS_JSONL, .field = "prompt,completion", .csv_header = -1},
+    {.format = CORPUS_AUTO, .csv_header = -1},
 };
+
+/* What a packed input may grow to here. */
+#define MOST_UNPACKED (1u << 20)
 
 static void look_at(const struct corpus *corpus, bool bytes)
 {
@@ -31,11 +37,12 @@ static void look_at(const struct corpus *corpus, bool bytes)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) return 0;
-    const struct corpus_options *options = &variants[(data[0] - (unsigned)'0') % (sizeof variants / sizeof *variants)];
+    struct corpus_options options = variants[(data[0] - (unsigned)'0') % (sizeof variants / sizeof *variants)];
+    options.most_unpacked = MOST_UNPACKED;
     struct error err = {0};
     struct corpus corpus;
-    if (corpus_load_memory(&corpus, "input", (const char *)data + 1, size - 1, options, &err))
-        look_at(&corpus, options->bytes);
+    if (corpus_load_memory(&corpus, "input", (const char *)data + 1, size - 1, &options, &err))
+        look_at(&corpus, options.bytes);
     else
         REQUIRE(err.code != ERROR_NONE && err.message[0] != '\0');
     corpus_close(&corpus);

@@ -1,6 +1,7 @@
 """Datasets over HTTP: uploading, describing, replacing, deleting; what is refused, and that nothing of it stays."""
 
 import contextlib
+import gzip
 import hashlib
 import http.client
 import os
@@ -121,12 +122,97 @@ def test_what_is_wrong_with_the_text_is_named_with_its_line(daemon, state, query
     assert files(state) == before and "x" not in names(daemon)
 
 
+TITLES = "title\nOil priçes\nStocks 😀 rest\n"
+
+
+@pytest.mark.parametrize(
+    "name, body, query, encoding, format",
+    [
+        ("p1", gzip.compress(TITLES.encode()), "?format=lines", "gzip", "lines"),
+        ("p2.csv", gzip.compress(TITLES.encode()), "?columns=title", "gzip", "csv"),
+        ("p3.csv.gz", gzip.compress(TITLES.encode()), "?columns=title", "gzip", "csv"),
+        ("p4.tsv", b"\xff\xfe" + TITLES.encode("utf-16-le"), "?columns=title", "utf-16", "tsv"),
+        ("p5", gzip.compress(b"\xfe\xff" + TITLES.encode("utf-16-be")), "?format=lines", "gzip, utf-16", "lines"),
+        ("p6", gzip.compress(TITLES.encode()[:9]) + gzip.compress(TITLES.encode()[9:]), "?format=lines", "gzip", "lines"),
+        ("p7", TITLES.encode(), "?format=lines", None, "lines"),
+    ],
+)
+def test_what_is_packed_is_kept_as_text(daemon, state, name, body, query, encoding, format):
+    told = put(daemon, name, body, query).json()
+    kept = (state / "datasets" / name / "data").read_bytes()
+    assert kept == TITLES.encode()
+    assert told["size"] == len(kept) and told["sha256"] == hashlib.sha256(kept).hexdigest()
+    assert told.get("encoding") == encoding and told["format"] == format
+    titles = TITLES.splitlines()[1 if "columns" in query else 0 :]
+    assert told["documents"] == len(titles) and told["characters"] == sum(map(len, titles))
+    assert ask(daemon, "GET", f"/{name}").json() == told
+
+
+def test_what_is_packed_comes_in_pieces_of_any_size(daemon):
+    body = gzip.compress(TITLES.encode())
+    head = f"PUT /datasets/slowly?format=lines HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with daemon.socket() as connection:
+        connection.sendall(head.encode())
+        for byte in body:
+            connection.sendall(bytes([byte]))
+        assert read_answer(connection).status == 201
+    assert ask(daemon, "GET", "/slowly").json()["size"] == len(TITLES.encode())
+
+
+def test_bytes_are_kept_as_they_come(daemon, state):
+    body = gzip.compress(TITLES.encode())
+    told = put(daemon, "raw", body, "?bytes=true").json()
+    assert told["size"] == len(body) and (state / "datasets/raw/data").read_bytes() == body and "encoding" not in told
+
+
+@pytest.mark.parametrize(
+    "body, part",
+    [
+        (gzip.compress(TITLES.encode())[:-9], "the gzip file ends too early"),
+        (gzip.compress(TITLES.encode()) + b"more", "the gzip file is damaged"),
+        (gzip.compress(gzip.compress(TITLES.encode())), "packed twice"),
+        (gzip.compress(b"bad \xff byte"), "not UTF-8 at byte offset 4"),
+        (b"\xff\xfe\x00\xdcab", "half of a pair"),
+        (b"\xff\xfeabc", "ends within a character"),
+    ],
+)
+def test_what_is_packed_and_damaged_is_refused(daemon, state, body, part):
+    before = files(state)
+    assert part in put(daemon, "damaged", body, "?format=lines").problem(422)["detail"]
+    assert files(state) == before
+
+
+def test_what_unpacks_to_too_much_is_refused_early(start, tmp_path):
+    """40 MB of it are 40 kB: the disk never sees them."""
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state", "limits.max_dataset": "1MiB"})
+    put(daemon, "bomb", gzip.compress(b"ab" * 20_000_000, 1)).problem(413)
+    assert files(tmp_path / "state") == []
+    assert put(daemon, "fits", gzip.compress(b"ab" * 500_000)).json()["size"] == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "name, body, content_type, format, documents",
+    [
+        ("s1", b'[{"text": "one"}, {"text": "two"}]', None, "jsonl", 2),
+        ("s2", b'{"text": "one"}\n{"text": "two"}\n', None, "jsonl", 2),
+        ("s3", b'["one", "two", "three"]', "application/json", "jsonl", 3),
+        ("s4.json", b'["one", "two", "three"]', None, "jsonl", 3),
+        ("s5", b"[one] two", None, "text", 1),
+        ("s6.txt", b'["one", "two", "three"]', None, "text", 1),
+    ],
+)
+def test_format_is_seen_where_the_name_does_not_tell(daemon, name, body, content_type, format, documents):
+    told = put(daemon, name, body, content_type=content_type).json()
+    assert (told["format"], told["documents"]) == (format, documents)
+    assert ask(daemon, "GET", f"/{name}").json()["format"] == format
+
+
 def test_every_wrong_parameter_is_named(daemon):
-    answer = put(daemon, "x", b"text", "?format=tsv&colums=1&bytes=2&field=&csv_header=1")
+    answer = put(daemon, "x", b"text", "?format=xls&colums=1&bytes=2&field=&csv_header=1")
     assert set(answer.fields()) == {"format", "colums", "bytes", "field", "csv_header"}
     answer = put(daemon, "x", b"text", "?format=lines&columns=1&field=a&label_column=2&csv_header=no")
     assert set(answer.fields()) == {"columns", "field", "label_column", "csv_header"}
-    assert "needs format csv, not lines" in answer.fields()["columns"]
+    assert "needs format csv or tsv, not lines" in answer.fields()["columns"]
     assert put(daemon, "x", b"text", "?format=jsonl&field=" + 256 * "a").fields().keys() == {"field"}
 
 

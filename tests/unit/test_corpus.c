@@ -156,7 +156,7 @@ static struct corpus_options jsonl(const char *field, const char *label)
 static void test_corpus_formats_have_names(void **state)
 {
     (void)state;
-    static const char *const names[] = {"auto", "text", "lines", "csv", "jsonl"};
+    static const char *const names[] = {"auto", "text", "lines", "csv", "jsonl", "tsv"};
     enum corpus_format format;
     for (size_t i = 0; i < 5; i++) {
         assert_true(corpus_format_parse(names[i], &format));
@@ -295,7 +295,7 @@ static void test_corpus_takes_a_line_of_ten_megabytes(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         size_t total;
         char *text = long_text(cases[i].before, n, cases[i].after, &total);
-        struct corpus_options options = csv("1", NULL);
+        struct corpus_options options = cases[i].format == CORPUS_CSV ? csv("1", NULL) : automatic;
         options.format = cases[i].format;
         struct corpus corpus = load_bytes(cases[i].name, text, total, options);
         assert_int_equal(corpus.count, 2);
@@ -433,7 +433,7 @@ static void test_corpus_jsonl_errors_name_the_line(void **state)
         {"{\"text\":\"x\"}\n{\"text\":}", "a.jsonl:2: not JSON: unexpected token near '}' (column 9)"},
         {"{\"text\":\"x\"} x", "a.jsonl:1: not JSON: end of file expected near 'x' (column 14)"},
         {"{\"text\":\"x\"", "a.jsonl:1: not JSON: '}' expected near end of file (column 11)"},
-        {"\n[]", "a.jsonl:2: not a JSON object"},
+        {"{\"text\":\"x\"}\n[]", "a.jsonl:2: not a JSON object"},
         {"7", "a.jsonl:1: not a JSON object"},
         {"{\"body\":\"x\",\"id\":1}", "a.jsonl:1: no field \"text\"; the fields are \"body\", \"id\""},
         {"{}", "a.jsonl:1: no field \"text\"; the fields are none"},
@@ -650,6 +650,94 @@ static void test_corpus_summary_survives_every_failing_allocation(void **state)
     temp_dir_remove(directory);
 }
 
+/* ---- other forms of the same ---- */
+
+static void assert_says(const char *name, const char *text, struct corpus_options options, const char *expected)
+{
+    assert_refused(name, text, strlen(text), options, expected);
+}
+
+static void test_corpus_tables_may_be_separated_by_tabs(void **state)
+{
+    (void)state;
+    const char *tabs = "id\ttitle\n1\tone, \"two\"\n2\t\"a \"\"b\"\"\tc\"\n";
+    assert_loads("a.tsv", tabs, csv("title", NULL), "one, \"two\"|a \"b\"\tc");
+    assert_loads("a.TAB.gz", tabs, csv("title", "id"), "1=one, \"two\"|2=a \"b\"\tc");
+    assert_loads("a.csv", tabs, csv("title", NULL), "one, \"two\"|a \"b\"\tc");
+    assert_loads("a.csv", "a\tb,c\nd,e\n", csv("2", NULL), "c|e"); /* a comma in the first row */
+    assert_loads("a.tsv", "a\tb,c\nd\te\n", csv("2", NULL), "b,c|e");
+}
+
+static void test_corpus_lines_may_end_in_carriage_returns(void **state)
+{
+    (void)state;
+    assert_loads("a.csv", "id,title\r1,one\r\r2,\"two\rlines\"\r", csv("title", NULL), "one|two\rlines");
+    assert_loads("a.tsv", "1\tone\r2\ttwo", csv("2", NULL), "one|two");
+    assert_loads("a.txt", "one\r\rtwo\r", lines(), "one|two");
+    assert_loads("a.jsonl", "{\"text\":\"a\"}\r{\"text\":\"b\"}\r", automatic, "a|b");
+    assert_loads("a.txt", "one\rtwo\nthree", lines(), "one\rtwo|three");
+    assert_loads("a.txt", "one\rtwo", automatic, "one\rtwo"); /* a running text is as it is */
+}
+
+static void test_corpus_jsonl_reads_an_array(void **state)
+{
+    (void)state;
+    assert_loads("a.json", " [ {\"text\": \"a]\"} ,\n{\"text\":\"b\",\"l\":\"x\"}\n]\n ", jsonl(NULL, "l"), "a]|x=b");
+    assert_loads("a.jsonl", "[\"a\",\"\\u00e9, b\", \"\"]", automatic, "a|é, b");
+    assert_says("a.json", "[]", automatic, "a.json: the corpus has no text");
+    assert_says("a.json", "[\"a\"", automatic, "a.json:1: the JSON array is never closed");
+    assert_says("a.json", "[", automatic, "a.json:1: the JSON array is never closed");
+    assert_says("a.json", "[\"a\"\n\"b\"]", automatic, "a.json:2: the JSON array lacks a comma");
+    assert_says("a.json", "[\"a\"]\n\n x", automatic, "a.json:3: the JSON array is followed by more text");
+    assert_says("a.json", "[\"a\",\n7]", automatic, "a.json:2: the JSON array holds what is no object");
+    assert_says("a.json", "[\"a\"]", jsonl("t", NULL), "a.json:1: the JSON array holds what is no object");
+    assert_says("a.json", "[{\"b\":1}]", automatic, "a.json:1: no field \"text\"; the fields are \"b\"");
+}
+
+static void test_corpus_jsonl_joins_fields(void **state)
+{
+    (void)state;
+    const char *text = "{\"p\":\"q\",\"c\":\"a\",\"p,c\":\"both\"}\n{\"p\":\"\",\"c\":\"\"}\n{\"c\":\"\",\"p\":\"x\"}";
+    assert_loads("a.jsonl", text, jsonl("c,p", NULL), "a\nq|\nx");
+    assert_loads("a.jsonl", "{\"p,c\":\"both\"}", jsonl("p,c", NULL), "both"); /* a field of that name */
+    assert_says("a.jsonl", "{\"p\":\"\"}", jsonl("p,c", NULL), "a.jsonl:1: no field \"c\"; the fields are \"p\"");
+    assert_says("a.jsonl", "{\"p\":1}", jsonl("p,c", NULL), "a.jsonl:1: field \"p\" is not a string");
+}
+
+static void test_corpus_format_is_seen_where_the_name_does_not_tell(void **state)
+{
+    (void)state;
+    assert_loads("a", "{\"text\":\"x\"}\n{\"text\":\"y\"}", automatic, "x|y");
+    assert_loads("dir.d/a", "[\"x\", \"y\"]", automatic, "x|y");
+    assert_loads("a.txt", "[\"x\", \"y\"]", automatic, "[\"x\", \"y\"]");
+    assert_loads("a", "[Chorus]\nla la", automatic, "[Chorus]\nla la");
+    assert_loads("a", "{not json}\n", automatic, "{not json}\n");
+    assert_loads("a", "[\"not json\n", automatic, "[\"not json\n");
+    assert_says("a", "x y", jsonl("t", NULL), "a: field needs format jsonl, and this file is read as text");
+    assert_says("a", "x y", csv("t", NULL), "a: columns needs format csv or tsv, and this file is read as text");
+    assert_says("a.txt", "x y", jsonl(NULL, "l"),
+                "a.txt: label_column needs format csv, tsv or jsonl, and this file is read as text");
+}
+
+static void test_corpus_messages_list_no_more_than_a_few_names(void **state)
+{
+    (void)state;
+    char header[4000] = "caf\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9"
+                        "\u00e9\u00e9\u00e9\u00e9\u00e9\u00e9,a\x01"
+                        "b";
+    struct error err = {0};
+    struct corpus corpus;
+    for (size_t i = strlen(header); i + 6 < sizeof header; i += 5) memcpy(header + i, ",name", 6);
+    const struct corpus_options options = csv("none", NULL);
+    assert_false(corpus_load_memory(&corpus, "a.csv", header, strlen(header), &options, &err));
+    assert_true(strlen(err.message) < 450);
+    assert_int_equal(utf8_valid_prefix(err.message, strlen(err.message)), strlen(err.message));
+    assert_non_null(strstr(err.message, "\"...,"));
+    assert_non_null(strstr(err.message, "\"a b\""));
+    assert_non_null(strstr(err.message, " more"));
+    corpus_close(&corpus);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -675,6 +763,12 @@ int main(void)
         cmocka_unit_test(test_corpus_labels_are_utf8_without_nul),
         cmocka_unit_test(test_corpus_jsonl_reads_a_field_and_a_label),
         cmocka_unit_test(test_corpus_jsonl_errors_name_the_line),
+        cmocka_unit_test(test_corpus_tables_may_be_separated_by_tabs),
+        cmocka_unit_test(test_corpus_lines_may_end_in_carriage_returns),
+        cmocka_unit_test(test_corpus_jsonl_reads_an_array),
+        cmocka_unit_test(test_corpus_jsonl_joins_fields),
+        cmocka_unit_test(test_corpus_format_is_seen_where_the_name_does_not_tell),
+        cmocka_unit_test(test_corpus_messages_list_no_more_than_a_few_names),
         cmocka_unit_test(test_corpus_loads_a_file),
         cmocka_unit_test(test_corpus_refuses_a_missing_and_an_empty_file),
         cmocka_unit_test(test_corpus_survives_every_failing_allocation),
