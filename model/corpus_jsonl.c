@@ -3,9 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/json_text.h"
-
 #include "model/corpus_internal.h"
+#include "model/json_text.h"
 
 #define DEFAULT_FIELD "text"
 #define MAX_FIELD     255 /* bytes of a name */
