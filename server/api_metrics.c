@@ -129,6 +129,9 @@ static void write_jobs(struct daemon *daemon, FILE *out)
     metrics_write_one(out, "lstmd_train_waiting_jobs", "gauge", "Jobs that wait for room on the disk or for memory.",
                       daemon->jobs ? (double)jobs_count_waiting(daemon->jobs) : 0);
     if (!daemon->jobs) return;
+    metrics_write_one(out, "lstmd_train_store_open", "gauge",
+                      "0 where the jobs cannot be read, since the disk was full at the start.",
+                      jobs_require_open(daemon->jobs, NULL));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct job_numbers numbers = {out, rows[i].metric, rows[i].data, rows[i].member};
         if (rows[i].help) metrics_write_head(out, rows[i].metric, "gauge", rows[i].help);

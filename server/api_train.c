@@ -33,7 +33,8 @@ enum http_outcome train_refuse_error(struct http_request *request, const struct 
 enum http_outcome train_later(struct http_request *request, struct daemon *daemon, http_handler *handler)
 {
     struct error err = {0};
-    if (!state_dir_require(daemon->state, &err)) return train_refuse_error(request, &err);
+    if (!state_dir_require(daemon->state, &err) || !jobs_require_open(daemon->jobs, &err))
+        return train_refuse_error(request, &err);
     return later(jobs_clerk(daemon->jobs), request, handler, daemon);
 }
 

@@ -29,6 +29,7 @@ struct datasets {
     const char *directory;
     pthread_mutex_t lock;          /* guards everything below; never held across I/O */
     struct dataset_entry *entries; /* by name */
+    bool frozen;
 };
 
 char *datasets_path(const struct datasets *datasets, const char *name, struct error *err)
@@ -188,9 +189,15 @@ static struct dataset_entry *take_out(struct datasets *datasets, const char *nam
     return entry;
 }
 
-static bool check_entry(const struct dataset_entry *entry, struct error *err)
+static bool check_entry(const struct datasets *datasets, const struct dataset_entry *entry, struct error *err)
 {
     if (!entry) return true;
+    if (datasets->frozen)
+        return error_set(
+            err, ERROR_NO_SPACE,
+            "the dataset \"%s\" may be in use: which jobs there are is not known before there is room on the "
+            "disk",
+            entry->dataset.name);
     if (entry->changing)
         return error_set(err, ERROR_CONFLICT, "the dataset \"%s\" is just being replaced or deleted",
                          entry->dataset.name);
@@ -254,12 +261,19 @@ const struct dataset *datasets_acquire(struct datasets *datasets, const char *na
     pthread_mutex_lock(&datasets->lock);
     struct dataset_entry *entry = find_described(datasets, name, err);
     if (entry && entry->changing) {
-        check_entry(entry, err);
+        check_entry(datasets, entry, err);
         entry = NULL;
     }
     if (entry) entry->users++;
     pthread_mutex_unlock(&datasets->lock);
     return entry ? &entry->dataset : NULL;
+}
+
+void datasets_freeze(struct datasets *datasets, bool frozen)
+{
+    pthread_mutex_lock(&datasets->lock);
+    datasets->frozen = frozen;
+    pthread_mutex_unlock(&datasets->lock);
 }
 
 void datasets_release(struct datasets *datasets, const struct dataset *dataset)
@@ -272,7 +286,7 @@ void datasets_release(struct datasets *datasets, const struct dataset *dataset)
 bool datasets_check_free(struct datasets *datasets, const char *name, struct error *err)
 {
     pthread_mutex_lock(&datasets->lock);
-    const bool free_now = check_entry(find(datasets, name), err);
+    const bool free_now = check_entry(datasets, find(datasets, name), err);
     pthread_mutex_unlock(&datasets->lock);
     return free_now;
 }
@@ -284,7 +298,7 @@ bool datasets_reserve(struct datasets *datasets, const char *name, bool *existed
     fresh->changing = true;
     pthread_mutex_lock(&datasets->lock);
     struct dataset_entry *entry = find(datasets, name);
-    const bool done = check_entry(entry, err);
+    const bool done = check_entry(datasets, entry, err);
     *existed = entry != NULL;
     if (done && entry) {
         entry->changing = true;

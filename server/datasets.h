@@ -25,6 +25,9 @@ struct datasets;
 struct datasets *datasets_new(const char *directory, struct error *err);
 void datasets_free(struct datasets *datasets); /* NULL allowed; nothing may be held */
 
+/* Whether none may be replaced or deleted for want of room: it is not known yet which of them jobs need. */
+void datasets_freeze(struct datasets *datasets, bool frozen);
+
 /* A dataset that is held. All of it is immutable. */
 struct dataset {
     const char *name;

@@ -43,13 +43,17 @@ struct jobs_options {
     void *context;
 };
 
-/* What `options` points to is borrowed. */
+/* What `options` points to is borrowed. Where the store cannot be opened because the disk is full, that is tried again
+ * once a second; until then there are no jobs, and datasets stay as they are (datasets_freeze()). */
 struct jobs *jobs_new(const struct jobs_options *options, struct error *err);
 void jobs_drain(struct jobs *jobs); /* any thread */
 void jobs_stop(struct jobs *jobs);  /* returns when all runs are over and the clerk has ended */
 void jobs_free(struct jobs *jobs);  /* NULL allowed */
 
 struct worker *jobs_clerk(struct jobs *jobs);
+
+/* Any thread: whether the store is open, which the clerk's functions below need; ERROR_NO_SPACE. It stays open. */
+bool jobs_require_open(struct jobs *jobs, struct error *err);
 
 /* What a run told last; NaN: nothing yet. */
 struct job_figures {

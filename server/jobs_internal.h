@@ -36,12 +36,13 @@ struct hold {
 
 struct jobs {
     struct jobs_options options;
-    struct store *store;
+    struct store *store; /* NULL: not open yet */
     struct worker *clerk;
     struct active
         *active; /* the clerk writes its links, `over` and `figures` under `mutex`, for other threads to read */
     struct hold *holds;
     struct job_listener *listeners;
+    atomic_bool open;     /* the store is, and what the last process left is known; any thread may read it */
     atomic_bool blocked;  /* a queued job could not begin; any thread may read it */
     atomic_bool draining; /* any thread */
     struct task begin_task, drain_task, tick_task;

@@ -14,16 +14,6 @@
 
 /* ---- ticks ---- */
 
-/* The clerk. */
-static void tick(struct task *task)
-{
-    struct jobs *jobs = (struct jobs *)((char *)task - offsetof(struct jobs, tick_task));
-    pthread_mutex_lock(&jobs->mutex);
-    jobs->tick_submitted = false;
-    pthread_mutex_unlock(&jobs->mutex);
-    jobs_tick(jobs);
-}
-
 static void *ticker_main(void *argument)
 {
     struct jobs *jobs = argument;
@@ -120,13 +110,6 @@ static bool take_up_all(struct jobs *jobs, struct error *err)
     return ok;
 }
 
-static void begin(struct task *task)
-{
-    jobs_schedule((struct jobs *)((char *)task - offsetof(struct jobs, begin_task)));
-}
-
-/* ---- life ---- */
-
 static bool open_store(struct jobs *jobs, struct error *err)
 {
     char *path = path_join(state_dir_path(jobs->options.state), STORE_FILE, err);
@@ -134,6 +117,61 @@ static bool open_store(struct jobs *jobs, struct error *err)
     free(path);
     return jobs->store && store_recover(jobs->store, err);
 }
+
+static void drop_holds(struct jobs *jobs)
+{
+    for (struct hold *hold = jobs->holds, *next; hold; hold = next) {
+        next = hold->next;
+        datasets_release(jobs->options.datasets, hold->dataset);
+        free(hold);
+    }
+    jobs->holds = NULL;
+}
+
+/* The store, and what is in it. A failure leaves nothing behind. */
+static bool take_over(struct jobs *jobs, struct error *err)
+{
+    const bool taken = open_store(jobs, err) && take_up_all(jobs, err);
+    if (!taken) {
+        drop_holds(jobs);
+        store_close(jobs->store);
+        jobs->store = NULL;
+    }
+    atomic_store(&jobs->open, taken);
+    atomic_store(&jobs->blocked, !taken); /* for all that is known, a job waits */
+    datasets_freeze(jobs->options.datasets, !taken);
+    return taken;
+}
+
+static bool open_again(struct jobs *jobs)
+{
+    if (!take_over(jobs, NULL)) return false;
+    log_event(LOG_INFO, "jobs can be read again", LOG_TEXT("file", STORE_FILE));
+    return true;
+}
+
+static void begin(struct task *task)
+{
+    struct jobs *jobs = (struct jobs *)((char *)task - offsetof(struct jobs, begin_task));
+    if (atomic_load(&jobs->open))
+        jobs_schedule(jobs);
+    else
+        jobs_want_ticks(jobs, true);
+}
+
+/* ---- ticks ---- */
+
+/* The clerk. */
+static void tick(struct task *task)
+{
+    struct jobs *jobs = (struct jobs *)((char *)task - offsetof(struct jobs, tick_task));
+    pthread_mutex_lock(&jobs->mutex);
+    jobs->tick_submitted = false;
+    pthread_mutex_unlock(&jobs->mutex);
+    if (atomic_load(&jobs->open) || open_again(jobs)) jobs_tick(jobs);
+}
+
+/* ---- life ---- */
 
 static bool start_threads(struct jobs *jobs, struct error *err)
 {
@@ -160,7 +198,11 @@ struct jobs *jobs_new(const struct jobs_options *options, struct error *err)
     jobs->options = *options;
     jobs->tick_task.run = tick;
     jobs->begin_task.run = begin;
-    if (open_store(jobs, err) && take_up_all(jobs, err) && start_threads(jobs, err)) {
+    struct error cause = {0};
+    bool good = take_over(jobs, &cause) || cause.code == ERROR_NO_SPACE;
+    if (!good && err) *err = cause;
+    if (good && cause.code) log_event(LOG_ERROR, "no jobs until there is room", LOG_TEXT("error", cause.message));
+    if (good && start_threads(jobs, err)) {
         worker_submit(jobs->clerk, &jobs->begin_task);
         return jobs;
     }
@@ -206,16 +248,19 @@ void jobs_free(struct jobs *jobs)
         next = active->next;
         jobs_free_active(active);
     }
-    for (struct hold *hold = jobs->holds, *next; hold; hold = next) {
-        next = hold->next;
-        datasets_release(jobs->options.datasets, hold->dataset);
-        free(hold);
-    }
+    drop_holds(jobs);
     worker_free(jobs->clerk);
     store_close(jobs->store);
     pthread_cond_destroy(&jobs->changed);
     pthread_mutex_destroy(&jobs->mutex);
     free(jobs);
+}
+
+bool jobs_require_open(struct jobs *jobs, struct error *err)
+{
+    return atomic_load(&jobs->open) ||
+           error_set(err, ERROR_NO_SPACE,
+                     "the disk of the state directory is full: jobs can be read and begun when there is room again");
 }
 
 struct worker *jobs_clerk(struct jobs *jobs)

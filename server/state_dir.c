@@ -78,7 +78,9 @@ static bool take_lock(struct state_dir *state, struct error *err)
         error_set_errno(err, errno, "%s: cannot lock", path);
     } else {
         snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
-        done = ftruncate(state->lock, 0) == 0 && write(state->lock, holder, strlen(holder)) > 0;
+        /* Who holds it is for people to read: where the disk is full it is not known. */
+        done = (ftruncate(state->lock, 0) == 0 && write(state->lock, holder, strlen(holder)) > 0) || errno == ENOSPC ||
+               errno == EDQUOT;
         if (!done) error_set_errno(err, errno, "%s: cannot write", path);
     }
     free(path);

@@ -1,5 +1,6 @@
 #include "server/store.h"
 
+#include <errno.h>
 #include <math.h>
 #include <sqlite3.h>
 #include <stdarg.h>
@@ -70,6 +71,13 @@ static const char *const migrations[] = {
 #define WAY_OUT                                                                                                        \
     "restore it from a backup, or move it away: then the jobs and their history are gone, models and datasets stay"
 
+/* SQLite calls these an error of input and output. */
+static bool is_lack(int errno_value)
+{
+    return errno_value == ENOSPC || errno_value == EDQUOT || errno_value == ENOMEM || errno_value == EMFILE ||
+           errno_value == ENFILE;
+}
+
 static bool fail(const struct store *store, int code, struct error *err)
 {
     switch (code & 0xff) {
@@ -85,6 +93,8 @@ static bool fail(const struct store *store, int code, struct error *err)
         return error_set(err, ERROR_CORRUPT, "%s: damaged, or no database (%s); " WAY_OUT, store->path,
                          sqlite3_errstr(code));
     default:
+        if (store->db && is_lack(sqlite3_system_errno(store->db)))
+            return error_set_errno(err, sqlite3_system_errno(store->db), "%s", store->path);
         return error_set(err, ERROR_IO, "%s: %s", store->path,
                          store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code));
     }

@@ -1,0 +1,107 @@
+"""Drives tests/fault/inject.c: a daemon in which one call fails, or which dies there."""
+
+import contextlib
+import errno
+import mmap
+import os
+import pathlib
+import struct
+import subprocess
+
+from conftest import DEADLINE, PROGRAM, Daemon
+
+LIBRARY = pathlib.Path(PROGRAM).resolve().parent / "tests/fault/inject.so"
+KINDS = "memory map open read write sync name remove send receive accept event thread lock stat".split()
+CHANGES = ("write", "sync", "name", "remove")  # what changes files
+SHORT, KILL, KILL_HALF_WAY = -1, -2, -3
+
+# What may become of each kind of call.
+FAILURES = {
+    "memory": [errno.ENOMEM],
+    "map": [errno.ENOMEM],
+    "open": [errno.EMFILE, errno.EIO],
+    "read": [errno.EIO, errno.EINTR, SHORT],
+    "write": [errno.ENOSPC, errno.EIO, errno.EINTR, SHORT],
+    "sync": [errno.EIO, errno.ENOSPC],
+    "name": [errno.ENOSPC, errno.EIO],
+    "remove": [errno.EIO],
+    "send": [errno.EPIPE, errno.EINTR, SHORT],
+    "receive": [errno.ECONNRESET, errno.EINTR],
+    "accept": [errno.EMFILE, errno.ECONNABORTED, errno.EINTR],
+    "event": [errno.EMFILE, errno.ENOMEM],
+    "thread": [errno.EAGAIN],
+    "lock": [errno.ENOLCK],
+    "stat": [errno.EIO],
+}
+
+
+def cases():
+    return [(kind, mode) for kind, modes in FAILURES.items() for mode in modes]
+
+
+def mode_name(mode):
+    names = {SHORT: "short", KILL: "killed", KILL_HALF_WAY: "killed half way"}
+    return names.get(mode) or errno.errorcode[mode]
+
+
+class Injector:
+    """What a daemon that was started with environment() does is decided here."""
+
+    def __init__(self, directory):
+        self.path = pathlib.Path(directory) / "inject"
+        self.path.write_bytes(bytes(4096))
+        with open(self.path, "r+b") as file:
+            self.memory = mmap.mmap(file.fileno(), 4096)
+
+    def environment(self):
+        sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+        return {"LD_PRELOAD": str(LIBRARY), "FAULT_CONTROL": str(self.path), "ASAN_OPTIONS": sanitizer}
+
+    def _put(self, index, value):
+        struct.pack_into("<q", self.memory, 8 * index, value)
+
+    def _get(self, index):
+        return struct.unpack_from("<q", self.memory, 8 * index)[0]
+
+    def arm(self, kinds, n, mode, times=1):
+        """The n-th call of these kinds from now on meets its fate, and those after it, `times` in all."""
+        kinds = [kinds] if isinstance(kinds, str) else kinds
+        self._put(3, 0)
+        self._put(0, sum(1 << KINDS.index(kind) for kind in kinds))
+        self._put(1, mode)
+        self._put(2, times)
+        self._put(4, 0)
+        self._put(3, n)
+
+    def disarm(self):
+        """How many calls met it."""
+        self._put(3, 0)
+        return self._get(4)
+
+    def counts(self):
+        return {kind: self._get(5 + i) for i, kind in enumerate(KINDS)}
+
+    @contextlib.contextmanager
+    def counting(self):
+        """Yields a dictionary that holds, afterwards, how many calls of each kind there were."""
+        before, made = self.counts(), {}
+        yield made
+        made.update({kind: count - before[kind] for kind, count in self.counts().items()})
+
+
+def try_to_start(model, settings, environment):
+    """A daemon that may fail to start: (daemon, None), or (None, what it wrote)."""
+    daemon = object.__new__(Daemon)
+    try:
+        Daemon.__init__(daemon, model, settings, environment)
+        return daemon, None
+    except AssertionError:
+        try:
+            code = daemon.wait()
+        except subprocess.TimeoutExpired:
+            daemon.process.kill()
+            raise
+        lines = [line for line in daemon.lines if line]
+        daemon.process.stderr.close()
+        assert code == 1, (code, lines)
+        return None, lines
