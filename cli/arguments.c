@@ -13,6 +13,7 @@ struct parse {
     struct arena *arena;
     struct error *err;
     const char *const *operand; /* the next one to fill */
+    bool *given;                /* per option: it was there */
 };
 
 static void flag_name(const struct option *option, char out[FLAG_SIZE])
@@ -53,10 +54,21 @@ static bool unknown_flag(const struct parse *parse, const char *name, size_t n)
     return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\"; %s", typed, remark ? remark : OPTIONS_LISTED);
 }
 
+/* Of two values of one option the first would be ignored in silence. */
+static bool note_given(struct parse *parse, const struct option *option, const char *place)
+{
+    bool *given = &parse->given[option - parse->line->table.options];
+    if (*given && option->type != OPTION_LIST)
+        return error_set(parse->err, ERROR_USAGE, "%s: given twice, and takes one value", place);
+    *given = true;
+    return true;
+}
+
 /* A wrong value is wrong usage, whatever it is to the table. */
 static bool set_value(struct parse *parse, const struct option *option, const char *value, const char *place)
 {
     struct error cause = {0};
+    if (!note_given(parse, option, place)) return false;
     if (option_set(option, parse->target, value, place, parse->arena, &cause)) return true;
     return error_set(parse->err, cause.code == ERROR_INVALID ? ERROR_USAGE : cause.code, "%s", cause.message);
 }
@@ -91,6 +103,7 @@ static bool read_operand(struct parse *parse, const char *value)
 static bool read_all(struct parse *parse, int argc, char **argv)
 {
     bool flags = true;
+    memset(parse->given, 0, parse->line->table.count);
     for (int at = 1; at < argc; at++) {
         bool done;
         if (flags && strcmp(argv[at], "--") == 0) {
@@ -174,13 +187,14 @@ static void print_help(const struct command_line *line)
 bool arguments_read(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
                     bool *help, struct error *err)
 {
-    struct parse parse = {line, target, arena, err, line->operands};
+    struct parse parse = {line, target, arena, err, line->operands, NULL};
     *help = wants_help(argc, argv);
     if (*help) {
         print_help(line);
         return true;
     }
-    if (!options_set_defaults(&line->table, target, arena, err)) return false;
+    parse.given = arena_alloc(arena, line->table.count, sizeof *parse.given, "the flags that were given", err);
+    if (!parse.given || !options_set_defaults(&line->table, target, arena, err)) return false;
     if (!read_all(&parse, argc, argv)) return false;
     if (line->file_key && !read_file_then_flags(&parse, argc, argv)) return false;
     return check_required(&parse);

@@ -1,7 +1,8 @@
 /* Command-line flags of one command, from a table of options over a struct of the command.
  *
  * The key `max_minutes` is the flag `--max-minutes VALUE` or `--max-minutes=VALUE`. A bool takes no value: `--json`,
- * `--no-json` (or `--json=false`). An OPTION_LIST may be repeated; of others the last one wins. `--` ends the flags.
+ * `--no-json` (or `--json=false`). An OPTION_LIST may be repeated; anything else that is given twice is
+ * refused. `--` ends the flags.
  * `--help` and `-h` are there for every command.
  *
  *     struct flags { const char *model; bool json; } flags;

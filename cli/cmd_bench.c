@@ -37,7 +37,7 @@ static const struct command_line line = {
     .description = "Measures what this machine can do (arithmetic, reading memory) and what lstmd does on it:\n"
                    "stepping of one and of many sequences, and training, with the ratio to the limit that follows from "
                    "the machine.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
 };
 
 static const struct bench_shape shapes[] = {

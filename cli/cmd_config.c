@@ -1,4 +1,4 @@
-/* lstmd config: checks the daemon's configuration and prints what is in effect, as YAML. */
+/* lstmd config: checks the daemon's configuration and prints what is in effect and where it comes from, as YAML. */
 #include <stddef.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -21,11 +21,27 @@ static const struct option rows[] = {
 
 static const struct command_line line = {
     .usage = "lstmd config [--config FILE] [--set KEY=VALUE]...",
-    .description = "Checks the configuration of lstmd serve and prints what is in effect, as YAML.\n"
-                   "Later ones win: defaults, the file, the environment (server.port is LSTMD_SERVER_PORT), --set.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .description =
+        "Checks the configuration of lstmd serve and prints what is in effect, as YAML, with the\n"
+        "origin of each value: the default, a line of the file, a variable of the environment, --set. A variable\n"
+        "that overrides a line of the file is warned of.\n"
+        "Later ones win: defaults, the file, the environment (server.port is LSTMD_SERVER_PORT), --set.",
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .reference = &config_table,
 };
+
+/* To standard error: what goes to standard output is a configuration file. */
+static void warn(const char *key, const char *variable, const char *overridden)
+{
+    fprintf(stderr, "lstmd: warning: %s overrides %s of %s\n", variable, key, overridden);
+}
+
+static void print(const struct config *config)
+{
+    const struct option_table table = config_origins(config);
+    options_print_yaml(&table, config, stdout);
+    config_each_override(config, warn);
+}
 
 int cmd_config(int argc, char **argv)
 {
@@ -36,7 +52,7 @@ int cmd_config(int argc, char **argv)
         struct config config;
         struct error err = {0};
         if (config_load(&config, flags.config, environ, flags.set.items, flags.set.count, &err))
-            options_print_yaml(&config_table, &config, stdout);
+            print(&config);
         else
             exit_code = command_fail(&err);
         config_close(&config);

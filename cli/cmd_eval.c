@@ -58,7 +58,7 @@ static const struct command_line line = {
         "likeliest token was right. Every token counts once, <eos> included, but a text's first one only where\n"
         "the model has a start token; each document starts from a zero state, and a running text carries its\n"
         "state from beginning to end.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .required = required,
 };
 

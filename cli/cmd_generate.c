@@ -81,7 +81,7 @@ static const struct command_line line = {
     .description =
         "Continues a prompt. The text, prompt included, goes to standard output as it is made.\n\n"
         "    lstmd generate --model models/titles --prompt \"Today \" --length 300 --temperature 0.8 --seed 1",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .required = required,
 };
 

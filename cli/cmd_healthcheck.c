@@ -32,7 +32,7 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd healthcheck [--config FILE] [--set KEY=VALUE]... [--timeout SECONDS]",
     .description = "Asks the daemon at server.listen and server.port for /readyz. Exit code 0: ready; 1: not.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
 };
 
 /* What connect() needs, and what messages call it. */

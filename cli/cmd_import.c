@@ -83,7 +83,7 @@ static const struct command_line line = {
         "Makes a model directory of what Keras (.h5, .keras) or PyTorch (.pt, .pth, .safetensors) saved, or says why\n"
         "it would not give the same probabilities. The kind of file is recognised by its content. Nothing in the file\n"
         "is executed. A vocabulary in the file itself (tokens, char2int, ...) is used where none is given.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = (const char *const[]){"file", NULL},
     .required = (const char *const[]){"file", "out", NULL},
 };

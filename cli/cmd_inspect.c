@@ -26,7 +26,7 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd inspect DIR [--json]",
     .description = "Checks a model directory and prints its layers, tensors, shapes and parameter counts.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = (const char *const[]){"model", NULL},
     .required = (const char *const[]){"model", NULL},
 };

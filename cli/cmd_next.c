@@ -36,7 +36,7 @@ static const struct command_line line = {
     .usage = "lstmd next --model DIR [--prompt TEXT] [--temperature T] [--json]",
     .description = "Prints the likeliest tokens after a prompt: the model's softmax, in which nothing is forbidden.\n"
                    "JSON: {prompt, ids: what was read, tokens[], probabilities[]}, the last two by id.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .required = required,
 };
 

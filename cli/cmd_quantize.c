@@ -30,7 +30,7 @@ static const struct command_line line = {
         "looked up per token stay as they are. It serves, evaluates and inspects like any other, faster where the\n"
         "model does not fit into the cache. `lstmd eval` on both shows what it costs. DIR2 is written aside and\n"
         "renamed into place. Training cannot get back what was rounded off: keep DIR.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = (const char *const[]){"model", NULL},
     .required = (const char *const[]){"model", "out", NULL},
 };

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -35,7 +36,7 @@ static const struct command_line line = {
     .description =
         "Serves a model over HTTP. SIGTERM and Ctrl-C let running requests finish; a second one ends at once.\n"
         "SIGHUP reads the configuration, the files of tokens and changed models again.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .reference = &config_table,
 };
 
@@ -98,21 +99,40 @@ static bool drain(struct daemon *daemon)
     return true;
 }
 
+static void warn(const char *key, const char *variable, const char *overridden)
+{
+    log_event(LOG_WARNING, "the environment overrides the file", LOG_TEXT("key", key), LOG_TEXT("variable", variable),
+              LOG_TEXT("line", overridden));
+}
+
+/* --model is short for --set model.path. */
+static bool set_model(struct config *config, const char *model, struct error *err)
+{
+    const struct option_table table = config_origins(config);
+    const struct option *option = options_find(&table, "model.path");
+    const char *before = table.origins[option - table.options].place;
+    if (before && strcmp(before, "--set") == 0)
+        return error_set(err, ERROR_USAGE, "--model: given twice, as --set model.path is the same");
+    config->model_path = model;
+    return option_note_origin(&table, option, "--model", false, &config->arena, err);
+}
+
 static bool read_config(struct config *config, const struct flags *flags, struct error *err)
 {
     if (!config_load(config, flags->config, environ, flags->set.items, flags->set.count, err)) return false;
-    if (flags->model) config->model_path = flags->model;
-    return true;
+    return !flags->model || set_model(config, flags->model, err);
 }
 
 static void reload(struct daemon *daemon, const struct flags *flags)
 {
     struct config config;
     struct error err = {0};
-    if (read_config(&config, flags, &err))
+    if (read_config(&config, flags, &err)) {
+        config_each_override(&config, warn);
         daemon_reload(daemon, &config);
-    else
+    } else {
         daemon_refuse_reload(daemon, &err);
+    }
     config_close(&config);
 }
 
@@ -142,6 +162,7 @@ int cmd_serve(int argc, char **argv)
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         if (read_config(&config, &flags, &err)) {
             log_configure((enum log_level)config.log_level, (enum log_format)config.log_format);
+            config_each_override(&config, warn);
             exit_code = serve(&config, &flags, &err);
             if (!err.code) log_event(LOG_INFO, "stopped", LOG_INTEGER("code", exit_code));
         }

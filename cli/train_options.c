@@ -176,7 +176,7 @@ bool train_arguments_parse(int argc, char **argv, struct train_arguments *argume
         return false;
     }
     struct command_line line = command;
-    line.table = (struct option_table){rows, count, NULL};
+    line.table = (struct option_table){rows, count, NULL, NULL};
     line.description = description;
     line.required = NULL; /* a resumed run knows its data; read once more below */
     if (!arguments_parse(&line, argc, argv, arguments, arena, exit_code) ||

@@ -123,7 +123,7 @@ static const struct option rows[] = {
     {"log.format", OPTION_CHOICE, FIELD(log_format), "logfmt", 0, 0, log_formats, NULL, "Form of a line of the log."},
 };
 
-const struct option_table config_table = {rows, sizeof rows / sizeof rows[0], "LSTMD"};
+const struct option_table config_table = {rows, sizeof rows / sizeof rows[0], "LSTMD", NULL};
 
 static const char *find_in(char *const *environment, const char *name)
 {
@@ -139,12 +139,31 @@ bool config_load(struct config *config, const char *path, char *const *environme
     *config = (struct config){0};
     struct arena *arena = &config->arena;
     if (!path) path = find_in(environment, "LSTMD_CONFIG");
-    if (!options_set_defaults(&config_table, config, arena, err)) return false;
-    if (path && !options_read_yaml(&config_table, config, path, arena, err)) return false;
-    if (!options_read_environment(&config_table, config, environment, arena, err)) return false;
+    config->origins = arena_alloc(arena, config_table.count, sizeof *config->origins, "the origins of settings", err);
+    if (!config->origins) return false;
+    const struct option_table table = config_origins(config);
+    if (!options_set_defaults(&table, config, arena, err)) return false;
+    if (path && !options_read_yaml(&table, config, path, arena, err)) return false;
+    if (!options_read_environment(&table, config, environment, arena, err)) return false;
     for (size_t i = 0; i < assignment_count; i++)
-        if (!options_set_assignment(&config_table, config, assignments[i], "--set", arena, err)) return false;
+        if (!options_set_assignment(&table, config, assignments[i], "--set", arena, err)) return false;
     return true;
+}
+
+struct option_table config_origins(const struct config *config)
+{
+    struct option_table table = config_table;
+    table.origins = config->origins;
+    return table;
+}
+
+void config_each_override(const struct config *config,
+                          void (*tell)(const char *key, const char *variable, const char *overridden))
+{
+    for (size_t i = 0; i < config_table.count; i++) {
+        const struct option_origin *origin = &config->origins[i];
+        if (origin->is_variable && origin->overrides) tell(rows[i].key, origin->place, origin->overrides);
+    }
 }
 
 void config_close(struct config *config)

@@ -63,8 +63,9 @@ struct config {
     int64_t train_threads;         /* train.threads of a job; 0: one per processor */
     double train_snapshot_seconds; /* train.snapshot_seconds between two snapshots of a job */
     /* log */
-    int log_level;  /* log.level: debug, info, warning, error (enum log_level) */
-    int log_format; /* log.format: logfmt, json (enum log_format) */
+    int log_level;                 /* log.level: debug, info, warning, error (enum log_level) */
+    int log_format;                /* log.format: logfmt, json (enum log_format) */
+    struct option_origin *origins; /* of the values, in the order of config_table */
     struct arena arena;
 };
 
@@ -75,5 +76,12 @@ extern const struct option_table config_table;
 bool config_load(struct config *config, const char *path, char *const *environment, const char *const *assignments,
                  size_t assignment_count, struct error *err);
 void config_close(struct config *config);
+
+/* config_table with the origins of these values, for options_print_yaml(). */
+struct option_table config_origins(const struct config *config);
+
+/* Tells of each variable of the environment that replaced a value of the file: nobody who reads the file sees that. */
+void config_each_override(const struct config *config,
+                          void (*tell)(const char *key, const char *variable, const char *overridden));
 
 #endif

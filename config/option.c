@@ -224,6 +224,44 @@ bool options_set(const struct option_table *table, void *target, const char *key
     return error_add_context(err, "%s", place);
 }
 
+static bool is_list(const struct option *option)
+{
+    return option->type == OPTION_LIST || option->type == OPTION_SECRETS;
+}
+
+/* "<first>, <second>" in the arena. */
+static const char *join_places(const char *first, const char *second, struct arena *arena, struct error *err)
+{
+    const size_t n = strlen(first), m = strlen(second);
+    char *text = arena_alloc(arena, n + m + 3, 1, "the origin of a value", err);
+    if (!text) return NULL;
+    memcpy(text, first, n);
+    memcpy(text + n, ", ", 2);
+    memcpy(text + n + 2, second, m + 1);
+    return text;
+}
+
+bool option_note_origin(const struct option_table *table, const struct option *option, const char *place,
+                        bool is_variable, struct arena *arena, struct error *err)
+{
+    if (!table->origins) return true;
+    struct option_origin *origin = &table->origins[option - table->options];
+    const bool joins = is_list(option) && origin->place;
+    const char *text =
+        joins ? join_places(origin->place, place, arena, err) : arena_copy_text(arena, place, strlen(place), err);
+    if (!text) return false;
+    if (!joins) *origin = (struct option_origin){.overrides = origin->place, .is_variable = is_variable};
+    origin->place = text;
+    return true;
+}
+
+/* Whether an assignment at this place came before. */
+static bool was_assigned(const struct option_table *table, const struct option *option, const char *place)
+{
+    const char *before = table->origins ? table->origins[option - table->options].place : NULL;
+    return before && !is_list(option) && strcmp(before, place) == 0;
+}
+
 bool options_set_assignment(const struct option_table *table, void *target, const char *assignment, const char *place,
                             struct arena *arena, struct error *err)
 {
@@ -233,7 +271,11 @@ bool options_set_assignment(const struct option_table *table, void *target, cons
     int n = snprintf(key, sizeof key, "%.*s", (int)(equals - assignment < KEY_SIZE ? equals - assignment : KEY_SIZE),
                      assignment);
     if (n == 0) return error_set(err, ERROR_INVALID, "%s: \"%.80s\" has no key before the =", place, assignment);
-    return options_set(table, target, key, equals + 1, place, arena, err);
+    const struct option *option = options_find(table, key);
+    if (option && was_assigned(table, option, place))
+        return error_set(err, ERROR_INVALID, "%s: %s: given twice", place, key);
+    return options_set(table, target, key, equals + 1, place, arena, err) &&
+           option_note_origin(table, option, place, false, arena, err);
 }
 
 /* server.port of a table with the prefix LSTMD is LSTMD_SERVER_PORT. */
@@ -281,7 +323,9 @@ static bool read_variable(const struct option_table *table, void *target, const 
     const char *rest = name + strlen(table->environment_prefix);
     if (strcmp(rest, "_CONFIG") == 0 || strcmp(rest, "_SHARED") == 0) return true;
     const struct option *option = find_variable(table, name);
-    if (option) return option_set(option, target, value, name, arena, err);
+    if (option)
+        return option_set(option, target, value, name, arena, err) &&
+               option_note_origin(table, option, name, true, arena, err);
     if (is_service_link(name, value)) return true;
     return refuse_variable(table, name, err);
 }

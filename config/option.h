@@ -42,10 +42,18 @@ struct option {
     const char *help;           /* one sentence */
 };
 
+/* Where the value of an option comes from. */
+struct option_origin {
+    const char *place; /* "lstmd.yaml:3", "LSTMD_SERVER_PORT", "--set"; a list's may be several; NULL: the default */
+    const char *overrides; /* the place of the value that this one replaced; NULL: it was the default */
+    bool is_variable;      /* of the environment */
+};
+
 struct option_table {
     const struct option *options;
     size_t count;
     const char *environment_prefix; /* "LSTMD": server.port is LSTMD_SERVER_PORT; NULL: no environment */
+    struct option_origin *origins;  /* [count], kept by all functions below that read; NULL: nobody wants to know */
 };
 
 /* Sets every field to its default. */
@@ -60,7 +68,11 @@ bool option_set(const struct option *option, void *target, const char *value, co
 bool options_set(const struct option_table *table, void *target, const char *key, const char *value, const char *place,
                  struct arena *arena, struct error *err);
 
-/* "key=value". */
+/* Notes that the option's value comes from `place` now: a copy of it, in the arena. */
+bool option_note_origin(const struct option_table *table, const struct option *option, const char *place,
+                        bool is_variable, struct arena *arena, struct error *err);
+
+/* "key=value". With origins, a key that was assigned at the same place before is refused, but for lists. */
 bool options_set_assignment(const struct option_table *table, void *target, const char *assignment, const char *place,
                             struct arena *arena, struct error *err);
 
@@ -82,7 +94,7 @@ int options_format(const struct option *option, const void *target, char *out, s
 /* What may be given: "an integer from 0 to 65535". Returns what snprintf returns. */
 int options_describe(const struct option *option, char *out, size_t size);
 
-/* One entry per option for --help, and the effective values as YAML. */
+/* One entry per option for --help, and the effective values as YAML, with their origins as comments. */
 void options_print_help(const struct option_table *table, FILE *out);
 void options_print_yaml(const struct option_table *table, const void *target, FILE *out);
 

@@ -237,6 +237,23 @@ static void print_value(const struct option *option, const void *target, FILE *o
     }
 }
 
+/* In a comment, which a line break in a file's name would end. */
+static void print_place(const char *place, FILE *out)
+{
+    for (; *place; place++) fputc((unsigned char)*place < ' ' ? '?' : *place, out);
+}
+
+static void print_origin(const struct option_table *table, size_t i, FILE *out)
+{
+    const struct option_origin *origin = table->origins ? &table->origins[i] : NULL;
+    if (!origin) return;
+    fputs("  # ", out);
+    print_place(origin->place ? origin->place : "default", out);
+    if (!origin->overrides) return;
+    fputs(", which overrides ", out);
+    print_place(origin->overrides, out);
+}
+
 /* Keys of one section stand together in a table, so a section is opened where the part before the dot changes. */
 void options_print_yaml(const struct option_table *table, const void *target, FILE *out)
 {
@@ -252,6 +269,7 @@ void options_print_yaml(const struct option_table *table, const void *target, FI
         section_length = n;
         fprintf(out, "%s%s: ", n > 0 ? "  " : "", n > 0 ? dot + 1 : option->key);
         print_value(option, target, out);
+        print_origin(table, i, out);
         fputc('\n', out);
     }
 }

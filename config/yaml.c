@@ -104,10 +104,12 @@ static bool is_null(const yaml_event_t *scalar)
 /* A key may stand in one place. */
 static bool note_line(struct reader *reader, const struct option *option, yaml_mark_t mark)
 {
+    char place[300];
     unsigned *line = &reader->lines[option - reader->table->options];
     if (*line > 0) return fail(reader, mark, "%s: given twice, first in line %u", reader->key, *line);
     *line = (unsigned)mark.line + 1;
-    return true;
+    snprintf(place, sizeof place, "%s:%u", reader->path, *line);
+    return option_note_origin(reader->table, option, place, false, reader->arena, reader->err);
 }
 
 /* A scalar under the key that reader->key now holds. */

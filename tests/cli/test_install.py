@@ -44,7 +44,7 @@ def test_installed_program_finds_its_configuration_and_model(build, tmp_path):
     assert f"{prefix}/share/lstmd/models/headlines" in shown
     # What the unit gives the service is what its configuration says.
     state = re.search(r"^StateDirectory=(\S+)$", (ROOT / "docker/lstmd.service").read_text(), re.M)[1]
-    assert f"state_dir: /var/lib/{state}\n" in shown and str(config) in config.read_text().splitlines()[0]
+    assert f"state_dir: /var/lib/{state}  # {config}:" in shown and str(config) in config.read_text().splitlines()[0]
     text = run(prefix / "bin/lstmd", "generate", "--model", prefix / "share/lstmd/models/headlines", "--length", "20")
     assert text.strip()
     manual = (prefix / "share/man/man1/lstmd.1").read_text()

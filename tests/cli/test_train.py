@@ -34,8 +34,21 @@ def corpus(tmp_path):
     return path
 
 
+def last_wins(arguments):
+    """The arguments without those of SMALL, and the format, that are said again behind: a flag may be given once."""
+    arguments, kept = [str(argument) for argument in arguments], []
+    overridable = {*SMALL[::2], "--format"}
+    for at, argument in enumerate(arguments):
+        if argument in overridable and argument in arguments[at + 1 :]:
+            continue
+        if at > 0 and arguments[at - 1] in overridable and arguments[at - 1] in arguments[at:]:
+            continue
+        kept.append(argument)
+    return kept
+
+
 def train(*arguments, expect=0):
-    command = [LSTMD, "train", *map(str, arguments)]
+    command = [LSTMD, "train", *last_wins(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
     assert done.returncode == expect, done.stderr
     return done
@@ -345,7 +358,7 @@ def test_train_interrupted_run_is_saved_and_resumes_bit_for_bit(corpus, tmp_path
     flags = ["--data", corpus, "--format", "lines", *SMALL, "--epochs", "30", "--dropout", "0.2", "--threads", "2"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(*flags, "--out", whole)
-    code, said = interrupt([LSTMD, "train", *map(str, flags), "--out", str(parts)], number=number)
+    code, said = interrupt([LSTMD, "train", *last_wins(flags), "--out", str(parts)], number=number)
     assert code == 1
     assert said.splitlines()[-1] == (
         f"lstmd: interrupted; the run is saved in {parts}.train, go on with: lstmd train --out {parts} --resume"
@@ -361,7 +374,7 @@ def test_train_interrupted_run_is_saved_and_resumes_bit_for_bit(corpus, tmp_path
 def test_train_resumed_run_keeps_its_preset(corpus, tmp_path):
     out = tmp_path / "model"
     flags = ["--data", corpus, "--format", "lines", "--preset", "headlines", "--hidden", "20", "--epochs", "30", "--threads", "1"]
-    code, _ = interrupt([LSTMD, "train", *map(str, flags), "--out", str(out)])
+    code, _ = interrupt([LSTMD, "train", *last_wins(flags), "--out", str(out)])
     assert code == 1
     failed = train("--out", out, "--resume", "--preset", "small", expect=1)
     one_line_failure(failed, "preset was", "headlines", "small")
@@ -374,7 +387,7 @@ def test_train_killed_run_goes_on_from_its_last_snapshot(corpus, tmp_path):
     flags = ["--data", corpus, "--format", "lines", *SMALL, "--epochs", "30", "--snapshot-seconds", "0.05"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     train(*flags, "--out", whole)
-    code, _ = interrupt([LSTMD, "train", *map(str, flags), "--out", str(parts)], number=signal.SIGKILL)
+    code, _ = interrupt([LSTMD, "train", *last_wins(flags), "--out", str(parts)], number=signal.SIGKILL)
     assert code == -signal.SIGKILL
     train("--out", parts, "--resume")
     assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
@@ -405,7 +418,7 @@ def test_train_on_a_terminal_redraws_one_line_that_fits(corpus, tmp_path):
     main, worker = pty.openpty()
     fcntl.ioctl(worker, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = [LSTMD, "train", "--data", corpus, "--format", "lines", "--out", tmp_path / "model"]
-    flags = [*SMALL, "--epochs", "6", "--hidden", "384"]
+    flags = last_wins([*SMALL, "--epochs", "6", "--hidden", "384"])
     process = subprocess.Popen([*map(str, command), *flags], stdout=subprocess.PIPE, stderr=worker)
     os.close(worker)
     said = b""
@@ -555,8 +568,8 @@ def test_train_from_a_model_without_labels_refuses_them(corpus, tmp_path):
 
 def begin(corpus, out, *flags):
     """A run that was interrupted."""
-    command = [LSTMD, "train", "--data", corpus, "--format", "lines", "--out", out, *SMALL, "--epochs", "30", *flags]
-    assert interrupt([*map(str, command)])[0] == 1
+    command = ["--data", corpus, "--format", "lines", "--out", out, *SMALL, "--epochs", "30", *flags]
+    assert interrupt([LSTMD, "train", *last_wins(command)])[0] == 1
 
 
 def test_train_resume_takes_a_corpus_that_was_renamed_and_no_other(corpus, tmp_path):
@@ -595,7 +608,7 @@ def test_train_resume_refuses_another_model_to_go_on_from(corpus, tmp_path):
     for name, data in ("a", corpus), ("b", other):
         lines(data, tmp_path / name)
     flags = ["--init-from", str(tmp_path / "a"), "--data", str(corpus), "--format", "lines", "--epochs", "30", "--threads", "1"]
-    assert interrupt([LSTMD, "train", *flags, "--out", str(tmp_path / "c")])[0] == 1
+    assert interrupt([LSTMD, "train", *last_wins(flags), "--out", str(tmp_path / "c")])[0] == 1
     failed = train("--out", tmp_path / "c", "--resume", "--init-from", tmp_path / "b", expect=1)
     one_line_failure(failed, "init_from names another model")
     assert "resumed" in train("--out", tmp_path / "c", "--resume", "--epochs", 3).stderr

@@ -31,7 +31,7 @@ static const char *const required[] = {"model", NULL};
 static const struct command_line line = {
     .usage = "lstmd try MODEL [PROMPT]",
     .description = "Tries.",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL},
+    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = operands,
     .required = required,
     .file_key = "config",
@@ -79,7 +79,7 @@ static void test_arguments_take_values_in_both_forms(void **state)
     assert_int_equal(f->flags.max_minutes, 3);
     assert_false(f->flags.json);
     assert_true(f->flags.color);
-    assert_true(READ(f, "--model=a=b", "--prompt=", "--max-minutes", "1", "--max-minutes", "2"));
+    assert_true(READ(f, "--model=a=b", "--prompt=", "--max-minutes", "2"));
     assert_string_equal(f->flags.model, "a=b");
     assert_string_equal(f->flags.prompt, "");
     assert_int_equal(f->flags.max_minutes, 2);
@@ -92,7 +92,7 @@ static void test_arguments_bools_take_no_value(void **state)
     assert_true(f->flags.json);
     assert_false(f->flags.color);
     assert_string_equal(f->flags.model, "m");
-    assert_true(READ(f, "m", "--json", "--no-json", "--color=off"));
+    assert_true(READ(f, "m", "--no-json", "--color=off"));
     assert_false(f->flags.json);
     assert_false(f->flags.color);
 }
@@ -134,6 +134,9 @@ static void test_arguments_wrong_usage_is_named(void **state)
         {{"m", "--max-minutes"}, "--max-minutes: has no value, expected an integer from 0 to 100 minutes"},
         {{"m", "--max-minutes", "101"},
          "--max-minutes: \"101\" is not allowed, expected an integer from 0 to 100 minutes"},
+        {{"m", "--max-minutes=5", "--max-minutes=5"}, "--max-minutes: given twice, and takes one value"},
+        {{"m", "--json", "--no-json"}, "--json: given twice, and takes one value"},
+        {{"m", "--model", "m"}, "--model: given twice, and takes one value"},
         {{"m", "--json=perhaps"}, "--json: \"perhaps\" is not allowed, expected true or false"},
         {{"m", "--no-json=true"}, "--no-json: takes no value"},
         {{"m", "p", "q"}, "unexpected argument \"q\"; usage: lstmd try MODEL [PROMPT]"},
@@ -212,7 +215,7 @@ static void test_command_config_prints_what_is_in_effect(void **state)
     struct run run = {{"--set", "server.port=9"}, -1};
     char *text = capture_output(1, run_config, &run);
     assert_int_equal(run.exit_code, 0);
-    assert_ptr_equal(strstr(text, "server:\n  listen: \"127.0.0.1\"\n  port: 9\n"), text);
+    assert_ptr_equal(strstr(text, "server:\n  listen: \"127.0.0.1\"  # default\n  port: 9  # --set\n"), text);
     free(text);
 }
 

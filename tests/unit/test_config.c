@@ -189,13 +189,67 @@ static void test_config_printed_is_read_back(void **state)
     assert_true(load(&config, NULL, NULL, "cache.max_bytes=1TiB", &err));
     FILE *out = fopen(path, "w");
     assert_non_null(out);
-    options_print_yaml(&config_table, &config, out);
+    const struct option_table origins = config_origins(&config);
+    options_print_yaml(&origins, &config, out);
     fclose(out);
     if (!load(&back, path, NULL, NULL, &err)) fail_msg("%s", err.message);
     assert_equal_configs(&config, &back);
     config_close(&config);
     config_close(&back);
     temp_dir_remove(directory);
+}
+
+static const char *place_of(const struct config *config, const char *key)
+{
+    const char *place = config->origins[options_find(&config_table, key) - config_table.options].place;
+    return place ? place : "default";
+}
+
+static char told[256];
+
+static void tell(const char *key, const char *variable, const char *overridden)
+{
+    const size_t n = strlen(told);
+    snprintf(told + n, sizeof told - n, "%s %s %s;", key, variable, strrchr(overridden, '/') + 1);
+}
+
+static void test_config_knows_where_each_value_comes_from(void **state)
+{
+    (void)state;
+    char *directory = temp_dir_new();
+    const char *path = in_dir(directory, "a.yaml");
+    static char *const environment[] = {"LSTMD_SERVER_PORT=2", "LSTMD_LOG_LEVEL=debug", "LSTMD_LIMITS_QUEUE=3",
+                                        "LSTMD_AUTH_ADMIN_TOKENS=of-the-environment", NULL};
+    struct config config;
+    write_text(path, "server:\n  port: 1\n  ping_seconds: 2\nlimits: {queue: 5}\nlog:\n  format: json\n"
+                     "auth:\n  admin_tokens:\n    - of-the-file\n");
+    assert_true(load(&config, path, environment, "limits.queue=9", NULL));
+    assert_string_equal(place_of(&config, "server.port"), "LSTMD_SERVER_PORT");
+    assert_string_equal(place_of(&config, "log.level"), "LSTMD_LOG_LEVEL");
+    assert_string_equal(place_of(&config, "limits.queue"), "--set");
+    assert_string_equal(place_of(&config, "limits.max_n"), "default");
+    assert_string_equal(strrchr(place_of(&config, "server.ping_seconds"), '/'), "/a.yaml:3");
+    assert_string_equal(strrchr(place_of(&config, "auth.admin_tokens"), '/'), "/a.yaml:8, LSTMD_AUTH_ADMIN_TOKENS");
+    *told = '\0';
+    config_each_override(&config, tell); /* what --set says is said on purpose, and tokens are added */
+    assert_string_equal(told, "server.port LSTMD_SERVER_PORT a.yaml:2;");
+    config_close(&config);
+    temp_dir_remove(directory);
+}
+
+static void test_config_refuses_a_key_that_is_set_twice(void **state)
+{
+    (void)state;
+    static const char *const twice[] = {"server.port=1", "server.port=2"};
+    static const char *const lists[] = {"server.trusted_proxies=::1", "server.trusted_proxies=10.0.0.1"};
+    struct config config;
+    struct error err = {0};
+    assert_false(config_load(&config, NULL, NULL, twice, 2, &err));
+    assert_string_equal(err.message, "--set: server.port: given twice");
+    config_close(&config);
+    assert_true(config_load(&config, NULL, NULL, lists, 2, NULL));
+    assert_int_equal(config.trusted_proxies.count, 2);
+    config_close(&config);
 }
 
 static bool load_example(void *context, struct error *err)
@@ -226,6 +280,8 @@ int main(void)
         cmocka_unit_test(test_config_example_has_every_key_at_its_default),
         cmocka_unit_test(test_config_example_names_every_key),
         cmocka_unit_test(test_config_printed_is_read_back),
+        cmocka_unit_test(test_config_knows_where_each_value_comes_from),
+        cmocka_unit_test(test_config_refuses_a_key_that_is_set_twice),
         cmocka_unit_test(test_config_survives_failing_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ static const struct option rows[] = {
     {"keys", OPTION_SECRETS, FIELD(keys), NULL, 0, 0, NULL, NULL, "Keys."},
 };
 
-static const struct option_table table = {rows, sizeof rows / sizeof rows[0], "TEST"};
+static const struct option_table table = {rows, sizeof rows / sizeof rows[0], "TEST", NULL};
 
 struct fixture {
     struct settings settings;
