@@ -31,8 +31,20 @@ def test_readme_explains_its_terms_where_they_first_stand():
 
 
 def test_links_in_documents_lead_to_files():
-    for name in ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docker/OPERATING.md", "config/REFERENCE.md"):
+    for name in ("README.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md", "docker/OPERATING.md", "config/REFERENCE.md"):
         document = ROOT / name
         links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
         missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
         assert not missing, (name, missing)
+
+
+def test_tests_and_files_that_security_md_names_exist():
+    text = (ROOT / "SECURITY.md").read_text()
+    named = re.findall(r"(tests/[\w/]+\.(?:py|c))::(\w+)", text)
+    assert len(named) > 25
+    missing = [(file, name) for file, name in named if not re.search(rf"^(?:def|static void) {name}\(", (ROOT / file).read_text(), re.M)]
+    assert not missing
+    files = re.findall(r"`((?:base|model|server|docker|tests)/[\w/.]+)`", text)
+    assert len(files) > 15 and not [file for file in files if not (ROOT / file).exists()]
+    rows = [line for line in text[text.index("| promise |") :].splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 25 and all("::test_" in row for row in rows), "every promise has a test that tries to break it"
