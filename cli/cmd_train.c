@@ -71,6 +71,17 @@ static int report_interrupted(const char *out, bool saved)
     return 1;
 }
 
+/* What went wrong, and that not all is lost. */
+static int report_failed(const struct train_arguments *arguments, const struct trainer_result *result,
+                         const struct error *err)
+{
+    command_fail(err);
+    if (result->saved)
+        fprintf(stderr, "lstmd: the run is saved in %s.train; %sgo on with: lstmd train --out %s --resume\n",
+                arguments->out, err->code == ERROR_NO_SPACE ? "make room on the disk, then " : "", arguments->out);
+    return 1;
+}
+
 static int report_diverged(const struct train_arguments *arguments, const struct trainer_result *result)
 {
     fprintf(stderr,
@@ -85,8 +96,13 @@ static int report_diverged(const struct train_arguments *arguments, const struct
 
 static int report_done(const struct train_arguments *arguments, const struct trainer_result *result)
 {
-    fprintf(stderr, "%s after %llu epochs, %llu steps, %.1f s; %zu parameters%s\n", trainer_end_name(result->end),
-            (unsigned long long)result->epochs, (unsigned long long)result->steps, result->seconds, result->parameters,
+    if (result->within_epoch)
+        fprintf(stderr, "%s in epoch %llu", trainer_end_name(result->end), (unsigned long long)result->epochs + 1);
+    else
+        fprintf(stderr, "%s after %llu epoch%s", trainer_end_name(result->end), (unsigned long long)result->epochs,
+                result->epochs == 1 ? "" : "s");
+    fprintf(stderr, ", %llu step%s, %.1f s; %zu parameters%s\n", (unsigned long long)result->steps,
+            result->steps == 1 ? "" : "s", result->seconds, result->parameters,
             result->exact ? "" : "; the loss below is an estimate, lstmd eval gives it exactly");
     printf("%s nats_per_char=%.6f bits_per_char=%.6f epoch=%llu step=%llu\n", arguments->out,
            result->best.nats_per_character, result->best.bits_per_character, (unsigned long long)result->best_epoch,
@@ -120,7 +136,7 @@ static int train(struct train_arguments *arguments)
     progress_open(&progress, stderr);
     bool ok = trainer_run(&arguments->trainer, arguments->out, arguments->resume, &callbacks, &result, &err);
     progress_close(&progress);
-    return ok ? report(arguments, &result) : command_fail(&err);
+    return ok ? report(arguments, &result) : report_failed(arguments, &result, &err);
 }
 
 int cmd_train(int argc, char **argv)

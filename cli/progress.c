@@ -169,7 +169,7 @@ void progress_sample(struct progress *progress, const struct trainer_sample *sam
     clear_line(progress);
     if (progress->samples_epoch != sample->epoch) {
         progress->samples_epoch = sample->epoch;
-        fprintf(progress->out, "samples after epoch %llu, by temperature", (unsigned long long)sample->epoch);
+        fprintf(progress->out, "samples of epoch %llu, by temperature", (unsigned long long)sample->epoch);
         if (*sample->prompt) {
             fputs(", continuing:\n       ", progress->out);
             write_text(progress->out, sample->prompt);

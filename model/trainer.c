@@ -109,7 +109,8 @@ static bool between_steps(struct trainer *trainer, bool *sound, struct error *er
     return true;
 }
 
-/* The time is over: what was trained since the last validation is validated, in the time kept for it. */
+/* The time is over: what was trained since the last validation is validated and sampled from, in the time kept for it.
+ */
 static bool last_validation(struct trainer *trainer, enum trainer_end *end, struct error *err)
 {
     struct run_state *state = &trainer->state;
@@ -120,7 +121,7 @@ static bool last_validation(struct trainer *trainer, enum trainer_end *end, stru
     state->validation_due = true;
     if (!trainer_validate(trainer, &sound, err)) return false;
     if (!sound) *end = TRAINER_DIVERGED;
-    return true;
+    return !sound || trainer->options.sample_length == 0 || trainer_samples(trainer, err);
 }
 
 static bool train(struct trainer *trainer, enum trainer_end *end, struct error *err)
@@ -165,6 +166,7 @@ static void fill_result(const struct trainer *trainer, bool exact, struct traine
     result->best_epoch = state->best_epoch;
     result->best_step = state->best_step;
     result->epochs = state->epoch;
+    result->within_epoch = state->epoch_tokens > 0;
     result->steps = state->step;
     result->train_loss = state->train_loss;
     result->last_loss = trainer->last_loss;
@@ -182,7 +184,7 @@ static bool run(struct trainer *trainer, struct trainer_result *result, struct e
         if (ok && !trainer->callbacks->keep_snapshot) snapshot_remove(trainer->work);
     }
     result->parameters = trainer->network.parameter_count;
-    if (ok) fill_result(trainer, exact, result);
+    fill_result(trainer, exact, result);
     return ok;
 }
 
@@ -192,16 +194,18 @@ bool trainer_run(const struct trainer_options *options, const char *out, bool re
     struct trainer trainer;
     struct error cause = {0};
     *result = (struct trainer_result){0};
-    bool ok;
+    bool ok, to_resume;
     if (trainer_open(&trainer, options, out, resume, callbacks, &cause)) {
         ok = run(&trainer, result, err);
+        to_resume = !ok || result->end == TRAINER_INTERRUPTED;
     } else {
         ok = cause.code == ERROR_CANCELLED && trainer_stopped(&trainer);
         if (!ok) error_set(err, cause.code, "%s", cause.message);
+        to_resume = ok || cause.code == ERROR_NO_SPACE;
         result->end = TRAINER_INTERRUPTED;
         result->parameters = trainer.network.parameter_count;
     }
-    result->saved = ok && result->end == TRAINER_INTERRUPTED && snapshot_exists(trainer.work);
+    result->saved = to_resume && trainer.work && snapshot_exists(trainer.work);
     trainer_close(&trainer);
     return ok;
 }

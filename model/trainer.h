@@ -42,7 +42,7 @@ struct trainer_progress {
 };
 
 struct trainer_validation {
-    uint64_t epoch, step;                /* finished epochs and steps */
+    uint64_t epoch, step;                /* the epoch it is in, or that has just ended, from 1; finished steps */
     const struct evaluation *evaluation; /* of the training loss where there is no validation data */
     double train_nats_per_character;     /* of the last epoch that ended; 0 before that */
     bool held_out;                       /* there is validation data */
@@ -50,7 +50,7 @@ struct trainer_validation {
 };
 
 struct trainer_sample {
-    uint64_t epoch;
+    uint64_t epoch; /* as in struct trainer_validation */
     double temperature;
     const char *prompt, *text; /* text continues the prompt; raw bytes where the model is of byte level */
 };
@@ -77,15 +77,17 @@ struct trainer_callbacks {
 
 struct trainer_result {
     enum trainer_end end;
-    bool saved;             /* INTERRUPTED: there is a snapshot to go on from; none where it had not begun to train */
-    bool has_best;          /* a model was published */
+    bool saved;        /* INTERRUPTED, and after a failure on the way: there is a snapshot to go on from; none where
+                        * it had not begun to train */
+    bool within_epoch; /* it ended before the epoch `epochs` + 1 did */
+    bool has_best;     /* a model was published */
     struct evaluation best; /* of the published model (of its training loss where there is no validation data) */
     bool exact;             /* best was not estimated in lanes */
     uint64_t best_epoch, best_step, epochs, steps;
     double train_loss; /* nats per token, last epoch */
     double last_loss;  /* nats per token, last step: why it diverged */
     double seconds;    /* of training, resumed parts added up */
-    size_t parameters; /* also after a failure, as far as it is known */
+    size_t parameters; /* this and all above also after a failure, as far as it is known */
 };
 
 /* Trains on options->data into the model directory `out`. resume: continue from the work directory. Errors:

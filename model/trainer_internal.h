@@ -42,6 +42,7 @@ struct trainer {
     bool has_snapshot;         /* this part has left one */
     bool snapshot_wanted;      /* a validation is later than it */
     double validation_seconds; /* what the last validation took; 0: none yet */
+    double samples_seconds;    /* what the last samples took; 0: none yet */
     double last_loss;
     struct report_window window;
 };
@@ -71,11 +72,14 @@ bool trainer_may_save(const struct trainer *trainer);
 /* What is validated, published and sampled from: the averaged weights, or those that are trained. */
 const struct network *trainer_model(const struct trainer *trainer);
 
+/* The epoch that the run is in, or that has just ended, from 1. */
+uint64_t trainer_epoch(const struct trainer *trainer);
+
 /* Of the whole run where no time bounds it. */
 uint64_t trainer_total_steps(const struct trainer *trainer);
 /* How much of the run is done, 0 .. 1: by steps or by time, whichever is further. */
 double trainer_fraction(const struct trainer *trainer);
-/* What must be left of the time limit for the last validation. */
+/* What must be left of the time limit for the last validation and samples. */
 double trainer_reserve_seconds(const struct trainer *trainer);
 /* Adds a step to the report window; reports when it is time. */
 void trainer_report_step(struct trainer *trainer, double loss, size_t tokens, double rate, double gradient_norm);

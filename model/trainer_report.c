@@ -23,6 +23,7 @@
 #define SAMPLE_PROMPT_WORDS  8
 #define SAMPLE_STREAM        UINT64_C(0x73616d706c65) /* keeps the prompts' numbers apart from all others */
 static const double sample_temperatures[] = {0.2, 0.5, 1.0, 1.2};
+#define SAMPLES (sizeof sample_temperatures / sizeof *sample_temperatures)
 
 static double now_seconds(const struct trainer *trainer)
 {
@@ -41,9 +42,24 @@ static double expected_validation_seconds(const struct trainer *trainer)
     return trainer_seconds(trainer) * (double)trainer->data.validation.token_count / (double)done;
 }
 
+/* Before the first: a step of one sequence costs several times what its part of a batch does. */
+static double expected_samples_seconds(const struct trainer *trainer)
+{
+    if (!trainer->callbacks->sample || trainer->options.sample_length == 0) return 0;
+    if (trainer->samples_seconds > 0) return trainer->samples_seconds;
+    uint64_t done = trainer->state.step * trainer->options.batch * trainer->options.window;
+    if (done == 0) return 0;
+    return trainer_seconds(trainer) * 4 * (double)(SAMPLES * trainer->options.sample_length) / (double)done;
+}
+
 double trainer_reserve_seconds(const struct trainer *trainer)
 {
-    return 1.2 * expected_validation_seconds(trainer) + 0.2;
+    return 1.2 * (expected_validation_seconds(trainer) + expected_samples_seconds(trainer)) + 0.2;
+}
+
+uint64_t trainer_epoch(const struct trainer *trainer)
+{
+    return trainer->state.epoch + (trainer->state.epoch_tokens > 0);
 }
 
 uint64_t trainer_total_steps(const struct trainer *trainer)
@@ -60,6 +76,15 @@ double trainer_fraction(const struct trainer *trainer)
     double by_time = 0;
     if (trainer->options.max_minutes > 0) by_time = limit > 0 ? trainer_seconds(trainer) / limit : 1;
     return fmin(fmax(by_steps, by_time), 1);
+}
+
+/* What is shown: the whole time limit, of which training leaves a part to the last validation. */
+static double shown_fraction(const struct trainer *trainer)
+{
+    double fraction = trainer_fraction(trainer), limit = trainer->options.max_minutes * 60;
+    if (limit <= 0) return fraction;
+    double by_steps = (double)trainer->state.step / (double)trainer_total_steps(trainer);
+    return fmin(fraction, fmax(by_steps, trainer_seconds(trainer) / limit));
 }
 
 static uint64_t validations_left(const struct trainer *trainer)
@@ -109,7 +134,7 @@ static void report(struct trainer *trainer, double seconds)
         .epochs = trainer->options.epochs,
         .step = trainer->state.step,
         .steps = steps,
-        .fraction = fraction,
+        .fraction = shown_fraction(trainer),
         .seconds = trainer_seconds(trainer),
         .eta_seconds = expected_seconds_left(trainer),
         .loss = loss,
@@ -264,7 +289,7 @@ static bool keep_if_best(struct trainer *trainer, const struct evaluation *evalu
     }
     state->has_best = true;
     state->best = *evaluation;
-    state->best_epoch = state->epoch + (state->epoch_tokens > 0);
+    state->best_epoch = trainer_epoch(trainer);
     state->best_step = state->step;
     state->waited = 0;
     if (!trainer_may_save(trainer) && hold(trainer)) return true;
@@ -288,7 +313,7 @@ bool trainer_validate(struct trainer *trainer, bool *sound, struct error *err)
         trainer->last_loss = evaluation.nats_per_token;
         return true;
     }
-    struct trainer_validation validation = {.epoch = state->epoch,
+    struct trainer_validation validation = {.epoch = trainer_epoch(trainer),
                                             .step = state->step,
                                             .evaluation = &evaluation,
                                             .train_nats_per_character =
@@ -346,7 +371,7 @@ static bool sample(struct trainer *trainer, const struct stepper *stepper, doubl
               generation_run(&generation, stepper, emit_until_stopped, trainer, err);
     if (ok) {
         const struct trainer_sample told = {
-            .epoch = trainer->state.epoch, .temperature = temperature, .prompt = prompt, .text = generation.text};
+            .epoch = trainer_epoch(trainer), .temperature = temperature, .prompt = prompt, .text = generation.text};
         trainer->callbacks->sample(trainer->callbacks->context, &told);
     }
     generation_close(&generation);
@@ -361,12 +386,13 @@ bool trainer_samples(struct trainer *trainer, struct error *err)
     }
     struct stepper stepper;
     size_t n = 0;
+    double begun = now_seconds(trainer);
     char *prompt = sample_prompt(trainer, &n, err);
     if (!prompt) return false;
     bool ok = stepper_open(&stepper, trainer_model(trainer), trainer->kernels, err);
-    for (size_t i = 0; ok && i < sizeof sample_temperatures / sizeof *sample_temperatures; i++)
-        ok = sample(trainer, &stepper, sample_temperatures[i], prompt, n, err);
+    for (size_t i = 0; ok && i < SAMPLES; i++) ok = sample(trainer, &stepper, sample_temperatures[i], prompt, n, err);
     if (ok) trainer->state.samples_due = false;
+    trainer->samples_seconds = now_seconds(trainer) - begun;
     stepper_close(&stepper);
     free(prompt);
     return ok;

@@ -7,6 +7,7 @@ import pathlib
 import pty
 import random
 import re
+import resource
 import select
 import signal
 import struct
@@ -279,6 +280,24 @@ def test_train_divergence_stops_with_a_message_and_keeps_the_model(corpus, tmp_p
     assert (out / "model.safetensors").read_bytes() == before
 
 
+def test_train_full_disk_on_the_way_says_how_to_go_on(corpus, tmp_path):
+    flags = ["--data", corpus, "--format", "lines", *SMALL, "--epochs", 400, "--sample-length", 0]
+    train(*flags, "--out", tmp_path / "whole")
+    out = tmp_path / "model"
+    command = [LSTMD, "train", *map(str, flags), "--out", str(out), "--snapshot-seconds", "0.01"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    while b"epoch 2, step" not in process.stderr.readline():
+        pass
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+    said = process.communicate()[1].decode()
+    assert process.returncode == 1
+    *_, why, way_out = said.splitlines()
+    assert why.startswith("lstmd: ") and way_out.startswith(f"lstmd: the run is saved in {out}.train; make room on the disk, then ")
+    arguments = way_out.partition("go on with: lstmd ")[2].split()
+    subprocess.run([LSTMD, *arguments], check=True, capture_output=True)
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole/model.safetensors").read_bytes()
+
+
 def test_train_small_corpus_shrinks_the_batch_and_says_so(tmp_path):
     path = tmp_path / "tiny.txt"
     path.write_text("ab\nba\n")
@@ -336,6 +355,22 @@ def test_train_time_limit_is_kept_and_gives_a_model(corpus, tmp_path):
     done = lines(corpus, tmp_path / "model", "--epochs", "1000000", "--max-minutes", "0.03", "--schedule", "cosine")
     assert "time over" in done.stderr
     assert 0 < config(tmp_path / "model")["training"]["epochs"] < 1000000
+
+
+def test_train_time_that_ends_in_the_first_epoch_says_so_with_samples(tmp_path):
+    path = tmp_path / "large.txt"
+    path.write_text(sentences(60000))
+    done = lines(path, tmp_path / "model", "--epochs", 10, "--max-minutes", 0.02, "--validation", 0.001, "--sample-length", 20)
+    (epoch,) = re.findall(r"^epoch (\d+), step \d+: validation", done.stderr, re.M)
+    assert epoch == "1" and re.search(r"^time over in epoch 1, \d+ steps", done.stderr, re.M), done.stderr
+    assert "samples of epoch 1" in done.stderr and " epoch=1 " in done.stdout
+
+
+def test_train_validation_within_an_epoch_names_the_one_under_way(corpus, tmp_path):
+    done = lines(corpus, tmp_path / "model", "--epochs", 1, "--validate-every", 3, "--sample-length", 0)
+    epochs = re.findall(r"^epoch (\d+), step \d+: validation", done.stderr, re.M)
+    assert len(epochs) > 2 and set(epochs) == {"1"}
+    assert re.search(r"^done after 1 epoch, \d+ steps", done.stderr, re.M)
 
 
 def interrupt(command, *, when=b"epoch 2, step", number=signal.SIGINT):

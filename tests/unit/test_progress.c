@@ -70,7 +70,7 @@ static void test_progress_sample_cannot_control_the_terminal(void **state)
                                     .text = "a\033[2Jb\rc\xff"
                                             "d\ne"};
     char *text = capture_output(2, write_hostile_sample, &sample);
-    assert_string_equal(text, "samples after epoch 1, by temperature\n  0.5: a [2Jb c\xef\xbf\xbd"
+    assert_string_equal(text, "samples of epoch 1, by temperature\n  0.5: a [2Jb c\xef\xbf\xbd"
                               "d\n       e\n");
     free(text);
 }
