@@ -1,5 +1,6 @@
 /* /metrics: what was counted (server/metrics.h), and what the parts of the daemon say of themselves at this moment. */
 #include <dirent.h>
+#include <errno.h>
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -193,10 +194,11 @@ static void write_connections(const struct http_server *http, FILE *out)
 
 /* --- The process: the names that Prometheus' own clients use --- */
 
-static double open_files(void)
+/* All of `limit` where not even the directory that lists them can be opened. */
+static double open_files(double limit)
 {
     DIR *directory = opendir("/proc/self/fd");
-    if (!directory) return 0;
+    if (!directory) return errno == EMFILE ? limit : 0;
     double count = -3; /* ".", "..", and the directory that is read */
     while (readdir(directory)) count++;
     closedir(directory);
@@ -225,15 +227,14 @@ static double seconds(struct timeval time)
 static void write_process(const struct daemon *daemon, FILE *out)
 {
     struct rusage usage;
-    struct rlimit files;
+    struct rlimit files = {0};
     write_memory(out);
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         metrics_write_one(out, "process_cpu_seconds_total", "counter", "Processor time of user and system.",
                           seconds(usage.ru_utime) + seconds(usage.ru_stime));
-    metrics_write_one(out, "process_open_fds", "gauge", "Open file descriptors.", open_files());
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0)
-        metrics_write_one(out, "process_max_fds", "gauge", "File descriptors that may be open.",
-                          (double)files.rlim_cur);
+    getrlimit(RLIMIT_NOFILE, &files);
+    metrics_write_one(out, "process_open_fds", "gauge", "Open file descriptors.", open_files((double)files.rlim_cur));
+    metrics_write_one(out, "process_max_fds", "gauge", "File descriptors that may be open.", (double)files.rlim_cur);
     metrics_write_one(out, "process_start_time_seconds", "gauge", "When the daemon started, in seconds since 1970.",
                       (double)daemon->started);
 }

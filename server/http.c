@@ -369,7 +369,7 @@ size_t http_descriptors(const struct http_options *options)
 
 size_t http_capacity(const struct http_options *options)
 {
-    return http_descriptors(options) + (size_t)HTTP_POOLS * HTTP_ACCEPT_AT_ONCE;
+    return http_descriptors(options) + (size_t)HTTP_POOLS * HTTP_RESERVE;
 }
 
 /* The HTTP thread. The library's own would, once it has taken its fill of 128 events, wait for one more before it

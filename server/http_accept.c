@@ -130,8 +130,7 @@ bool http_accept(struct http_server *server, struct http_pool *pool)
 {
     union peer from;
     socklen_t size;
-    pool->newcomers = 0;
-    for (int i = 0; i < HTTP_ACCEPT_AT_ONCE && pool->newcomers < HTTP_RESERVE; i++) {
+    for (int i = 0; i < HTTP_RESERVE; i++) {
         if (server->connection_count >= http_capacity(&server->options)) return true;
         const int fd = take(pool->listener, &from, &size);
         if (fd < 0 && (errno == EMFILE || errno == ENFILE)) return do_without_descriptor(server, pool);

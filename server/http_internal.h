@@ -32,8 +32,9 @@
 #define STATUS_CLIENT_LEFT 499 /* in the log only, as nginx writes it */
 #define MAX_EXTRAS         12  /* reply headers, log fields */
 
-#define HTTP_ACCEPT_AT_ONCE 64 /* connections of a listener, before those that are there are looked at */
-#define HTTP_RESERVE        16 /* connections of a listener beyond its limit, for probes and for saying 503 */
+/* Connections of a listener beyond its limit, for probes and for saying 503. So many are accepted before those that are
+ * there are looked at: each of the reserve is, before it gives way to the next. */
+#define HTTP_RESERVE 32
 
 enum { HTTP_PUBLIC_POOL, HTTP_ADMIN_POOL, HTTP_POOLS };
 
@@ -45,8 +46,8 @@ struct http_pool {
     const struct listener *listener;
     const char *setting; /* that says `limit` */
     size_t limit;
-    atomic_size_t count;                          /* without the reserve */
-    size_t reserve_count, newcomers;              /* newcomers: those that came to it since the library ran */
+    atomic_size_t count; /* without the reserve */
+    size_t reserve_count;
     struct http_connections idle, heads, reserve; /* the longest there comes first */
     atomic_uint_fast64_t closed, refused;
     uint64_t reported_ns; /* when the log was told, 0: never */

@@ -103,7 +103,6 @@ void http_pool_join(struct http_connection *owner)
         return;
     }
     if (pool->reserve_count >= HTTP_RESERVE) make_room_by(TAILQ_FIRST(&pool->reserve));
-    pool->newcomers++;
     move(owner, PLACE_RESERVE);
 }
 

@@ -220,6 +220,10 @@ def test_an_idle_connection_gives_its_descriptor_away(start, dial):
     assert ask(kept).status == 200
     wait_closed(idle[0])
     assert ask(kept).status == 200 and ask(idle[9]).status == 200
+    limit_descriptors(daemon, descriptors(daemon))
+    metrics = ask(idle[9], b"/metrics").body.decode()
+    for name in ("process_open_fds", "process_max_fds"):  # the alert on their ratio has to be raised now of all times
+        assert f"\n{name} {descriptors(daemon)}\n" in metrics
 
 
 def test_a_client_is_told_that_there_is_no_descriptor(start, dial):
