@@ -2,12 +2,14 @@
  * registry runs in the daemon's loader, one after the other, what describes it in the reader. A change answers with the
  * model as it is then. */
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "server/api.h"
 #include "server/completion.h"
 #include "server/daemon.h"
 #include "server/later.h"
+#include "server/text_reply.h"
 
 static void set_problem(struct problem *problem, const struct error *err)
 {
@@ -24,13 +26,43 @@ static enum http_outcome refuse(struct http_request *request, const struct error
     return completion_refuse(request, &problem);
 }
 
+/* A list that is being written, a model at a time. */
+struct listing {
+    struct registry *registry;
+    const void *position;
+};
+
+static enum text_state write_model(void *context, struct json_writer *out, struct error *err)
+{
+    struct listing *listing = context;
+    const bool first = !listing->position;
+    struct error own = {0};
+    json_t *model;
+    if (first) json_write_literal(out, "{\"models\":[");
+    if (registry_next(listing->registry, &listing->position, &model, &own)) {
+        if (!first) json_write_literal(out, ",");
+        text_write_json(out, model);
+        return TEXT_MORE;
+    }
+    json_write_literal(out, "]}\n");
+    if (!own.code) return TEXT_END;
+    error_set(err, own.code, "%s", own.message);
+    return TEXT_BROKEN;
+}
+
 static enum http_outcome list(struct http_request *request, void *context)
 {
     const struct daemon *daemon = context;
     struct error err = {0};
-    json_t *models = registry_list(daemon->registry, &err);
-    if (!models) return refuse(request, &err);
-    http_reply_json(request, 200, json_pack("{s:o}", "models", models));
+    struct listing *listing = calloc(1, sizeof *listing);
+    if (!listing) {
+        error_set_no_memory(&err, sizeof *listing, "the list of models");
+        return refuse(request, &err);
+    }
+    listing->registry = daemon->registry;
+    text_reply(
+        request, 200, "application/json",
+        &(struct text_source){.write = write_model, .release = free, .context = listing, .worker = daemon->reader});
     return HTTP_REPLIED;
 }
 

@@ -483,17 +483,15 @@ static json_t *model_document(const struct served *served)
                      written(served), "owned_by", "lstmd");
 }
 
-static void add_model(void *context, const struct served *served, bool is_default)
-{
-    (void)is_default;
-    json_array_append_new(context, model_document(served));
-}
-
 enum http_outcome api_v1_models(struct http_request *request, void *context)
 {
     const struct daemon *daemon = context;
+    const void *position = NULL;
     json_t *data = json_array();
-    registry_each_loaded(daemon->registry, add_model, data);
+    for (struct served *served; (served = registry_next_loaded(daemon->registry, &position));) {
+        json_array_append_new(data, model_document(served));
+        registry_release(served);
+    }
     http_reply_json(request, 200, json_pack("{s:s, s:o}", "object", "list", "data", data));
     return HTTP_REPLIED;
 }

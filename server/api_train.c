@@ -11,6 +11,7 @@
 #include "server/completion.h"
 #include "server/fields.h"
 #include "server/later.h"
+#include "server/text_reply.h"
 
 #define KEY_MAX      128 /* bytes of an Idempotency-Key */
 #define LIST_MAX     200
@@ -225,9 +226,42 @@ static const struct field list_rows[] = {
 };
 static const struct field_table list_table = {list_rows, sizeof list_rows / sizeof *list_rows};
 
-static bool append(void *context, const struct job *job)
+#define PAGE_JOBS 8 /* that are read at once; a piece of the answer */
+
+/* A list that is being written, in the clerk's thread. */
+struct listing {
+    struct jobs *jobs;
+    struct json_writer *out; /* of the page that is being read */
+    enum job_state state;
+    int64_t before; /* the job that was written last */
+    size_t left, page;
+    bool begun;
+};
+
+static bool write_job(void *context, const struct job *job)
 {
-    return json_array_append_new(context, describe(job)) == 0;
+    struct listing *listing = context;
+    if (listing->begun) json_write_literal(listing->out, ",");
+    text_write_json(listing->out, describe(job));
+    listing->before = job->id;
+    listing->begun = true;
+    listing->page++;
+    return true;
+}
+
+static enum text_state write_page(void *context, struct json_writer *out, struct error *err)
+{
+    struct listing *listing = context;
+    const size_t most = listing->left < PAGE_JOBS ? listing->left : PAGE_JOBS;
+    listing->out = out;
+    listing->page = 0;
+    if (!listing->begun) json_write_literal(out, "{\"jobs\":[");
+    if (!store_list_jobs(jobs_store(listing->jobs), listing->state, listing->before, most, write_job, listing, err))
+        return TEXT_BROKEN;
+    listing->left -= listing->page;
+    if (listing->page == most && listing->left > 0) return TEXT_MORE;
+    json_write_literal(out, "]}\n");
+    return TEXT_END;
 }
 
 static enum http_outcome list(struct http_request *request, void *context)
@@ -235,21 +269,21 @@ static enum http_outcome list(struct http_request *request, void *context)
     struct daemon *daemon = context;
     struct list_fields fields = {.state = JOB_STATES, .limit = LIST_DEFAULT};
     struct problem problem = {0};
-    struct error err = {0};
     int64_t before = 0;
     fields_read_query(&list_table, &fields, http_request_query(request), NULL, &problem);
     if (fields.after.data && !job_id_parse(fields.after.data, &before))
         problem_add_field(&problem, "after", "must be the id of a job");
-    json_t *jobs = json_array();
-    if (!problem.status && !store_list_jobs(jobs_store(daemon->jobs), (enum job_state)fields.state, before,
-                                            fields.limit, append, jobs, &err))
-        problem_set_error(&problem, &err);
-    if (problem.status) {
-        json_decref(jobs);
+    struct listing *listing = problem.status ? NULL : malloc(sizeof *listing);
+    if (!listing) {
+        problem_set(&problem, 503, "out of memory");
         return train_refuse(request, &problem);
     }
+    *listing = (struct listing){
+        .jobs = daemon->jobs, .state = (enum job_state)fields.state, .before = before, .left = (size_t)fields.limit};
     http_reply_header(request, "Cache-Control", "no-store");
-    http_reply_json(request, 200, json_pack("{s:o}", "jobs", jobs));
+    text_reply(request, 200, "application/json",
+               &(struct text_source){
+                   .write = write_page, .release = free, .context = listing, .worker = jobs_clerk(daemon->jobs)});
     return HTTP_REPLIED;
 }
 

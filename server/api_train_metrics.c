@@ -7,6 +7,7 @@
 #include "server/accept.h"
 #include "server/api.h"
 #include "server/api_train.h"
+#include "server/text_reply.h"
 
 /* The columns, in their order; step and epoch are whole numbers. */
 static const char *const columns[] = {
@@ -22,75 +23,108 @@ static void values_of(const struct metric *metric, double values[COLUMNS])
     memcpy(values, all, sizeof all);
 }
 
-static json_t *value_to_json(size_t column, double value)
-{
-    if (column < 2) return json_integer((json_int_t)value);
-    return isfinite(value) ? json_real(value) : json_null();
-}
+/* The rows that are read at once; a piece of the answer. */
+#define PAGE_ROWS 32
 
-static bool append_json(void *context, const struct metric *metric)
-{
-    double values[COLUMNS];
-    json_t *row = json_object();
-    values_of(metric, values);
-    for (size_t i = 0; i < COLUMNS; i++)
-        if (json_object_set_new(row, columns[i], value_to_json(i, values[i])) != 0) {
-            json_decref(row);
-            return false;
-        }
-    return json_array_append_new(context, row) == 0;
-}
+/* An answer that is being written, in the clerk's thread. */
+struct curve {
+    struct jobs *jobs;
+    struct json_writer *out; /* of the page that is being read */
+    int64_t id, last;        /* step that was written */
+    size_t rows;             /* of this page */
+    bool csv, begun;
+};
 
-static bool append_csv(void *context, const struct metric *metric)
+static bool write_csv(void *context, const struct metric *metric)
 {
+    struct curve *curve = context;
     double values[COLUMNS];
     values_of(metric, values);
     for (size_t i = 0; i < COLUMNS; i++) {
-        if (i > 0) fputc(',', context);
-        if (isfinite(values[i])) fprintf(context, "%.9g", values[i]);
+        char text[32];
+        const int n = isfinite(values[i]) ? snprintf(text, sizeof text, "%.9g", values[i]) : 0;
+        json_write(curve->out, text, (size_t)n);
+        json_write(curve->out, i + 1 < COLUMNS ? "," : "\n", 1);
     }
-    fputc('\n', context);
+    curve->last = (int64_t)metric->step;
+    curve->rows++;
     return true;
 }
 
-static void reply_json(struct http_request *request, struct jobs *jobs, int64_t id, struct problem *problem)
+static bool write_json(void *context, const struct metric *metric)
 {
-    struct error err = {0};
-    json_t *rows = json_array();
-    if (store_metrics(jobs_store(jobs), id, append_json, rows, &err)) {
-        http_reply_json(request, 200, json_pack("{s:o}", "metrics", rows));
-        return;
+    struct curve *curve = context;
+    double values[COLUMNS];
+    values_of(metric, values);
+    if (curve->last >= 0) json_write_literal(curve->out, ",");
+    for (size_t i = 0; i < COLUMNS; i++) {
+        json_write(curve->out, i > 0 ? "," : "{", 1);
+        json_write_string(curve->out, columns[i], strlen(columns[i]));
+        json_write_literal(curve->out, ":");
+        if (i < 2)
+            json_write_integer(curve->out, (int64_t)values[i]);
+        else
+            json_write_real(curve->out, values[i]);
     }
-    json_decref(rows);
-    problem_set_error(problem, &err);
+    json_write_literal(curve->out, "}");
+    curve->last = (int64_t)metric->step;
+    curve->rows++;
+    return true;
 }
 
-static void reply_csv(struct http_request *request, struct jobs *jobs, int64_t id, struct problem *problem)
+static void write_begin(struct curve *curve)
 {
-    struct error err = {0};
-    char *text = NULL;
-    size_t size = 0;
-    FILE *out = open_memstream(&text, &size);
-    if (out)
-        for (size_t i = 0; i < COLUMNS; i++) fprintf(out, "%s%s", columns[i], i + 1 < COLUMNS ? "," : "\n");
-    bool ok = out && store_metrics(jobs_store(jobs), id, append_csv, out, &err);
-    if (out && fclose(out) != 0) ok = false;
-    if (ok) {
-        http_reply(request, 200, "text/csv; charset=utf-8", text, size, HTTP_TAKEN);
-        return;
+    curve->begun = true;
+    if (!curve->csv) json_write_literal(curve->out, "{\"metrics\":[");
+    for (size_t i = 0; curve->csv && i < COLUMNS; i++) {
+        json_write(curve->out, columns[i], strlen(columns[i]));
+        json_write(curve->out, i + 1 < COLUMNS ? "," : "\n", 1);
     }
-    free(text);
-    if (err.code)
-        problem_set_error(problem, &err);
-    else
-        problem_set(problem, 503, "out of memory");
+}
+
+/* Rows of a job that was deleted meanwhile are gone, and what is there of them is no whole curve. */
+static bool is_there(const struct curve *curve, struct error *err)
+{
+    struct job job;
+    if (!jobs_get(curve->jobs, curve->id, &job, err)) return false;
+    store_close_job(&job);
+    return true;
+}
+
+static enum text_state write_page(void *context, struct json_writer *out, struct error *err)
+{
+    struct curve *curve = context;
+    curve->out = out;
+    curve->rows = 0;
+    if (!curve->begun) write_begin(curve);
+    if (!store_metrics(jobs_store(curve->jobs), curve->id, curve->last, PAGE_ROWS, curve->csv ? write_csv : write_json,
+                       curve, err))
+        return TEXT_BROKEN;
+    if (curve->rows == PAGE_ROWS) return TEXT_MORE;
+    if (!is_there(curve, err)) return TEXT_BROKEN;
+    if (!curve->csv) json_write_literal(out, "]}\n");
+    return TEXT_END;
+}
+
+static enum http_outcome reply(struct http_request *request, struct jobs *jobs, int64_t id, bool csv)
+{
+    struct curve *curve = malloc(sizeof *curve);
+    if (!curve) {
+        struct problem problem = {0};
+        problem_set(&problem, 503, "out of memory");
+        return train_refuse(request, &problem);
+    }
+    *curve = (struct curve){.jobs = jobs, .id = id, .last = -1, .csv = csv};
+    text_reply(
+        request, 200, csv ? "text/csv; charset=utf-8" : "application/json",
+        &(struct text_source){.write = write_page, .release = free, .context = curve, .worker = jobs_clerk(jobs)});
+    return HTTP_REPLIED;
 }
 
 static enum http_outcome metrics(struct http_request *request, void *context)
 {
     struct jobs *jobs = ((struct daemon *)context)->jobs;
     static const char *const forms[] = {"application/json", "text/csv"};
-    struct problem problem = {0};
     struct error err = {0};
     struct job job;
     int64_t id;
@@ -99,11 +133,8 @@ static enum http_outcome metrics(struct http_request *request, void *context)
     store_close_job(&job);
     http_reply_header(request, "Cache-Control", "no-store");
     http_reply_header(request, "Vary", "Accept");
-    if (accept_choose(http_request_header(request, "Accept"), forms, sizeof forms / sizeof *forms) == 1)
-        reply_csv(request, jobs, id, &problem);
-    else
-        reply_json(request, jobs, id, &problem);
-    return problem.status ? train_refuse(request, &problem) : HTTP_REPLIED;
+    const bool csv = accept_choose(http_request_header(request, "Accept"), forms, sizeof forms / sizeof *forms) == 1;
+    return reply(request, jobs, id, csv);
 }
 
 enum http_outcome api_train_metrics(struct http_request *request, void *context)

@@ -567,6 +567,14 @@ static json_t *read_card(const struct registry *registry, const struct entry *en
     return card;
 }
 
+static bool is_there(struct registry *registry, const struct entry *entry)
+{
+    pthread_mutex_lock(&registry->mutex);
+    const bool there = entry->served || entry->listed;
+    pthread_mutex_unlock(&registry->mutex);
+    return there;
+}
+
 /* NULL where it is not there, or memory is out. */
 static json_t *describe(struct registry *registry, const struct entry *entry)
 {
@@ -593,20 +601,31 @@ json_t *registry_describe(struct registry *registry, const char *name, struct er
     return json;
 }
 
-json_t *registry_list(struct registry *registry, struct error *err)
+bool registry_next(struct registry *registry, const void **position, json_t **model, struct error *err)
 {
-    json_t *list = json_array();
-    if (!list) {
-        error_set_no_memory(err, 0, "the list of models");
-        return NULL;
+    if (!*position) look(registry, NULL);
+    for (const struct entry *entry = *position; (entry = next_entry(registry, entry));) {
+        *position = entry;
+        *model = describe(registry, entry);
+        if (!*model && is_there(registry, entry)) return error_set_no_memory(err, 0, "the description of a model");
+        if (!*model) continue;
+        json_object_del(*model, "tensors");
+        json_object_del(*model, "training");
+        return true;
     }
-    look(registry, NULL);
-    for (const struct entry *entry = NULL; (entry = next_entry(registry, entry));) {
-        json_t *model = describe(registry, entry);
-        if (!model) continue;
-        json_object_del(model, "tensors");
-        json_object_del(model, "training");
-        json_array_append_new(list, model);
+    return false;
+}
+
+struct served *registry_next_loaded(struct registry *registry, const void **position)
+{
+    struct served *served = NULL;
+    pthread_mutex_lock(&registry->mutex);
+    const struct entry *entry = *position;
+    for (entry = entry ? entry->next : registry->entries; entry && !served; entry = entry->next) {
+        *position = entry;
+        served = entry->served;
+        if (served) served->references++;
     }
-    return list;
+    pthread_mutex_unlock(&registry->mutex);
+    return served;
 }

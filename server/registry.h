@@ -57,7 +57,7 @@ void registry_release(struct served *served); /* NULL allowed */
 char *registry_directory(const struct registry *registry, const char *name, struct error *err);
 
 /* Loads <state_dir>/models/<name>, or model.path where that is its name, whether or not it is loaded already, and swaps
- * it in. After a failure all is as before, but for what registry_list() shows as its error. Errors: ERROR_INVALID (no
+ * it in. After a failure all is as before, but for what registry_next() shows as its error. Errors: ERROR_INVALID (no
  * name for a model), ERROR_NOT_FOUND, ERROR_UNAVAILABLE (shutting down), those of model_load() and engine_new(). */
 bool registry_load(struct registry *registry, const char *name, struct error *err);
 
@@ -76,9 +76,13 @@ bool registry_remove(struct registry *registry, const char *name, struct error *
  * does not load is logged and stays as it is. False: something did not. */
 bool registry_reload(struct registry *registry);
 
-/* [{name, state, default, error, ...}] of all models, loaded or not, by name (server/model_card.h, without tensors and
- * training); the caller's. */
-json_t *registry_list(struct registry *registry, struct error *err);
+/* Describes the models one by one, loaded or not, by name: *model is {name, state, default, error, ...} of the one that
+ * follows *position (NULL: the first), which moves (server/model_card.h, without tensors and training); the caller's.
+ * False: without an error there is no further one. Reads files, and holds no lock meanwhile. */
+bool registry_next(struct registry *registry, const void **position, json_t **model, struct error *err);
+
+/* The same for loaded ones alone: acquired, or NULL behind the last. */
+struct served *registry_next_loaded(struct registry *registry, const void **position);
 
 /* All of one model. Errors: ERROR_NOT_FOUND. */
 json_t *registry_describe(struct registry *registry, const char *name, struct error *err);

@@ -559,12 +559,14 @@ bool store_add_note(struct store *store, int64_t id, const char *event, struct e
 
 /* ---- reading that ---- */
 
-bool store_metrics(struct store *store, int64_t id, store_each_metric *each, void *context, struct error *err)
+bool store_metrics(struct store *store, int64_t id, int64_t after, size_t limit, store_each_metric *each, void *context,
+                   struct error *err)
 {
     sqlite3_stmt *row = query(store, err,
                               "SELECT step, epoch, seconds, train_nats, learning_rate, gradient_norm,"
-                              " tokens_per_second, validation_nats FROM metrics WHERE job = ? ORDER BY step",
-                              "i", id);
+                              " tokens_per_second, validation_nats FROM metrics WHERE job = ?1 AND step > ?2"
+                              " ORDER BY step LIMIT ?3",
+                              "iii", id, after, (int64_t)limit);
     bool ok = row != NULL, more = true;
     while (ok && more && next_row(store, row, &ok, err)) {
         const struct metric metric = {.step = (uint64_t)sqlite3_column_int64(row, 0),

@@ -121,7 +121,9 @@ bool store_add_note(struct store *store, int64_t id, const char *event, struct e
 json_t *store_notes(struct store *store, int64_t id, struct error *err);
 
 typedef bool store_each_metric(void *context, const struct metric *metric);
-bool store_metrics(struct store *store, int64_t id, store_each_metric *each, void *context, struct error *err);
+/* Calls each(context, metric) for those of the steps behind `after` (-1: all), in their order, `limit` at most. */
+bool store_metrics(struct store *store, int64_t id, int64_t after, size_t limit, store_each_metric *each, void *context,
+                   struct error *err);
 
 /* [{epoch, temperature, prompt, text}] of the last epoch that has any; the caller's, or NULL. */
 json_t *store_samples(struct store *store, int64_t id, struct error *err);

@@ -132,16 +132,14 @@ void text_reply(struct http_request *request, int status, const char *content_ty
     drop(reply);
 }
 
-void text_write_json(struct json_writer *out, json_t *value, size_t skip, size_t drop_last)
+void text_write_json(struct json_writer *out, json_t *value)
 {
-    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(15) | JSON_ENCODE_ANY;
+    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(15);
     const size_t n = value ? json_dumpb(value, NULL, 0, flags) : 0;
     char *text = n > 0 ? json_writer_room(out, n) : NULL;
-    if (text && n >= skip + drop_last && json_dumpb(value, text, n, flags) == n) {
-        memmove(text, text + skip, n - skip - drop_last);
-        out->size += n - skip - drop_last;
-    } else {
+    if (text && json_dumpb(value, text, n, flags) == n)
+        out->size += n;
+    else
         out->failed = true;
-    }
     json_decref(value);
 }

@@ -37,8 +37,8 @@ struct text_source {
 /* Sets the reply. The source is copied. */
 void text_reply(struct http_request *request, int status, const char *content_type, const struct text_source *source);
 
-/* Consumes the value and appends its text, but for the first `skip` and the last `drop` characters; a value that is
- * NULL, or no memory, makes the writer fail. For small values. */
-void text_write_json(struct json_writer *out, json_t *value, size_t skip, size_t drop);
+/* Consumes the value and appends its text; a value that is NULL, or no memory, makes the writer fail. For a small part
+ * of an answer that is there as a value. */
+void text_write_json(struct json_writer *out, json_t *value);
 
 #endif

@@ -10,6 +10,7 @@ import random
 import re
 import select
 import shutil
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -876,3 +877,44 @@ def test_commands_of_the_readme(own, tmp_path):
     assert lines[-1].startswith("The ")
     assert (tmp_path / "loss.csv").read_text().startswith("step,")
     assert daemon.generate(length=1)["model"] == "titles"
+
+
+def test_long_curves_and_lists_are_whole(models, tmp_path):
+    """Answers that are read from the store and written a page at a time, beyond any buffer."""
+    settings = {"server.state_dir": tmp_path / "state"}
+    first = Daemon(models["tiny"], settings)
+    id = submit(first, epochs=1)
+    wait_end(first, id)
+    first.close()
+    rows = [(step, 1, step / 8, 2.5, 0.001, 1 / step, 1e4, None if step % 3 else 1.25) for step in range(100_001, 110_001)]
+    with contextlib.closing(sqlite3.connect(tmp_path / "state" / "lstmd.db")) as database, database:
+        (number,) = database.execute("SELECT id FROM jobs").fetchone()
+        database.executemany(f"INSERT INTO metrics VALUES ({number}, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+        columns = [column[1] for column in database.execute("PRAGMA table_info(jobs)") if column[1] not in ("id", "idempotency_key")]
+        for _ in range(199):
+            database.execute(f"INSERT INTO jobs ({', '.join(columns)}) SELECT {', '.join(columns)} FROM jobs WHERE id = {number}")
+    daemon = Daemon(models["tiny"], settings)
+    try:
+        answer = metrics(daemon, id)
+        assert answer.headers["Transfer-Encoding"] == "chunked"
+        found = [tuple(row.values()) for row in answer.json()["metrics"] if row["step"] > 100_000]
+        assert found == [tuple(pytest.approx(value) if value else None for value in row) for row in rows]
+        lines = metrics(daemon, id, "text/csv").body.decode().splitlines()
+        assert lines[0].startswith("step,epoch,") and len(lines) == len(answer.json()["metrics"]) + 1
+        assert lines[-1] == "110000,1,13750,2.5,0.001,9.09090909e-06,10000,"
+        listed = send(daemon, "GET", "/train?limit=200").json()["jobs"]
+        assert len({one["id"] for one in listed}) == 200 and listed[-1]["id"] == id
+        assert [one["id"] for one in send(daemon, "GET", "/train?limit=9").json()["jobs"]] == [one["id"] for one in listed[:9]]
+        assert send(daemon, "GET", f"/train?after={id}").json()["jobs"] == []
+        # A curve whose job is deleted on the way does not look like a whole one.
+        with contextlib.closing(socket.socket()) as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect((daemon.address, daemon.port))
+            connection.settimeout(DEADLINE)
+            connection.sendall(f"GET /train/{id}/metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {ADMIN}\r\n\r\n".encode())
+            assert connection.recv(1) == b"H"
+            assert send(daemon, "DELETE", f"/train/{id}").status == 204
+            rest = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert rest.count(b"step") < 10_000 and not rest.endswith(b"0\r\n\r\n")
+    finally:
+        daemon.close()

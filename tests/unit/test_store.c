@@ -127,7 +127,7 @@ static bool note_metric(void *context, const struct metric *metric)
 static void assert_metrics(struct rig *rig, int64_t id, const char *expected)
 {
     char text[500] = "";
-    assert_true(store_metrics(rig->store, id, note_metric, text, NULL));
+    assert_true(store_metrics(rig->store, id, -1, 100, note_metric, text, NULL));
     assert_string_equal(text, expected);
 }
 
@@ -300,6 +300,9 @@ static void test_store_keeps_a_loss_curve_and_the_latest_progress(void **state)
     assert_true(store_add_checkpoint(rig.store, id, "{\"step\":25}", NULL));
     progress(&rig, id, 30, 1);
     assert_metrics(&rig, id, "10:3/nan 20:2/2.5 25:nan/nan 30:1/nan ");
+    char page[500] = "";
+    assert_true(store_metrics(rig.store, id, 10, 2, note_metric, page, NULL));
+    assert_string_equal(page, "20:2/2.5 25:nan/nan ");
     assert_events(&rig, id, 1,
                   "4 validation {}\n5 validation {}\n6 checkpoint {\"step\":25}\n7 progress {\"step\":30}\n");
     assert_true(store_get_job(rig.store, id, &job, NULL));
@@ -500,7 +503,7 @@ static bool live(void *context, struct error *err)
               store_recover(store, err) && store_next_queued(store, 0, &next, err) &&
               store_events(store, id, 0, 9, note_event, text, err) &&
               store_list_jobs(store, JOB_STATES, 0, 5, note_job, (char[100]){0}, err) &&
-              store_metrics(store, id, note_metric, (char[500]){0}, err);
+              store_metrics(store, id, -1, 100, note_metric, (char[500]){0}, err);
     json_t *samples = ok ? store_samples(store, id, err) : NULL, *notes = samples ? store_notes(store, id, err) : NULL;
     ok = ok && notes && store_get_job(store, id, &job, err);
     if (ok) store_close_job(&job);
