@@ -312,9 +312,11 @@ void http_add_connection(struct http_connection *owner, const struct sockaddr *a
 
 static const char refusal[] = "Error processing request (HTTP response code is ";
 
+/* Its chunks are not all there yet. */
 static bool comes_in_chunks(const struct http_request *request)
 {
-    return request->stage != STAGE_HEADERS && http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+    return (request->stage == STAGE_BODY || request->stage == STAGE_PIECE || request->stage == STAGE_LINGER) &&
+           http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
 }
 
 /* Which request the library's log speaks of. One whose head is complete and that was not begun with: the library goes

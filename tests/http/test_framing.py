@@ -189,20 +189,32 @@ def test_unreadable_head_gets_one_answer_and_the_end(daemon, name):
     assert int(re.search(rb"Content-Length: (\d+)", top)[1]) == len(body)
 
 
-def test_refusal_goes_to_nobody_else(daemon):
-    """Where it is not known whose head or chunk the library cannot read, all others go on."""
-    half = head(start=b"GET /healthz HTTP/1.1")[:-2]
-    with daemon.socket() as one, daemon.socket() as two, daemon.socket() as three:
-        one.sendall(half)
-        two.sendall(chunked(CHUNKED, body=b"19\r\n" + JSON[:5]))
-        three.sendall(half)
-        for data in (head(b"X-A: " + b"a" * 20_000), head(b"X-A"), chunked(CHUNKED, body=b"zz\r\n"), b"x\r\n\r\n"):
-            tell(daemon, data)
-        one.sendall(b"\r\n")
-        two.sendall(JSON[5:] + b"\r\n0\r\n\r\n")
-        three.sendall(b"\r\n")
-        for connection in (one, two, three):
-            assert read_answer(connection).status == 200
+@pytest.mark.parametrize(
+    "begin, end",
+    [
+        (head()[:-2], b"X-A: " + b"a" * 20_000),
+        (head()[:-2], b"X-A\r\n\r\n"),
+        (b"GET / HTTP", b"/0.9\r\n\r\n"),
+        (chunked(CHUNKED, body=b"1"), b"zz\r\n"),
+        (chunked(CHUNKED, body=b"0\r\nX-A: "), b"a" * 20_000),
+    ],
+    ids=["endless head", "no colon", "version", "chunk", "trailer"],
+)
+def test_refusal_goes_to_nobody_else(daemon, begin, end):
+    """Where it is not known whose head or chunk the library cannot read, all others go on, whoever came first."""
+    half, rest = head()[:-2], b"\r\n"
+    body, more = chunked(CHUNKED, body=b"19\r\n" + JSON[:5]), JSON[5:] + b"\r\n0\r\n\r\n"
+    begun = [(half, rest), (body, more), (begin, end), (half, rest), (body, more)]
+    with contextlib.ExitStack() as stack:
+        connections = [stack.enter_context(daemon.socket()) for _ in begun]
+        for connection, (first, _) in zip(connections, begun):
+            connection.sendall(first)
+            assert daemon.get("/healthz").status == 200  # which is read after it
+        connections[2].sendall(end)
+        assert len(re.findall(rb"HTTP/1\.1 [45]", read_all(connections[2]))) == 1
+        for index in (0, 1, 3, 4):
+            connections[index].sendall(begun[index][1])
+            assert read_answer(connections[index]).status == 200
 
 
 @pytest.mark.parametrize("name", ["two lengths, first small", "length with a sign", "cookie with a quote", "malformed chunk"])
