@@ -139,6 +139,7 @@ bool config_load(struct config *config, const char *path, char *const *environme
     *config = (struct config){0};
     struct arena *arena = &config->arena;
     if (!path) path = find_in(environment, "LSTMD_CONFIG");
+    config->file = path;
     config->origins = arena_alloc(arena, config_table.count, sizeof *config->origins, "the origins of settings", err);
     if (!config->origins) return false;
     const struct option_table table = config_origins(config);

@@ -65,6 +65,7 @@ struct config {
     /* log */
     int log_level;                 /* log.level: debug, info, warning, error (enum log_level) */
     int log_format;                /* log.format: logfmt, json (enum log_format) */
+    const char *file;              /* that was read; NULL: none. Borrowed */
     struct option_origin *origins; /* of the values, in the order of config_table */
     struct arena arena;
 };

@@ -26,6 +26,7 @@ struct tokens {
     struct token *items;
     size_t count, capacity;
     bool generate, admin; /* whether there is one of the scope */
+    bool plain;           /* whether one was read as it is, and not as a digest, from what is being read */
 };
 
 struct auth {
@@ -93,14 +94,35 @@ static bool read_token(struct tokens *tokens, enum http_scope scope, const char 
                          MIN_TOKEN, MAX_TOKEN);
     } else {
         sha256_bytes(text, n, digest);
+        tokens->plain = true;
     }
     return add_token(tokens, scope, digest, err);
 }
 
+/* A warning and no refusal: where files are mounted into containers from other systems, all of them look like this. A
+ * digest may be read by anybody. */
+static void warn_of_others(const struct tokens *tokens, const char *key, const char *path)
+{
+    struct stat info;
+    const mode_t harm = S_IWOTH | (tokens->plain ? S_IROTH : 0);
+    if (stat(path, &info) == 0 && info.st_mode & harm)
+        log_event(LOG_WARNING, "others can read or write this file of tokens", LOG_TEXT("key", key),
+                  LOG_TEXT("file", path), LOG_TEXT("do", "chmod o-rwx"));
+}
+
+/* The file of the configuration, where the key's value stands in it; else NULL. */
+static const char *file_of(const struct config *config, const char *key)
+{
+    if (!config->origins || !config->file) return NULL;
+    const struct option_origin *origin = &config->origins[options_find(&config_table, key) - config_table.options];
+    return origin->place && strstr(origin->place, config->file) ? config->file : NULL;
+}
+
 /* A value of the configuration: tokens with commas or spaces between them, as one variable of the environment needs. */
 static bool read_list(struct tokens *tokens, enum http_scope scope, const char *key, const struct option_list *list,
-                      struct error *err)
+                      const char *file, struct error *err)
 {
+    tokens->plain = false;
     for (size_t i = 0; i < list->count; i++) {
         const char *at = list->items[i];
         for (at += strspn(at, ", "); *at; at += strspn(at, ", ")) {
@@ -109,6 +131,7 @@ static bool read_list(struct tokens *tokens, enum http_scope scope, const char *
             at += n;
         }
     }
+    if (file) warn_of_others(tokens, key, file);
     return true;
 }
 
@@ -129,34 +152,28 @@ static bool read_lines(struct tokens *tokens, enum http_scope scope, const char 
     return tokens->count > before || error_set(err, ERROR_INVALID, "%s: has no token", path);
 }
 
-/* A warning and no refusal: where files are mounted into containers from other systems, all of them look like this. */
-static void warn_of_others(const char *key, const char *path)
-{
-    struct stat info;
-    if (stat(path, &info) == 0 && info.st_mode & (S_IROTH | S_IWOTH))
-        log_event(LOG_WARNING, "others can read or write this file of tokens", LOG_TEXT("key", key),
-                  LOG_TEXT("file", path), LOG_TEXT("do", "chmod o-rwx"));
-}
-
 static bool read_file(struct tokens *tokens, enum http_scope scope, const char *key, const char *path,
                       struct error *err)
 {
     char *text;
     size_t size;
     if (!path) return true;
-    warn_of_others(key, path);
+    tokens->plain = false;
     if (!file_read(path, MAX_FILE_BYTES, &text, &size, err)) return error_add_context(err, "%s", key);
     const bool done = strlen(text) == size ? read_lines(tokens, scope, path, text, err)
                                            : error_set(err, ERROR_INVALID, "%s: holds a NUL character", path);
     explicit_bzero(text, size);
     free(text);
+    warn_of_others(tokens, key, path);
     return done || error_add_context(err, "%s", key);
 }
 
 static bool read_tokens(struct tokens *tokens, const struct config *config, struct error *err)
 {
-    return read_list(tokens, HTTP_GENERATE, "auth.generate_tokens", &config->generate_tokens, err) &&
-           read_list(tokens, HTTP_ADMIN, "auth.admin_tokens", &config->admin_tokens, err) &&
+    return read_list(tokens, HTTP_GENERATE, "auth.generate_tokens", &config->generate_tokens,
+                     file_of(config, "auth.generate_tokens"), err) &&
+           read_list(tokens, HTTP_ADMIN, "auth.admin_tokens", &config->admin_tokens,
+                     file_of(config, "auth.admin_tokens"), err) &&
            read_file(tokens, HTTP_GENERATE, "auth.generate_token_file", config->generate_token_file, err) &&
            read_file(tokens, HTTP_ADMIN, "auth.admin_token_file", config->admin_token_file, err);
 }

@@ -48,3 +48,14 @@ def test_tests_and_files_that_security_md_names_exist():
     assert len(files) > 15 and not [file for file in files if not (ROOT / file).exists()]
     rows = [line for line in text[text.index("| promise |") :].splitlines() if line.startswith("| ")][2:]
     assert len(rows) > 25 and all("::test_" in row for row in rows), "every promise has a test that tries to break it"
+
+
+def test_the_first_token_reaches_the_service_as_operating_says(tmp_path):
+    text = (ROOT / "docker/OPERATING.md").read_text()
+    change, file = re.search(r"^sudo (sed -i '.*') (/etc/lstmd/lstmd.yaml)$", text, re.M).groups()
+    (tmp_path / "lstmd.yaml").write_text((ROOT / "config/lstmd.yaml").read_text())
+    subprocess.run(["sh", "-euc", f"{change} {tmp_path}/lstmd.yaml"], check=True)
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
+    shown = subprocess.run([PROGRAM, "config", "--config", tmp_path / "lstmd.yaml"], capture_output=True, text=True, check=True, env=clean).stdout
+    credential = re.search(r"LoadCredential=([\w-]+):", text)[1]
+    assert f"  admin_token_file: /run/credentials/lstmd.service/{credential}  #" in shown

@@ -126,3 +126,25 @@ def test_file_of_tokens_that_others_can_read_is_warned_of(start, tmp_path, key):
     daemon.process.send_signal(signal.SIGHUP)
     assert f"key={key}" in daemon.wait_log(warning)
     assert str(file) in start("tiny", {key: file}).wait_log(warning)
+
+
+def test_digests_may_be_read_by_anybody_and_written_by_nobody(start, tmp_path):
+    file = tmp_path / "tokens"
+    file.write_text("sha256:" + "0123456789abcdef" * 4 + "\n")
+    file.chmod(0o644)
+    daemon = start("tiny", {"auth.generate_token_file": file})
+    assert not any("file of tokens" in line for line in daemon.lines)
+    file.chmod(0o602)
+    assert str(file) in start("tiny", {"auth.generate_token_file": file}).wait_log("others can read or write this file of tokens")
+
+
+def test_configuration_with_tokens_that_others_can_read_is_warned_of(start, tmp_path):
+    file = tmp_path / "lstmd.yaml"
+    file.write_text("auth:\n  generate_tokens: [a-token-of-the-file]\n")
+    file.chmod(0o644)
+    line = start("tiny", environment={"LSTMD_CONFIG": str(file)}).wait_log("others can read or write this file of tokens")
+    assert "key=auth.generate_tokens" in line and str(file) in line
+    # The same file without tokens, which come from the environment.
+    file.write_text("log: {level: info}\n")
+    daemon = start("tiny", environment={"LSTMD_CONFIG": str(file), "LSTMD_AUTH_GENERATE_TOKENS": "a-token-of-the-file"})
+    assert not any("file of tokens" in line for line in daemon.lines)
