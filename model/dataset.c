@@ -158,7 +158,8 @@ struct encoder {
     struct tokens *tokens;
     size_t count;
     struct token_list ids;       /* of the piece that is being encoded */
-    struct unknown_list unknown; /* text that was skipped: counted, not listed */
+    struct unknown_list unknown; /* text that was skipped */
+    struct skipped_text skipped; /* what of it was listed */
     size_t unknown_labels;
 };
 
@@ -192,8 +193,11 @@ static bool encode_text(struct encoder *encoder, const char *text, size_t n, str
     for (size_t size; n > 0; text += size, n -= size) {
         size = piece_size(vocabulary_level(encoder->vocabulary), text, n);
         encoder->ids.count = 0;
-        if (!vocabulary_encode(encoder->vocabulary, text, size, &encoder->ids, &encoder->unknown, 0, err) ||
-            !append(encoder, encoder->ids.ids, encoder->ids.count, err) || !corpus_go_on(encoder->corpus, err))
+        if (!vocabulary_encode(encoder->vocabulary, text, size, &encoder->ids, &encoder->unknown,
+                               skipped_text_wanted(&encoder->skipped), err))
+            return false;
+        skipped_text_add(&encoder->skipped, text, &encoder->unknown);
+        if (!append(encoder, encoder->ids.ids, encoder->ids.count, err) || !corpus_go_on(encoder->corpus, err))
             return false;
     }
     return true;
@@ -261,7 +265,11 @@ bool dataset_encode(struct dataset *dataset, const struct corpus *corpus, const 
     scratch_let_go(&dataset->tokens.scratch);
     dataset->token_count = encoder.count;
     dataset->characters = encoded_characters(&encoder);
+    dataset->skipped = encoder.skipped;
+    dataset->skipped.pieces = encoder.unknown.total;
+    dataset->skipped.characters = corpus->characters - dataset->characters;
     if (ok && skipped) *skipped = encoder.unknown.total + encoder.unknown_labels;
+    unknown_list_free(&encoder.unknown);
     return ok;
 }
 

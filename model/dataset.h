@@ -22,6 +22,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "model/corpus.h"
+#include "model/skipped_text.h"
 #include "model/tokens.h"
 #include "model/vocabulary.h"
 
@@ -35,6 +36,7 @@ struct dataset {
     uint32_t pad;              /* the vocabulary's; TOKEN_NONE: none */
     size_t document_count;
     size_t characters; /* code points (bytes in byte mode) of the text less those skipped, for nats per character */
+    struct skipped_text skipped; /* labels aside */
     bool one_stream;
     uint32_t vocabulary_size;
     const char *directory;   /* where tokens go that are many; borrowed, NULL for none */

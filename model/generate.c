@@ -7,6 +7,7 @@
 
 #include "base/size.h"
 #include "base/utf8.h"
+#include "model/skipped_text.h"
 
 const char *finish_reason_name(enum finish_reason reason)
 {
@@ -71,29 +72,12 @@ static bool add_label(struct generation *generation, const struct generation_req
     return refuse(field, "label", err, message);
 }
 
-/* Names text of the prompt: "character 'x' (U+0078)", or what can be said where that would not be readable. */
-static void name_text(const char *text, size_t n, char *out, size_t size)
-{
-    uint32_t code;
-    const size_t first = utf8_decode(text, n, &code);
-    if (first == 0) {
-        snprintf(out, size, "byte 0x%02X", (unsigned char)text[0]);
-    } else if (first < n) {
-        const size_t shown = utf8_complete_prefix(text, n < 48 ? n : 48);
-        snprintf(out, size, "\"%.*s\"%s", (int)shown, text, shown < n ? "..." : "");
-    } else if (code < 0x20 || (code >= 0x7F && code < 0xA0)) {
-        snprintf(out, size, "character U+%04X", (unsigned)code);
-    } else {
-        snprintf(out, size, "character '%.*s' (U+%04X)", (int)n, text, (unsigned)code);
-    }
-}
-
 /* "NAME at byte N of the prompt is not in the model's vocabulary" and the ending. */
 static void describe_unknown(const struct unknown_text *item, const char *prompt, const char *ending,
                              char out[GENERATION_WARNING_SIZE])
 {
     char name[96];
-    name_text(prompt + item->offset, item->length, name, sizeof name);
+    skipped_text_name(prompt + item->offset, item->length, name, sizeof name);
     snprintf(out, GENERATION_WARNING_SIZE, "%s at byte %zu of the prompt is not in the model's vocabulary%s", name,
              item->offset, ending);
 }

@@ -10,7 +10,7 @@
 #include "base/size.h"
 #include "model/trainer_internal.h"
 
-#define NOTE_SIZE 256
+#define NOTE_SIZE 1024
 
 /* Saving waits for the disk: an epoch of a tiny corpus takes a fraction of that. A run that is killed does what came
  * after its last snapshot again, to the same bits. */
@@ -337,6 +337,23 @@ static bool open_snapshot(struct trainer *trainer, struct snapshot *snapshot, st
     return true;
 }
 
+/* How much of a text is not learned from, and what. `skipped`: with labels. */
+static void note_skipped(const struct trainer *trainer, const char *part, const struct dataset *dataset, size_t skipped)
+{
+    const struct skipped_text *text = &dataset->skipped;
+    const char *piece = trainer->options.level == TOKEN_LEVEL_WORD ? "word" : "character";
+    const double share = (double)text->characters / (double)(dataset->characters + text->characters);
+    char kinds[NOTE_SIZE];
+    if (skipped > text->pieces)
+        trainer_note(trainer, "%s: %zu label%s that the vocabulary lacks are skipped", part, skipped - text->pieces,
+                     skipped - text->pieces == 1 ? "" : "s");
+    if (text->pieces == 0) return;
+    skipped_text_print(text, kinds, sizeof kinds / 2);
+    trainer_note(trainer, "%s: %zu %s%s that the vocabulary lacks %s skipped, %.2g %% of the text: %s", part,
+                 text->pieces, piece, text->pieces == 1 ? "" : "s", text->pieces == 1 ? "is" : "are", 100 * share,
+                 kinds);
+}
+
 static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
 {
     struct model *init = trainer->options.init_from ? &trainer->init : NULL;
@@ -350,12 +367,9 @@ static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, s
     if (snapshot && !(trainer_options_may_resume(&snapshot->options, &trainer->options, err) &&
                       check_identity(trainer, snapshot, err)))
         return false;
-    if (trainer->data.skipped_training)
-        trainer_note(trainer, "training: %zu characters or words that the vocabulary lacks are skipped",
-                     trainer->data.skipped_training);
-    if (trainer->data.skipped)
-        trainer_note(trainer, "validation: %zu characters or words that the vocabulary lacks are skipped",
-                     trainer->data.skipped);
+    note_skipped(trainer, "training", &trainer->data.dataset, trainer->data.skipped_training);
+    if (trainer->data.has_validation)
+        note_skipped(trainer, "validation", &trainer->data.validation, trainer->data.skipped);
     if (trainer->data.unknown_part)
         trainer_note(trainer, "validation: nothing of the part held out is in the vocabulary: all is trained on");
     if (!trainer->data.has_validation)

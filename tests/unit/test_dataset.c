@@ -478,9 +478,44 @@ static void test_dataset_survives_every_failing_allocation(void **state)
     assert_survives_failing_allocations(load_split_encode, text);
 }
 
+static void add_times(struct skipped_text *skipped, const char *piece, size_t times)
+{
+    struct unknown_text item = {0, strlen(piece)};
+    struct unknown_list list = {.items = &item};
+    for (size_t i = 0; i < times; i++) {
+        list.count = 1;
+        skipped_text_add(skipped, piece, &list);
+        assert_int_equal(list.count, 0);
+    }
+}
+
+static void test_skipped_text_names_the_most_frequent_kinds_first(void **state)
+{
+    (void)state;
+    struct skipped_text skipped = {0};
+    char text[400], small[60], piece[2] = "A";
+    skipped_text_print(&skipped, text, sizeof text);
+    assert_string_equal(text, "");
+    add_times(&skipped, "b", 1);
+    add_times(&skipped, "word", 3);
+    add_times(&skipped, "\n", 2);
+    skipped_text_print(&skipped, text, sizeof text);
+    assert_string_equal(text, "\"word\" 3 times, character U+000A 2 times, character 'b' (U+0062) 1 time");
+    skipped_text_print(&skipped, small, sizeof small);
+    assert_string_equal(small, "\"word\" 3 times, character U+000A 2 times");
+    for (; piece[0] < 'A' + 2 * SKIPPED_KINDS; piece[0]++) add_times(&skipped, piece, 4);
+    assert_int_equal(skipped.kind_count, SKIPPED_KINDS);
+    skipped_text_print(&skipped, text, sizeof text);
+    assert_string_equal(text,
+                        "character 'A' (U+0041) 4 times, character 'B' (U+0042) 4 times, character 'C' (U+0043) 4 "
+                        "times, character 'D' (U+0044) 4 times, character 'E' (U+0045) 4 times");
+    assert_int_equal(skipped_text_wanted(&skipped), SKIPPED_LOOKED_AT - 6 - 4 * 2 * SKIPPED_KINDS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_skipped_text_names_the_most_frequent_kinds_first),
         cmocka_unit_test(test_vocabulary_build_counts_documents_and_labels),
         cmocka_unit_test(test_vocabulary_build_refuses_a_single_character),
         cmocka_unit_test(test_dataset_puts_eos_around_documents),
