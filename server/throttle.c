@@ -159,7 +159,7 @@ static bool is_shut_out(struct throttle *throttle, const struct network *network
 {
     const struct known *known = known_place(throttle, network);
     const bool is_known = is_same(&known->network, network) && now_ns < known->until_ns;
-    return throttle->taken_ns >= now_ns + GUESSES * GUESS_NS && !is_known;
+    return throttle->taken_ns + GUESS_NS > now_ns + GUESSES * GUESS_NS && !is_known;
 }
 
 static void take_time(struct throttle *throttle, uint64_t now_ns)

@@ -165,6 +165,19 @@ def test_guessing_is_slowed_and_does_not_touch_others(start):
     assert status == 200
 
 
+def test_strangers_wait_where_everybody_guesses_and_known_clients_do_not(start):
+    daemon = start("tiny", {"auth.generate_tokens": GENERATE, "server.trusted_proxies": "127.0.0.0/8"})
+
+    def status(address, token):
+        return daemon.get("/models", token=token, headers={"X-Forwarded-For": address}).status
+
+    assert status("192.0.2.1", GENERATE) == 200
+    guesses = [status(f"10.0.{i // 256}.{i % 256}", "wrong-token-of-many") for i in range(1000)]
+    assert set(guesses) == {401}
+    assert 429 in (status(f"10.1.{i // 256}.{i % 256}", "wrong-token-of-many") for i in range(5000))
+    assert status("192.0.2.1", GENERATE) == 200
+
+
 def test_tokens_are_not_shown(start, tmp_path):
     import subprocess
 

@@ -3,11 +3,13 @@
 A few hundred connections by default; `make soak` sets CONNECTIONS=10000.
 """
 
+import collections
 import contextlib
 import os
 import resource
 import socket
 import subprocess
+import threading
 import time
 import warnings
 
@@ -173,6 +175,32 @@ def test_silent_clients_do_not_take_the_reserve(start, dial):
     assert ask_until(dial, daemon, 200)
     wait_closed(silent[0])
     assert "limits.max_connections" in read_answer(bodies[-1]).problem(503)["detail"]
+    assert busy.recv(100)
+
+
+def test_a_flood_of_silent_clients_does_not_keep_probes_out(start, dial):
+    """Silent connections come as fast as they can; the probe may have to come again, and is answered."""
+    daemon = start("tiny", {"limits.max_connections": 1, **STREAMS})
+    busy = stream(dial, daemon)
+    enough = threading.Event()
+
+    def flood():
+        silent = collections.deque(maxlen=100)  # the oldest is closed when the next one comes
+        while not enough.is_set():
+            silent.append(daemon.socket())
+
+    flooding = threading.Thread(target=flood)
+    flooding.start()
+    try:
+        answered = 0
+        end = time.monotonic() + DEADLINE
+        while answered < 20:
+            assert time.monotonic() < end, f"{answered} probes were answered"
+            with contextlib.suppress(ConnectionError):  # its head came too late
+                answered += ask(dial(daemon)).status == 200
+    finally:
+        enough.set()
+        flooding.join()
     assert busy.recv(100)
 
 
