@@ -73,6 +73,8 @@ static const struct {
      "lstmd computes on the processor alone; there is no GPU to choose"},
     {{"tools", "toolchoice", "functions", "functioncall", "responseformat"},
      "lstmd continues texts; it calls no tools and follows no format"},
+    {{"/v1/chat/completions", "/v1/chat", "/chat/completions", "/chat", "/api/chat", "/v1/messages", "/v1/responses"},
+     "lstmd does not chat; POST /v1/completions continues a prompt"},
 };
 
 /* Letters in lower case, without what joins words. */

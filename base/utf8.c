@@ -129,3 +129,9 @@ size_t utf8_sanitize(const char *text, size_t n, char *out)
     }
     return written;
 }
+
+size_t utf8_mark(const char *text, size_t n)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    return n >= sizeof mark - 1 && memcmp(text, mark, sizeof mark - 1) == 0 ? sizeof mark - 1 : 0;
+}

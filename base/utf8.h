@@ -29,6 +29,9 @@ size_t utf8_encode(uint32_t code_point, char out[UTF8_MAX_BYTES]);
 /* The number of leading bytes of text[0..n) that are valid; equal to n where all are. */
 size_t utf8_valid_prefix(const char *text, size_t n);
 
+/* Bytes of the byte order mark that some editors put before a text: 3, or 0 where there is none. */
+size_t utf8_mark(const char *text, size_t n);
+
 /* n less the bytes of a character that is begun but not finished at the end (0..3 fewer). What may be sent of a stream
  * now; invalid bytes count as finished. */
 size_t utf8_complete_prefix(const char *text, size_t n);

@@ -474,6 +474,9 @@ struct vocabulary *interop_vocabulary_from_file(const char *path, const struct i
     char *text;
     size_t n;
     if (!file_read(path, INTEROP_MAX_VOCABULARY_BYTES, &text, &n, err)) return NULL;
+    const size_t mark = utf8_mark(text, n);
+    memmove(text, text + mark, n - mark + 1);
+    n -= mark;
     const size_t start = strspn(text, " \t\r\n");
     const bool like_json = start < n && strchr("{[\"", text[start]);
     json_error_t cause;

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/sha256.h"
+#include "base/utf8.h"
 #include "server/throttle.h"
 
 #define MIN_TOKEN      16 /* characters; fewer can be guessed */
@@ -160,7 +161,7 @@ static bool read_file(struct tokens *tokens, enum http_scope scope, const char *
     if (!path) return true;
     tokens->plain = false;
     if (!file_read(path, MAX_FILE_BYTES, &text, &size, err)) return error_add_context(err, "%s", key);
-    const bool done = strlen(text) == size ? read_lines(tokens, scope, path, text, err)
+    const bool done = strlen(text) == size ? read_lines(tokens, scope, path, text + utf8_mark(text, size), err)
                                            : error_set(err, ERROR_INVALID, "%s: holds a NUL character", path);
     explicit_bzero(text, size);
     free(text);

@@ -103,7 +103,7 @@ json_t *fields_parse_body(const char *body, size_t size, struct problem *problem
      */
     const size_t flags = JSON_ALLOW_NUL | JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL;
     /* RFC 8259, 8.1: a byte order mark may be ignored. */
-    const size_t mark = size >= 3 && memcmp(body, "\xEF\xBB\xBF", 3) == 0 ? 3 : 0;
+    const size_t mark = utf8_mark(body, size);
     const char *text = body + mark;
     const size_t n = size - mark, valid = utf8_valid_prefix(text, n);
     if (n == 0) {

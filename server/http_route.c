@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hint.h"
 #include "server/http_internal.h"
 
 static bool id_is_sane(const char *id)
@@ -84,6 +85,29 @@ static void add_allowed(struct http_request *request, const char *method)
     if (strcmp(method, "GET") == 0) add_allowed(request, "HEAD");
 }
 
+/* Administration may be served elsewhere alone. */
+static bool is_served_here(const struct http_request *request, const struct http_route *route)
+{
+    return route->scope != HTTP_ADMIN || request->server->admin.fd < 0 || request->owner->admin;
+}
+
+static void refuse_path(struct http_request *request)
+{
+    const struct http_options *options = &request->server->options;
+    struct hint hint;
+    hint_begin(&hint, request->path);
+    for (size_t i = 0; i < options->route_count; i++)
+        if (is_served_here(request, &options->routes[i]) && !strchr(options->routes[i].pattern, '{') &&
+            options->routes[i].pattern[1])
+            hint_try(&hint, options->routes[i].pattern);
+    if (hint.remark)
+        problem_set(&request->problem, 404, "there is nothing at %s; %s", request->path, hint.remark);
+    else if (hint.found)
+        problem_set(&request->problem, 404, "there is nothing at %s; did you mean %s?", request->path, hint.found);
+    else
+        problem_set(&request->problem, 404, "there is nothing at %s; /openapi.yaml lists all there is", request->path);
+}
+
 static void match_routes(struct http_request *request)
 {
     const struct http_options *options = &request->server->options;
@@ -91,7 +115,7 @@ static void match_routes(struct http_request *request)
     const bool everything = strcmp(request->path, "*") == 0 && strcmp(method, "OPTIONS") == 0;
     for (size_t i = 0; i < options->route_count; i++) {
         const struct http_route *route = &options->routes[i];
-        if (route->scope == HTTP_ADMIN && request->server->admin.fd >= 0 && !request->owner->admin) continue;
+        if (!is_served_here(request, route)) continue;
         if (!everything && !path_match(route->pattern, request->path, request->parameter)) continue;
         add_allowed(request, route->method);
         request->pattern = route->pattern;
@@ -100,7 +124,7 @@ static void match_routes(struct http_request *request)
     /* Later patterns have used the buffer, too. */
     if (request->route) path_match(request->route->pattern, request->path, request->parameter);
     if (!*request->allow)
-        problem_set(&request->problem, 404, "there is nothing at %s", request->path);
+        refuse_path(request);
     else if (!request->route && strcmp(method, "OPTIONS") != 0)
         problem_set(&request->problem, 405, "%s does not serve %s; it serves %s", request->path, request->method,
                     request->allow);

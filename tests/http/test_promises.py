@@ -219,6 +219,29 @@ def test_unknown_field_with_nothing_near_names_no_other(daemon):
     assert "length" in answer.fields()["max_tokens"] and "mean" not in answer.fields()["bar"]
 
 
+@pytest.mark.parametrize("path, said", [
+    ("/v1/chat/completions", "lstmd does not chat; POST /v1/completions continues a prompt"),
+    ("/chat/completions", "lstmd does not chat; POST /v1/completions continues a prompt"),
+    ("/completions", "did you mean /v1/completions?"),
+    ("/v1/completion", "did you mean /v1/completions?"),
+    ("/api/generate", "did you mean /generate?"),
+    ("/generate/", "did you mean /generate?"),
+    ("/x", "/openapi.yaml lists all there is"),
+    ("/nothing/of/the/kind", "/openapi.yaml lists all there is"),
+])
+def test_path_that_is_not_there_names_the_one_that_was_meant(daemon, path, said):
+    answer = daemon.post(path, {})
+    assert answer.status == 404
+    document = answer.json()
+    detail = document["error"]["message"] if path.startswith("/v1/") else document["detail"]
+    assert detail == f"there is nothing at {path}; {said}"
+
+
+def test_path_of_the_other_listener_is_not_named(models, start):
+    daemon = start("tiny", {"admin.listen": "127.0.0.1", "admin.port": 0})
+    assert "did you mean" not in daemon.get("/trian").problem(404)["detail"]
+
+
 def test_byte_order_mark_is_skipped(daemon):
     promised("A byte order mark before a JSON body is skipped.")
     body = b"\xef\xbb\xbf" + json.dumps({"prompt": "a", "length": 1}).encode()

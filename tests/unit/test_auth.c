@@ -157,6 +157,9 @@ static void test_auth_files_have_a_token_per_line_and_comments(void **state)
     assert_true(OPEN(f, setting));
     assert_int_equal(check(f, HTTP_GENERATE, "Bearer " ADMIN), AUTH_GRANTED);
     assert_int_equal(check(f, HTTP_GENERATE, NULL), AUTH_MISSING);
+    write_text(path, "\xEF\xBB\xBF" ADMIN "\r\n"); /* as an editor of Windows saves it */
+    assert_true(OPEN(f, setting));
+    assert_int_equal(check(f, HTTP_GENERATE, "Bearer " ADMIN), AUTH_GRANTED);
 }
 
 static void test_auth_refuses_what_is_no_token_and_does_not_show_it(void **state)

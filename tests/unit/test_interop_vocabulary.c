@@ -199,8 +199,16 @@ static void test_files_have_json_or_a_token_per_line(void **state)
     static const struct {
         const char *text, *tokens;
         uint32_t size;
-    } cases[] = {{"b\n\n\n a\n\\t\n \n", "b|\n| a|\t| ", 5}, {"{\n}\n[\n", "{|}|[", 3}, {"[\"x\", \"y\"]", "x|y", 2},
-                 {"the\r\nend\r\n", "the|end", 2},           {"\n\na\n", "\n|a", 2},    {"a\nb", "a|b", 2}};
+    } cases[] = {{"b\n\n\n a\n\\t\n \n", "b|\n| a|\t| ", 5},
+                 {"{\n}\n[\n", "{|}|[", 3},
+                 {"[\"x\", \"y\"]", "x|y", 2},
+                 {"the\r\nend\r\n", "the|end", 2},
+                 {"\n\na\n", "\n|a", 2},
+                 {"a\nb", "a|b", 2},
+                 {"\xEF\xBB\xBF[\"x\", \"y\"]", "x|y", 2},
+                 {"\xEF\xBB\xBF"
+                  "the\nend\n",
+                  "the|end", 2}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
         write_text(in_dir(directory, "v"), cases[i].text);
