@@ -4,7 +4,8 @@
  * the same bytes in another way can be led to take a part of one request for another one ("request smuggling").
  *
  * The library shows where in its memory it found each name and value, and it moves no byte of an ordinary line. So a
- * head is sound if each piece stands exactly behind the one before: a NUL, a fold or a bare LF leaves a gap.
+ * head is sound if each piece stands exactly behind the one before: a NUL, a fold or a bare LF leaves a gap. (One pair
+ * leaves none: NUL and LF in the place of CR and LF. It is read as the end of the line, as the LF alone would be.)
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -69,6 +69,14 @@ def test_compose_gives_the_daemon_what_it_is_told_of(compose, defaults):
     assert float(daemon["stop_grace_period"].rstrip("s")) > defaults["server"]["drain_seconds"]
 
 
+def test_requests_come_with_a_name_that_the_daemon_answers_to():
+    """421 otherwise: nginx says localhost, and a cluster makes names that nobody knows here."""
+    hosts = re.findall(r"^\s*proxy_set_header Host (\S+);", (DOCKER / "nginx.conf").read_text(), re.M)
+    assert hosts == ["localhost"]
+    deployment = yaml.safe_load((KUBERNETES / "base/deployment.yaml").read_text())
+    assert environment_of(deployment)["LSTMD_SERVER_HOSTS"] == "*"
+
+
 def test_nginx_finds_the_daemon_its_certificate_and_its_ports(compose, defaults):
     daemon, proxy = (compose["services"][name] for name in ("lstmd", "nginx"))
     port = str(defaults["server"]["port"])
