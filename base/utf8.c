@@ -104,6 +104,21 @@ size_t utf8_complete_prefix(const char *text, size_t n)
     return n;
 }
 
+/* A byte that begins a character goes on with none, so the nearest such byte decides. */
+size_t utf8_last(const char *text, size_t n, bool *valid)
+{
+    for (size_t back = 1; back <= UTF8_MAX_BYTES && back <= n; back++) {
+        size_t length;
+        uint32_t code_point;
+        if (lead_of((unsigned char)text[n - back]).length == 0) continue;
+        *valid = utf8_scan(text + n - back, back, &length, &code_point) == UTF8_VALID;
+        if (length == back) return length;
+        break;
+    }
+    *valid = false;
+    return 1;
+}
+
 size_t utf8_count(const char *text, size_t n)
 {
     size_t at = 0, followers = 0; /* bytes 10xxxxxx, which begin no character */

@@ -36,6 +36,9 @@ size_t utf8_mark(const char *text, size_t n);
  * now; invalid bytes count as finished. */
 size_t utf8_complete_prefix(const char *text, size_t n);
 
+/* The length of what text[0..n), n >= 1, ends with: a character, or what of it becomes one U+FFFD. *valid: which. */
+size_t utf8_last(const char *text, size_t n, bool *valid);
+
 /* The number of characters in valid text. */
 size_t utf8_count(const char *text, size_t n);
 

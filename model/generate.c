@@ -325,14 +325,38 @@ bool generation_wants_logits(const struct generation *generation)
     return generation->padding == 0 && generation->fed + 1 >= generation->prompt.count + generation->produced;
 }
 
-/* Looks at the last n bytes of the text; ends it before a stop text. */
-static void search_stop(struct generation *generation, size_t n)
+static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
+
+/* Where the last n bytes of the searched text begin, as they are shown. */
+static size_t shown_begin(const struct generation *generation, size_t n)
 {
-    if (generation->stop.count == 0) return;
-    for (size_t i = generation->text_bytes - n; i < generation->text_bytes; i++) {
-        const size_t found = stop_matcher_feed(&generation->stop, generation->text[i]);
+    size_t at = generation->searched;
+    for (size_t shown = 0; at > 0 && shown < n;) {
+        bool valid;
+        const size_t length = utf8_last(generation->text, at, &valid);
+        shown += valid ? length : sizeof replacement - 1;
+        at -= length;
+    }
+    return at;
+}
+
+/* Searches what is new of the text, a character at a time and as it is shown: bytes that are none are U+FFFD. Ends the
+ * text before a stop text. over: no byte follows that could complete a character. */
+static void search_stop(struct generation *generation, bool over)
+{
+    while (generation->stop.count > 0 && generation->searched < generation->text_bytes) {
+        const char *text = generation->text + generation->searched;
+        size_t length, found = 0;
+        uint32_t code_point;
+        const enum utf8_scan kind =
+            utf8_scan(text, generation->text_bytes - generation->searched, &length, &code_point);
+        if (kind == UTF8_INCOMPLETE && !over) return;
+        const char *shown = kind == UTF8_VALID ? text : replacement;
+        const size_t size = kind == UTF8_VALID ? length : sizeof replacement - 1;
+        for (size_t i = 0; i < size && found == 0; i++) found = stop_matcher_feed(&generation->stop, shown[i]);
+        generation->searched += length;
         if (found == 0) continue;
-        generation->text_bytes = i + 1 - found;
+        generation->text_bytes = shown_begin(generation, found);
         generation->finish = FINISH_STOP;
     }
 }
@@ -346,8 +370,10 @@ static bool is_token_ready(const struct generation *generation, size_t i)
 static void update_ready(struct generation *generation)
 {
     size_t ready = generation->text_bytes;
-    if (!generation_done(generation))
-        ready = utf8_complete_prefix(generation->text, ready - stop_matcher_held(&generation->stop));
+    if (!generation_done(generation) && generation->stop.count > 0)
+        ready = shown_begin(generation, stop_matcher_held(&generation->stop));
+    else if (!generation_done(generation))
+        ready = utf8_complete_prefix(generation->text, ready);
     assert(ready >= generation->text_ready);
     generation->text_ready = ready;
     while (generation->tokens_ready < generation->produced && is_token_ready(generation, generation->tokens_ready))
@@ -362,7 +388,7 @@ static void append(struct generation *generation, uint32_t id, float logprob)
     generation->text_bytes += n;
     assert(generation->text_bytes < generation->text_capacity);
     generation->tokens[generation->produced++] = (struct generated_token){generation->text_bytes, id, logprob};
-    search_stop(generation, n);
+    search_stop(generation, generation->produced == generation->length);
     if (!generation_done(generation) && generation->produced == generation->length) generation->finish = FINISH_LENGTH;
     generation->text[generation->text_bytes] = '\0';
 }
@@ -399,6 +425,7 @@ void generation_advance(struct generation *generation, float *logits)
     generation->next = pick(generation, logits, &logprob);
     if (generation->next == vocabulary_eos(generation->vocabulary)) {
         generation->finish = FINISH_EOS;
+        search_stop(generation, true);
     } else {
         sampler_see(&generation->sampler, generation->next, true);
         append(generation, generation->next, logprob);

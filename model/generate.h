@@ -63,7 +63,8 @@ struct generation_request {
 
     const struct text_span
         *stop;                  /* [stop_count] the text ends before the first of them to be complete; the prompt is */
-    size_t stop_count;          /* not searched. At most STOP_MAX_TEXTS of 1 .. STOP_MAX_BYTES bytes */
+    size_t stop_count;          /* not searched, and bytes that are no character are searched as U+FFFD, as they are */
+                                /* shown. At most STOP_MAX_TEXTS of 1 .. STOP_MAX_BYTES bytes */
     struct token_window window; /* that of the network's architecture; not with `continues` */
     bool ignore_eos;            /* <eos> is forbidden: only length and stop end the text */
     size_t logprobs;            /* 0: none; else that many alternatives per token, <= GENERATION_MAX_LOGPROBS */
@@ -102,6 +103,7 @@ struct generation {
     struct token_probability *alternatives; /* [length][alternative_count], likeliest first; NULL: none */
     float *logits; /* [V] of this step, as the model gave them, where logprobs are wanted; else NULL */
     struct stop_matcher stop;
+    size_t searched;             /* bytes of the text that the stop texts were looked for in; whole characters */
     struct unknown_list unknown; /* prompt characters or words that were skipped */
 };
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static bool check(const struct text_span *texts, size_t count, size_t *total, struct error *err)
 {
     *total = 0;
@@ -37,15 +39,17 @@ bool stop_matcher_open(struct stop_matcher *matcher, const struct text_span *tex
     *matcher = (struct stop_matcher){0};
     if (!check(texts, count, &total, err)) return false;
     if (total == 0) return true;
+    total *= 3; /* what a byte may become */
     matcher->texts = malloc(total);
     matcher->fallback = malloc(total * sizeof *matcher->fallback);
     if (matcher->texts == NULL || matcher->fallback == NULL)
         return error_set_no_memory(err, total * (1 + sizeof *matcher->fallback), "the stop texts");
     for (size_t i = 0, start = 0; i < count; i++) {
-        matcher->items[i] = (struct stop_text){.start = start, .length = texts[i].bytes};
-        memcpy(matcher->texts + start, texts[i].text, texts[i].bytes);
-        fill_fallback(matcher->texts + start, texts[i].bytes, matcher->fallback + start);
-        start += texts[i].bytes;
+        char *text = matcher->texts + start;
+        const size_t length = utf8_sanitize(texts[i].text, texts[i].bytes, text);
+        matcher->items[i] = (struct stop_text){.start = start, .length = length};
+        fill_fallback(text, length, matcher->fallback + start);
+        start += length;
     }
     matcher->count = count;
     return true;

@@ -33,7 +33,8 @@ struct stop_matcher {
     uint16_t *fallback; /* fallback[start + i]: the longest proper beginning that ends its first i + 1 bytes */
 };
 
-/* Copies the texts. Close also after a failure. Errors: ERROR_INVALID (too many, empty, too long), ERROR_NO_MEMORY. */
+/* Copies the texts; what is not UTF-8 in them becomes U+FFFD, as it does in a text that is shown. Close also after a
+ * failure. Errors: ERROR_INVALID (too many, empty, too long), ERROR_NO_MEMORY. */
 bool stop_matcher_open(struct stop_matcher *matcher, const struct text_span *texts, size_t count, struct error *err);
 void stop_matcher_close(struct stop_matcher *matcher);
 

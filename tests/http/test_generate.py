@@ -9,6 +9,7 @@ import urllib.parse
 import pytest
 
 from conftest import DEADLINE
+from make_model import make_model
 
 MAX_SEED = 2**53 - 1
 
@@ -449,3 +450,26 @@ def test_model_by_name(daemon):
 @pytest.mark.parametrize("name", ["other", "tiny2", "tin", "tiny%00", "%2e%2e", "%ff"])
 def test_model_that_is_not_there(daemon, name):
     daemon.get(f"/models/{name}").problem(404)
+
+
+@pytest.mark.parametrize("path, length, key", [("/generate", "length", "completion"), ("/v1/completions", "max_tokens", "text")])
+def test_stop_texts_of_bytes_that_are_no_character_are_found_as_they_are_shown(start, tmp_path, path, length, key):
+    daemon = start(make_model(tmp_path / "bytes", level="byte"))
+
+    def ask(**fields):
+        answer = daemon.post(path, {"prompt": "a", length: 200, "temperature": 1.2, **fields})
+        assert answer.status == 200, answer.body
+        document = answer.json()
+        return document["choices"][0] if "choices" in document else document
+
+    for seed in range(12):
+        whole = ask(seed=seed)[key]
+        odd = [i for i, letter in enumerate(whole) if letter == "\ufffd"]
+        assert odd
+        for stop in ("\ufffd", whole[odd[3] - 1 : odd[3] + 1], whole[odd[-1] - 2 :][:3], whole[odd[5] : odd[5] + 4]):
+            told = ask(seed=seed, stop=[stop])
+            assert (told[key], told["finish_reason"]) == (whole[: whole.index(stop)], "stop")
+            stream = daemon.post(path, {"prompt": "a", length: 200, "temperature": 1.2, "seed": seed, "stop": [stop], "stream": True})
+            events = [json.loads(line[6:]) for line in stream.body.decode().splitlines() if line.startswith("data: {")]
+            parts = [event["delta"] if path == "/generate" else event["choices"][0]["text"] for event in events]
+            assert "".join(parts) == told[key]

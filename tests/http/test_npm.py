@@ -33,6 +33,13 @@ def test_event_source_hears_of_a_failure_in_the_stream(start, npm):
     assert problem["status"] == 503 and "limits.request_timeout" in problem["detail"]
 
 
+def test_openai_client_does_not_send_again_what_takes_too_long(start, npm):
+    daemon = start("tiny", {"limits.request_timeout": 1, "limits.max_length": 10_000_000})
+    result = node(npm, "node", "openai.js", f"http://{daemon.address}:{daemon.port}/v1", "tiny", "10000000")
+    assert json.loads(result.stdout)["status"] == 503, result.stderr
+    assert sum("route=/v1/completions" in line for line in daemon.lines) == 1
+
+
 def test_contract_has_no_faults_that_a_linter_finds(npm):
     rules = {"tag-description": "off", "no-required-schema-properties-undefined": "off"}
     rules["no-unused-components"] = "off"  # what an event of a stream holds is described, but 3.1 cannot refer to it

@@ -87,17 +87,34 @@ static void play(struct generation *generation, const uint32_t *ids, size_t coun
     assert_memory_equal(whole, clean, clean_bytes);
 }
 
-/* Where text[0..n) ends by definition: before the first stop text to be complete, the longest of these. */
+/* The text as it is shown; raw[i]: the byte of it that what stands at shown[i] comes from. */
+static size_t show(const char *text, size_t n, char *shown, size_t *raw)
+{
+    size_t size = 0, length;
+    uint32_t code_point;
+    for (size_t at = 0; at < n; at += length) {
+        utf8_scan(text + at, n - at, &length, &code_point);
+        const size_t before = size;
+        size += utf8_sanitize(text + at, length, shown + size);
+        for (size_t i = before; i < size; i++) raw[i] = at;
+    }
+    return size;
+}
+
+/* Where text[0..n) ends by definition: before the first stop text to be complete, the longest of these, all of them as
+ * they are shown. */
 static size_t plain_end(const char *text, size_t n, const struct text_span *stops, size_t count)
 {
-    for (size_t end = 1; end <= n; end++) {
+    char shown[3 * 512], stop[3 * 512];
+    size_t raw[3 * 512];
+    const size_t size = show(text, n, shown, raw);
+    for (size_t end = 1; end <= size; end++) {
         size_t longest = 0;
         for (size_t s = 0; s < count; s++) {
-            const size_t length = stops[s].bytes;
-            if (length <= end && length > longest && memcmp(text + end - length, stops[s].text, length) == 0)
-                longest = length;
+            const size_t length = utf8_sanitize(stops[s].text, stops[s].bytes, stop);
+            if (length <= end && length > longest && memcmp(shown + end - length, stop, length) == 0) longest = length;
         }
-        if (longest > 0) return end - longest;
+        if (longest > 0) return raw[end - longest];
     }
     return n;
 }
@@ -152,7 +169,7 @@ static void test_generation_stops_at_the_first_of_nested_and_overlapping_texts(v
     vocabulary_free(vocabulary);
 }
 
-static void test_generation_stops_inside_characters_of_several_bytes(void **state)
+static void test_generation_stops_at_characters_of_several_bytes_and_at_parts_as_they_are_shown(void **state)
 {
     (void)state;
     struct vocabulary *vocabulary = vocabulary_of(bytes);
@@ -688,7 +705,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_generation_stops_at_any_place_within_and_across_tokens),
         cmocka_unit_test(test_generation_stops_at_the_first_of_nested_and_overlapping_texts),
-        cmocka_unit_test(test_generation_stops_inside_characters_of_several_bytes),
+        cmocka_unit_test(test_generation_stops_at_characters_of_several_bytes_and_at_parts_as_they_are_shown),
         cmocka_unit_test(test_generation_is_the_pieces_that_were_ready_for_random_texts_and_stops),
         cmocka_unit_test(test_generation_counts_the_tokens_of_a_stop_text_and_shows_those_before_it),
         cmocka_unit_test(test_generation_gives_what_was_held_back_when_it_ends_otherwise),

@@ -216,6 +216,26 @@ static void test_utf8_counts_characters(void **state)
     assert_int_equal(utf8_count("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 10), 4);
 }
 
+/* Walking back finds the same pieces as walking forward, whatever the bytes. */
+static void test_utf8_last_finds_what_scanning_found(void **state)
+{
+    (void)state;
+    static const unsigned char likely[] = {'a',  0x80, 0xBF, 0xC3, 0xE0, 0xA0, 0xE2,
+                                           0x82, 0xED, 0x9F, 0xF0, 0x90, 0xF4, 0xFF};
+    char text[5];
+    for (size_t code = 0; code < 14 * 14 * 14 * 14 * 14; code++) {
+        for (size_t i = 0, rest = code; i < sizeof text; i++, rest /= 14) text[i] = (char)likely[rest % 14];
+        for (size_t at = 0, length; at < sizeof text; at += length) {
+            uint32_t code_point;
+            bool valid;
+            const enum utf8_scan kind = utf8_scan(text + at, sizeof text - at, &length, &code_point);
+            if (utf8_last(text, at + length, &valid) != length || valid != (kind == UTF8_VALID))
+                fail_msg("at %zu of %02x %02x %02x %02x %02x", at, (unsigned char)text[0], (unsigned char)text[1],
+                         (unsigned char)text[2], (unsigned char)text[3], (unsigned char)text[4]);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_utf8_sanitize_always_gives_valid_text),
         cmocka_unit_test(test_utf8_long_text_is_checked_and_counted_whole),
         cmocka_unit_test(test_utf8_counts_characters),
+        cmocka_unit_test(test_utf8_last_finds_what_scanning_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-// Asks a daemon with the official client and prints what came as one JSON document: node openai.js BASE_URL MODEL
+// Asks a daemon with the official client and prints what came as one JSON document: node openai.js BASE_URL MODEL [LENGTH]
 "use strict";
 
 const OpenAI = require("openai");
@@ -32,6 +32,12 @@ async function failure(promise) {
   }
 }
 
+/* What a client with its own idea of retries makes of a text that cannot be finished. */
+async function patient() {
+  const client = new OpenAI({ baseURL, apiKey: "unused" });
+  console.log(JSON.stringify(await failure(client.completions.create({ model, prompt: "a", max_tokens: Number(process.argv[4]) }))));
+}
+
 async function main() {
   const out = {};
   out.models = [];
@@ -49,7 +55,7 @@ async function main() {
   console.log(JSON.stringify(out));
 }
 
-main().catch((error) => {
+(process.argv[4] ? patient() : main()).catch((error) => {
   console.error(error);
   process.exitCode = 1;
 });
