@@ -110,21 +110,28 @@ def test_documents_of_the_debian_package_lead_to_what_is_installed(package, tmp_
         assert name != "README.md" or {"OPERATING.md", "nginx.conf", "REFERENCE.md"} <= set(links)
 
 
-@pytest.mark.parametrize("arguments, restarts", [(["configure", "0.0.9"], True), (["configure", ""], False), (["configure"], False), (["abort-upgrade", "0.0.9"], False)])
-def test_debian_package_restarts_a_running_service_when_it_is_upgraded(package, tmp_path, arguments, restarts):
+@pytest.mark.parametrize("arguments, runs, restarts", [
+    (["configure", "0.0.9"], True, True),
+    (["configure", "0.0.9"], False, False),
+    (["configure", ""], True, False),
+    (["configure"], True, False),
+    (["abort-upgrade", "0.0.9"], True, False),
+])
+def test_debian_package_restarts_a_running_service_when_it_is_upgraded(package, tmp_path, arguments, runs, restarts):
     run("dpkg-deb", "--control", package, tmp_path / "control")
     calls = tmp_path / "calls"
     for name in ("systemctl", "deb-systemd-invoke"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
-        program.write_text(f'#!/bin/sh\necho {name} "$@" >>{calls}\nexit 1\n')  # what it calls may fail: installing goes on
+        # What it calls may fail: installing goes on.
+        program.write_text(f'#!/bin/sh\n[ "$1" != is-active ] || exit {0 if runs else 3}\necho {name} "$@" >>{calls}\nexit 1\n')
         program.chmod(0o755)
     script = tmp_path / "control/postinst"
     script.write_text(script.read_text().replace("/run/systemd/system", str(tmp_path)))
     run(script, *arguments, env={**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"})
     told = calls.read_text().splitlines()
     assert told[0] == "systemctl daemon-reload"
-    assert told[1:] == (["deb-systemd-invoke try-restart lstmd.service"] if restarts else [])
+    assert told[1:] == (["deb-systemd-invoke restart lstmd.service"] if restarts else [])
 
 
 def test_maintainer_of_the_debian_package_is_whoever_builds_it(package):
