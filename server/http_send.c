@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "server/http_internal.h"
 
@@ -128,14 +129,25 @@ void http_set_refusal(struct http_request *request)
     http_reply_problem(request, &request->problem);
 }
 
+#define DATE_SIZE 32
+
+/* RFC 9110, 5.6.7. The library writes it to its own answers. */
+static void print_date(char date[DATE_SIZE])
+{
+    const time_t now = time(NULL);
+    struct tm parts;
+    strftime(date, DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &parts));
+}
+
 bool http_write_last(const struct http_request *request, const struct reply *reply)
 {
-    char head[2048];
+    char head[2048], date[DATE_SIZE];
+    print_date(date);
     size_t n = (size_t)snprintf(head, sizeof head,
-                                "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                                "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
                                 "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n",
-                                reply->status, http_status_reason(reply->status), reply->content_type, reply->size,
-                                request->id);
+                                reply->status, http_status_reason(reply->status), date, reply->content_type,
+                                reply->size, request->id);
     for (size_t i = 0; i < reply->header_count && n < sizeof head; i++)
         n += (size_t)snprintf(head + n, sizeof head - n, "%s: %s\r\n", reply->headers[i].name, reply->headers[i].value);
     if (n + 2 >= sizeof head) return false;
@@ -152,12 +164,14 @@ void http_write_refusal(int fd, const char *id, const struct problem *problem)
     size_t size;
     char *text = problem_to_json(problem, NULL, &size);
     if (!text) return;
-    char head[512];
-    const int n = snprintf(head, sizeof head,
-                           "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-                           "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 1\r\n"
-                           "Connection: close\r\n\r\n",
-                           problem->status, http_status_reason(problem->status), size, id);
+    char head[512], date[DATE_SIZE];
+    print_date(date);
+    const int n =
+        snprintf(head, sizeof head,
+                 "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
+                 "X-Request-Id: %s\r\nX-Content-Type-Options: nosniff\r\nRetry-After: 1\r\n"
+                 "Connection: close\r\n\r\n",
+                 problem->status, http_status_reason(problem->status), date, size, id);
     if (send(fd, head, (size_t)n, MSG_NOSIGNAL | MSG_MORE) == n) send(fd, text, size, MSG_NOSIGNAL);
     free(text);
 }

@@ -2,15 +2,17 @@
 gets one answer and the end of its connection; what follows it is not taken for a request."""
 
 import contextlib
+import email.utils
 import gzip
 import json
 import os
 import re
 import socket
+import time
 
 import pytest
 
-from conftest import read_answer
+from conftest import DEADLINE, read_answer
 
 JSON = b'{"prompt":"a","length":1}'
 SECOND = b"GET /readyz HTTP/1.1\r\nHost: x\r\nX-Request-Id: SECOND\r\nConnection: close\r\n\r\n"
@@ -174,6 +176,8 @@ def test_request_is_read_as_the_standard_says(daemon, name):
     assert b"SECOND" not in got
     assert b"Connection: close" in top and re.search(rb"\r\nX-Request-Id: [\w.-]+", top)
     assert b"Content-Type: application/problem+json" in top
+    date = email.utils.parsedate_to_datetime(re.search(rb"\r\nDate: ([^\r]+ GMT)\r\n", top)[1].decode())
+    assert abs(date.timestamp() - time.time()) < DEADLINE
     assert int(re.search(rb"Content-Length: (\d+)", top)[1]) == len(body)
     problem = json.loads(body)
     assert problem["status"] == status and len(problem["detail"]) > 10

@@ -221,7 +221,7 @@ def test_connections_per_address(start):
             answer = read_answer(third)
         assert "limits.max_connections_per_address" in answer.problem(429)["detail"]
         assert "instance" not in answer.json()  # nothing was read of the request
-        assert int(answer.headers["Retry-After"]) >= 1
+        assert int(answer.headers["Retry-After"]) >= 1 and answer.headers["Date"].endswith(" GMT")
         assert "status=429" in daemon.wait_log("connection refused.* id=%s " % answer.headers["X-Request-Id"])
         one.close()
         wait_until_accepted(daemon)
