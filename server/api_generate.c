@@ -125,10 +125,6 @@ enum http_outcome api_generate_post(struct http_request *request, void *context)
     struct daemon *daemon = context;
     struct problem problem = {0};
     if (completion_is_draining(request, daemon)) return HTTP_REPLIED;
-    if (http_request_query(request)->count > 0) {
-        problem_set(&problem, 422, "POST /generate takes its fields from the body, not from the query string");
-        return completion_refuse(request, &problem);
-    }
     size_t size;
     const char *text = http_request_body(request, &size);
     json_t *body = fields_parse_body(text, size, &problem);

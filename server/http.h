@@ -67,6 +67,7 @@ struct http_route {
     enum http_scope scope;
     http_handler *handler;
     http_body *body; /* NULL: a body is JSON, and kept in memory */
+    bool query;      /* it reads the query; where it does not, a query is refused, but for public routes and probes */
 };
 
 /* A request that is over, as the access log has it. */

@@ -226,6 +226,8 @@ void http_check_head_size(struct http_request *request);
 /* Path, route, allowed methods and query; says 400, 404 or 405 in request->problem. */
 void http_find_route(struct http_request *request);
 bool http_has_body(const struct http_request *request);
+/* 422 in request->problem: of a query where the route takes none. */
+void http_check_query(struct http_request *request);
 /* 415 in request->problem: of a body whose type or encoding is not taken. */
 void http_check_content(struct http_request *request);
 

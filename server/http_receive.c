@@ -83,6 +83,7 @@ bool http_begin(struct http_request *request, const struct http_head *head)
     http_cors(request);
     http_pool_begin(request);
     authorise(request);
+    http_check_query(request);
     http_check_content(request);
     open_sink(request);
     check_length(request);

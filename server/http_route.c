@@ -155,6 +155,21 @@ static bool is_json(const char *type)
     return *rest == '\0' || *rest == ';';
 }
 
+/* Fields that stand in the wrong place would be ignored in silence. Browsers and balancers add queries to what is
+ * public. */
+void http_check_query(struct http_request *request)
+{
+    const struct http_route *route = request->route;
+    if (!route || route->query || request->problem.status || request->query.count == 0) return;
+    if (route->scope != HTTP_GENERATE && route->scope != HTTP_ADMIN) return;
+    if (strcmp(route->method, "POST") == 0 || strcmp(route->method, "PUT") == 0)
+        problem_set(&request->problem, 422, "%s %s takes its fields from the body, not from the query string",
+                    route->method, route->pattern);
+    else
+        problem_set(&request->problem, 422, "%s %s takes no query string; it has \"%.64s\"", route->method,
+                    route->pattern, request->query.pairs[0].name);
+}
+
 void http_check_content(struct http_request *request)
 {
     const struct http_route *route = request->route;

@@ -113,10 +113,10 @@ static bool authorise(struct http_request *request, enum http_scope scope, void 
 }
 
 static const struct http_route routes[] = {
-    {"PUT", "/sum/{name}", HTTP_GENERATE, sum_put, sum_body},
-    {"PUT", "/admin/{name}", HTTP_ADMIN, sum_put, sum_body},
-    {"POST", "/echo", HTTP_PUBLIC, echo, NULL},
-    {"POST", "/admin", HTTP_ADMIN, echo, NULL},
+    {"PUT", "/sum/{name}", HTTP_GENERATE, sum_put, sum_body, false},
+    {"PUT", "/admin/{name}", HTTP_ADMIN, sum_put, sum_body, false},
+    {"POST", "/echo", HTTP_PUBLIC, echo, NULL, false},
+    {"POST", "/admin", HTTP_ADMIN, echo, NULL, false},
 };
 
 static bool start(void *context, struct error *err)
