@@ -3,7 +3,9 @@
 #include <sched.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/memory.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
@@ -11,7 +13,8 @@
 #include "model/trainer_options.h"
 
 struct flags {
-    const char *model, *data, *columns, *label_column, *field;
+    const char *model, *columns, *label_column, *field;
+    struct option_list data;
     int format, csv_header, weights;
     int64_t threads;
     bool bytes, json;
@@ -27,8 +30,8 @@ static const char *const weights_choices[] = {"auto", "f32", "bf16", "int8", NUL
 
 static const struct option rows[] = {
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "Model directory."},
-    {"data", OPTION_TEXT, offsetof(struct flags, data), NULL, 1, 4095, NULL, NULL,
-     "Text, csv, tsv or jsonl file to evaluate on, which may be gzip or UTF-16."},
+    {"data", OPTION_LIST, offsetof(struct flags, data), NULL, 1, 4095, NULL, NULL,
+     "Text, csv, tsv or jsonl file to evaluate on, which may be gzip or UTF-16; of several, all count together."},
     {"format", OPTION_CHOICE, offsetof(struct flags, format), "trained", 0, 0, format_choices, NULL,
      "What the file holds; trained: as in training, columns too, unless the ending says csv, tsv or jsonl; auto: by "
      "the ending, then by how it begins."},
@@ -52,7 +55,8 @@ static const struct option rows[] = {
 static const char *const required[] = {"model", "data", NULL};
 
 static const struct command_line line = {
-    .usage = "lstmd eval --model DIR --data FILE [--format FORMAT] [--weights FORMAT] [--threads N] [--json]",
+    .usage = "lstmd eval --model DIR --data FILE [--data FILE ...] [--format FORMAT] [--weights FORMAT] [--threads N] "
+             "[--json]",
     .description =
         "Prints how well a model predicts a text: nats and bits per character, perplexity, and how often the\n"
         "likeliest token was right. Every token counts once, <eos> included, but a text's first one only where\n"
@@ -99,12 +103,12 @@ static void keep_what_fits(struct trainer_options *trained, const char *data, in
 }
 
 /* Flags win; what they leave open is as in training, unless it is another format. Texts are borrowed. */
-static struct corpus_options corpus_options(const struct flags *flags, const struct model *model)
+static struct corpus_options corpus_options(const struct flags *flags, const char *data, const struct model *model)
 {
     struct trainer_options options;
     trained_options(model, &options);
-    const int format = flags->format == FORMAT_TRAINED ? default_format(flags->data, &options) : flags->format - 1;
-    keep_what_fits(&options, flags->data, format);
+    const int format = flags->format == FORMAT_TRAINED ? default_format(data, &options) : flags->format - 1;
+    keep_what_fits(&options, data, format);
     options.bytes = flags->bytes || vocabulary_level(model->vocabulary) == TOKEN_LEVEL_BYTE;
     if (flags->columns != NULL) options.columns = flags->columns;
     if (flags->label_column != NULL) options.label_column = flags->label_column;
@@ -114,13 +118,44 @@ static struct corpus_options corpus_options(const struct flags *flags, const str
 }
 
 /* Flags that the file's format cannot use would be ignored in silence. */
-static bool check_flags(const struct flags *flags, const struct corpus_options *options, struct error *err)
+static bool check_flags(const char *data, const struct corpus_options *options, struct error *err)
 {
-    const enum corpus_format format =
-        options->format == CORPUS_AUTO ? corpus_format_guess(flags->data) : options->format;
+    const enum corpus_format format = options->format == CORPUS_AUTO ? corpus_format_guess(data) : options->format;
     const char *needs, *key = corpus_options_misfit(options, format, &needs);
-    return !key || error_set(err, ERROR_USAGE, "%s needs format %s, and %s is read as %s", key, needs, flags->data,
+    return !key || error_set(err, ERROR_USAGE, "%s needs format %s, and %s is read as %s", key, needs, data,
                              corpus_format_name(format));
+}
+
+/* The files, and all of their documents, which borrow from them. */
+struct text {
+    struct corpus *files;
+    size_t count;
+    struct corpus all;
+};
+
+static void text_close(struct text *text)
+{
+    corpus_close(&text->all);
+    for (size_t i = 0; text->files && i < text->count; i++) corpus_close(&text->files[i]);
+    free(text->files);
+}
+
+static bool text_open(struct text *text, const struct flags *flags, const struct model *model, struct error *err)
+{
+    const size_t count = flags->data.count;
+    const struct corpus **parts = calloc(count, sizeof(struct corpus *));
+    *text = (struct text){.files = calloc(count, sizeof *text->files), .count = count};
+    bool done = (parts && text->files) || error_set_no_memory(err, count * sizeof *text->files, "the files");
+    for (size_t i = 0; done && i < count; i++) {
+        struct corpus_options options = corpus_options(flags, flags->data.items[i], model);
+        options.most_unpacked = memory_limit() / 2;
+        parts[i] = &text->files[i];
+        done = check_flags(flags->data.items[i], &options, err) &&
+               corpus_load(&text->files[i], flags->data.items[i], &options, err);
+    }
+    done = done && corpus_join(parts, count, &text->all, err);
+    free(parts);
+    return done;
 }
 
 static size_t thread_count(const struct flags *flags)
@@ -163,30 +198,40 @@ static bool print_result(const struct flags *flags, const struct evaluation *res
     return flags->json ? print_json(result, err) : print_table(result);
 }
 
+static void warn_of_skipped(const struct flags *flags, size_t skipped)
+{
+    const char *first = flags->data.items[0];
+    if (skipped == 0) return;
+    fprintf(stderr,
+            "lstmd: warning: %zu character%s or word%s of %s%s %s not in the model's vocabulary and %s skipped; "
+            "the loss is that of the rest\n",
+            skipped, skipped == 1 ? "" : "s", skipped == 1 ? "" : "s", first,
+            flags->data.count > 1 ? " and the other files" : "", skipped == 1 ? "is" : "are",
+            skipped == 1 ? "was" : "were");
+}
+
 static bool eval(const struct flags *flags, struct error *err)
 {
     struct loaded loaded;
-    struct corpus corpus = {0};
+    struct text text = {0};
     struct dataset dataset = {0};
     struct evaluation result;
     size_t skipped = 0;
     bool done = false;
 
     if (!loaded_open_as(&loaded, flags->model, flags->weights, err)) goto out;
-    const struct corpus_options options = corpus_options(flags, &loaded.model);
-    if (!check_flags(flags, &options, err)) goto out;
-    if (!corpus_load(&corpus, flags->data, &options, err)) goto out;
-    if (!dataset_encode(&dataset, &corpus, loaded.model.vocabulary, NULL, &skipped, err)) goto out;
-    if (skipped > 0)
-        fprintf(stderr,
-                "lstmd: warning: %zu characters or words of %s are not in the model's vocabulary and were "
-                "skipped; the loss is that of the rest\n",
-                skipped, flags->data);
+    if (!text_open(&text, flags, &loaded.model, err)) goto out;
+    if (!dataset_encode(&dataset, &text.all, loaded.model.vocabulary, NULL, &skipped, err)) goto out;
+    warn_of_skipped(flags, skipped);
+    if (dataset.characters == 0) {
+        error_set(err, ERROR_INVALID, "%s: nothing of it is in the model's vocabulary", flags->data.items[0]);
+        goto out;
+    }
     const struct evaluate_options how = {.threads = thread_count(flags), .lanes = 1};
     done = evaluate(&loaded.stepper, &dataset, &how, &result, err) && print_result(flags, &result, err);
 out:
     dataset_close(&dataset);
-    corpus_close(&corpus);
+    text_close(&text);
     loaded_close(&loaded);
     return done;
 }

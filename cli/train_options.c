@@ -18,10 +18,10 @@ static const struct option own_rows[] = {
 
 #define OWN_ROWS (sizeof own_rows / sizeof own_rows[0])
 
-static const char *const required[] = {"out", "data", NULL};
+static const char *const required[] = {"out", NULL};
 
 static const struct command_line command = {
-    .usage = "lstmd train --data FILE --out DIR [--config FILE] [flags]",
+    .usage = "lstmd train --data FILE [--data FILE ...] --out DIR [--config FILE] [flags]",
     .description =
         "Trains a model on a text and writes it to a directory: at each best validation, or within seconds where they\n"
         "come faster, so that it holds the best model so far. Ctrl-C saves the run in DIR.train; lstmd train --out "
@@ -46,8 +46,20 @@ static enum option_type option_type(enum trainer_option_kind kind)
     return types[kind];
 }
 
+/* A corpus may be of several files. */
+static struct option data_row(const struct trainer_option *row)
+{
+    return (struct option){.key = row->key,
+                           .type = OPTION_LIST,
+                           .offset = offsetof(struct train_arguments, data),
+                           .minimum = row->minimum,
+                           .maximum = row->maximum,
+                           .help = row->help};
+}
+
 static struct option trainer_row(const struct trainer_option *row)
 {
+    if (row->offset == offsetof(struct trainer_options, data)) return data_row(row);
     return (struct option){.key = row->key,
                            .type = option_type(row->kind),
                            .offset = offsetof(struct train_arguments, trainer) + row->offset,
@@ -116,6 +128,7 @@ static bool set_fallbacks(struct option *rows, size_t count, const struct train_
     char text[4096];
     for (size_t i = OWN_ROWS; i < count; i++) {
         const void *field = (const char *)saved + rows[i].offset;
+        if (rows[i].type == OPTION_LIST) continue;
         if (rows[i].type == OPTION_TEXT) {
             rows[i].fallback = *(const char *const *)field;
             continue;
@@ -127,11 +140,11 @@ static bool set_fallbacks(struct option *rows, size_t count, const struct train_
     return true;
 }
 
-static bool apply_saved(struct option *rows, size_t count, const char *out, struct arena *arena, int *exit_code)
+static bool apply_saved(struct option *rows, size_t count, const char *out, struct train_arguments *saved,
+                        struct arena *arena, int *exit_code)
 {
     struct error err = {0};
-    struct train_arguments saved = {0};
-    if (trainer_saved_options(out, &saved.trainer, arena, &err) && set_fallbacks(rows, count, &saved, arena, &err))
+    if (trainer_saved_options(out, &saved->trainer, arena, &err) && set_fallbacks(rows, count, saved, arena, &err))
         return true;
     *exit_code = command_fail(&err);
     return false;
@@ -149,16 +162,37 @@ static bool apply_preset(struct option *rows, size_t count, int preset, struct a
 
 /* What is known after the first reading, and the second one begins with: a saved run has all of its options. */
 static bool apply_defaults(struct option *rows, size_t count, const struct train_arguments *arguments,
-                           struct arena *arena, int *exit_code)
+                           struct train_arguments *saved, struct arena *arena, int *exit_code)
 {
-    if (arguments->resume && arguments->out) return apply_saved(rows, count, arguments->out, arena, exit_code);
+    if (arguments->resume && arguments->out) return apply_saved(rows, count, arguments->out, saved, arena, exit_code);
     return apply_preset(rows, count, arguments->trainer.preset, arena, exit_code);
 }
 
-static bool check(struct train_arguments *arguments, int *exit_code)
+/* Files that the flags name stand for all that the configuration file names, or for those of the saved run. */
+static bool set_data(struct train_arguments *arguments, const struct option_list *flags,
+                     const struct train_arguments *saved, struct error *err)
+{
+    struct trainer_options *options = &arguments->trainer;
+    const struct option_list *data = flags->count > 0 ? flags : &arguments->data;
+    options->data = saved->trainer.data;
+    options->more_count = saved->trainer.more_count;
+    memcpy(options->more_data, saved->trainer.more_data, sizeof options->more_data);
+    if (data->count == 0)
+        return options->data || error_set(err, ERROR_USAGE, "--data is missing; usage: %s", command.usage);
+    if (data->count > TRAINER_MAX_FILES)
+        return error_set(err, ERROR_USAGE, "--data names %zu files: at most %d are read", data->count,
+                         TRAINER_MAX_FILES);
+    options->data = data->items[0];
+    options->more_count = data->count - 1;
+    for (size_t i = 1; i < data->count; i++) options->more_data[i - 1] = data->items[i];
+    return true;
+}
+
+static bool check(struct train_arguments *arguments, const struct option_list *flags,
+                  const struct train_arguments *saved, int *exit_code)
 {
     struct error err = {0};
-    if (trainer_options_validate(&arguments->trainer, &err)) return true;
+    if (set_data(arguments, flags, saved, &err) && trainer_options_validate(&arguments->trainer, &err)) return true;
     err.code = ERROR_USAGE;
     *exit_code = command_fail(&err);
     return false;
@@ -176,12 +210,18 @@ bool train_arguments_parse(int argc, char **argv, struct train_arguments *argume
         return false;
     }
     struct command_line line = command;
+    struct train_arguments saved = {0};
     line.table = (struct option_table){rows, count, NULL, NULL};
     line.description = description;
-    line.required = NULL; /* a resumed run knows its data; read once more below */
+    line.required = NULL; /* a resumed run knows its data */
+    line.file_key = NULL; /* first the flags alone */
+    if (!arguments_parse(&line, argc, argv, arguments, arena, exit_code)) return false;
+    const struct option_list data = arguments->data;
+    line.file_key = command.file_key;
     if (!arguments_parse(&line, argc, argv, arguments, arena, exit_code) ||
-        !apply_defaults(rows, count, arguments, arena, exit_code))
+        !apply_defaults(rows, count, arguments, &saved, arena, exit_code))
         return false;
     line.required = command.required;
-    return arguments_parse(&line, argc, argv, arguments, arena, exit_code) && check(arguments, exit_code);
+    return arguments_parse(&line, argc, argv, arguments, arena, exit_code) &&
+           check(arguments, &data, &saved, exit_code);
 }

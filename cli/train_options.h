@@ -5,10 +5,12 @@
 #include <stdbool.h>
 
 #include "base/arena.h"
+#include "config/option.h"
 #include "model/trainer_options.h"
 
 struct train_arguments {
     struct trainer_options trainer;
+    struct option_list data; /* where trainer.data and more_data are from */
     const char *out, *config;
     bool resume;
 };

@@ -99,6 +99,26 @@ bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, s
     return true;
 }
 
+bool corpus_join(const struct corpus *const *parts, size_t count, struct corpus *joined, struct error *err)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++) total += parts[i]->count;
+    *joined = (struct corpus){.one_stream = total == 1 && parts[0]->one_stream,
+                              .format = parts[0]->format,
+                              .stop = parts[0]->stop,
+                              .directory = parts[0]->directory};
+    if (!corpus_reserve(joined, total, err)) return false;
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i]->count > 0)
+            memcpy(joined->documents + joined->count, parts[i]->documents, parts[i]->count * sizeof *joined->documents);
+        joined->count += parts[i]->count;
+        joined->bytes += parts[i]->bytes;
+        joined->characters += parts[i]->characters;
+        if (!corpus_go_on(joined, err)) return false;
+    }
+    return true;
+}
+
 /* ---- pieces ---- */
 
 /* How much of a long text can be read by itself: whole characters, whatever case they get, and whole words. */

@@ -50,6 +50,9 @@ struct dataset {
 bool corpus_split(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
                   struct corpus *validation, struct error *err);
 
+/* The documents of several corpora, one after the other; borrows from them as corpus_split() does. */
+bool corpus_join(const struct corpus *const *parts, size_t count, struct corpus *joined, struct error *err);
+
 /* Builds a vocabulary from the documents and labels of a corpus. Errors: ERROR_INVALID where fewer than 2 distinct
  * tokens (besides <eos>) occur. */
 struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vocabulary_options *options,

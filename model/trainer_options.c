@@ -26,7 +26,8 @@ static const char *const cell_names[] = {"lstm", "gru", "rnn", NULL};
 
 const struct trainer_option trainer_option_table[] = {
     ROW("data", TEXT, data, NULL, 1, 4095, NULL, NULL, A,
-        "the corpus: a text, csv, tsv or jsonl file, which may be gzip or UTF-16"),
+        "the corpus: a text, csv, tsv or jsonl file, which may be gzip or UTF-16; lstmd train reads several, one after "
+        "the other"),
     ROW("validation_data", TEXT, validation_data, NULL, 1, 4095, NULL, NULL, A,
         "a second file for validation, instead of a part of the corpus"),
     ROW("init_from", TEXT, init_from, NULL, 1, 4095, NULL, NULL, A,
@@ -163,6 +164,7 @@ void trainer_options_default(struct trainer_options *options)
 {
     for (size_t i = 0; i < trainer_option_count; i++)
         row_from_text(&trainer_option_table[i], options, trainer_option_table[i].fallback);
+    options->more_count = 0;
 }
 
 static bool check_number(const struct trainer_option *row, double value, struct error *err)
@@ -187,16 +189,23 @@ static bool check_row(const struct trainer_option *row, const struct trainer_opt
 
 /* Options that only mean something with a certain format would be ignored in silence otherwise. What a file holds whose
  * name does not tell is seen when it is read. */
-static bool check_corpus(const struct trainer_options *options, struct error *err)
+static bool check_file(const struct corpus_options *corpus, const char *path, struct error *err)
 {
-    const struct corpus_options corpus = trainer_corpus_options(options);
-    const bool guess = corpus.format == CORPUS_AUTO && options->data;
-    const enum corpus_format format = guess ? corpus_format_guess(options->data) : corpus.format;
-    const char *needs, *key = corpus_options_misfit(&corpus, format, &needs);
+    const bool guess = corpus->format == CORPUS_AUTO && path;
+    const enum corpus_format format = guess ? corpus_format_guess(path) : corpus->format;
+    const char *needs, *key = corpus_options_misfit(corpus, format, &needs);
     if (key && format == CORPUS_AUTO)
         return error_set(err, ERROR_INVALID, "%s needs format %s: say which, since the file's name does not tell", key,
                          needs);
-    if (key) return error_set(err, ERROR_INVALID, "%s needs format %s, not %s", key, needs, corpus_format_name(format));
+    return !key || error_set(err, ERROR_INVALID, "%s needs format %s, not %s", key, needs, corpus_format_name(format));
+}
+
+static bool check_corpus(const struct trainer_options *options, struct error *err)
+{
+    const struct corpus_options corpus = trainer_corpus_options(options);
+    if (!check_file(&corpus, options->data, err)) return false;
+    for (size_t i = 0; i < options->more_count; i++)
+        if (!check_file(&corpus, options->more_data[i], err)) return false;
     if (options->filters && options->level != TOKEN_LEVEL_WORD)
         return error_set(err, ERROR_INVALID, "filters needs level word, not %s", level_names[options->level]);
     return true;
@@ -233,6 +242,29 @@ static json_t *row_to_json(const struct trainer_option *row, const struct traine
     return NULL;
 }
 
+#define MORE_DATA "more_data"
+
+static bool add_more_data(const struct trainer_options *options, json_t *json)
+{
+    if (options->more_count == 0) return true;
+    json_t *list = json_array();
+    bool ok = json_object_set_new(json, MORE_DATA, list) == 0;
+    for (size_t i = 0; ok && i < options->more_count; i++)
+        ok = json_array_append_new(list, json_string(options->more_data[i])) == 0;
+    return ok;
+}
+
+static bool read_more_data(struct trainer_options *options, const json_t *list)
+{
+    options->more_count = json_array_size(list);
+    if (!json_is_array(list) || options->more_count >= TRAINER_MAX_FILES) return false;
+    for (size_t i = 0; i < options->more_count; i++) {
+        options->more_data[i] = json_string_value(json_array_get(list, i));
+        if (!options->more_data[i]) return false;
+    }
+    return true;
+}
+
 json_t *trainer_options_to_json(const struct trainer_options *options, unsigned flags, struct error *err)
 {
     json_t *json = json_object();
@@ -244,6 +276,7 @@ json_t *trainer_options_to_json(const struct trainer_options *options, unsigned 
         if (row->kind == TRAINER_TEXT && !*(const char *const *)field) continue;
         ok = json_object_set_new(json, row->key, row_to_json(row, options)) == 0;
     }
+    ok = ok && (!(flags & TRAINER_ADJUSTABLE) || add_more_data(options, json));
     if (ok) return json;
     json_decref(json);
     error_set(err, ERROR_NO_MEMORY,
@@ -302,6 +335,7 @@ bool trainer_options_from_json(struct trainer_options *options, const json_t *js
     json_object_foreach((json_t *)json, key, value)
     {
         const struct trainer_option *row = find_row(key);
+        if (!row && strcmp(key, MORE_DATA) == 0 && read_more_data(options, value)) continue;
         if (!row) return error_set(err, ERROR_INVALID, "%s: unknown training option \"%s\"", place, key);
         if (!row_from_json(row, options, value))
             return error_set(err, ERROR_INVALID, "%s: %s must be %s", place, key, kinds[row->kind]);

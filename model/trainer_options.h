@@ -20,9 +20,13 @@
 #include "model/trainer_presets.h"
 #include "model/vocabulary.h"
 
+#define TRAINER_MAX_FILES 64 /* of a corpus */
+
 struct trainer_options {
     /* data */
-    const char *data;            /* path of the corpus */
+    const char *data;                             /* path of the corpus, or of its first file */
+    const char *more_data[TRAINER_MAX_FILES - 1]; /* of its other files, in order; not in the table */
+    size_t more_count;
     const char *validation_data; /* path; NULL: a part of the corpus */
     const char *init_from;       /* model directory to go on from; NULL: begin anew */
     int preset;                  /* enum trainer_preset_kind: what the other options' defaults were */

@@ -421,6 +421,10 @@ static bool copy_texts(struct trainer_options *options, struct arena *arena, str
         *text = arena_copy_text(arena, *text, strlen(*text), err);
         if (!*text) return false;
     }
+    for (size_t i = 0; i < options->more_count; i++) {
+        options->more_data[i] = arena_copy_text(arena, options->more_data[i], strlen(options->more_data[i]), err);
+        if (!options->more_data[i]) return false;
+    }
     return true;
 }
 

@@ -1,63 +1,51 @@
 #include "model/training_data.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/sha256.h"
 
-/* Below this many characters of one running text a validation part would hold next to nothing. */
-#define MINIMUM_SPLIT_CHARACTERS 20
+static bool set_name(struct training_data *data, const struct trainer_options *options,
+                     const struct training_source *source, struct error *err)
+{
+    const char *first = source->name ? source->name : options->data;
+    const size_t more = source->text ? 0 : options->more_count;
+    const int n = more > 0 ? asprintf(&data->name, "%s and %zu more", first, more) : asprintf(&data->name, "%s", first);
+    if (n >= 0) return true;
+    data->name = NULL;
+    return error_set_no_memory(err, strlen(first), "a name");
+}
 
 static bool load_parts(struct training_data *data, const struct trainer_options *options,
                        const struct training_source *source, const struct corpus **train,
                        const struct corpus **validation, struct error *err)
 {
-    struct corpus_options format = trainer_corpus_options(options);
-    format.stop = source->stop;
-    format.directory = source->directory;
-    format.name = source->name;
-    if (source->text ? !corpus_load_memory(&data->corpus, source->name, source->text, source->text_size, &format, err)
-                     : !corpus_load(&data->corpus, options->data, &format, err))
+    const bool split = !options->validation_data && options->validation > 0;
+    if (!set_name(data, options, source, err) ||
+        !training_files_open(&data->files, options, source, data->name, split, err))
         return false;
-    format.name = NULL;
-    *train = &data->corpus;
-    *validation = NULL;
+    *train = data->files.train;
+    *validation = data->files.held_out;
     if (options->validation_data) {
+        struct corpus_options format = trainer_corpus_options(options);
+        format.stop = source->stop;
+        format.directory = source->directory;
         *validation = &data->second;
         return corpus_load(&data->second, options->validation_data, &format, err);
     }
-    bool divisible =
-        data->corpus.one_stream ? data->corpus.characters >= MINIMUM_SPLIT_CHARACTERS : data->corpus.count > 1;
-    if (options->validation <= 0 || !divisible) return true;
-    *train = &data->train;
-    *validation = &data->held_out;
-    return corpus_split(&data->corpus, options->validation, options->seed, &data->train, &data->held_out, err);
+    return true;
 }
 
-static bool digest(const struct corpus *file, char sha256[SHA256_TEXT_SIZE], struct error *err)
+/* What was counted of a part, beside what is said of its files. */
+static json_t *describe_part(json_t *file, const struct corpus *part, const struct dataset *dataset)
 {
-    struct sha256_stream *stream = sha256_stream_new(err);
-    bool ok = stream != NULL;
-    for (size_t at = 0, size; ok && at < file->map.size; at += size) {
-        size = file->map.size - at < CORPUS_PIECE ? file->map.size - at : CORPUS_PIECE;
-        sha256_stream_add(stream, file->map.data + at, size);
-        ok = corpus_go_on(file, err);
-    }
-    if (ok) sha256_stream_end(stream, sha256);
-    sha256_stream_free(stream);
-    return ok;
-}
-
-static json_t *describe(const char *path, const struct corpus *file, const struct corpus *part,
-                        const struct dataset *dataset, struct error *err)
-{
-    const char *slash = strrchr(path, '/');
-    char sha256[SHA256_TEXT_SIZE];
-    if (!digest(file, sha256, err)) return NULL;
-    return json_pack("{s:s%, s:I, s:s, s:I, s:I, s:I}", "name", slash ? slash + 1 : path,
-                     strlen(slash ? slash + 1 : path), "bytes", (json_int_t)file->map.size, "sha256", sha256,
-                     "documents", (json_int_t)part->count, "characters", (json_int_t)part->characters, "tokens",
-                     (json_int_t)dataset->token_count);
+    if (json_object_set_new(file, "documents", json_integer((json_int_t)part->count)) == 0 &&
+        json_object_set_new(file, "characters", json_integer((json_int_t)part->characters)) == 0 &&
+        json_object_set_new(file, "tokens", json_integer((json_int_t)dataset->token_count)) == 0)
+        return file;
+    json_decref(file);
+    return NULL;
 }
 
 /* Of another model, which may have changed when a run is resumed. */
@@ -73,26 +61,30 @@ static bool describe_vocabulary(struct training_data *data, struct error *err)
            error_set_no_memory(err, n, "a description");
 }
 
+static json_t *describe_validation(const struct training_data *data, const struct trainer_options *options,
+                                   const struct corpus *validation, struct error *err)
+{
+    if (!validation) return json_null();
+    json_t *file = options->validation_data ? training_file_describe(options->validation_data, &data->second, err)
+                                            : training_files_describe(&data->files, err);
+    return describe_part(file, validation, &data->validation);
+}
+
 static bool describe_all(struct training_data *data, const struct trainer_options *options, const struct corpus *train,
                          const struct corpus *validation, struct error *err)
 {
-    const char *path = options->validation_data ? options->validation_data : data->name;
-    const struct corpus *file = options->validation_data ? &data->second : &data->corpus;
     data->description = json_object();
-    if (json_object_set_new(data->description, "corpus",
-                            describe(data->name, &data->corpus, train, &data->dataset, err)) == 0 &&
-        json_object_set_new(data->description, "validation",
-                            validation ? describe(path, file, validation, &data->validation, err) : json_null()) == 0)
+    json_t *corpus = describe_part(training_files_describe(&data->files, err), train, &data->dataset);
+    if (json_object_set_new(data->description, "corpus", corpus) == 0 &&
+        json_object_set_new(data->description, "validation", describe_validation(data, options, validation, err)) == 0)
         return true;
     return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", data->name);
 }
 
 static void close_corpora(struct training_data *data)
 {
-    corpus_close(&data->held_out);
-    corpus_close(&data->train);
     corpus_close(&data->second);
-    corpus_close(&data->corpus);
+    training_files_close(&data->files);
 }
 
 /* Every document of a dataset begins with <eos>, so a model that is trained on one learns to begin with it, whatever
@@ -150,7 +142,7 @@ static bool check_validation(struct training_data *data, const struct trainer_op
     }
     data->unknown_part = true;
     data->skipped = 0;
-    *train = &data->corpus;
+    *train = data->files.whole;
     *validation = NULL;
     return encode_parts(data, options, source, init, *train, NULL, err);
 }
@@ -158,7 +150,7 @@ static bool check_validation(struct training_data *data, const struct trainer_op
 bool training_data_open(struct training_data *data, const struct trainer_options *options,
                         const struct training_source *source, struct model *init, struct error *err)
 {
-    *data = (struct training_data){.name = source->name ? source->name : options->data};
+    *data = (struct training_data){0};
     if (!options->data && !source->text)
         return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
     const struct corpus *train, *validation;
@@ -178,6 +170,7 @@ void training_data_close(struct training_data *data)
     dataset_close(&data->validation);
     dataset_close(&data->dataset);
     close_corpora(data);
+    free(data->name);
     *data = (struct training_data){0};
 }
 
@@ -186,15 +179,24 @@ const json_t *training_data_describe(const struct training_data *data)
     return data->description;
 }
 
+static bool same_lists(const json_t *a, const json_t *b)
+{
+    bool same = json_array_size(a) == json_array_size(b);
+    for (size_t i = 0; same && i < json_array_size(a); i++)
+        same = training_data_same(json_array_get(a, i), json_array_get(b, i));
+    return same;
+}
+
 bool training_data_same(const json_t *a, const json_t *b)
 {
     const char *key;
     json_t *value;
+    if (json_is_array(a) && json_is_array(b)) return same_lists(a, b);
     if (!json_is_object(a) || !json_is_object(b)) return json_equal(a, b);
     if (json_object_size(a) != json_object_size(b)) return false;
     json_object_foreach((json_t *)a, key, value)
     {
-        if (strcmp(key, "name") != 0 && !json_equal(value, json_object_get(b, key))) return false;
+        if (strcmp(key, "name") != 0 && !training_data_same(value, json_object_get(b, key))) return false;
     }
     return true;
 }

@@ -10,20 +10,21 @@
 #include "model/corpus.h"
 #include "model/dataset.h"
 #include "model/trainer_options.h"
+#include "model/training_files.h"
 #include "model/training_source.h"
 #include "model/vocabulary.h"
 
 struct training_data {
-    struct corpus corpus, second;  /* the files: data, validation_data; closed once they are tokens */
-    struct corpus train, held_out; /* parts of `corpus` where it is split; the same */
-    struct dataset dataset;        /* what is trained on */
-    struct dataset validation;     /* meaningful where has_validation */
+    struct training_files files; /* of the corpus; closed once they are tokens */
+    struct corpus second;        /* validation_data; the same */
+    struct dataset dataset;      /* what is trained on */
+    struct dataset validation;   /* meaningful where has_validation */
     bool has_validation;
     bool unknown_part;       /* nothing of the part that was held out was in the vocabulary, and so it is trained on */
     size_t skipped;          /* pieces of the validation text that the vocabulary lacks */
     size_t skipped_training; /* of the training text: where the vocabulary is another model's */
     struct vocabulary *vocabulary;
-    const char *name; /* of the corpus; borrowed */
+    char *name; /* of the corpus */
     json_t *description;
 };
 
@@ -35,8 +36,9 @@ bool training_data_open(struct training_data *data, const struct trainer_options
                         const struct training_source *source, struct model *init, struct error *err);
 void training_data_close(struct training_data *data);
 
-/* {corpus: {name, bytes, sha256, documents, characters, tokens}, validation: the same or null, vocabulary: the digest
- * of another model's}: for config.json, and to tell whether a resumed run reads the same text. Borrowed. */
+/* {corpus: {name, bytes, sha256, files (where there are several), documents, characters, tokens}, validation: the same
+ * or null, vocabulary: the digest of another model's}: for config.json, and to tell whether a resumed run reads the
+ * same text. Borrowed. */
 const json_t *training_data_describe(const struct training_data *data);
 
 /* Whether two of these descriptions (`corpus`, `validation`) are of the same text, whatever its files are called. */

@@ -355,7 +355,7 @@ def test_eval_tells_what_it_skipped(model, tmp_path):
     (tmp_path / "a.txt").write_text("ab\u0439c")
     done = run("eval", "--model", model, "--data", tmp_path / "a.txt", "--json")
     assert json.loads(done.stdout)["chars"] == 3
-    assert b"1 characters" in done.stderr
+    assert b"1 character or word of" in done.stderr
 
 
 def test_eval_refuses_what_is_no_text(model, tmp_path):

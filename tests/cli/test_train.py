@@ -725,3 +725,73 @@ def test_train_refuses_a_packed_file_that_is_damaged(tmp_path):
         (tmp_path / name).write_bytes(content)
         failed = train("--data", tmp_path / name, "--out", tmp_path / "m", *SMALL, expect=1)
         one_line_failure(failed, name, part)
+
+
+# ---- several files ----
+
+
+def test_train_and_eval_read_all_files_in_order(tmp_path):
+    rows = sentences(90).splitlines()
+    whole = tmp_path / "whole.txt"
+    whole.write_text("\n".join(rows))
+    a, b, c = tmp_path / "a.txt", tmp_path / "b.json", tmp_path / "c.txt.gz"
+    a.write_text("\n".join(rows[:40]))
+    b.write_text(json.dumps(rows[40:60]))
+    c.write_bytes(gzip.compress("\n".join(rows[60:]).encode()))
+    flags = [*SMALL, "--sample-length", 0, "--validation", 0]
+    train("--data", whole, "--format", "lines", *flags, "--out", tmp_path / "expected")
+    train("--data", a, "--data", c, "--format", "lines", *flags, "--out", tmp_path / "model")
+    told = config(tmp_path / "model")["training"]["corpus"]
+    assert told["name"] == "a.txt and 1 more" and told["documents"] == 70
+    assert [file["name"] for file in told["files"]] == ["a.txt", "c.txt.gz"]
+    assert [file["bytes"] for file in told["files"]] == [path.stat().st_size for path in (a, c)]
+    assert told["bytes"] == sum(path.stat().st_size for path in (a, c))
+    rest = tmp_path / "rest.txt"
+    rest.write_text("\n".join(rows[40:60]))
+    train("--data", a, "--data", rest, "--data", c, "--format", "lines", *flags, "--out", tmp_path / "all")
+    assert (tmp_path / "all/model.safetensors").read_bytes() == (tmp_path / "expected/model.safetensors").read_bytes()
+
+    command = [LSTMD, "eval", "--model", tmp_path / "all", "--json", "--data", a, "--data", b, "--data", c]
+    together = json.loads(subprocess.run(list(map(str, command)), capture_output=True, check=True, timeout=SECONDS).stdout)
+    assert together == evaluate(tmp_path / "expected", whole)
+
+
+def test_train_holds_out_a_part_of_each_file(tmp_path):
+    for name, letter in ("a.txt", "a"), ("b.txt", "b"):
+        (tmp_path / name).write_text((letter + " ") * 500)
+    train("--data", tmp_path / "a.txt", "--data", tmp_path / "b.txt", "--out", tmp_path / "m", *SMALL, "--sample-length", 0)
+    told = config(tmp_path / "m")["training"]
+    assert (told["corpus"]["documents"], told["corpus"]["characters"]) == (2, 1800)
+    assert (told["validation"]["documents"], told["validation"]["characters"]) == (2, 200)
+
+
+def test_train_flags_stand_for_all_files_of_the_configuration(corpus, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text(sentences(50, seed=7))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps({"data": [str(corpus), str(other)], "format": "lines"}))
+    flags = [*SMALL, "--epochs", 1, "--sample-length", 0, "--config", recipe]
+    train("--out", tmp_path / "two", *flags)
+    assert len(config(tmp_path / "two")["training"]["corpus"]["files"]) == 2
+    train("--out", tmp_path / "one", *flags, "--data", other)
+    assert config(tmp_path / "one")["training"]["corpus"]["name"] == "other.txt"
+    one_line_failure(train("--out", tmp_path / "none", expect=2), "--data is missing")
+
+
+def test_train_resume_keeps_all_files(corpus, tmp_path):
+    other, out = tmp_path / "other.txt", tmp_path / "model"
+    other.write_text(sentences(50, seed=7))
+    begin(corpus, out, "--data", other)
+    one_line_failure(train("--out", out, "--resume", "--data", other, expect=1), "does not hold the text")
+    one_line_failure(train("--out", out, "--resume", "--data", other, "--data", corpus, expect=1), "does not hold the text")
+    moved = other.rename(tmp_path / "moved.txt")
+    assert "resumed" in train("--out", out, "--resume", "--data", corpus, "--data", moved, "--epochs", 3).stderr
+
+
+def test_eval_says_where_nothing_is_known(corpus, tmp_path):
+    lines(corpus, tmp_path / "m", "--epochs", 1)
+    other = tmp_path / "other.txt"
+    other.write_text("0123")
+    command = [LSTMD, "eval", "--model", tmp_path / "m", "--data", other]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=SECONDS)
+    assert done.returncode == 1 and f"{other}: nothing of it is in the model's vocabulary" in done.stderr
