@@ -284,10 +284,10 @@ def test_train_full_disk_on_the_way_says_how_to_go_on(corpus, tmp_path):
     flags = ["--data", corpus, "--format", "lines", *SMALL, "--epochs", 400, "--sample-length", 0]
     train(*flags, "--out", tmp_path / "whole")
     out = tmp_path / "model"
-    command = [LSTMD, "train", *map(str, flags), "--out", str(out), "--snapshot-seconds", "0.01"]
+    command = [LSTMD, "train", *last_wins(flags), "--out", str(out), "--snapshot-seconds", "0.01"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-    while b"epoch 2, step" not in process.stderr.readline():
-        pass
+    while b"epoch 2, step" not in (line := process.stderr.readline()):
+        assert line, "the run ended before its second epoch"
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
     said = process.communicate()[1].decode()
     assert process.returncode == 1
