@@ -25,8 +25,8 @@ def run(*arguments, **environment):
 
 def refused(model, *settings, **environment):
     """A start that is refused: exit code 1 and one line, which is returned."""
-    arguments = ["serve", "--model", str(model), "--set", "server.port=0"]
-    for setting in settings:
+    arguments = ["serve", "--model", str(model)]
+    for setting in settings if any(one.startswith("server.port=") for one in settings) else ("server.port=0", *settings):
         arguments += ["--set", setting]
     result = run(*arguments, **environment)
     assert result.returncode == 1, result

@@ -278,6 +278,9 @@ static void test_option_yaml_sets_keys(void **state)
     assert_true(read_yaml(f, "{box: {count: 3}, path: null}"));
     assert_int_equal(f->settings.count, 3);
     assert_null(f->settings.path);
+    assert_true(read_yaml(f, "\xEF\xBB\xBF"
+                             "box.count: 6\n")); /* as an editor of Windows saves it */
+    assert_int_equal(f->settings.count, 6);
     assert_true(read_yaml(f, "box.count: 4\npath: '8080'\n"));
     assert_int_equal(f->settings.count, 4);
     assert_string_equal(f->settings.path, "8080");
