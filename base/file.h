@@ -11,6 +11,7 @@
 #ifndef LSTMD_BASE_FILE_H
 #define LSTMD_BASE_FILE_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -75,6 +76,9 @@ void directory_publish_leave(struct directory_publish *publish);
 /* Removes a directory with all that is in it: its name is gone at once, and what a killed process does not get to
  * remove is a leftover. Of a symbolic link, the link. Errors: ERROR_NOT_FOUND, ERROR_IO. */
 bool directory_remove(const char *path, struct error *err);
+
+/* The next entry of what opendir() opened, NULL at the end. readdir() alone ends a list early where reading fails. */
+bool directory_next(DIR *directory, const char *path, struct dirent **entry, struct error *err);
 
 /* Removes what killed processes left aside of everything in the directory, and gives "<path>.old-..." its name back
  * where nothing has it. What another process is just writing stays. */

@@ -188,6 +188,13 @@ static void restore(int parent, const char *name, size_t n)
     free(target);
 }
 
+bool directory_next(DIR *directory, const char *path, struct dirent **entry, struct error *err)
+{
+    errno = 0;
+    *entry = readdir(directory);
+    return *entry || errno == 0 || error_set_errno(err, errno, "%s", path);
+}
+
 bool directory_sweep(const char *path, struct error *err)
 {
     DIR *directory = opendir(path);
@@ -291,7 +298,7 @@ static bool check_flat(const char *path, struct error *err)
     DIR *directory = opendir(path);
     if (!directory) return errno == ENOENT ? true : error_set_errno(err, errno, "%s", path);
     bool flat = true;
-    for (struct dirent *entry; flat && (entry = readdir(directory));) {
+    for (struct dirent *entry; (flat = flat && directory_next(directory, path, &entry, err)) && entry;) {
         struct stat info;
         if (is_dots(entry->d_name)) continue;
         if (fstatat(dirfd(directory), entry->d_name, &info, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(info.st_mode)) {

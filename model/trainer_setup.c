@@ -104,7 +104,7 @@ static bool check_replaceable(const char *out, struct error *err)
     DIR *directory = opendir(out);
     if (!directory) return errno == ENOENT || error_set_errno(err, errno, "%s", out);
     bool ok = true;
-    for (struct dirent *entry; ok && (entry = readdir(directory));) {
+    for (struct dirent *entry; (ok = ok && directory_next(directory, out, &entry, err)) && entry;) {
         if (!is_model_file(entry->d_name))
             ok =
                 error_set(err, ERROR_CONFLICT, "%s holds \"%s\", which is no part of a model: choose another directory",

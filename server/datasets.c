@@ -212,7 +212,7 @@ static bool read_all(struct datasets *datasets, struct error *err)
     DIR *directory = opendir(datasets->directory);
     if (!directory) return error_set_errno(err, errno, "%s", datasets->directory);
     bool done = true;
-    for (struct dirent *item; done && (item = readdir(directory));) {
+    for (struct dirent *item; (done = done && directory_next(directory, datasets->directory, &item, err)) && item;) {
         struct error cause = {0};
         if (!state_name_valid(item->d_name, strlen(item->d_name))) continue;
         struct dataset_entry *entry = entry_read(datasets, item->d_name, &cause);

@@ -33,7 +33,9 @@ char *model_places_find_in_state(const struct model_places *places, const char *
     struct stat info;
     if (places->state && state_name_valid(name, strlen(name))) {
         char *path = path_join(state_dir_models(places->state), name, err);
-        if (!path || (stat(path, &info) == 0 && S_ISDIR(info.st_mode))) return path;
+        const bool there = path && stat(path, &info) == 0;
+        if (!path || (there && S_ISDIR(info.st_mode))) return path;
+        if (!there && errno != ENOENT && errno != ENOTDIR) error_set_errno(err, errno, "%s", path);
         free(path);
     }
     error_set(err, ERROR_NOT_FOUND, "there is no model \"%s\" in the state directory", name);
@@ -69,7 +71,7 @@ static bool add_names_of_state(const struct model_places *places, json_t *names,
     DIR *directory = opendir(models);
     if (!directory) return error_set_errno(err, errno, "%s", models);
     bool good = true;
-    for (struct dirent *one; good && (one = readdir(directory));) {
+    for (struct dirent *one; (good = good && directory_next(directory, models, &one, err)) && one;) {
         struct error own = {0};
         char *path = model_places_find_in_state(places, one->d_name, &own);
         if (path)

@@ -103,7 +103,7 @@ static bool sweep_jobs(const char *jobs, struct error *err)
     DIR *directory = opendir(jobs);
     if (!directory) return error_set_errno(err, errno, "%s", jobs);
     bool good = true;
-    for (struct dirent *entry; good && (entry = readdir(directory));) {
+    for (struct dirent *entry; (good = good && directory_next(directory, jobs, &entry, err)) && entry;) {
         if (*entry->d_name == '.') continue;
         char *path = path_join(jobs, entry->d_name, err);
         struct stat info;

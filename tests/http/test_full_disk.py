@@ -6,10 +6,9 @@ import re
 import pytest
 
 from conftest import ADMIN, Daemon
-from inject import Injector
+from inject import FOR_EVER, Injector
 import training
 
-FOR_EVER = 2**60
 GROWTH = ("write", "sync", "name")
 
 

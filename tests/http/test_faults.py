@@ -1,0 +1,327 @@
+"""The n-th call of each kind fails, in a running daemon: it answers cleanly, loses nothing, and serves on.
+
+A few n of each kind here; every n with FAULTS=all (make faults)."""
+
+import collections
+import errno
+import http.client
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+
+import training
+from conftest import ADMIN, DEADLINE, ROOT, Answer
+from inject import FOR_EVER, SHORT, Injector, cases, mode_name, try_to_start
+from make_model import make_model
+
+ALL = os.environ.get("FAULTS") == "all"
+FEW = 3  # calls of each kind that fail, where not all do
+SHORTAGES = {"memory", "map", "thread", "event", "accept"}
+CLOSES = {"memory", "event", "accept", "send", "receive"}  # what libmicrohttpd answers by closing the connection
+
+
+# ---- asking ----
+
+
+def ask(daemon, method, path, body=None, document=None, headers=None):
+    """An answer; None where the connection was closed without one."""
+    headers = dict(headers or {})
+    if document is not None:
+        body, headers["Content-Type"] = http_json(document), "application/json"
+    try:
+        return daemon.request(method, path, body, headers, token=ADMIN)
+    except (ConnectionError, http.client.HTTPException):
+        return None
+
+
+def http_json(document):
+    import json
+
+    return json.dumps(document).encode()
+
+
+def good(answer):
+    return answer is not None and answer.status < 300
+
+
+def allowed(kind, mode):
+    """The statuses that a client may get."""
+    if mode in (SHORT, errno.EINTR, errno.ECONNABORTED):
+        return set()
+    if mode == errno.ENOSPC:
+        return {507}
+    if kind in SHORTAGES or mode == errno.EMFILE:
+        return {503}
+    return {500}
+
+
+def check_answer(answer, kind, mode):
+    if answer is None:
+        assert kind in CLOSES, "the connection was closed"
+    elif answer.status >= 300:
+        assert answer.status in allowed(kind, mode), (answer.status, answer.body)
+        assert answer.json().get("detail") or answer.json()["error"]["message"]
+
+
+def eventually(condition, what):
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+
+
+# ---- scenarios: what is asked while a call fails, and what must be so afterwards ----
+
+
+class Scenario:
+    """ask() yields answers, and is not asked for more after one that is not good. after() is asked without a fault."""
+
+    def prepare(self, daemon, state):
+        pass
+
+    def after(self, daemon, answers):
+        pass
+
+
+class Generate(Scenario):
+    def __init__(self, path="/generate", **fields):
+        self.path, self.fields = path, fields
+
+    def ask(self, daemon):
+        yield ask(daemon, "POST", self.path, document=self.fields)
+
+    def after(self, daemon, answers):
+        """The text is the right one or there is none."""
+        if good(answers[0]) and "seed" in self.fields and not self.fields.get("stream"):
+            again = ask(daemon, "POST", self.path, document=self.fields).json()
+            text = answers[0].json()
+            for volatile in ("id", "created", "timings", "usage"):
+                again.pop(volatile, None), text.pop(volatile, None)
+            assert text == again
+
+
+class Look(Scenario):
+    def ask(self, daemon):
+        for path in ("/models", "/train", "/datasets", "/metrics", "/healthz", "/readyz", "/openapi.yaml"):
+            yield ask(daemon, "GET", path)
+
+    def after(self, daemon, answers):
+        """Nothing is left out of a list."""
+        if good(answers[0]):
+            assert {model["name"] for model in answers[0].json()["models"]} >= {"tiny", "other"}
+
+
+class Upload(Scenario):
+    body = b"hello world\n" * 200
+
+    def ask(self, daemon):
+        yield ask(daemon, "PUT", "/datasets/d", self.body)
+        yield ask(daemon, "DELETE", "/datasets/d")
+
+    def after(self, daemon, answers):
+        found = ask(daemon, "GET", "/datasets/d")
+        assert found.status == 404 or found.json()["size"] == len(self.body)
+        if good(answers[0]):
+            assert found.status == (404 if len(answers) > 1 and good(answers[1]) else found.status)
+        if found.status == 200:
+            assert ask(daemon, "DELETE", "/datasets/d").status == 204
+
+
+class Import(Scenario):
+    file = ROOT / "tests/golden/data/torch"
+
+    def prepare(self, daemon, state):
+        self.state = state
+        self.weights = (state / "models/other/model.safetensors").read_bytes()
+        self.vocabulary = (state / "models/other/vocabulary.json").read_bytes()
+
+    def ask(self, daemon):
+        from test_model_import import KERAS, TOKENS, form
+
+        file = KERAS / "k392_two_lstm_dense.keras"
+        body, headers = form((("file", file.read_bytes()), ("vocabulary", TOKENS)))
+        yield ask(daemon, "POST", "/models/imported/import", body, headers=headers)
+        yield ask(daemon, "DELETE", "/models/imported")
+
+    def after(self, daemon, answers):
+        names = {model["name"]: model for model in ask(daemon, "GET", "/models").json()["models"]}
+        if "imported" in names:
+            assert "error" not in names["imported"], names
+            assert ask(daemon, "DELETE", "/models/imported").status == 204
+        else:
+            assert not good(answers[0]) or len(answers) > 1
+
+
+class Train(Scenario):
+    """One epoch with validation, a sample and a snapshot, published and loaded."""
+
+    def prepare(self, daemon, state):
+        self.seen = set()
+
+    def ask(self, daemon):
+        answer = ask(daemon, "POST", "/train", document=training.body(epochs=1, sample_length=5))
+        yield answer
+        if good(answer):
+            self.wait(daemon, answer.json()["id"], {"succeeded", "failed", "paused"}, 2)
+
+    def wait(self, daemon, id, states, seconds=DEADLINE):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            answer = ask(daemon, "GET", f"/train/{id}")
+            if good(answer) and answer.json()["state"] in states:
+                return answer.json()
+            time.sleep(0.005)
+        return None
+
+    def after(self, daemon, answers):
+        jobs = {job["id"]: job for job in ask(daemon, "GET", "/train?limit=200").json()["jobs"]}
+        fresh = set(jobs) - self.seen
+        self.seen |= fresh
+        assert fresh == ({answers[0].json()["id"]} if good(answers[0]) else set()) or (
+            answers[0] is None or b"is queued" in answers[0].body), (fresh, answers[0] and answers[0].body)
+        for id in fresh:
+            job = self.wait(daemon, id, {"succeeded", "failed"})
+            assert job, f"the job {id} got stuck: {ask(daemon, 'GET', f'/train/{id}').body}"
+            assert (job["state"] == "failed") == bool(job["error"]), job
+            if job["state"] == "succeeded":
+                assert daemon.generate(model="m", prompt="oil", length=3, seed=1)
+            assert ask(daemon, "DELETE", f"/train/{id}").status == 204
+
+
+class Swap(Scenario):
+    def ask(self, daemon):
+        yield ask(daemon, "POST", "/models/other/load")
+        yield ask(daemon, "PUT", "/models/default", document={"name": "other"})
+        yield ask(daemon, "PUT", "/models/default", document={"name": "tiny"})
+        yield ask(daemon, "POST", "/models/other/unload")
+
+    def after(self, daemon, answers):
+        assert ask(daemon, "PUT", "/models/default", document={"name": "tiny"}).status == 200
+        assert daemon.generate(prompt="a", length=3, seed=1)["model"] == "tiny"
+
+
+class Reload(Scenario):
+    def ask(self, daemon):
+        mark = len(daemon.lines)
+        daemon.process.send_signal(signal.SIGHUP)
+        eventually(lambda: any("reload" in line for line in daemon.lines[mark:] if line), "nothing is said of a reload")
+        yield Answer(200, {}, b"{}")
+
+
+SCENARIOS = {
+    "generate": Generate(prompt="abc", length=6, n=2, seed=3, logprobs=2),
+    "stream": Generate(prompt="abc", length=6, seed=3, stream=True),
+    "session": Generate(prompt="abc", length=6, session="s"),
+    "openai": Generate("/v1/completions", prompt="abc", max_tokens=6, seed=3, logprobs=2),
+    "score": Generate("/score", text="the text that is scored"),
+    "tokenize": Generate("/tokenize", text="a" * 62),
+    "look": Look(),
+    "upload": Upload(),
+    "import": Import(),
+    "train": Train(),
+    "swap": Swap(),
+    "reload": Reload(),
+}
+
+
+def attempt(daemon, scenario):
+    answers = []
+    for answer in scenario.ask(daemon):
+        answers.append(answer)
+        if not good(answer):
+            break
+    return answers
+
+
+def spread(count):
+    """Which calls fail, of so many."""
+    if ALL:
+        return range(1, count + 1)
+    return sorted({1 + (count - 1) * i // max(1, FEW - 1) for i in range(FEW)}) if count else []
+
+
+def descriptors(daemon):
+    return len(os.listdir(f"/proc/{daemon.process.pid}/fd"))
+
+
+def settle(daemon, scenario):
+    """Without a fault, all is well; a connection that is just being closed has a moment for it."""
+    answers = []
+
+    def well():
+        answers[:] = attempt(daemon, scenario)
+        return all(map(good, answers))
+
+    eventually(well, f"the daemon does not serve on: {answers}")
+    scenario.after(daemon, answers)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_failing_calls_are_answered_and_nothing_is_lost(start, tmp_path, name):
+    injector, scenario, state = Injector(tmp_path), SCENARIOS[name], tmp_path / "state"
+    make_model(state / "models/other", seed=2)
+    daemon = start("tiny", {"server.state_dir": state, "engine.threads": 1}, injector.environment())
+    scenario.prepare(daemon, state)
+    for _ in range(2):
+        settle(daemon, scenario)
+    with injector.counting() as calls:
+        answers = attempt(daemon, scenario)
+    scenario.after(daemon, answers)
+    open_before, results = descriptors(daemon), collections.Counter()
+    for kind, mode, times in cases():
+        for n in spread(calls[kind]):
+            injector.arm(kind, n, mode, times)
+            answers = attempt(daemon, scenario)
+            sprung = injector.disarm()
+            try:
+                for answer in answers:
+                    check_answer(answer, kind, mode)
+                scenario.after(daemon, answers)
+                settle(daemon, scenario)
+            except BaseException:
+                print(f"call {n} of kind {kind}: {mode_name(mode)}, {times} times; answers {[a and a.body for a in answers]}")
+                raise
+            status = answers[-1].status if answers[-1] else "closed"
+            results[(kind, mode_name(mode), "for ever" if times > 1 else "once", status) if sprung else "too late"] += 1
+    for result, count in sorted(results.items(), key=str):
+        print(name, result, count)
+    eventually(lambda: descriptors(daemon) <= open_before, "descriptors leak")
+
+
+def test_start_serves_or_says_why_not(models, tmp_path):
+    """A sentence and status 1 (try_to_start() looks), or a daemon that serves; what was there stays."""
+    injector, state = Injector(tmp_path), tmp_path / "state"
+    make_model(state / "models/other", seed=2)
+    settings = {"server.state_dir": state, "engine.threads": 1}
+    daemon, _ = try_to_start(models["tiny"], settings, injector.environment())
+    assert ask(daemon, "PUT", "/datasets/d", b"text\n" * 99).status == 201
+    id = training.submit(daemon, epochs=1, sample_length=0)
+    training.wait_end(daemon, id)
+    daemon.close()
+    results = collections.Counter()
+    with injector.counting() as calls:
+        try_to_start(models["tiny"], settings, injector.environment())[0].close()
+    for kind, mode, times in cases():
+        for n in spread(calls[kind]):
+            injector.arm(kind, n, mode, times)
+            daemon, lines = try_to_start(models["tiny"], settings, injector.environment())
+            sprung = injector.disarm()
+            results[(kind, mode_name(mode), "serves" if daemon else "says why") if sprung else "too late"] += 1
+            try:
+                if lines is not None:
+                    assert lines and lines[-1].startswith("lstmd: ") and len(lines[-1]) > 20, lines
+                else:
+                    assert daemon.generate(prompt="a", length=3)
+                    daemon.close()
+            except BaseException:
+                print(f"call {n} of kind {kind}: {mode_name(mode)}, {times} times; {lines}")
+                raise
+    print(sorted(results.items(), key=str))
+    daemon, _ = try_to_start(models["tiny"], settings, injector.environment())
+    assert ask(daemon, "GET", "/datasets/d").json()["size"] == 5 * 99
+    assert training.job(daemon, id)["state"] == "succeeded"
+    assert {model["name"] for model in ask(daemon, "GET", "/models").json()["models"]} >= {"tiny", "other", "m"}
+    daemon.close()
