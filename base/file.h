@@ -74,7 +74,7 @@ void directory_publish_abort(struct directory_publish *publish);
 void directory_publish_leave(struct directory_publish *publish);
 
 /* Removes a directory with all that is in it: its name is gone at once, and what a killed process does not get to
- * remove is a leftover. Of a symbolic link, the link. Errors: ERROR_NOT_FOUND, ERROR_IO. */
+ * remove is a leftover. Of a symbolic link, the link. Errors: ERROR_NOT_FOUND, ERROR_IO; it is there as before. */
 bool directory_remove(const char *path, struct error *err);
 
 /* The next entry of what opendir() opened, NULL at the end. readdir() alone ends a list early where reading fails. */

@@ -216,12 +216,15 @@ bool directory_remove(const char *path, struct error *err)
     char *aside = malloc(strlen(path) + SUFFIX_LENGTH + 1);
     if (!aside) return error_set_no_memory(err, strlen(path), "a path");
     make_aside_name(aside, path);
-    bool done = rename(path, aside) == 0;
-    if (!done) error_set_errno(err, errno, "%s: cannot remove", path);
-    done = done && sync_parent(path, err);
-    if (done) remove_tree(AT_FDCWD, aside);
+    const bool gone = rename(path, aside) == 0;
+    if (!gone) error_set_errno(err, errno, "%s: cannot remove", path);
+    const bool durable = gone && sync_parent(path, err);
+    if (durable)
+        remove_tree(AT_FDCWD, aside);
+    else if (gone)
+        rename(aside, path); /* back: what failed has not happened */
     free(aside);
-    return done;
+    return durable;
 }
 
 /* The path that is renamed to: without trailing slashes, and where it is a symbolic link, what the link leads to, so

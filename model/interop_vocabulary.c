@@ -206,7 +206,7 @@ static void guess_filters(const json_t *tokens, char out[sizeof VOCABULARY_KERAS
     *out = '\0';
 }
 
-/* Ids of tokens of a vocabulary of characters that are more than one. */
+/* Ids of tokens of a vocabulary of characters that are more than one. NULL without memory. */
 static json_t *find_labels(const json_t *tokens, const json_t *eos, const json_t *pad, const json_t *unknown)
 {
     json_t *labels = json_array(), *token;
@@ -215,10 +215,12 @@ static json_t *find_labels(const json_t *tokens, const json_t *eos, const json_t
     {
         json_t *number = json_integer((json_int_t)id);
         const bool special = json_equal(number, eos) || json_equal(number, pad) || json_equal(number, unknown);
-        if (!special && !is_one_character(token) && is_bracketed(token))
-            json_array_append_new(labels, number);
-        else
-            json_decref(number);
+        const bool label = !special && !is_one_character(token) && is_bracketed(token);
+        if (label && json_array_append_new(labels, number) != 0) {
+            json_decref(labels);
+            return NULL;
+        }
+        if (!label) json_decref(number);
     }
     return labels;
 }

@@ -489,7 +489,10 @@ enum http_outcome api_v1_models(struct http_request *request, void *context)
     const void *position = NULL;
     json_t *data = json_array();
     for (struct served *served; (served = registry_next_loaded(daemon->registry, &position));) {
-        json_array_append_new(data, model_document(served));
+        if (json_array_append_new(data, model_document(served)) != 0) {
+            json_decref(data);
+            data = NULL; /* and so is what is packed around it: 503 */
+        }
         registry_release(served);
     }
     http_reply_json(request, 200, json_pack("{s:s, s:o}", "object", "list", "data", data));

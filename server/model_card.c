@@ -13,7 +13,10 @@ static json_t *label_names(const struct vocabulary *vocabulary)
     for (uint32_t i = 0; i < vocabulary_label_count(vocabulary); i++) {
         size_t n;
         const char *name = vocabulary_token(vocabulary, vocabulary_label(vocabulary, i), &n);
-        json_array_append_new(names, json_safe_string(name, n));
+        if (json_array_append_new(names, json_safe_string(name, n)) != 0) {
+            json_decref(names);
+            return NULL;
+        }
     }
     return names;
 }

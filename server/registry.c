@@ -538,6 +538,11 @@ void registry_each_loaded(struct registry *registry,
 
 /* --- Describing --- */
 
+static bool add_error(json_t *json, const char *message)
+{
+    return json_object_set_new(json, "error", json_safe_string(message, strlen(message))) == 0;
+}
+
 /* What is true of an entry at this moment: {name, state, default, error}; *served is acquired where it is loaded. */
 static json_t *describe_state(struct registry *registry, const struct entry *entry, struct served **served)
 {
@@ -549,7 +554,10 @@ static json_t *describe_state(struct registry *registry, const struct entry *ent
     json_t *json = there ? json_pack("{s:o, s:s, s:b}", "name", json_safe_string(entry->name, strlen(entry->name)),
                                      "state", state, "default", (int)(entry == registry->standard))
                          : NULL;
-    if (json && *entry->error) json_object_set_new(json, "error", json_safe_string(entry->error, strlen(entry->error)));
+    if (json && *entry->error && !add_error(json, entry->error)) {
+        json_decref(json);
+        json = NULL;
+    }
     pthread_mutex_unlock(&registry->mutex);
     return json;
 }
@@ -582,10 +590,14 @@ static json_t *describe(struct registry *registry, const struct entry *entry)
     struct served *served;
     json_t *json = describe_state(registry, entry, &served);
     json_t *card = served ? json_incref(served->card) : json ? read_card(registry, entry, &err) : NULL;
-    if (json && card) {
-        json_object_update_missing(json, card);
-    } else if (json && !json_object_get(json, "error")) {
-        json_object_set_new(json, "error", json_safe_string(err.message, strlen(err.message)));
+    bool good = json && err.code != ERROR_NO_MEMORY;
+    if (good && card)
+        good = json_object_update_missing(json, card) == 0;
+    else if (good && !json_object_get(json, "error"))
+        good = add_error(json, err.message);
+    if (!good) {
+        json_decref(json);
+        json = NULL;
     }
     json_decref(card);
     registry_release(served);
@@ -597,7 +609,10 @@ json_t *registry_describe(struct registry *registry, const char *name, struct er
     look(registry, NULL);
     const struct entry *entry = entry_of(registry, name);
     json_t *json = entry ? describe(registry, entry) : NULL;
-    if (!json) error_set(err, ERROR_NOT_FOUND, "there is no model \"%s\"", name);
+    if (!json && entry && is_there(registry, entry))
+        error_set_no_memory(err, 0, "the description of a model");
+    else if (!json)
+        error_set(err, ERROR_NOT_FOUND, "there is no model \"%s\"", name);
     return json;
 }
 

@@ -5,17 +5,18 @@ A few n of each kind here; every n with FAULTS=all (make faults)."""
 import collections
 import errno
 import http.client
+import json
 import os
-import pathlib
 import signal
 import time
 
 import pytest
 
 import training
-from conftest import ADMIN, DEADLINE, ROOT, Answer
-from inject import FOR_EVER, SHORT, Injector, cases, mode_name, try_to_start
+from conftest import ADMIN, DEADLINE, Answer
+from inject import SHORT, Injector, cases, mode_name, try_to_start
 from make_model import make_model
+from test_model_import import KERAS, TOKENS, form
 
 ALL = os.environ.get("FAULTS") == "all"
 FEW = 3  # calls of each kind that fail, where not all do
@@ -38,8 +39,6 @@ def ask(daemon, method, path, body=None, document=None, headers=None):
 
 
 def http_json(document):
-    import json
-
     return json.dumps(document).encode()
 
 
@@ -52,14 +51,16 @@ def allowed(kind, mode):
     if mode in (SHORT, errno.EINTR, errno.ECONNABORTED):
         return set()
     if mode == errno.ENOSPC:
-        return {507}
+        return {507, 500} if kind == "sync" else {507}  # SQLite does not say why fsync() failed
     if kind in SHORTAGES or mode == errno.EMFILE:
         return {503}
     return {500}
 
 
-def check_answer(answer, kind, mode):
-    if answer is None:
+def check_answer(answer, scenario, kind, mode):
+    if isinstance(scenario, Import) and answer is not None and answer.status == 422:
+        assert os.strerror(mode).encode() in answer.body or b"memory" in answer.body or b"harm" in answer.body, answer.body
+    elif answer is None:
         assert kind in CLOSES, "the connection was closed"
     elif answer.status >= 300:
         assert answer.status in allowed(kind, mode), (answer.status, answer.body)
@@ -78,6 +79,8 @@ def eventually(condition, what):
 
 class Scenario:
     """ask() yields answers, and is not asked for more after one that is not good. after() is asked without a fault."""
+
+    few = FEW
 
     def prepare(self, daemon, state):
         pass
@@ -127,20 +130,14 @@ class Upload(Scenario):
         if good(answers[0]):
             assert found.status == (404 if len(answers) > 1 and good(answers[1]) else found.status)
         if found.status == 200:
-            assert ask(daemon, "DELETE", "/datasets/d").status == 204
+            # What was asked on a connection that was closed may just be going on.
+            assert ask(daemon, "DELETE", "/datasets/d").status in ((204, 404) if answers[-1] is None else (204,))
 
 
 class Import(Scenario):
-    file = ROOT / "tests/golden/data/torch"
-
-    def prepare(self, daemon, state):
-        self.state = state
-        self.weights = (state / "models/other/model.safetensors").read_bytes()
-        self.vocabulary = (state / "models/other/vocabulary.json").read_bytes()
+    """A process of its own reads the file, in less memory and room than the daemon has: that they do not suffice is 422."""
 
     def ask(self, daemon):
-        from test_model_import import KERAS, TOKENS, form
-
         file = KERAS / "k392_two_lstm_dense.keras"
         body, headers = form((("file", file.read_bytes()), ("vocabulary", TOKENS)))
         yield ask(daemon, "POST", "/models/imported/import", body, headers=headers)
@@ -149,7 +146,7 @@ class Import(Scenario):
     def after(self, daemon, answers):
         names = {model["name"]: model for model in ask(daemon, "GET", "/models").json()["models"]}
         if "imported" in names:
-            assert "error" not in names["imported"], names
+            assert ask(daemon, "POST", "/models/imported/load").status == 200
             assert ask(daemon, "DELETE", "/models/imported").status == 204
         else:
             assert not good(answers[0]) or len(answers) > 1
@@ -157,6 +154,8 @@ class Import(Scenario):
 
 class Train(Scenario):
     """One epoch with validation, a sample and a snapshot, published and loaded."""
+
+    few = 2
 
     def prepare(self, daemon, state):
         self.seen = set()
@@ -183,6 +182,8 @@ class Train(Scenario):
         assert fresh == ({answers[0].json()["id"]} if good(answers[0]) else set()) or (
             answers[0] is None or b"is queued" in answers[0].body), (fresh, answers[0] and answers[0].body)
         for id in fresh:
+            if self.wait(daemon, id, {"succeeded", "failed", "paused"})["state"] == "paused":
+                assert ask(daemon, "POST", f"/train/{id}/resume").status == 200
             job = self.wait(daemon, id, {"succeeded", "failed"})
             assert job, f"the job {id} got stuck: {ask(daemon, 'GET', f'/train/{id}').body}"
             assert (job["state"] == "failed") == bool(job["error"]), job
@@ -236,11 +237,11 @@ def attempt(daemon, scenario):
     return answers
 
 
-def spread(count):
+def spread(count, few=FEW):
     """Which calls fail, of so many."""
     if ALL:
         return range(1, count + 1)
-    return sorted({1 + (count - 1) * i // max(1, FEW - 1) for i in range(FEW)}) if count else []
+    return sorted({1 + (count - 1) * (i + 1) // (few + 1) for i in range(few)}) if count else []
 
 
 def descriptors(daemon):
@@ -272,15 +273,15 @@ def test_failing_calls_are_answered_and_nothing_is_lost(start, tmp_path, name):
     scenario.after(daemon, answers)
     open_before, results = descriptors(daemon), collections.Counter()
     for kind, mode, times in cases():
-        for n in spread(calls[kind]):
+        for n in spread(calls[kind], scenario.few):
             injector.arm(kind, n, mode, times)
             answers = attempt(daemon, scenario)
             sprung = injector.disarm()
             try:
                 for answer in answers:
-                    check_answer(answer, kind, mode)
+                    check_answer(answer, scenario, kind, mode)
                 scenario.after(daemon, answers)
-                settle(daemon, scenario)
+                settle(daemon, SCENARIOS["generate"] if name == "train" else scenario)
             except BaseException:
                 print(f"call {n} of kind {kind}: {mode_name(mode)}, {times} times; answers {[a and a.body for a in answers]}")
                 raise
