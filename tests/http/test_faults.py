@@ -137,6 +137,8 @@ class Upload(Scenario):
 class Import(Scenario):
     """A process of its own reads the file, in less memory and room than the daemon has: that they do not suffice is 422."""
 
+    few = 2
+
     def ask(self, daemon):
         file = KERAS / "k392_two_lstm_dense.keras"
         body, headers = form((("file", file.read_bytes()), ("vocabulary", TOKENS)))
