@@ -14,7 +14,8 @@
 #define EVENTS_AT_ONCE 64
 #define DUE_AT_ONCE    64
 #define NEVER          UINT64_MAX
-#define LEFT_NS        (UINT64_C(20) * 1000 * 1000) /* the period of entries whose peer has left */
+#define LEFT_NS        (UINT64_C(20) * 1000 * 1000) /* the first period of entries whose peer has left, */
+#define MOST_LEFT_NS   (64 * LEFT_NS)               /* and the longest */
 #define POKE           UINT64_MAX                   /* what the event of the eventfd carries */
 
 /* Entries with the same period: who begins later is due later, so the list is in the order in which they are due. */
@@ -65,7 +66,7 @@ static bool start_period(struct watch *watch, struct watch_entry *entry)
 {
     end_period(entry);
     if (!entry->calls.due) return false;
-    entry->period = period_of(watch, entry->left ? LEFT_NS : entry->calls.period_ns);
+    entry->period = period_of(watch, entry->left ? entry->left_ns : entry->calls.period_ns);
     entry->due_ns = clock_monotonic_ns() + entry->period->ns;
     TAILQ_INSERT_TAIL(&entry->period->entries, entry, link);
     return entry->due_ns < watch->wakes_ns;
@@ -105,6 +106,7 @@ static void notice(struct watch *watch, uint64_t event)
     struct watch_entry *entry = watch->by_fd[event & UINT32_MAX];
     if (!entry || entry->serial != event >> 32) return;
     entry->left = true;
+    entry->left_ns = LEFT_NS;
     if (entry->calls.gone) entry->calls.gone(entry->calls.context);
     start_period(watch, entry);
 }
@@ -116,6 +118,7 @@ static int look_at_clock(struct watch *watch)
     struct watch_entry *entry = first_due(watch);
     for (int i = 0; i < DUE_AT_ONCE && entry && now >= entry->due_ns; i++) {
         entry->calls.due(entry->calls.context);
+        if (entry->left && entry->left_ns < MOST_LEFT_NS) entry->left_ns *= 2;
         start_period(watch, entry);
         entry = first_due(watch);
     }
@@ -231,6 +234,7 @@ void watch_set(struct watch *watch, struct watch_entry *entry, const struct watc
 {
     pthread_mutex_lock(&watch->mutex);
     entry->calls = calls ? *calls : (struct watch_calls){0};
+    entry->left_ns = LEFT_NS;
     if (entry->left && entry->calls.gone) entry->calls.gone(entry->calls.context);
     const bool sooner = start_period(watch, entry);
     if (sooner) watch->wakes_ns = entry->due_ns;

@@ -16,12 +16,12 @@
 
 struct watch;
 
-#define WATCH_PERIODS 8 /* different ones that there may be at a time, the 20 ms below among them */
+#define WATCH_PERIODS 16 /* different ones that there may be at a time, the 7 of those that have left among them */
 
 /* Called by the watch's thread under its lock, as due() is: must be short and call nothing of the watch's. */
 struct watch_calls {
     void (*gone)(void *context); /* at most once: the peer has left. May be called by watch_set() itself */
-    void (*due)(void *context);  /* every period_ns; once the peer has left, every 20 ms */
+    void (*due)(void *context);  /* every period_ns; once the peer has left, after 20 ms, 40 ms, ... 1.28 s */
     void *context;
     uint64_t period_ns;
 };
@@ -34,6 +34,7 @@ struct watch_entry {
     /* The watch's. */
     struct watch_calls calls;
     uint64_t due_ns;
+    uint64_t left_ns; /* the period, once it has left */
     uint32_t serial;
     struct watch_period *period; /* NULL: it is never due */
     TAILQ_ENTRY(watch_entry) link;
