@@ -4,7 +4,7 @@
 
 #define VALUES (const struct trainer_preset_value[])
 
-const char *const trainer_preset_names[] = {"none", "small", "medium", "large", "headlines", NULL};
+const char *const trainer_preset_names[] = {"none", "tiny", "small", "medium", "large", "headlines", NULL};
 
 /* A recipe for a running text of about 1 MB: what depends on the size of the network, and what does not. */
 #define RUNNING_TEXT(units, of_embedding, of_dropout, rate, passes)                                                    \
@@ -21,6 +21,20 @@ const char *const trainer_preset_names[] = {"none", "small", "medium", "large", 
 /* What was tried, and how it did: tests/bench/LOG.md. */
 const struct trainer_preset trainer_presets[PRESET_COUNT] = {
     [PRESET_NONE] = {"the defaults below", VALUES{{NULL, NULL}}},
+    [PRESET_TINY] = {"LSTM 1x256, little more than a minute: words and lines by then, for a lesson or a first look",
+                     VALUES{{"hidden", "256"},
+                            {"embedding", "32"},
+                            {"dropout", "0.1"},
+                            {"optimizer", "adamw"},
+                            {"lr", "0.008"},
+                            {"schedule", "cosine"},
+                            {"warmup", "50"},
+                            {"clip", "1"},
+                            {"batch", "16"},
+                            {"bptt", "48"},
+                            {"epochs", "12"},
+                            {"max_minutes", "1.2"},
+                            {NULL, NULL}}},
     [PRESET_SMALL] = {"LSTM 1x512, for a first good model of a text of 100 kB to some MB",
                       RUNNING_TEXT("512", "128", "0.3", "0.005", "10")},
     [PRESET_MEDIUM] = {"LSTM 1x768, better than small in twice its time",

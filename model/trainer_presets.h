@@ -3,7 +3,15 @@
 #ifndef LSTMD_MODEL_TRAINER_PRESETS_H
 #define LSTMD_MODEL_TRAINER_PRESETS_H
 
-enum trainer_preset_kind { PRESET_NONE, PRESET_SMALL, PRESET_MEDIUM, PRESET_LARGE, PRESET_HEADLINES, PRESET_COUNT };
+enum trainer_preset_kind {
+    PRESET_NONE,
+    PRESET_TINY,
+    PRESET_SMALL,
+    PRESET_MEDIUM,
+    PRESET_LARGE,
+    PRESET_HEADLINES,
+    PRESET_COUNT
+};
 
 struct trainer_preset_value {
     const char *key, *text; /* an option of the trainer, and a value that its row allows */

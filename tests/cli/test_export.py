@@ -106,7 +106,7 @@ def test_snippet_of_the_readme_loads_it_into_pytorch(name, tmp_path, monkeypatch
     import torch
 
     config, tensors = model_of(tmp_path, name)
-    run("export", tmp_path / name, "--to", "pytorch", "--out", tmp_path / "titles.safetensors")
+    run("export", tmp_path / name, "--to", "pytorch", "--out", tmp_path / "mine.safetensors")
     loader = types.ModuleType("safetensors.torch")  # the package is not among Debian's
     loader.load_file = lambda path: {
         key: torch.from_numpy(values.copy()) for key, values in read_safetensors(pathlib.Path(path))[0].items()
@@ -202,7 +202,7 @@ def test_keras_file_gives_the_same_probabilities(name, tmp_path):
 def test_snippet_of_the_readme_feeds_keras(name, tmp_path, monkeypatch):
     """With a Keras that is the pass above."""
     config, tensors = model_of(tmp_path, name)
-    run("export", tmp_path / name, "--to", "keras", "--out", tmp_path / "titles.h5")
+    run("export", tmp_path / name, "--to", "keras", "--out", tmp_path / "mine.h5")
 
     class Loaded:
         def __init__(self, path, compile):
