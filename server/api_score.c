@@ -178,7 +178,8 @@ static void write_sums(const struct score *score, struct json_writer *out)
 {
     const struct generation *generation = &score->generation;
     const struct field_text *text = &score->fields.text;
-    const size_t count = generation->prompt.count - score->first, characters = utf8_count(text->data, text->size);
+    const size_t count = generation->prompt.count - score->first;
+    const size_t characters = vocabulary_encoded_characters(text->data, text->size, &generation->unknown);
     double nats = 0;
     for (size_t i = score->first; i < generation->prompt.count; i++) nats -= score->logprobs[i];
     const double perplexity = exp(nats / (double)count);

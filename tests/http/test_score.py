@@ -66,6 +66,20 @@ def test_score_names_what_it_skips(daemon):
     assert "漢" in score(daemon, text="a漢b")["warnings"][0]
 
 
+@pytest.mark.parametrize("level, known, mixed", [("char", "Today 1", "To漢day字 1漢"), ("word", None, None)])
+def test_what_is_skipped_counts_no_characters(start, tmp_path, level, known, mixed):
+    """A loss per character is that of the text without what is skipped."""
+    if level == "word":
+        daemon = start(make_model(tmp_path / "words", level="word"))
+        word = json.loads((tmp_path / "words/vocabulary.json").read_text())["tokens"][1]
+        known, mixed = f"{word} {word}", f"unheard {word} unheard unheard {word} unheard"
+    else:
+        daemon = start("tiny")
+    plain, skipping = score(daemon, text=known), score(daemon, text=mixed)
+    assert skipping["warnings"] and not plain["warnings"]
+    assert {**skipping, "warnings": []} == plain and plain["characters"] == len(known)
+
+
 def test_longest_text(start):
     daemon = start("tiny", {"limits.max_score": 50})
     assert score(daemon, text="a" * 50)["token_count"] == 50
