@@ -9,7 +9,7 @@
 static bool set_name(struct training_data *data, const struct trainer_options *options,
                      const struct training_source *source, struct error *err)
 {
-    const char *first = source->name ? source->name : options->data;
+    const char *file = source->text ? "text" : options->data, *first = source->name ? source->name : file;
     const size_t more = source->text ? 0 : options->more_count;
     const int n = more > 0 ? asprintf(&data->name, "%s and %zu more", first, more) : asprintf(&data->name, "%s", first);
     if (n >= 0) return true;
