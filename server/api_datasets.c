@@ -1,6 +1,8 @@
 /* /datasets and /datasets/{name}: corpora are uploaded, described and deleted. How a corpus is read stands in the query
  * of its upload, in the words of lstmd train. */
 #include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -10,6 +12,7 @@
 #include "server/datasets.h"
 #include "server/fields.h"
 #include "server/later.h"
+#include "server/text_reply.h"
 
 #define MAX_COLUMNS 1023 /* bytes */
 #define MAX_FIELD   255
@@ -183,13 +186,45 @@ enum http_outcome api_dataset_put(struct http_request *request, void *context)
 
 /* --- Looking and deleting --- */
 
+/* A list that is being written, a dataset at a time. */
+struct listing {
+    struct datasets *datasets;
+    char last[STATE_NAME_MAX + 1]; /* name of the one that was written last */
+};
+
+static enum text_state write_dataset(void *context, struct json_writer *out, struct error *err)
+{
+    struct listing *listing = context;
+    struct error own = {0};
+    json_t *json = datasets_next(listing->datasets, listing->last, &own);
+    const bool first = !*listing->last;
+    if (first) json_write_literal(out, "{\"datasets\":[");
+    if (json) {
+        snprintf(listing->last, sizeof listing->last, "%s", json_string_value(json_object_get(json, "name")));
+        if (!first) json_write_literal(out, ",");
+        text_write_json(out, json);
+        return TEXT_MORE;
+    }
+    json_write_literal(out, "]}\n");
+    if (!own.code) return TEXT_END;
+    error_set(err, own.code, "%s", own.message);
+    return TEXT_BROKEN;
+}
+
 enum http_outcome api_datasets(struct http_request *request, void *context)
 {
     const struct daemon *daemon = context;
     struct error err = {0};
-    json_t *list = state_dir_require(daemon->state, &err) ? datasets_list(daemon->datasets, &err) : NULL;
-    if (!list) return refuse_error(request, &err);
-    http_reply_json(request, 200, json_pack("{s:o}", "datasets", list));
+    if (!state_dir_require(daemon->state, &err)) return refuse_error(request, &err);
+    struct listing *listing = calloc(1, sizeof *listing);
+    if (!listing) {
+        error_set_no_memory(&err, sizeof *listing, "the list of datasets");
+        return refuse_error(request, &err);
+    }
+    listing->datasets = daemon->datasets;
+    text_reply(
+        request, 200, "application/json",
+        &(struct text_source){.write = write_dataset, .release = free, .context = listing, .worker = daemon->reader});
     return HTTP_REPLIED;
 }
 

@@ -376,20 +376,15 @@ json_t *datasets_describe(struct datasets *datasets, const char *name, struct er
     return json;
 }
 
-json_t *datasets_list(struct datasets *datasets, struct error *err)
+json_t *datasets_next(struct datasets *datasets, const char *after, struct error *err)
 {
-    json_t *list = json_array();
-    bool done = list != NULL;
+    json_t *json = NULL;
     pthread_mutex_lock(&datasets->lock);
-    for (struct dataset_entry *entry = datasets->entries; entry && done; entry = entry->next) {
-        if (!entry->description) continue;
-        json_t *json = describe(entry);
-        json_object_del(json, "alphabet");
-        done = json_array_append_new(list, json) == 0;
-    }
+    struct dataset_entry *entry = datasets->entries;
+    while (entry && (!entry->description || strcmp(entry->dataset.name, after) <= 0)) entry = entry->next;
+    if (entry) json = describe(entry);
     pthread_mutex_unlock(&datasets->lock);
-    if (done) return list;
-    json_decref(list);
-    error_set_no_memory(err, 0, "the list of datasets");
-    return NULL;
+    if (entry && !json) error_set_no_memory(err, 0, "a description");
+    json_object_del(json, "alphabet");
+    return json;
 }

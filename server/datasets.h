@@ -44,8 +44,9 @@ void datasets_release(struct datasets *datasets, const struct dataset *dataset);
 /* {name, size, sha256, encoding, format, columns, label_column, field, csv_header, bytes, characters, documents,
  * labels, alphabet_size, alphabet, uploaded, users}; a new reference, NULL with ERROR_NOT_FOUND or ERROR_NO_MEMORY. */
 json_t *datasets_describe(struct datasets *datasets, const char *name, struct error *err);
-/* An array of these, without alphabets, by name. */
-json_t *datasets_list(struct datasets *datasets, struct error *err);
+/* The same of the first one, by name, behind the name `after` ("": of all), without its alphabet; NULL without an error
+ * where there is none. */
+json_t *datasets_next(struct datasets *datasets, const char *after, struct error *err);
 
 /* Errors: ERROR_NOT_FOUND, ERROR_CONFLICT, ERROR_IO. */
 bool datasets_delete(struct datasets *datasets, const char *name, struct error *err);

@@ -183,3 +183,19 @@ def test_tokens_of_a_large_text_are_its_text(start, tmp_path, level):
     assert answer.json()["text"] == (text.strip() if level == "word" else text)
     scored = score(daemon, text=text[:16_000])
     assert len(scored["tokens"]) == scored["token_count"]
+
+
+def test_tokenizing_that_takes_too_long_is_503(start):
+    """Large texts wait for each other, so the last of several has waited for all."""
+    daemon = start("tiny", {**LONG, "limits.request_timeout": 1})
+    body = b'{"text": "%b"}' % ("漢".encode() * 10_000_000)
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(daemon.post("/tokenize", body))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    late = [answer for answer in answers if answer.status != 200]
+    assert late and all("limits.request_timeout" in answer.problem(503)["detail"] for answer in late)
+    assert all(answer.json()["skipped"] == 10_000_000 for answer in answers if answer.status == 200)
+    assert daemon.post("/tokenize", {"text": "a"}).json()["tokens"] == ["a"]
