@@ -30,12 +30,15 @@ HDF5_SHARED := $(shell pkg-config --libs hdf5 2>/dev/null)
 HDF5_ARCHIVE := $(wildcard $(patsubst -L%,%/libhdf5.a,$(filter -L%,$(HDF5_SHARED))))
 HDF5_LIBS := $(if $(HDF5_ARCHIVE),$(HDF5_ARCHIVE) -lsz -lz -ldl,$(HDF5_SHARED))
 
+TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
 # ffp-contract=off: a*b+c is fused where a kernel says so and nowhere else, so that results do not depend on the compiler.
 LANGUAGE := -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread
 SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
     $(if $(FUZZER),-fsanitize=fuzzer-no-link)
-HARDENING := $(if $(SANITIZE)$(COVERAGE),,-fstack-protector-strong -D_FORTIFY_SOURCE=2)
+# What makes a fault in memory harder to use (SECURITY.md); tests/cli/test_hardening.py reads the program for it.
+HARDENING := $(if $(SANITIZE)$(COVERAGE),,-fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 \
+    $(if $(filter x86_64%,$(TARGET)),-fcf-protection=full) $(if $(filter aarch64%,$(TARGET)),-mbranch-protection=standard))
 OPTIMISE := $(if $(COVERAGE),-O0 --coverage,$(if $(SANITIZE),-O1,-O2))
 # The numbers: everything under model/ and nothing else.
 OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE),$(OPTIMISE),-O3)
@@ -49,7 +52,6 @@ ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
 ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm $(LDLIBS)
 
 # A SIMD file is compiled for its instruction set, and only that file: the program chooses at run time.
-TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 ifneq ($(filter x86_64%,$(TARGET)),)
 KERNEL_FLAGS_avx2 := -mavx2 -mfma
 KERNEL_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma

@@ -5,6 +5,8 @@
  * this one, which publishes it.
  */
 #include <errno.h>
+#include <ftw.h>
+#include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -14,7 +16,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -34,6 +38,7 @@
 #else
 #define LIMIT_MEMORY true
 #endif
+#define LOOK_NS    100000000            /* how often what was written is looked at */
 #define MIN_MEMORY ((uint64_t)64 << 20) /* the program and its libraries alone take half of it */
 
 struct flags {
@@ -48,8 +53,6 @@ struct flags {
 static const char *const orders[] = {"sorted", "frequency", NULL};
 static const char *const levels[] = {"auto", "char", "word", NULL};
 static const char *const activations[] = {"auto", "tanh", "relu", NULL};
-static const char *const sandboxes[] = {"auto", "require", "off", NULL};
-enum { SANDBOX_AUTO, SANDBOX_REQUIRE, SANDBOX_OFF };
 static const enum activation activation_of[] = {ACTIVATION_DEFAULT, ACTIVATION_TANH, ACTIVATION_RELU};
 
 static const struct option rows[] = {
@@ -70,10 +73,11 @@ static const struct option rows[] = {
     {"activation", OPTION_CHOICE, offsetof(struct flags, activation), "auto", 0, 0, activations, NULL,
      "Of nn.RNN, whose state_dict does not tell; auto: as the file says, otherwise tanh."},
     {"max_memory", OPTION_SIZE, offsetof(struct flags, max_memory), "0", 0, 1e14, NULL, "bytes",
-     "Address space beyond which it fails, for files of strangers: 64MiB or more; 0: no limit."},
+     "Address space beyond which it fails, and most that it may write, for files of strangers: 64MiB or more; 0: no "
+     "limit."},
     {"max_seconds", OPTION_REAL, offsetof(struct flags, max_seconds), "0", 0, 86400, NULL, "s",
      "Processor time beyond which it is ended; 0: no limit."},
-    {"sandbox", OPTION_CHOICE, offsetof(struct flags, sandbox), "auto", 0, 0, sandboxes, NULL,
+    {"sandbox", OPTION_CHOICE, offsetof(struct flags, sandbox), "auto", 0, 0, sandbox_choices, NULL,
      "In which the file is read, without network, programs or other files; auto: as far as the kernel grants it."},
 };
 
@@ -109,7 +113,9 @@ static bool set_limits(const struct flags *flags, struct error *err)
 {
     if (flags->max_memory > 0 && flags->max_memory < MIN_MEMORY)
         return error_set(err, ERROR_USAGE, "--max-memory must be 64MiB or more (or 0: no limit)");
-    return set_limit(RLIMIT_AS, LIMIT_MEMORY ? flags->max_memory : 0, "max-memory", err) &&
+    /* No file is larger than the memory that it came from. */
+    return set_limit(RLIMIT_FSIZE, flags->max_memory, "max-memory", err) &&
+           set_limit(RLIMIT_AS, LIMIT_MEMORY ? flags->max_memory : 0, "max-memory", err) &&
            set_limit(RLIMIT_CPU, (uint64_t)ceil(flags->max_seconds), "max-seconds", err);
 }
 
@@ -120,10 +126,15 @@ static bool set_limits(const struct flags *flags, struct error *err)
 static bool enter_sandbox(const struct flags *flags, const char *aside, struct error *err)
 {
     /* The last two are the C library's and the JSON library's. */
-    const char *const readable[] = {flags->file, flags->vocabulary, flags->vocabulary_from_text, "/usr/lib/locale",
-                                    "/dev/urandom"};
-    const struct sandbox sandbox = {readable, sizeof readable / sizeof *readable, aside};
-    return flags->sandbox == SANDBOX_OFF || sandbox_enter(&sandbox, err);
+    const struct sandbox_path paths[] = {
+        {flags->file, SANDBOX_READ},
+        {flags->vocabulary, SANDBOX_READ},
+        {flags->vocabulary_from_text, SANDBOX_READ},
+        {"/usr/lib/locale", SANDBOX_READ},
+        {"/dev/urandom", SANDBOX_READ},
+        {aside, SANDBOX_WRITE},
+    };
+    return flags->sandbox == SANDBOX_OFF || sandbox_enter(paths, sizeof paths / sizeof *paths, err);
 }
 
 static bool make_model(const struct flags *flags, const char *directory, struct error *err)
@@ -171,10 +182,48 @@ static bool explain_signal(const struct flags *flags, int number, struct error *
                      strsignal(number));
 }
 
+/* ---- how much it writes ---- */
+
+static uint64_t written; /* bytes; nftw() passes nothing on to what it calls */
+
+static int add_size(const char *path, const struct stat *info, int type, struct FTW *place)
+{
+    (void)path, (void)place;
+    if (type == FTW_F) written += (uint64_t)info->st_blocks * 512;
+    return 0;
+}
+
+static bool writes_too_much(const char *directory, uint64_t most)
+{
+    written = 0;
+    return most > 0 && nftw(directory, add_size, 16, FTW_PHYS) == 0 && written > most;
+}
+
+/* Waits for the end of the process that reads, and looks at what it writes: the system's limits are those of one file.
+ * SIGCHLD is blocked. False: it wrote too much, and was killed. */
+static bool wait_for(pid_t child, int *status, const char *directory, uint64_t most)
+{
+    const struct timespec look = {.tv_nsec = LOOK_NS};
+    bool good = true;
+    sigset_t ended;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    for (pid_t waited = 0; waited == 0 || (waited < 0 && errno == EINTR);) {
+        waited = waitpid(child, status, WNOHANG);
+        if (waited == 0 && good && writes_too_much(directory, most)) good = kill(child, SIGKILL) != 0;
+        if (waited == 0) sigtimedwait(&ended, NULL, &look);
+    }
+    return good && !writes_too_much(directory, most);
+}
+
 /* The exit code of the process that reads: 0, or 1 after it has said why. In that process: *apart is true. */
 static bool read_file(const struct flags *flags, const struct directory_publish *scratch, const char *made, bool *apart,
                       int *exit_code, struct error *err)
 {
+    sigset_t ended;
+    sigemptyset(&ended);
+    sigaddset(&ended, SIGCHLD);
+    sigprocmask(SIG_BLOCK, &ended, NULL); /* for wait_for() */
     const pid_t parent = getpid(), child = fork();
     int status = 0;
     if (child < 0) return error_set_errno(err, errno, "could not start a process to read %s", flags->file);
@@ -183,7 +232,10 @@ static bool read_file(const struct flags *flags, const struct directory_publish 
         *exit_code = read_apart(flags, scratch, made, parent);
         return true;
     }
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    if (!wait_for(child, &status, scratch->aside, flags->max_memory))
+        return error_set(err, ERROR_TOO_LARGE,
+                         "%s: reading it wrote more than %" PRIu64 " bytes, the limit of --max-memory", flags->file,
+                         flags->max_memory);
     if (WIFSIGNALED(status)) return explain_signal(flags, WTERMSIG(status), err);
     *exit_code = WEXITSTATUS(status);
     if (*exit_code <= 1) return true;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/sandbox.h"
 
 static const char *const kernels[] = {"auto", "ref", "portable", "avx2", "avx512", "avx512vnni", "neon", NULL};
 static const char *const weights[] = {"auto", "f32", "bf16", "int8", NULL};
@@ -37,6 +38,11 @@ static const struct option rows[] = {
      "Longest silence of a stream: a comment line is sent before it."},
     {"server.state_dir", OPTION_TEXT, FIELD(state_dir), NULL, 1, 3900, NULL, NULL,
      "Directory for models, datasets and training jobs; made if it is not there. Without it, one model."},
+    {"server.user", OPTION_TEXT, FIELD(user), NULL, 1, 255, NULL, NULL,
+     "User that the daemon becomes where root starts it, once its sockets are open. Without it: it stays root."},
+    {"server.sandbox", OPTION_CHOICE, FIELD(sandbox), "auto", 0, 0, sandbox_choices, NULL,
+     "Gives up the system calls and paths that serving does not need (seccomp, Landlock); auto: as far as the kernel "
+     "grants it."},
     {"admin.listen", OPTION_TEXT, FIELD(admin_listen), NULL, 1, 255, NULL, NULL,
      "Address or unix:/path where administration is served, and nowhere else. Without it: at server.listen."},
     {"admin.port", OPTION_INT, FIELD(admin_port), "8081", 0, 65535, NULL, NULL,

@@ -23,6 +23,8 @@ struct config {
     double drain_seconds;
     double ping_seconds;   /* server.ping_seconds: longest silence of a stream */
     const char *state_dir; /* server.state_dir (server/state_dir.h); NULL: none */
+    const char *user;      /* server.user: whom root becomes; NULL: nobody else */
+    int sandbox;           /* server.sandbox: enum sandbox_choice */
     /* model */
     const char *model_path; /* model.path: a model directory */
     /* engine */
@@ -67,6 +69,7 @@ struct config {
     int log_format;                /* log.format: logfmt, json (enum log_format) */
     const char *file;              /* that was read; NULL: none. Borrowed */
     struct option_origin *origins; /* of the values, in the order of config_table */
+    const char *file;              /* the YAML file that was read; NULL: none */
     struct arena arena;
 };
 

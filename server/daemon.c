@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/descriptors.h"
@@ -14,6 +15,7 @@
 #include "base/version.h"
 #include "model/quantize.h"
 #include "server/api.h"
+#include "server/confine.h"
 
 #define DESCRIPTORS           64 /* of everything but what follows: the database, models, the log, this and that */
 #define DESCRIPTORS_OF_UPLOAD 4
@@ -139,6 +141,7 @@ static void log_listening(const struct daemon *daemon, uint64_t begun)
               LOG_TEXT("weights", served ? kernel_format_name(served->stepper.weights.format) : NULL),
               LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
     registry_release(served);
+    if (geteuid() == 0) log_event(LOG_WARNING, "running as root", LOG_TEXT("set", "server.user"));
     if (http_server_admin_address(daemon->http))
         log_event(LOG_INFO, "listening for administration",
                   LOG_TEXT("address", http_server_admin_address(daemon->http)),
@@ -227,19 +230,27 @@ static bool open_http(struct daemon *daemon, struct error *err)
     return daemon->http != NULL;
 }
 
+/* What only the user who started the daemon may do comes first: reading tokens, taking a port below 1024. */
+static bool open_confined(struct daemon *daemon, struct error *err)
+{
+    const struct config *config = daemon->config;
+    if (!(daemon->auth = auth_new(config, err)) || !open_http(daemon, err)) return false;
+    const char *const sockets[2] = {http_server_address(daemon->http), http_server_admin_address(daemon->http)};
+    return confine_user(config, sockets, err) &&
+           (!config->state_dir || (daemon->state = state_dir_open(config->state_dir, err))) &&
+           confine_paths(config, sockets, err);
+}
+
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
 {
     const uint64_t begun = clock_monotonic_ns();
     *daemon = (struct daemon){.config = config, .started = (int64_t)time(NULL)};
-    if (!plan_connections(daemon, err) || !open_metrics(daemon, err)) return false;
-    if (config->state_dir && !(daemon->state = state_dir_open(config->state_dir, err))) return false;
-    daemon->auth = auth_new(config, err);
-    if (!daemon->auth) return false;
+    if (!plan_connections(daemon, err) || !open_metrics(daemon, err) || !open_confined(daemon, err)) return false;
     if (daemon->state && !(daemon->datasets = datasets_new(state_dir_datasets(daemon->state), err))) return false;
     if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err) ||
         !open_jobs(daemon, err))
         return false;
-    if (!open_http(daemon, err)) return false;
+    if (!http_server_start(daemon->http, err) || !confine_calls(config, err)) return false;
     log_listening(daemon, begun);
     return true;
 }

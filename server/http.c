@@ -405,25 +405,21 @@ static void *serve(void *argument)
     return NULL;
 }
 
-static bool open_listeners(struct http_server *server, struct error *err)
+static bool bind_listeners(struct http_server *server, struct error *err)
 {
     const struct http_options *options = &server->options;
     if (!listen_inherit(&server->listener, false, err) || !listen_inherit(&server->admin, true, err)) return false;
     if (server->listener.fd < 0 &&
-        !listen_open(&server->listener, "server.listen", options->listen, options->port, options->socket_mode, err))
+        !listen_bind(&server->listener, "server.listen", options->listen, options->port, options->socket_mode, err))
         return false;
     return server->admin.fd >= 0 || !options->admin_listen ||
-           listen_open(&server->admin, "admin.listen", options->admin_listen, options->admin_port, options->socket_mode,
+           listen_bind(&server->admin, "admin.listen", options->admin_listen, options->admin_port, options->socket_mode,
                        err);
 }
 
 static bool start_library(struct http_server *server, struct error *err)
 {
     const struct http_options *options = &server->options;
-    if (!address_set_parse(&server->trusted, "server.trusted_proxies", options->trusted_proxies,
-                           options->trusted_proxy_count, err) ||
-        !http_cors_check(options, err) || !http_hosts_check(options, err) || !open_listeners(server, err))
-        return false;
     const unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     server->library =
         MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, server,
@@ -467,11 +463,19 @@ struct http_server *http_server_new(const struct http_options *options, struct e
     if (server->idle_fd < 0 || server->poke_fd < 0 ||
         getrandom(&server->boot, sizeof server->boot, 0) != (ssize_t)sizeof server->boot)
         error_set_errno(err, errno, "cannot start the HTTP server");
-    else if ((server->watch = watch_new(err)) && (server->worker = worker_new(err)) &&
-             (server->uploads = http_uploads_new(options->max_uploads, err)) && start_library(server, err))
+    else if (address_set_parse(&server->trusted, "server.trusted_proxies", options->trusted_proxies,
+                               options->trusted_proxy_count, err) &&
+             http_cors_check(options, err) && http_hosts_check(options, err) && bind_listeners(server, err))
         return server;
     http_server_free(server);
     return NULL;
+}
+
+bool http_server_start(struct http_server *server, struct error *err)
+{
+    return (server->watch = watch_new(err)) && (server->worker = worker_new(err)) &&
+           (server->uploads = http_uploads_new(server->options.max_uploads, err)) &&
+           listen_begin(&server->listener, err) && listen_begin(&server->admin, err) && start_library(server, err);
 }
 
 void http_server_free(struct http_server *server)

@@ -114,8 +114,10 @@ struct http_options {
 /* Descriptors that the connections may take. */
 size_t http_descriptors(const struct http_options *options);
 
-/* Binds, listens and starts serving. What `options` points to is borrowed for the server's life. */
+/* Binds. Starts no thread, and nobody can connect yet. What `options` points to is borrowed for the server's life. */
 struct http_server *http_server_new(const struct http_options *options, struct error *err);
+/* Listens and serves. False: to be freed. */
+bool http_server_start(struct http_server *server, struct error *err);
 
 /* Where it listens, as text ("127.0.0.1", "::1", "unix:/run/lstmd.sock") and number. The same of the routes of
  * HTTP_ADMIN, where they have a place of their own; else NULL and 0. */

@@ -54,7 +54,6 @@ static bool remove_stale(const struct sockaddr_un *address, const char *setting,
     return error_set_errno(err, errno, "%s: cannot remove the stale socket %s", setting, address->sun_path);
 }
 
-/* Nobody can connect before listen(): the permissions are there in time. */
 static bool open_path(struct listener *listener, const char *setting, const char *path, unsigned mode,
                       struct error *err)
 {
@@ -68,7 +67,7 @@ static bool open_path(struct listener *listener, const char *setting, const char
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     listener->own_path = listener->fd >= 0 && bind(listener->fd, (struct sockaddr *)&address, sizeof address) == 0;
     if (listener->own_path) read_address(listener);
-    if (listener->own_path && chmod(path, (mode_t)mode) == 0 && listen(listener->fd, SOMAXCONN) == 0) return true;
+    if (listener->own_path && chmod(path, (mode_t)mode) == 0) return true;
     error_set_errno(err, errno, "%s: cannot listen at %s", setting, path);
     listen_close(listener);
     return false;
@@ -89,7 +88,7 @@ static bool open_address(struct listener *listener, const char *setting, const c
                          where);
     const int fd = listener->fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const bool good = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) == 0 &&
-                      bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, SOMAXCONN) == 0;
+                      bind(fd, found->ai_addr, found->ai_addrlen) == 0;
     if (!good) error_set_errno(err, errno, "cannot listen on %s port %u", where, port);
     freeaddrinfo(found);
     if (good)
@@ -99,7 +98,7 @@ static bool open_address(struct listener *listener, const char *setting, const c
     return good;
 }
 
-bool listen_open(struct listener *listener, const char *setting, const char *where, uint16_t port, unsigned mode,
+bool listen_bind(struct listener *listener, const char *setting, const char *where, uint16_t port, unsigned mode,
                  struct error *err)
 {
     *listener = (struct listener){.fd = -1};
@@ -138,6 +137,12 @@ bool listen_inherit(struct listener *listener, bool admin, struct error *err)
     listener->fd = fd;
     read_address(listener);
     return true;
+}
+
+bool listen_begin(const struct listener *listener, struct error *err)
+{
+    return listener->fd < 0 || listen(listener->fd, SOMAXCONN) == 0 ||
+           error_set_errno(err, errno, "cannot listen on %s port %u", listener->text, listener->port);
 }
 
 void listen_close(struct listener *listener)

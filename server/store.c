@@ -260,7 +260,7 @@ static bool open_database(struct store *store, struct error *err)
     if (code != SQLITE_OK) return fail(store, code, err);
     sqlite3_busy_timeout(store->db, BUSY_MS);
     return check_owner(store, &version, err) && check_content(store, err) &&
-           run_script(store, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON", err) &&
+           run_script(store, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY", err) &&
            migrate(store, version, err);
 }
 

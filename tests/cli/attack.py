@@ -55,7 +55,12 @@ def environment(directory):
 
 
 ENDS = r"""
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <zlib.h>
 

@@ -107,6 +107,29 @@ def test_relative_paths_links_and_a_model_that_is_replaced(whole, tmp_path):
     assert (tmp_path / "real/config.json").exists() and (tmp_path / "m").is_symlink()
 
 
+ONE_FILE = 'int fd = open("big", 66, 0600); char piece[4096]; memset(piece, 1, sizeof piece); while (write(fd, piece, sizeof piece) > 0); _exit(errno == EFBIG ? 3 : 4)'
+MANY_FILES = """char name[32], piece[65536]; memset(piece, 1, sizeof piece); for (;;) { snprintf(name, sizeof name, "m%d", count++);
+    int fd = open(name, 66, 0600); for (int i = 0; i < 64; i++) write(fd, piece, sizeof piece); close(fd); }"""
+
+
+@pytest.mark.skipif(os.environ.get("SANITIZE", "") != "", reason="sanitizers want to be loaded first")
+@pytest.mark.parametrize("code, says", [
+    (ONE_FILE, "the process that read it ended with the exit code 3"),
+    (MANY_FILES, "reading it wrote more than 268435456 bytes, the limit of --max-memory"),
+])
+def test_a_reader_that_fills_the_disk_is_ended(code, says, tmp_path):
+    """In one file, which the kernel limits, and in many, which the process that waits counts."""
+    file = attack.write_archive(tmp_path / "a.keras")
+    # In the directory aside of --out, the only one that the sandbox leaves it.
+    environment = attack.ending(tmp_path, f'glob_t found; glob("m.tmp-*", 0, NULL, &found); chdir(found.gl_pathv[0]); {code}')
+    made = tmp_path / "made"
+    made.mkdir()
+    done = run(file, "--out", made / "m", "--max-memory", "256MiB", "--max-seconds", 50, "--sandbox", "off",
+               environment=environment, cwd=made)
+    assert done.returncode == 1 and says in done.stderr, done.stderr
+    assert not (made / "m").exists()
+
+
 @pytest.mark.skipif(os.environ.get("SANITIZE", "") != "", reason="sanitizers catch signals, and want to be loaded first")
 @pytest.mark.parametrize("code, says", [
     ("abort()", "the process that read it died (Aborted)"), ("*(volatile int *)8 = 0", "died (Segmentation fault)"),

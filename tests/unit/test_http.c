@@ -135,7 +135,7 @@ static bool start(void *context, struct error *err)
                                          .route_count = sizeof routes / sizeof *routes,
                                          .authorise = authorise};
     *server = http_server_new(&options, err);
-    return *server != NULL;
+    return *server && http_server_start(*server, err);
 }
 
 static struct http_server *server;

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,9 +49,11 @@ static bool refuse(enum lacking lacking)
 
 static bool enter(struct error *err)
 {
-    const char *const readable[] = {in_dir(directory, "named"), NULL, in_dir(directory, "none")};
-    const struct sandbox sandbox = {readable, 3, in_dir(directory, "own")};
-    return sandbox_enter(&sandbox, err);
+    const struct sandbox_path paths[] = {{in_dir(directory, "named"), SANDBOX_READ},
+                                         {NULL, SANDBOX_READ},
+                                         {in_dir(directory, "none"), SANDBOX_READ},
+                                         {in_dir(directory, "own"), SANDBOX_WRITE}};
+    return sandbox_enter(paths, 4, err);
 }
 
 /* Whether entering tells what is lacking. */
@@ -329,6 +333,170 @@ static void test_descriptors_are_closed(void **state)
     assert_int_equal(got, EBADF);
 }
 
+/* ---- a daemon ---- */
+
+static int run_true(void)
+{
+    const pid_t child = fork();
+    if (child == 0) {
+        execl("/bin/true", "true", NULL);
+        _exit(1);
+    }
+    int status = 1;
+    return answer(child > 0 && waitpid(child, &status, 0) == child && status == 0);
+}
+
+static int open_datagram_socket(void)
+{
+    return answer(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) >= 0);
+}
+
+static int connect_nowhere(void)
+{
+    return answer(connect(STDIN_FILENO, NULL, 0) == 0);
+}
+
+static int become_root(void)
+{
+    return answer(setuid(0) == 0);
+}
+
+static int leave_namespace(void)
+{
+    return answer(unshare(CLONE_NEWUSER) == 0);
+}
+
+static int make_namespace(void)
+{
+    return answer(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL) >= 0);
+}
+
+static int make_writable_code(void)
+{
+    return answer(mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+                  MAP_FAILED);
+}
+
+static int make_nameless_program(void)
+{
+    return answer(memfd_create("program", 0) >= 0);
+}
+
+/* A thread that was there before the filter waits for it, and tries then. */
+static pthread_barrier_t limited;
+
+static void *open_socket_in_thread(void *result)
+{
+    pthread_barrier_wait(&limited);
+    *(int *)result = open_socket();
+    return NULL;
+}
+
+/* Limits a child as a daemon and returns what the attempt returned there, in another thread of the daemon where
+ * `in_thread`. */
+static int attempt_as_daemon(int (*function)(void), bool in_thread)
+{
+    fflush(NULL);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct error err = {0};
+        pthread_t thread;
+        int result = 0;
+        pthread_barrier_init(&limited, NULL, 2);
+        if (in_thread && pthread_create(&thread, NULL, open_socket_in_thread, &result) != 0) _exit(0);
+        if (!sandbox_limit_daemon(&err)) {
+            fprintf(stderr, "NOT TESTED: %s\n", err.message);
+            _exit(NO_SANDBOX);
+        }
+        if (!in_thread) _exit(function());
+        pthread_barrier_wait(&limited);
+        pthread_join(thread, NULL);
+        _exit(result);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status)) fail_msg("the child died of signal %d", WTERMSIG(status));
+    if (WEXITSTATUS(status) == NO_SANDBOX) skip();
+    return WEXITSTATUS(status);
+}
+
+static void test_system_calls_that_a_daemon_gives_up(void **state)
+{
+    (void)state;
+    static int (*const functions[])(void) = {
+        open_socket,        open_local_socket, connect_nowhere, become_root,        trace_parent,
+        limit_parent,       leave_namespace,   make_namespace,  make_writable_code, make_nameless_program,
+        type_into_terminal, make_code,         turn_into_code,
+    };
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        const int got = attempt_as_daemon(functions[i], false);
+        if (got != ENOSYS) fail_msg("call %zu: %s", i, got == WORKED ? "it worked" : strerror(got));
+    }
+    assert_int_equal(attempt_as_daemon(NULL, true), ENOSYS);
+}
+
+static void test_what_a_daemon_keeps(void **state)
+{
+    (void)state;
+    static int (*const functions[])(void) = {run_true,       start_thread, open_datagram_socket,
+                                             publish_in_own, take_memory,  read_named};
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        const int got = attempt_as_daemon(functions[i], false);
+        if (got != WORKED) fail_msg("call %zu: %s", i, strerror(got));
+    }
+}
+
+static int run_from(enum sandbox_access access)
+{
+    const struct sandbox_path paths[] = {{"/bin/true", access},   {"/lib", SANDBOX_RUN},
+                                         {"/lib64", SANDBOX_RUN}, {"/usr/lib", SANDBOX_RUN},
+                                         {"/etc", SANDBOX_READ},  {in_dir(directory, "own"), SANDBOX_REMOVE}};
+    struct error err = {0};
+    if (!sandbox_limit_paths(paths, sizeof paths / sizeof *paths, &err)) return NO_SANDBOX;
+    return run_true();
+}
+
+static int run_named_program(void)
+{
+    return run_from(SANDBOX_RUN);
+}
+
+static int run_readable_program(void)
+{
+    return run_from(SANDBOX_READ);
+}
+
+static int remove_alone(void)
+{
+    const int fd = open(in_dir(directory, "own/removed"), O_WRONLY | O_CREAT, 0644);
+    const int ran = run_from(SANDBOX_RUN);
+    if (fd < 0 || ran != WORKED) return ran;
+    if (unlink(in_dir(directory, "own/removed")) != 0) return errno;
+    return open(in_dir(directory, "own/removed"), O_WRONLY | O_CREAT, 0644) < 0 ? WORKED : 0;
+}
+
+/* In a child of its own, without the sandbox of a reader. */
+static int attempt_alone(int (*function)(void))
+{
+    fflush(NULL);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(function());
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WEXITSTATUS(status) == NO_SANDBOX) skip();
+    return WEXITSTATUS(status);
+}
+
+static void test_programs_and_removal_are_granted_by_path(void **state)
+{
+    (void)state;
+    assert_int_equal(attempt_alone(run_named_program), WORKED);
+    assert_int_not_equal(attempt_alone(run_readable_program), WORKED);
+    assert_int_equal(attempt_alone(remove_alone), WORKED);
+}
+
 /* ---- where the kernel grants only one of the two ---- */
 
 static void test_without_landlock_system_calls_are_given_up(void **state)
@@ -374,6 +542,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_links_are_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_is_named_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_descriptors_are_closed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_system_calls_that_a_daemon_gives_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_a_daemon_keeps, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_programs_and_removal_are_granted_by_path, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_landlock_system_calls_are_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_seccomp_paths_are_given_up, set_up, tear_down),
     };

@@ -1,0 +1,163 @@
+#include "server/confine.h"
+
+#include <errno.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/log.h"
+#include "base/sandbox.h"
+#include "base/user.h"
+
+#define MAX_PATHS 256 /* a program has some twenty libraries */
+
+/* The path of "unix:/path", or NULL. */
+static const char *socket_path(const char *address)
+{
+    return address && strncmp(address, "unix:", 5) == 0 ? address + 5 : NULL;
+}
+
+/* ---- the user ---- */
+
+static bool give_socket(const char *address, const struct user *user, struct error *err)
+{
+    const char *path = socket_path(address);
+    return !path || chown(path, user->uid, user->gid) == 0 || error_set_errno(err, errno, "%s: cannot give away", path);
+}
+
+/* A directory that is there already belongs to whom it belongs to. */
+static bool give_state(const char *path, const struct user *user, struct error *err)
+{
+    if (!path || mkdir(path, 0700) != 0) return true; /* state_dir_open() says what is wrong, if anything is */
+    return chown(path, user->uid, user->gid) == 0 || error_set_errno(err, errno, "%s: cannot give away", path);
+}
+
+bool confine_user(const struct config *config, const char *const sockets[2], struct error *err)
+{
+    struct user user;
+    if (!config->user) return true;
+    bool good = user_find(&user, config->user, err);
+    if (good && geteuid() == user.uid) return true;
+    if (good && geteuid() != 0)
+        good = error_set(err, ERROR_INVALID, "only root can become \"%s\"; start it as root or as that user",
+                         config->user);
+    for (size_t i = 0; good && i < 2; i++) good = give_socket(sockets[i], &user, err);
+    good = good && give_state(config->state_dir, &user, err) && user_become(&user, config->user, err);
+    if (good) log_event(LOG_INFO, "became", LOG_TEXT("user", config->user), LOG_INTEGER("uid", user.uid));
+    return good || error_add_context(err, "server.user");
+}
+
+/* ---- paths ---- */
+
+struct path_list {
+    struct sandbox_path items[MAX_PATHS];
+    size_t count;
+    struct arena arena; /* of texts that are made here */
+    bool good;          /* no item was lost */
+};
+
+static void add(struct path_list *list, const char *path, enum sandbox_access access)
+{
+    if (!path) return;
+    list->good = list->good && list->count < MAX_PATHS;
+    if (list->good) list->items[list->count++] = (struct sandbox_path){path, access};
+}
+
+/* The directory of a path; NULL for the root, which would be everything. */
+static const char *directory_of(struct path_list *list, const char *path)
+{
+    char *text = arena_copy_text(&list->arena, path, strlen(path), NULL);
+    list->good = list->good && text;
+    if (!text) return NULL;
+    size_t n = strlen(text);
+    while (n > 1 && text[n - 1] == '/') n--;
+    while (n > 0 && text[n - 1] != '/') n--;
+    while (n > 1 && text[n - 1] == '/') n--;
+    text[n] = '\0';
+    if (n == 0) return ".";
+    return strcmp(text, "/") == 0 ? NULL : text;
+}
+
+/* A file or directory that may be replaced by another of its name, which is a rename in its directory; and where it
+ * really lies, if it is a link. */
+static void add_replaceable(struct path_list *list, const char *path)
+{
+    if (!path) return;
+    add(list, path, SANDBOX_READ);
+    add(list, directory_of(list, path), SANDBOX_READ);
+    char *target = realpath(path, NULL);
+    if (target) add(list, directory_of(list, target), SANDBOX_READ);
+    free(target);
+}
+
+static int add_library(struct dl_phdr_info *info, size_t size, void *context)
+{
+    struct path_list *list = context;
+    (void)size;
+    if (info->dlpi_name && *info->dlpi_name == '/') add(list, info->dlpi_name, SANDBOX_RUN);
+    return 0;
+}
+
+/* This program reads imports in a process of its own, for which it is started once more. */
+static void add_program(struct path_list *list)
+{
+    add(list, "/proc/self/exe", SANDBOX_RUN);
+    dl_iterate_phdr(add_library, list);
+    add(list, "/etc/ld.so.cache", SANDBOX_READ);
+    add(list, "/etc/ld.so.preload", SANDBOX_READ);
+    add(list, "/usr/lib/locale", SANDBOX_READ);
+    add(list, "/dev/null", SANDBOX_WRITE);
+}
+
+/* What the C library and we ask the system: random bytes, processors, limits, how much memory a process has. */
+static void add_system(struct path_list *list)
+{
+    add(list, "/dev/urandom", SANDBOX_READ);
+    add(list, "/proc", SANDBOX_READ);
+    add(list, "/sys/devices/system", SANDBOX_READ);
+    add(list, "/sys/fs/cgroup", SANDBOX_READ);
+}
+
+static void list_paths(struct path_list *list, const struct config *config, const char *const sockets[2])
+{
+    add(list, config->state_dir, SANDBOX_WRITE);
+    add_replaceable(list, config->model_path);
+    add_replaceable(list, config->file);
+    add_replaceable(list, config->generate_token_file);
+    add_replaceable(list, config->admin_token_file);
+    for (size_t i = 0; i < 2; i++)
+        if (socket_path(sockets[i])) add(list, directory_of(list, socket_path(sockets[i])), SANDBOX_REMOVE);
+    add_program(list);
+    add_system(list);
+}
+
+/* Whether the daemon goes on with what the kernel lacks. */
+static bool accept_lack(const struct config *config, const struct error *lacking, struct error *err)
+{
+    if (config->sandbox == SANDBOX_REQUIRE)
+        return error_set(err, lacking->code, "server.sandbox is require, and %s", lacking->message);
+    log_event(LOG_WARNING, "not fully confined", LOG_TEXT("lacking", lacking->message));
+    return true;
+}
+
+bool confine_paths(const struct config *config, const char *const sockets[2], struct error *err)
+{
+    struct path_list list = {.good = true};
+    struct error lacking = {0};
+    if (config->sandbox == SANDBOX_OFF) return true;
+    list_paths(&list, config, sockets);
+    bool good = list.good || error_set_no_memory(err, sizeof list, "the list of paths that the daemon keeps");
+    if (good && !sandbox_limit_paths(list.items, list.count, &lacking)) good = accept_lack(config, &lacking, err);
+    arena_free(&list.arena);
+    return good;
+}
+
+bool confine_calls(const struct config *config, struct error *err)
+{
+    struct error lacking = {0};
+    if (config->sandbox == SANDBOX_OFF || sandbox_limit_daemon(&lacking)) return true;
+    return accept_lack(config, &lacking, err);
+}
