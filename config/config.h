@@ -69,7 +69,6 @@ struct config {
     int log_format;                /* log.format: logfmt, json (enum log_format) */
     const char *file;              /* that was read; NULL: none. Borrowed */
     struct option_origin *origins; /* of the values, in the order of config_table */
-    const char *file;              /* the YAML file that was read; NULL: none */
     struct arena arena;
 };
 
