@@ -122,9 +122,9 @@ def test_what_is_wrong_with_the_text_is_named_with_its_line(daemon, state, query
     assert files(state) == before and "x" not in names(daemon)
 
 
-def packed(data):
+def packed(data, level=9):
     """Without the time, which would be in the names of the tests, and another one in each process that runs them."""
-    return gzip.compress(data, mtime=0)
+    return gzip.compress(data, level, mtime=0)
 
 
 TITLES = "title\nOil priçes\nStocks 😀 rest\n"
