@@ -94,6 +94,18 @@ bool corpus_label(struct corpus_loader *loader, const char *text, size_t n, cons
     return true;
 }
 
+static uint64_t on_disk(uint64_t bytes)
+{
+    return bytes > SCRATCH_IN_MEMORY ? bytes : 0;
+}
+
+uint64_t corpus_disk_bytes(enum corpus_format format, uint64_t size, uint64_t documents, uint64_t tokens)
+{
+    const bool copied = format != CORPUS_TEXT && format != CORPUS_LINES;
+    return on_disk(copied ? size : 0) + on_disk(documents * sizeof(struct document)) +
+           on_disk(documents * sizeof(size_t)) + on_disk(tokens);
+}
+
 bool corpus_reserve(struct corpus *corpus, size_t count, struct error *err)
 {
     const bool done = scratch_reserve_array(&corpus->list, count, sizeof *corpus->documents, corpus->directory,

@@ -109,6 +109,10 @@ enum corpus_format corpus_format_guess(const char *name);
  * there is none. CORPUS_AUTO: a format that the name does not tell, which is neither csv nor tsv. */
 const char *corpus_options_misfit(const struct corpus_options *options, enum corpus_format format, const char **needs);
 
+/* At least so many bytes of the disk are taken (base/scratch.h) while a corpus of this size is trained on, of which
+ * `tokens` tokens are. */
+uint64_t corpus_disk_bytes(enum corpus_format format, uint64_t size, uint64_t documents, uint64_t tokens);
+
 const char *corpus_format_name(enum corpus_format format);
 bool corpus_format_parse(const char *name, enum corpus_format *format); /* "auto", "text", "lines", "csv", ... */
 extern const char *const corpus_format_choices[];                       /* in the order of the enum; NULL at the end */

@@ -35,7 +35,7 @@ static struct active *find_active(struct jobs *jobs, int64_t id)
 
 void jobs_free_active(struct active *active)
 {
-    run_free(active->run);
+    if (active->run) run_free(active->run);
     free(active);
 }
 
@@ -429,11 +429,50 @@ static struct run *start_run(struct jobs *jobs, struct active *active, const str
     return run;
 }
 
+/* What a run lays on the disk of the job's dataset, at least. A text that came with the request stays in memory. */
+static uint64_t needed_room(const struct jobs *jobs, const struct job *job)
+{
+    const struct dataset *dataset = held_dataset(jobs, job->id);
+    const json_t *options = json_object_get(job->request, "options");
+    const char *level = member(options, "level");
+    if (!dataset) return 0;
+    const double trained = 1 - json_number_value(json_object_get(options, "validation"));
+    const bool words = level && strcmp(level, "word") == 0; /* how many there are is not known */
+    return corpus_disk_bytes(dataset->corpus.format, dataset->size, dataset->documents,
+                             words ? 0 : (uint64_t)((double)dataset->characters * trained));
+}
+
+/* A job that the disk has no room for does not begin to fill it. */
+static bool pause_for_room(struct jobs *jobs, struct active *active, uint64_t needed, struct error *err)
+{
+    char reason[ERROR_MESSAGE_SIZE];
+    snprintf(
+        reason, sizeof reason,
+        "No space left on device: while it trains on this dataset it takes %.1f MB of the disk, and %.1f MB are free",
+        (double)needed * 1e-6, (double)free_room(jobs) * 1e-6);
+    decide_failure(active, true, reason);
+    if (!set_state(jobs, active->id, &active->change, err)) return false;
+    active->room_needed = needed;
+    active->over = active->decided = true;
+    active->waits_for_room = true;
+    return true;
+}
+
+static void add_active(struct jobs *jobs, struct active *active)
+{
+    pthread_mutex_lock(&jobs->mutex);
+    jobs->active = active;
+    pthread_mutex_unlock(&jobs->mutex);
+    if (active->run) jobs_count_running(jobs, 1);
+}
+
 static const struct job_figures no_figures = {"", NAN, NAN, NAN, NAN, NAN};
 
+/* It runs, or is paused until there is room. */
 static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
 {
     struct job job = {0};
+    bool settled = false;
     struct active *active = calloc(1, sizeof *active);
     char *directory = active ? job_path(jobs, id, err) : NULL;
     if (!active)
@@ -443,20 +482,19 @@ static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
     else if (directory && store_get_job(jobs->store, id, &job, err)) {
         *active = (struct active){.id = id, .jobs = jobs, .next = jobs->active, .figures = no_figures};
         snprintf(active->figures.model, sizeof active->figures.model, "%s", member(job.request, "model"));
-        active->run = start_run(jobs, active, &job, directory, err);
+        const uint64_t needed = needed_room(jobs, &job);
+        if (needed > free_room(jobs))
+            settled = pause_for_room(jobs, active, needed, err);
+        else
+            settled = (active->run = start_run(jobs, active, &job, directory, err)) != NULL;
     }
-    const bool started = active && active->run;
-    if (started) {
-        pthread_mutex_lock(&jobs->mutex);
-        jobs->active = active;
-        pthread_mutex_unlock(&jobs->mutex);
-        jobs_count_running(jobs, 1);
-    } else {
+    if (settled)
+        add_active(jobs, active);
+    else
         free(active);
-    }
     store_close_job(&job);
     free(directory);
-    return started;
+    return settled;
 }
 
 /* A job that cannot begin for want of room, memory or threads stays in the queue, until a tick, and so does one where
@@ -507,7 +545,7 @@ void jobs_schedule(struct jobs *jobs)
 static bool has_room(const struct active *active)
 {
     const uint64_t room = free_room(active->jobs);
-    return room >= run_room(active->run) &&
+    return room >= (active->run ? run_room(active->run) : active->room_needed) &&
            (room >= active->room_then + ROOM_STEP ||
             clock_monotonic_ns() - active->waits_since_ns >= (uint64_t)ROOM_RETRY_SECONDS * 1000000000);
 }

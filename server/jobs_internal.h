@@ -13,13 +13,14 @@
 struct active {
     int64_t id;
     struct jobs *jobs;
-    struct run *run;
+    struct run *run;            /* NULL: it has not begun, and waits for room */
     bool silent;                /* asked to stop for good: what it still tells is not for the store */
     bool over;                  /* the thread has ended */
     bool decided;               /* what becomes of the job, in `change`, which the store does not know yet */
     atomic_bool waits_for_room; /* it does, and the job waits; any thread may read it under `mutex` */
     uint64_t room_then;         /* bytes that were free when it began to wait, and were too few */
     uint64_t waits_since_ns;
+    uint64_t room_needed;     /* where there is no run */
     struct job_change change; /* its reason is the run's, or `reason` */
     char reason[ERROR_MESSAGE_SIZE];
     bool warned; /* that the store took no news */
