@@ -49,7 +49,8 @@ static double expected_samples_seconds(const struct trainer *trainer)
     if (trainer->samples_seconds > 0) return trainer->samples_seconds;
     uint64_t done = trainer->state.step * trainer->options.batch * trainer->options.window;
     if (done == 0) return 0;
-    return trainer_seconds(trainer) * 4 * (double)(SAMPLES * trainer->options.sample_length) / (double)done;
+    const size_t tokens = SAMPLES * trainer->options.sample_length;
+    return trainer_seconds(trainer) * 4 * (double)tokens / (double)done;
 }
 
 double trainer_reserve_seconds(const struct trainer *trainer)
@@ -273,7 +274,8 @@ static bool hold(struct trainer *trainer)
 {
     const struct network *network = trainer_model(trainer);
     struct network *best = &trainer->best;
-    if (!best->parameters && !network_open(best, &network->architecture, NULL)) return false;
+    if (!best->parameters && !network_open(best, &network->architecture, NULL)) network_close(best);
+    if (!best->parameters) return false;
     memcpy(best->parameters, network->parameters, network->parameter_count * sizeof *network->parameters);
     trainer->held = true;
     return true;
