@@ -5,6 +5,7 @@ import errno
 import mmap
 import os
 import pathlib
+import re
 import struct
 import subprocess
 
@@ -47,6 +48,14 @@ def mode_name(mode):
     return names.get(mode) or errno.errorcode[mode]
 
 
+def sanitizers():
+    """The libraries that must stand before ours: allocations then pass a sanitizer alone, and none is made to fail."""
+    if not os.environ.get("SANITIZE"):
+        return []
+    listed = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True).stdout
+    return re.findall(r"=> (\S+/lib[at]san\.so\S*)", listed)
+
+
 class Injector:
     """What a daemon that was started with environment() does is decided here."""
 
@@ -57,8 +66,7 @@ class Injector:
             self.memory = mmap.mmap(file.fileno(), 4096)
 
     def environment(self):
-        sanitizer = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
-        return {"LD_PRELOAD": str(LIBRARY), "FAULT_CONTROL": str(self.path), "ASAN_OPTIONS": sanitizer}
+        return {"LD_PRELOAD": " ".join([*sanitizers(), str(LIBRARY)]), "FAULT_CONTROL": str(self.path)}
 
     def _put(self, index, value):
         struct.pack_into("<q", self.memory, 8 * index, value)
