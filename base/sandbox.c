@@ -277,8 +277,8 @@ static const int daemon_calls[] = {
 /* A call that does harmless things and others, and the arguments of the harmless ones. */
 struct conditional {
     int call;
-    struct scmp_arg_cmp comparisons[2]; /* which argument, how, with what; a mask comes before its value */
     unsigned count;                     /* of the comparisons */
+    struct scmp_arg_cmp comparisons[2]; /* which argument, how, with what; a mask comes before its value */
 };
 
 static int allow_all(scmp_filter_ctx filter, const int *calls, size_t count)
@@ -304,14 +304,14 @@ static int allow_some(scmp_filter_ctx filter, const struct conditional *some, si
 static int allow_reader(scmp_filter_ctx filter)
 {
     const struct conditional some[] = {
-        {SCMP_SYS(mmap), {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}, 1},
-        {SCMP_SYS(mprotect), {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}, 1},
-        {SCMP_SYS(ioctl), {{1, SCMP_CMP_EQ, TCGETS, 0}}, 1},
-        {SCMP_SYS(fcntl), {{1, SCMP_CMP_EQ, F_GETFD, 0}}, 1},
-        {SCMP_SYS(fcntl), {{1, SCMP_CMP_EQ, F_SETFD, 0}}, 1},
-        {SCMP_SYS(fcntl), {{1, SCMP_CMP_EQ, F_GETFL, 0}}, 1},
-        {SCMP_SYS(prlimit64), {{2, SCMP_CMP_EQ, 0, 0}}, 1},
-        {SCMP_SYS(tgkill), {{0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0}}, 1},
+        {SCMP_SYS(mmap), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
+        {SCMP_SYS(mprotect), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
+        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, TCGETS, 0}}},
+        {SCMP_SYS(fcntl), 1, {{1, SCMP_CMP_EQ, F_GETFD, 0}}},
+        {SCMP_SYS(fcntl), 1, {{1, SCMP_CMP_EQ, F_SETFD, 0}}},
+        {SCMP_SYS(fcntl), 1, {{1, SCMP_CMP_EQ, F_GETFL, 0}}},
+        {SCMP_SYS(prlimit64), 1, {{2, SCMP_CMP_EQ, 0, 0}}},
+        {SCMP_SYS(tgkill), 1, {{0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0}}},
     };
     const int problem = allow_all(filter, ARRAY(reader_calls));
     return problem == 0 ? allow_some(filter, ARRAY(some)) : problem;
@@ -324,24 +324,24 @@ static int allow_daemon(scmp_filter_ctx filter)
     const scmp_datum_t containers =
         CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
     const struct conditional some[] = {
-        {SCMP_SYS(mmap), {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}, 1},
-        {SCMP_SYS(mmap), {{2, SCMP_CMP_MASKED_EQ, PROT_WRITE, 0}, {3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, 0}}, 2},
-        {SCMP_SYS(mprotect), {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}, 1},
-        {SCMP_SYS(clone), {{0, SCMP_CMP_MASKED_EQ, containers, 0}}, 1},
-        {SCMP_SYS(socket), {{0, SCMP_CMP_EQ, AF_UNIX, 0}, {1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM}}, 2},
-        {SCMP_SYS(ioctl), {{1, SCMP_CMP_EQ, TCGETS, 0}}, 1},
-        {SCMP_SYS(ioctl), {{1, SCMP_CMP_EQ, FIONREAD, 0}}, 1},
-        {SCMP_SYS(ioctl), {{1, SCMP_CMP_EQ, FIONBIO, 0}}, 1},
-        {SCMP_SYS(prctl), {{0, SCMP_CMP_EQ, PR_SET_NAME, 0}}, 1},
-        {SCMP_SYS(prctl), {{0, SCMP_CMP_EQ, PR_SET_NO_NEW_PRIVS, 0}}, 1},
-        {SCMP_SYS(prctl), {{0, SCMP_CMP_EQ, PR_SET_PDEATHSIG, 0}}, 1},
-        {SCMP_SYS(prctl), {{0, SCMP_CMP_EQ, PR_SET_SECCOMP, 0}}, 1},
-        {SCMP_SYS(prctl), {{0, SCMP_CMP_EQ, PR_GET_SECCOMP, 0}}, 1},
-        {SCMP_SYS(prlimit64), {{0, SCMP_CMP_EQ, 0, 0}}, 1},
-        {SCMP_SYS(kill), {{1, SCMP_CMP_EQ, SIGKILL, 0}}, 1},
-        {SCMP_SYS(kill), {{1, SCMP_CMP_EQ, 0, 0}}, 1},
-        {SCMP_SYS(tgkill), {{2, SCMP_CMP_EQ, SIGABRT, 0}}, 1},
-        {SCMP_SYS(tgkill), {{0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0}}, 1},
+        {SCMP_SYS(mmap), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
+        {SCMP_SYS(mmap), 2, {{2, SCMP_CMP_MASKED_EQ, PROT_WRITE, 0}, {3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, 0}}},
+        {SCMP_SYS(mprotect), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
+        {SCMP_SYS(clone), 1, {{0, SCMP_CMP_MASKED_EQ, containers, 0}}},
+        {SCMP_SYS(socket), 2, {{0, SCMP_CMP_EQ, AF_UNIX, 0}, {1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM}}},
+        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, TCGETS, 0}}},
+        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, FIONREAD, 0}}},
+        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, FIONBIO, 0}}},
+        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_NAME, 0}}},
+        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_NO_NEW_PRIVS, 0}}},
+        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_PDEATHSIG, 0}}},
+        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_SECCOMP, 0}}},
+        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_GET_SECCOMP, 0}}},
+        {SCMP_SYS(prlimit64), 1, {{0, SCMP_CMP_EQ, 0, 0}}},
+        {SCMP_SYS(kill), 1, {{1, SCMP_CMP_EQ, SIGKILL, 0}}},
+        {SCMP_SYS(kill), 1, {{1, SCMP_CMP_EQ, 0, 0}}},
+        {SCMP_SYS(tgkill), 1, {{2, SCMP_CMP_EQ, SIGABRT, 0}}},
+        {SCMP_SYS(tgkill), 1, {{0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0}}},
     };
     int problem = allow_all(filter, ARRAY(reader_calls));
     if (problem == 0) problem = allow_all(filter, ARRAY(daemon_calls));
