@@ -49,8 +49,9 @@ static double expected_samples_seconds(const struct trainer *trainer)
     if (trainer->samples_seconds > 0) return trainer->samples_seconds;
     uint64_t done = trainer->state.step * trainer->options.batch * trainer->options.window;
     if (done == 0) return 0;
-    const size_t tokens = SAMPLES * trainer->options.sample_length;
-    return trainer_seconds(trainer) * 4 * (double)tokens / (double)done;
+    const size_t samples = SAMPLES;
+    const double tokens = (double)samples * (double)trainer->options.sample_length;
+    return trainer_seconds(trainer) * 4 * tokens / (double)done;
 }
 
 double trainer_reserve_seconds(const struct trainer *trainer)
