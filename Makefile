@@ -237,6 +237,17 @@ fuzz-search: all $(FUZZ)
 	        $(BUILD)/corpus/$$target tests/fuzz/inputs/$$target || exit 1; \
 	done
 
+FUZZ_SEED ?= $(shell date +%s)
+.PHONY: fuzz-socket
+fuzz-socket: ## attack the running daemon at its socket under the sanitizers, SECONDS=60, FUZZ_SEED=the time
+	@scripts/deps build test
+	$(again) fuzz-socket-search SANITIZE=address,undefined
+
+.PHONY: fuzz-socket-search
+fuzz-socket-search: all
+	@LSTMD='$(BUILD)/lstmd' SANITIZE='$(SANITIZE)' $(PYTHON) tests/fuzz/socket_fuzzer.py --seconds $(or $(SECONDS),60) \
+	    --seed $(FUZZ_SEED) --out $(BUILD)/fuzz-socket
+
 .PHONY: coverage
 coverage: ## line coverage of the tests, per file (gcov)
 	@scripts/deps build test

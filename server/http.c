@@ -26,6 +26,8 @@
 #define REPLY_MEMORY ((size_t)1536)
 
 #define EXHAUSTED_MS 100 /* until descriptors are asked for again when there were none */
+#define STUCK_ROUNDS                                                                                                   \
+    64 /* after so many in which the library did nothing it is not believed that it has something to do */
 
 /* --- Waiting --- */
 
@@ -136,6 +138,7 @@ static void *request_new(void *context, const char *target, struct MHD_Connectio
 {
     struct http_connection *owner = connection_of(connection);
     if (!owner) return NULL;
+    owner->server->calls++;
     struct http_request *request = calloc(1, sizeof *request);
     if (!request) return NULL;
     request->server = context;
@@ -158,6 +161,7 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *connection, 
     (void)context, (void)connection;
     struct http_request *request = *slot;
     if (!request) return MHD_NO; /* out of memory in request_new() */
+    request->server->calls++;
     if (request->stage == STAGE_PIECE) {
         request->suspended = false;
         request->stage = STAGE_BODY;
@@ -293,6 +297,7 @@ static void connection_changed(void *context, struct MHD_Connection *connection,
 {
     struct http_server *server = context;
     (void)connection;
+    server->calls++;
     if (code == MHD_CONNECTION_NOTIFY_STARTED)
         *slot = server->accepted;
     else
@@ -312,8 +317,7 @@ void http_add_connection(struct http_connection *owner, const struct sockaddr *a
 
 static const char refusal[] = "Error processing request (HTTP response code is ";
 
-/* Its chunks are not all there yet. */
-static bool comes_in_chunks(const struct http_request *request)
+bool http_comes_in_chunks(const struct http_request *request)
 {
     return (request->stage == STAGE_BODY || request->stage == STAGE_PIECE || request->stage == STAGE_LINGER) &&
            http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
@@ -332,7 +336,7 @@ static struct http_request *find_refused(const struct http_server *server, const
     {
         const bool head = request->stage == STAGE_HEADERS;
         if (head && http_head_size(request) > 0) return request;
-        if ((head && status == 431) || ((chunk || status == 431) && comes_in_chunks(request))) {
+        if ((head && status == 431) || ((chunk || status == 431) && http_comes_in_chunks(request))) {
             found = request;
             count++;
         }
@@ -374,6 +378,25 @@ size_t http_capacity(const struct http_options *options)
     return http_descriptors(options) + (size_t)HTTP_POOLS * HTTP_RESERVE;
 }
 
+/* How long the library may be left alone, in milliseconds; -1: until something comes. */
+static int library_wait(const struct http_server *server)
+{
+    MHD_UNSIGNED_LONG_LONG timeout;
+    if (MHD_get_timeout(server->library, &timeout) != MHD_YES) return -1;
+    return timeout < INT_MAX ? (int)timeout : INT_MAX;
+}
+
+/* Where the library wants to be called at once and does nothing, again and again, it is stuck, and the processor is
+ * spared. */
+static int unless_stuck(struct http_server *server, int wait, unsigned *rounds, uint64_t *calls)
+{
+    *rounds = wait == 0 && *calls == server->calls ? *rounds + 1 : 0;
+    *calls = server->calls;
+    if (*rounds < STUCK_ROUNDS) return wait;
+    http_guard_stuck(server);
+    return 1;
+}
+
 /* The HTTP thread. The library's own would, once it has taken its fill of 128 events, wait for one more before it
  * serves them (libmicrohttpd 0.9.75): for clients that are all waiting for answers already, until a timeout. So the
  * waiting is done here, and the library only looks at what is there. */
@@ -387,13 +410,13 @@ static void *serve(void *argument)
         {.events = POLLIN},
     };
     priority_prompt();
+    unsigned rounds = 0;
+    uint64_t calls = 0;
     for (bool exhausted = false; !atomic_load(&server->stopping);) {
-        MHD_UNSIGNED_LONG_LONG timeout;
         eventfd_t pokes;
         const bool takes = !exhausted && server->connection_count < http_capacity(&server->options);
-        int wait = exhausted ? EXHAUSTED_MS : -1;
-        if (MHD_get_timeout(server->library, &timeout) == MHD_YES && (wait < 0 || timeout < (unsigned)wait))
-            wait = timeout < INT_MAX ? (int)timeout : INT_MAX;
+        int wait = unless_stuck(server, library_wait(server), &rounds, &calls);
+        if (exhausted && (wait < 0 || wait > EXHAUSTED_MS)) wait = EXHAUSTED_MS;
         for (size_t i = 0; i < HTTP_POOLS; i++) wanted[2 + i].fd = takes ? server->pools[i].listener->fd : -1;
         const bool something = poll(wanted, 4, wait) > 0;
         exhausted = false;

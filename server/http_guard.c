@@ -1,9 +1,12 @@
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "server/http_internal.h"
 
-#define BODY_PIECE ((uint64_t)64 * 1024) /* bytes that limits.body_timeout is given for */
+#define BODY_PIECE    ((uint64_t)64 * 1024) /* bytes that limits.body_timeout is given for */
+#define UNREAD_PIECES 256                   /* of 4 KiB */
 
 /* libmicrohttpd looks at a socket when epoll reports a change. Where a client's last bytes and the end of its stream
  * are reported together, it reads the bytes and never the end. Closing the receiving half, which is at its end anyway,
@@ -19,10 +22,11 @@ void http_guard_cut(struct http_connection *owner)
     shutdown(owner->fd, SHUT_RDWR);
 }
 
+/* A library that does not read (below) does not see that end: then it is cut off when its time is up. */
 static void close_silently(void *context)
 {
     struct http_connection *owner = context;
-    if (owner->watch.left)
+    if (owner->watch.left && clock_monotonic_ns() < atomic_load(&owner->late_ns))
         show_end(owner);
     else
         http_guard_cut(owner);
@@ -50,22 +54,27 @@ static void body_due(void *context)
     close_silently(owner);
 }
 
+static void guard(struct http_connection *owner, void (*due)(void *context), void *context, double seconds)
+{
+    const uint64_t period_ns = (uint64_t)(seconds * 1e9);
+    atomic_store(&owner->late_ns, clock_monotonic_ns() + period_ns);
+    watch_set(owner->server->watch, &owner->watch,
+              &(struct watch_calls){.due = due, .context = context, .period_ns = period_ns});
+}
+
 void http_guard_head(struct http_connection *owner)
 {
-    watch_set(owner->server->watch, &owner->watch,
-              &(struct watch_calls){.due = close_silently,
-                                    .context = owner,
-                                    .period_ns = (uint64_t)(owner->server->options.idle_timeout * 1e9)});
+    guard(owner, close_silently, owner, owner->server->options.idle_timeout);
 }
 
 void http_guard_body(struct http_request *request)
 {
-    const bool answered = request->stage == STAGE_LINGER;
+    const double seconds = request->server->options.body_timeout;
     request->guarded = request->received;
-    http_guard_calls(request,
-                     &(struct watch_calls){.due = answered ? close_silently : body_due,
-                                           .context = answered ? (void *)request->owner : request,
-                                           .period_ns = (uint64_t)(request->server->options.body_timeout * 1e9)});
+    if (request->stage == STAGE_LINGER)
+        guard(request->owner, close_silently, request->owner, seconds);
+    else
+        guard(request->owner, body_due, request, seconds);
 }
 
 void http_guard_progress(struct http_request *request)
@@ -76,4 +85,41 @@ void http_guard_progress(struct http_request *request)
 void http_guard_calls(struct http_request *request, const struct watch_calls *calls)
 {
     watch_set(request->server->watch, &request->owner->watch, calls);
+}
+
+/* --- A library that does not read ---
+ *
+ * The size of a chunk, with what may stand behind it, must fit into the library's buffer. Where it does not, the
+ * library (0.9.75) neither reads on nor refuses it, and asks to be called again at once, for ever. */
+
+/* Closing over what is unread would reset the connection, and the answer might not arrive. */
+static void throw_unread_away(const struct http_connection *owner)
+{
+    char rest[4096];
+    for (int i = 0; i < UNREAD_PIECES && recv(owner->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
+}
+
+static void end_stuck(struct http_request *request)
+{
+    struct http_connection *owner = request->owner;
+    if (request->stage == STAGE_BODY) http_refuse_unread(request, 400);
+    throw_unread_away(owner);
+    http_guard_cut(owner);
+}
+
+/* Twice in a row, or the bytes may have come just now. */
+static bool is_stuck(struct http_request *request)
+{
+    int waiting = 0;
+    const bool before = request->unread;
+    request->unread = http_comes_in_chunks(request) && !request->suspended &&
+                      ioctl(request->owner->fd, FIONREAD, &waiting) == 0 && waiting > 0;
+    return before && request->unread;
+}
+
+void http_guard_stuck(struct http_server *server)
+{
+    struct http_request *request;
+    TAILQ_FOREACH(request, &server->requests, link)
+    if (is_stuck(request)) end_stuck(request);
 }

@@ -69,6 +69,7 @@ struct http_server {
     struct http_requests requests;            /* all that go on; the HTTP thread's */
     void *clients;                            /* tsearch() of those that limits.max_connections_per_address counts */
     int spare_fd;                             /* given up to answer where there is no other descriptor; -1: none */
+    uint64_t calls;                           /* of ours that the library has made: it does something */
     size_t connection_count, connection_peak; /* peak: since memory went back to the system */
     struct http_connection *accepted;         /* the one that the library is being given */
     uint32_t boot;                            /* random; makes generated ids differ between runs */
@@ -120,12 +121,13 @@ struct http_connection {
     int fd;
     struct http_request *request; /* the one that is going on, or NULL */
     struct watch_entry watch;
-    bool admin;             /* came to the listener of that name */
-    struct address peer;    /* the socket's */
-    bool behind;            /* the peer is a trusted proxy */
-    struct address address; /* of the client; behind a proxy, with each request anew */
-    bool counted;           /* among the connections of its address */
-    atomic_bool late;       /* the body took too long, and 408 was sent */
+    bool admin;                   /* came to the listener of that name */
+    struct address peer;          /* the socket's */
+    bool behind;                  /* the peer is a trusted proxy */
+    struct address address;       /* of the client; behind a proxy, with each request anew */
+    bool counted;                 /* among the connections of its address */
+    atomic_uint_fast64_t late_ns; /* when time is up for what is awaited */
+    atomic_bool late;             /* the body took too long, and 408 was sent */
 };
 
 struct http_request {
@@ -159,6 +161,7 @@ struct http_request {
     void *sink_context;
     uint64_t received;           /* body bytes, kept or not */
     uint64_t guarded;            /* of which had come when the time began that the next ones may take */
+    bool unread;                 /* bytes were there that the library did not read */
     uint64_t begun_ns, ready_ns; /* ready: its body had come */
     bool counted;                /* in server->open */
     bool suspended;
@@ -305,6 +308,8 @@ void http_guard_body(struct http_request *request);
 void http_guard_progress(struct http_request *request);
 /* Ends a connection: the library, whatever it does, gives it up. */
 void http_guard_cut(struct http_connection *owner);
+/* The library turns round and round: ends what it is stuck in, to be called again and again. */
+void http_guard_stuck(struct http_server *server);
 /* What is said; NULL: nothing. */
 void http_guard_calls(struct http_request *request, const struct watch_calls *calls);
 
@@ -321,6 +326,8 @@ void http_visit_fields(const struct http_request *request, bool (*visit)(void *c
                        void *context);
 /* Any thread. The connection, and what hangs on it, may be gone afterwards. */
 void http_resume(struct http_server *server, struct MHD_Connection *connection);
+/* Whether chunks of the body are awaited. */
+bool http_comes_in_chunks(const struct http_request *request);
 /* Bytes of the head; 0: it is not complete. */
 size_t http_head_size(const struct http_request *request);
 /* Bytes that the head takes in the library's memory. */

@@ -101,7 +101,7 @@ bool http_begin(struct http_request *request, const struct http_head *head)
 static void find_head_fault(struct http_request *request, int status)
 {
     struct problem *problem = &request->problem;
-    snprintf(request->method, sizeof request->method, "-"); /* not known */
+    snprintf(request->method, sizeof request->method, "-"); /* not known: HEAD gets a body, too, and then the end */
     http_choose_id(request);
     if (http_head_size(request) == 0)
         problem_set(problem, status, "request line and headers take more than limits.max_header, %zu bytes",

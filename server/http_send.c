@@ -39,6 +39,7 @@ static ssize_t read_stream(void *context, uint64_t position, char *out, size_t s
     (void)position;
     struct http_request *request = context;
     struct http_stream *stream = request->reply.stream;
+    request->server->calls++;
     atomic_store(&stream->state, STREAM_AWAKE);
     const size_t n = stream->read(stream->context, out, size);
     if (n == HTTP_STREAM_END) {

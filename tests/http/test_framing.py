@@ -7,12 +7,14 @@ import gzip
 import json
 import os
 import re
+import select
 import socket
 import time
 
 import pytest
 
 from conftest import DEADLINE, read_answer
+from test_churn import descriptors, wait_for_descriptors
 
 JSON = b'{"prompt":"a","length":1}'
 SECOND = b"GET /readyz HTTP/1.1\r\nHost: x\r\nX-Request-Id: SECOND\r\nConnection: close\r\n\r\n"
@@ -112,6 +114,9 @@ CASES = {
     "malformed chunk": (chunked(CHUNKED, body=b"zz\r\n"), 400),
     "chunk beyond 64 bits": (chunked(CHUNKED, body=b"99999999999999999999999\r\n"), 413),
     "chunk that is longer than it says": (chunked(CHUNKED, body=b"18\r\n" + JSON + b"\r\n0\r\n\r\n"), 400),
+    "endless size of a chunk": (chunked(CHUNKED, body=b"0" * 20_000), 400),
+    "endless chunk extension": (chunked(CHUNKED, body=b"5;" + b"a" * 20_000), 400),
+    "endless extension of a later chunk": (chunked(CHUNKED, body=b"5\r\n" + JSON[:5] + b"\r\n5;" + b"a" * 20_000), 400),
     "endless trailer": (chunked(CHUNKED, body=b"0\r\nX-A: " + b"a" * 20_000), 431),
     "endless head": (head(b"X-A: " + b"a" * 20_000), 431),
     # The request line (3)
@@ -252,6 +257,33 @@ def test_refusal_of_a_length_is_not_followed_by_another_answer(daemon):
     large = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
     got = tell(daemon, chunked(CHUNKED, body=large + b"10\r\n" + b" " * 16 + b"\r\nzz\r\n"))
     assert re.findall(rb"HTTP/1\.1 (\d+)", got) == [b"413"]
+
+
+def test_chunk_line_that_fills_the_buffer_ends_with_its_time(daemon, start):
+    """The library neither reads on nor refuses it; the daemon is not held up, and nothing of the client's stays."""
+    line = chunked(CHUNKED, body=b"5;" + b"a" * 8200)
+    with daemon.socket() as connection:  # one byte more than there is room for is refused
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(line)
+        for more in range(2000):
+            connection.sendall(b"a")
+            if select.select([connection], [], [], 0.005)[0]:
+                break
+        assert read_all(connection).startswith(b"HTTP/1.1 400 ")
+    daemon = start("tiny", {"limits.body_timeout": 1})
+    idle = descriptors(daemon)
+    with contextlib.ExitStack() as stack:
+        connections = []
+        for count in range(more - 20, more + 1):  # one of them fills it to the last byte
+            for leave in (socket.socket.close, lambda connection: connection.shutdown(socket.SHUT_WR), lambda connection: None):
+                connection = stack.enter_context(daemon.socket())
+                connection.sendall(line + b"a" * count)
+                leave(connection)
+                connections.append(connection)
+        for connection in connections:
+            if connection.fileno() >= 0:
+                assert read_all(connection)[:12] in (b"", b"HTTP/1.1 408", b"HTTP/1.1 400")
+    wait_for_descriptors(daemon, idle)
 
 
 def test_client_that_asked_to_go_on_is_refused_at_once(daemon):

@@ -1,0 +1,70 @@
+"""The fuzzer of tests/fuzz for a moment, from a fixed seed: `make fuzz-socket` runs it for long, under sanitizers."""
+
+import os
+import sys
+
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "tests/fuzz"))
+
+import http_answers  # noqa: E402
+import http_cases  # noqa: E402
+import pytest  # noqa: E402
+import socket_fuzzer  # noqa: E402
+
+CASES = int(os.environ.get("FUZZ_CASES", 1000))
+
+
+def test_nothing_that_a_client_sends_breaks_the_daemon(tmp_path):
+    fuzzer = socket_fuzzer.fuzz(tmp_path, seed=1, out=tmp_path / "failed", threads=4, last=CASES)
+    assert not fuzzer.failures
+    assert fuzzer.done == CASES and fuzzer.answers > CASES
+
+
+def test_number_of_a_case_gives_its_bytes_again():
+    for number in range(200):
+        assert http_cases.make_case(7, number) == http_cases.make_case(7, number)
+
+
+def test_every_operation_is_tried():
+    tried = {request.operation.name for number in range(3000) for request in http_cases.make_case(1, number).requests if request.operation}
+    assert tried == {operation.name for operation in http_cases.OPERATIONS}
+
+
+GOOD = b"HTTP/1.1 200 OK\r\nDate: x\r\nContent-Type: application/json\r\nX-Request-Id: a\r\nContent-Length: 3\r\n\r\n{}\n"
+BAD = {
+    "status": GOOD.replace(b"200 OK", b"500 No"),
+    "no id": GOOD.replace(b"X-Request-Id: a\r\n", b""),
+    "odd id": GOOD.replace(b"Id: a", b"Id: a b"),
+    "no date": GOOD.replace(b"Date: x\r\n", b""),
+    "no JSON": GOOD.replace(b"{}\n", b"{]\n"),
+    "no number": GOOD.replace(b"3\r\n\r\n{}\n", b"4\r\n\r\nNaN\n"),
+    "unknown type": GOOD.replace(b"application/json", b"x/y"),
+    "cut off": GOOD[:-1],
+    "too long": GOOD + b"\n",
+    "no end": GOOD.replace(b"Content-Length: 3\r\n", b""),
+    "two lengths": GOOD.replace(b"Content", b"Content-Length: 3\r\nContent", 1),
+    "length and chunks": GOOD.replace(b"Content", b"Transfer-Encoding: chunked\r\nContent", 1),
+    "wrong chunk": GOOD.replace(b"Content-Length: 3\r\n\r\n{}\n", b"Transfer-Encoding: chunked\r\n\r\nx\r\n{}\n\r\n0\r\n\r\n"),
+    "folded line": GOOD.replace(b"Date: x", b"Date: x\r\n y"),
+    "status line": GOOD.replace(b"HTTP/1.1", b"HTTP/1.1 "),
+    "half an event": GOOD.replace(b"application/json", b"text/event-stream"),
+}
+
+
+def read(data):
+    reader = http_answers.Reader(["GET"])
+    for i in range(len(data)):
+        reader.feed(data[i:i + 1])
+    reader.end(cut=False)
+    for answer in reader.answers:
+        http_answers.judge(answer, None, True)
+    return reader.answers
+
+
+def test_fuzzer_sees_what_is_wrong_with_an_answer():
+    assert [answer.status for answer in read(GOOD + GOOD)] == [200, 200]
+    for name, data in BAD.items():
+        with pytest.raises(http_answers.Wrong):
+            read(data)
+            print(name, "passed")
