@@ -245,6 +245,13 @@ static const char *last_error(const struct child_result *result)
     return found ? found : "no reason was given";
 }
 
+/* The file is at fault, unless the disk was full. */
+static bool set_import_error(const char *reason, struct error *err)
+{
+    const bool full = strstr(reason, strerror(ENOSPC)) || strstr(reason, strerror(EDQUOT));
+    return error_set(err, full ? ERROR_NO_SPACE : ERROR_INVALID, "%.*s", (int)strcspn(reason, "\n"), reason);
+}
+
 /* What the import says of its sandbox is for whoever runs the daemon, not for whoever asks. */
 static void note_lacking(const struct daemon *daemon, const char *message)
 {
@@ -282,7 +289,7 @@ static bool run_to(struct import *import, const char *out, const struct daemon *
     if (result.exit_code == 0) return true;
     if (result.exit_code < 0)
         return error_set(err, ERROR_INVALID, "importing took more than its time or memory; nothing was changed");
-    return error_set(err, ERROR_INVALID, "%.*s", (int)strcspn(last_error(&result), "\n"), last_error(&result));
+    return set_import_error(last_error(&result), err);
 }
 
 static bool run(struct import *import, const struct daemon *daemon, struct error *err)
