@@ -370,7 +370,7 @@ FORWARD(STAT, int, -1, fstatat, (int fd, const char *restrict path, struct stat 
         (fd, path, info, flags))
 FORWARD(STAT, int, -1, statvfs, (const char *restrict path, struct statvfs *restrict info), (path, info))
 
-/* Locks of SQLite. */
+/* Locks of SQLite. Giving one back does not fail. */
 int fcntl64(int fd, int command, ...)
 {
     REAL(fcntl64);
@@ -378,7 +378,8 @@ int fcntl64(int fd, int command, ...)
     va_start(arguments, command);
     void *argument = va_arg(arguments, void *);
     va_end(arguments);
-    return fails(LOCK) ? -1 : real(fd, command, argument);
+    const bool takes = (command == F_SETLK || command == F_SETLKW) && ((struct flock *)argument)->l_type != F_UNLCK;
+    return takes && fails(LOCK) ? -1 : real(fd, command, argument);
 }
 
 /* Only what takes memory of the kernel can fail. */
