@@ -88,7 +88,7 @@ def test_clients_that_leave_in_the_midst_of_others_disturb_nobody(start):
 
 
 def test_probes_do_not_wait_behind_compute(start):
-    daemon = start("tiny", {"limits.max_length": 10_000_000, "limits.max_body": 2**26})
+    daemon = start("tiny", {"limits.max_length": 10_000_000, "limits.max_body": 2**26, "limits.max_prompt": 2**26})
     busy = [daemon.send_generate(length=FOREVER) for _ in range(8)]
     busy += [daemon.send_generate(prompt="ab" * 2**20, length=1) for _ in range(4)]
     assert daemon.get("/healthz").status == 200
