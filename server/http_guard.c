@@ -99,22 +99,25 @@ static void throw_unread_away(const struct http_connection *owner)
     for (int i = 0; i < UNREAD_PIECES && recv(owner->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
 }
 
+/* The library may have forgotten to be told of what happens at the socket; the clock it looks at each time. */
 static void end_stuck(struct http_request *request)
 {
     struct http_connection *owner = request->owner;
-    if (request->stage == STAGE_BODY) http_refuse_unread(request, 400);
+    if (request->stage == STAGE_BODY && !atomic_load(&owner->late)) http_refuse_unread(request, 400);
     throw_unread_away(owner);
     http_guard_cut(owner);
+    http_set_timeout(request, 1);
+    request->ended = true;
 }
 
-/* Twice in a row, or the bytes may have come just now. */
+/* Unread twice in a row, or the bytes may have come just now. */
 static bool is_stuck(struct http_request *request)
 {
     int waiting = 0;
+    if (request->ended || request->suspended || !http_comes_in_chunks(request)) return false;
     const bool before = request->unread;
-    request->unread = http_comes_in_chunks(request) && !request->suspended &&
-                      ioctl(request->owner->fd, FIONREAD, &waiting) == 0 && waiting > 0;
-    return before && request->unread;
+    request->unread = ioctl(request->owner->fd, FIONREAD, &waiting) == 0 && waiting > 0;
+    return (before && request->unread) || clock_monotonic_ns() >= atomic_load(&request->owner->late_ns);
 }
 
 void http_guard_stuck(struct http_server *server)

@@ -162,6 +162,7 @@ struct http_request {
     uint64_t received;           /* body bytes, kept or not */
     uint64_t guarded;            /* of which had come when the time began that the next ones may take */
     bool unread;                 /* bytes were there that the library did not read */
+    bool ended;                  /* for which the request was ended */
     uint64_t begun_ns, ready_ns; /* ready: its body had come */
     bool counted;                /* in server->open */
     bool suspended;
