@@ -59,7 +59,7 @@ static const struct option rows[] = {
     {"file", OPTION_TEXT, offsetof(struct flags, file), NULL, 1, 4095, NULL, NULL, "The file to read."},
     {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4095, NULL, NULL, "The model directory to write."},
     {"vocabulary", OPTION_TEXT, offsetof(struct flags, vocabulary), NULL, 1, 4095, NULL, NULL,
-     "The tokens by id: a Keras Tokenizer's JSON, a JSON list or map, or a text with a token per line."},
+     "The tokens by id: a Keras Tokenizer, a list or a map, as JSON or pickled, or a text with a token per line."},
     {"vocabulary_from_text", OPTION_TEXT, offsetof(struct flags, vocabulary_from_text), NULL, 1, 4095, NULL, NULL,
      "The text that the model was trained on; its tokens are numbered again."},
     {"vocabulary_order", OPTION_CHOICE, offsetof(struct flags, vocabulary_order), "sorted", 0, 0, orders, NULL,

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "model/checkpoint.h"
+#include "model/interop_other.h"
 #include "model/interop_zip.h"
 
 const struct interop_options interop_defaults = {0};
@@ -22,12 +23,15 @@ void foreign_close(struct foreign *foreign)
 bool foreign_note(struct foreign *foreign, struct error *err, const char *format, ...)
 {
     char text[ERROR_MESSAGE_SIZE];
+    struct error note = {
+        0}; /* notes quote names of a stranger's file, as errors do, which makes them one line of UTF-8 */
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    error_set(&note, ERROR_INVALID, "%s", text);
     if (!foreign->notes) foreign->notes = json_array();
-    if (json_array_append_new(foreign->notes, json_string(text)) == 0) return true;
+    if (json_array_append_new(foreign->notes, json_string(note.message)) == 0) return true;
     return error_set(err, ERROR_NO_MEMORY, "out of memory for a note on an imported model");
 }
 
@@ -54,18 +58,24 @@ enum interop_kind interop_recognise(const void *data, size_t size)
     return INTEROP_UNKNOWN;
 }
 
+static bool refuse_unknown(const char *path, const void *data, size_t size, struct error *err)
+{
+    const char *other = interop_other_explain(data, size);
+    if (size == 0) return error_set(err, ERROR_INVALID, "%s: the file is empty", path);
+    if (other) return error_set(err, ERROR_INVALID, "%s: %s", path, other);
+    return error_set(err, ERROR_INVALID,
+                     "%s: not a model file that is read: Keras .h5 and .keras, PyTorch .pt and .pth, .safetensors",
+                     path);
+}
+
 static bool recognise(const char *path, enum interop_kind *kind, struct error *err)
 {
     struct file_map map;
     if (!file_map_open(&map, path, err)) return false;
     *kind = interop_recognise(map.data, map.size);
-    const bool empty = map.size == 0;
+    const bool known = *kind != INTEROP_UNKNOWN || refuse_unknown(path, map.data, map.size, err);
     file_map_close(&map);
-    if (empty) return error_set(err, ERROR_INVALID, "%s: the file is empty", path);
-    return *kind != INTEROP_UNKNOWN ||
-           error_set(err, ERROR_INVALID,
-                     "%s: not a model file that is read: Keras .h5 and .keras, PyTorch .pt and .pth, .safetensors",
-                     path);
+    return known;
 }
 
 static bool read_file(const char *path, struct foreign *foreign, struct error *err)
@@ -105,8 +115,10 @@ static bool set_window(struct foreign *foreign, uint32_t window, struct error *e
 static struct vocabulary *find_vocabulary(const struct foreign *foreign, const struct interop_options *options,
                                           const char *path, struct error *err)
 {
-    const struct interop_wanted wanted = {
-        .size = foreign->network.architecture.vocabulary_size, .pad = foreign->pad, .level = options->level};
+    const struct interop_wanted wanted = {.size = foreign->network.architecture.vocabulary_size,
+                                          .pad = foreign->pad,
+                                          .level = options->level,
+                                          .notes = foreign->notes};
     if (options->vocabulary && options->vocabulary_text)
         error_set(err, ERROR_INVALID, "a vocabulary comes from a file or from a text, not from both");
     else if (options->vocabulary)
@@ -128,8 +140,8 @@ static struct vocabulary *find_vocabulary(const struct foreign *foreign, const s
 /* config.json's "training". */
 static json_t *describe_origin(const struct foreign *foreign, const char *name)
 {
-    json_t *notes = foreign->notes ? json_incref(foreign->notes) : json_array();
-    return json_pack("{s:{s:s, s:s, s:o}}", "imported", "file", name, "format", foreign->format, "notes", notes);
+    return json_pack("{s:{s:s, s:s, s:O}}", "imported", "file", name, "format", foreign->format, "notes",
+                     foreign->notes);
 }
 
 static bool save(struct foreign *foreign, const struct interop_options *options, const char *path, const char *name,
@@ -137,6 +149,8 @@ static bool save(struct foreign *foreign, const struct interop_options *options,
 {
     if (!set_activation(foreign, options->rnn_activation, err) || !set_window(foreign, options->window, err))
         return false;
+    if (!foreign->notes && !(foreign->notes = json_array()))
+        return error_set(err, ERROR_NO_MEMORY, "out of memory for the notes on an imported model");
     struct vocabulary *vocabulary = find_vocabulary(foreign, options, path, err);
     json_t *training = vocabulary ? describe_origin(foreign, name) : NULL;
     bool ok = training;
@@ -152,7 +166,7 @@ bool interop_import(const char *path, const char *name, const struct interop_opt
 {
     struct foreign foreign = {0};
     const bool ok = read_file(path, &foreign, err) && save(&foreign, options, path, name, directory, err);
-    if (ok && notes) *notes = foreign.notes ? json_incref(foreign.notes) : json_array();
+    if (ok && notes) *notes = json_incref(foreign.notes);
     foreign_close(&foreign);
     return ok;
 }

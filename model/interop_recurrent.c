@@ -25,6 +25,7 @@ struct stack {
 
 struct model_parts {
     struct foreign_tensors *tensors;
+    struct foreign *foreign; /* for its notes */
     struct stack stacks[MAX_STACKS];
     size_t stack_count;
     struct layer layers[NETWORK_MAX_LAYERS];
@@ -171,9 +172,126 @@ static bool stack_cells(struct model_parts *parts)
     return true;
 }
 
+/* ---- stacks whose sizes say their order ---- */
+
+static size_t count_layers(const struct stack *stack)
+{
+    size_t count = 0;
+    for (size_t k = 0; k < NETWORK_MAX_LAYERS; k++)
+        for (size_t i = 0; i < PART_COUNT; i++)
+            if (stack->layers[k].parts[i]) count = k + 1;
+    return count;
+}
+
+/* The second dimension of a weight, 0 where there is none. */
+static size_t width_of(const struct foreign_tensor *tensor)
+{
+    return tensor && tensor->rank == 2 ? tensor->shape[1] : 0;
+}
+
+static size_t inputs_of(const struct stack *stack)
+{
+    return width_of(stack->layers[0].parts[WEIGHT_IH]);
+}
+
+static size_t outputs_of(const struct stack *stack)
+{
+    return width_of(stack->layers[count_layers(stack) - 1].parts[WEIGHT_HH]);
+}
+
+/* Ways to put the stacks one above the other. */
+struct orders {
+    const struct model_parts *parts;
+    const struct foreign_tensor *matrices[MAX_MATRICES]; /* what may stand before and behind them */
+    size_t matrix_count;
+    size_t order[MAX_STACKS], first[MAX_STACKS]; /* the one that is tried, the first that fits */
+    bool placed[MAX_STACKS];
+    size_t found; /* at most 2 are looked for */
+};
+
+/* False: there are more than any network has that is read. */
+static bool list_matrices(struct orders *orders)
+{
+    const struct foreign_tensors *tensors = orders->parts->tensors;
+    for (size_t i = 0; i < tensors->count; i++) {
+        if (tensors->list[i].used || tensors->list[i].rank != 2) continue;
+        if (orders->matrix_count == MAX_MATRICES) return false;
+        orders->matrices[orders->matrix_count++] = &tensors->list[i];
+    }
+    return true;
+}
+
+/* Whether some matrix turns so many outputs into tokens, and those (or an embedding of them) are so many inputs. */
+static bool ends_fit(const struct orders *orders, size_t inputs, size_t outputs)
+{
+    for (size_t o = 0; o < orders->matrix_count; o++) {
+        const struct foreign_tensor *output = orders->matrices[o];
+        if (output->shape[1] != outputs) continue;
+        if (output->shape[0] == inputs) return true;
+        for (size_t e = 0; e < orders->matrix_count; e++)
+            if (orders->matrices[e]->shape[1] == inputs && orders->matrices[e]->shape[0] == output->shape[0])
+                return true;
+    }
+    return false;
+}
+
+static void try_orders(struct orders *orders, size_t at)
+{
+    const struct stack *stacks = orders->parts->stacks;
+    for (size_t i = 0; i < orders->parts->stack_count && orders->found < 2; i++) {
+        if (orders->placed[i] || (at > 0 && outputs_of(&stacks[orders->order[at - 1]]) != inputs_of(&stacks[i])))
+            continue;
+        orders->placed[i] = true;
+        orders->order[at] = i;
+        if (at + 1 < orders->parts->stack_count)
+            try_orders(orders, at + 1);
+        else if (ends_fit(orders, inputs_of(&stacks[orders->order[0]]), outputs_of(&stacks[i])) && orders->found++ == 0)
+            memcpy(orders->first, orders->order, sizeof orders->first);
+        orders->placed[i] = false;
+    }
+}
+
+/* "lstm1, lstm2" */
+static void list_order(const struct orders *orders, char list[LIST_SIZE])
+{
+    size_t at = 0;
+    for (size_t i = 0; i < orders->parts->stack_count && at < LIST_SIZE; i++) {
+        const struct stack *stack = &orders->parts->stacks[orders->first[i]];
+        const size_t n = stack->prefix_length > 0 ? stack->prefix_length - 1 : 0; /* without the dot */
+        at += (size_t)snprintf(list + at, LIST_SIZE - at, "%s%.*s", i > 0 ? ", " : "", (int)(n < 64 ? n : 64),
+                               stack->prefix);
+    }
+}
+
+/* *stacked: the sizes fit in one order, which is taken. */
+static bool stack_by_size(struct model_parts *parts, bool *stacked, struct error *err)
+{
+    struct orders orders = {.parts = parts};
+    char list[LIST_SIZE] = "";
+    size_t count = 0;
+    for (size_t i = 0; i < parts->stack_count; i++) count += count_layers(&parts->stacks[i]);
+    *stacked = false;
+    if (count > NETWORK_MAX_LAYERS || !list_matrices(&orders)) return true;
+    try_orders(&orders, 0);
+    if (orders.found != 1) return true;
+    for (size_t i = 0; i < parts->stack_count; i++) {
+        const struct stack *stack = &parts->stacks[orders.first[i]];
+        memcpy(parts->layers + parts->layer_count, stack->layers, count_layers(stack) * sizeof *stack->layers);
+        parts->layer_count += count_layers(stack);
+    }
+    *stacked = true;
+    list_order(&orders, list);
+    return foreign_note(
+        parts->foreign, err,
+        "Its recurrent layers are taken to compute one after the other in the only order in which their "
+        "sizes fit: %s.",
+        list);
+}
+
 static bool choose_layers(struct model_parts *parts, struct error *err)
 {
     const struct stack *first = &parts->stacks[0], *second = &parts->stacks[1];
+    bool stacked;
     if (parts->stack_count == 0) {
         char list[LIST_SIZE];
         list_unused(parts->tensors, list);
@@ -182,16 +300,16 @@ static bool choose_layers(struct model_parts *parts, struct error *err)
     }
     if (parts->stack_count == 1) {
         memcpy(parts->layers, first->layers, sizeof parts->layers);
-        for (size_t k = 0; k < NETWORK_MAX_LAYERS; k++)
-            for (size_t i = 0; i < PART_COUNT; i++)
-                if (parts->layers[k].parts[i]) parts->layer_count = k + 1;
+        parts->layer_count = count_layers(first);
         return true;
     }
     if (stack_cells(parts)) return true;
+    if (!stack_by_size(parts, &stacked, err)) return false;
+    if (stacked) return true;
     return error_set(
         err, ERROR_INVALID,
         "%s: has %zu recurrent layers of their own, \"%.*s\" and \"%.*s\" among them, and nothing says how "
-        "they are connected; one nn.LSTM, nn.GRU or nn.RNN is supported",
+        "they are connected: neither numbers in the names of cells nor sizes that fit in one order alone",
         parts->tensors->place, parts->stack_count, (int)first->prefix_length, first->prefix, (int)second->prefix_length,
         second->prefix);
 }
@@ -460,6 +578,7 @@ bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, st
     struct model_parts *parts = arena_alloc(tensors->arena, 1, sizeof *parts, "the parts of a model", err);
     if (!parts) return false;
     parts->tensors = tensors;
+    parts->foreign = foreign;
     if (!find_layers(parts, err) || !describe_ends(parts, err) || !check_nothing_left(parts, err) ||
         !read_modules(parts, err))
         return false;

@@ -49,7 +49,10 @@ static bool find_prefix(struct torch_file *file, struct error *err)
         if (!file->prefix) return false;
     }
     return file->prefix || error_set(err, ERROR_INVALID,
-                                     "%s: a zip archive, but not of torch.save(): it has no " PICKLE_ENTRY, file->path);
+                                     "%s: a zip archive, but neither of torch.save() (it has no " PICKLE_ENTRY
+                                     ") nor of Keras (it has no config.json): if it holds a model, unpack it and "
+                                     "import that",
+                                     file->path);
 }
 
 /* prefix + name, NULL with an error. */
@@ -159,15 +162,23 @@ static bool is_integer(const struct pickle_value *value, int64_t integer)
     return value && value->kind == PICKLE_INTEGER && value->integer == integer;
 }
 
+#define NO_MODEL                                                                                                       \
+    "What pickle or joblib wrote by itself is not read: save the model with torch.save(model.state_dict(), "           \
+    "\"weights.pt\") or model.save(\"model.keras\")"
+
 /* Magic number, protocol, sizes: up to the object. */
 static bool read_preamble(const struct torch_file *file, size_t *at, struct error *err)
 {
-    const struct pickle_value *magic = next_pickle(file, at, err);
-    if (!magic) return false;
+    struct error problem = {0};
+    const struct pickle_value *magic = next_pickle(file, at, &problem);
+    if (problem.code == ERROR_CORRUPT) /* joblib writes arrays between the opcodes */
+        return error_set(err, ERROR_CORRUPT, "%s. " NO_MODEL, problem.message);
+    if (!magic) return error_set(err, problem.code, "%s", problem.message);
     if (!is_magic(magic))
-        return error_set(err, ERROR_INVALID,
-                         "%s: a pickle, but not of torch.save(): it does not begin with PyTorch's magic number",
-                         file->path);
+        return error_set(
+            err, ERROR_INVALID,
+            "%s: a pickle, but not of torch.save(): it does not begin with PyTorch's magic number. " NO_MODEL,
+            file->path);
     const struct pickle_value *protocol = next_pickle(file, at, err);
     const struct pickle_value *system = protocol ? next_pickle(file, at, err) : NULL;
     if (!system) return false;

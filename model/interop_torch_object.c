@@ -7,6 +7,7 @@
 #include "base/size.h"
 #include "base/utf8.h"
 #include "model/interop_names.h"
+#include "model/interop_python.h"
 #include "model/interop_recurrent.h"
 
 #define MAX_DEPTH        24 /* of modules in modules, and of dictionaries in dictionaries */
@@ -53,16 +54,6 @@ static const struct pickle_value *class_of(const struct pickle_value *object)
         pickle_is(item(callable->callable, 0), PICKLE_TEXT, "module"))
         callable = item(callable->callable, 1);
     return callable && callable->kind == PICKLE_GLOBAL ? callable : NULL;
-}
-
-/* Entries of a dict or of an object that was made as one; state of another object. */
-static const struct pickle_list *entries_of(const struct pickle_value *value)
-{
-    static const struct pickle_list none = {0};
-    if (value->kind == PICKLE_DICT) return &value->entries;
-    if (value->kind != PICKLE_OBJECT) return &none;
-    if (value->entries.count > 0 || !value->state || value->state->kind != PICKLE_DICT) return &value->entries;
-    return &value->state->entries;
 }
 
 /* An object whose state has parameters and modules. */
@@ -198,6 +189,16 @@ struct torch_storage *torch_storages_find(const struct torch_storages *storages,
 
 /* ---- tensors ---- */
 
+/* What makes a parameter of a tensor, its first argument: in PyTorch 0.1 to 0.3 its class itself. */
+static bool is_parameter(const struct pickle_value *callable)
+{
+    static const char *const names[] = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state",
+                                        "torch.nn.parameter.Parameter", "torch.autograd.variable.Variable"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (pickle_is(callable, PICKLE_GLOBAL, names[i])) return true;
+    return false;
+}
+
 /* The call that rebuilds a tensor: its name's end ("_rebuild_tensor_v2") and arguments, from under a parameter or a
  * subclass that stands around it. NULL where the value is no tensor. */
 static const struct pickle_value *find_rebuild(const struct pickle_value *value, const char **how)
@@ -219,9 +220,7 @@ static const struct pickle_value *find_rebuild(const struct pickle_value *value,
             arguments = item(arguments, 2);
             continue;
         }
-        if (!pickle_is(callable, PICKLE_GLOBAL, "torch._utils._rebuild_parameter") &&
-            !pickle_is(callable, PICKLE_GLOBAL, "torch._utils._rebuild_parameter_with_state"))
-            return NULL;
+        if (!is_parameter(callable)) return NULL;
         const struct pickle_value *inner = item(arguments, 0);
         callable = inner && inner->kind == PICKLE_OBJECT ? inner->callable : NULL;
         arguments = callable ? inner->arguments : NULL;
@@ -325,8 +324,8 @@ static bool add_module(const struct reading *reading, const char *name, const st
         return error_set(err, ERROR_INVALID, "%s: module \"%s\" is an embedding with max_norm, which is not supported",
                          reading->tensors->place, name);
     row.relu = text_attribute_is(state, "mode", "RNN_RELU") || text_attribute_is(state, "nonlinearity", "relu");
-    row.leaf = entries_of(pickle_get(state, "_parameters"))->count == 0 &&
-               entries_of(pickle_get(state, "_modules"))->count == 0;
+    row.leaf = python_entries(pickle_get(state, "_parameters"))->count == 0 &&
+               python_entries(pickle_get(state, "_modules"))->count == 0;
     return foreign_tensors_add_module(reading->tensors, &row, err);
 }
 
@@ -339,10 +338,10 @@ static bool walk_module(const struct reading *reading, const char *name, struct 
         return error_set(err, ERROR_INVALID, "%s: modules are more than %d deep", reading->tensors->place, MAX_DEPTH);
     module->visited |= IN_MODULE;
     if (!add_module(reading, name, module, err)) return false;
-    const struct pickle_list *parameters = entries_of(pickle_get(state, "_parameters"));
+    const struct pickle_list *parameters = python_entries(pickle_get(state, "_parameters"));
     for (uint32_t i = 0; i + 1 < parameters->count; i += 2)
         if (!add_value(reading, name, parameters->values[i], parameters->values[i + 1], err)) return false;
-    const struct pickle_list *modules = entries_of(pickle_get(state, "_modules"));
+    const struct pickle_list *modules = python_entries(pickle_get(state, "_modules"));
     for (uint32_t i = 0; i + 1 < modules->count; i += 2) {
         bool skip;
         const char *inner = join(reading, name, modules->values[i], &skip, err);
@@ -364,7 +363,7 @@ struct search {
 static bool walk_model(const struct reading *reading, struct pickle_value *value, struct error *err)
 {
     if (module_state(value)) return walk_module(reading, "", value, MAX_DEPTH, err);
-    const struct pickle_list *entries = entries_of(value);
+    const struct pickle_list *entries = python_entries(value);
     for (uint32_t i = 0; i + 1 < entries->count; i += 2)
         if (!add_value(reading, "", entries->values[i], entries->values[i + 1], err)) return false;
     return true;
@@ -375,7 +374,7 @@ static bool is_model(const struct pickle_value *value)
 {
     const char *how;
     if (module_state(value)) return true;
-    const struct pickle_list *entries = entries_of(value);
+    const struct pickle_list *entries = python_entries(value);
     for (uint32_t i = 0; i + 1 < entries->count; i += 2)
         if (entries->values[i]->kind == PICKLE_TEXT && find_rebuild(entries->values[i + 1], &how)) return true;
     return false;
@@ -416,7 +415,7 @@ static bool search_models(struct search *search, struct pickle_value *value, con
     if (is_model(value) && !try_model(search, value, label, &taken, err)) return false;
     if (taken) return true;
     const bool list = value->kind == PICKLE_LIST || value->kind == PICKLE_TUPLE;
-    const struct pickle_list *children = list ? &value->items : entries_of(value);
+    const struct pickle_list *children = list ? &value->items : python_entries(value);
     for (uint32_t i = list ? 0 : 1; i < children->count; i += list ? 1 : 2) {
         bool skip = false;
         const struct pickle_value number = {.kind = PICKLE_TEXT, .text = "[]", .length = 2};
@@ -445,73 +444,35 @@ bool torch_object_read(struct pickle_value *root, const struct torch_storages *s
 
 /* ---- vocabularies beside the model ---- */
 
-static json_t *text_to_json(const struct pickle_value *value)
+/* A list of texts, or a map between texts and integers. */
+static bool are_tokens(json_t *json)
 {
-    return value->kind == PICKLE_TEXT ? json_stringn(value->text, value->length) : NULL;
-}
-
-static json_t *list_to_json(const struct pickle_list *list)
-{
-    json_t *json = json_array();
-    for (uint32_t i = 0; i < list->count; i++) {
-        if (json_array_append_new(json, text_to_json(list->values[i])) == 0) continue;
-        json_decref(json);
-        return NULL;
+    const char *key;
+    json_t *value;
+    size_t i;
+    json_array_foreach(json, i, value)
+    {
+        if (!json_is_string(value)) return false;
     }
-    return json;
-}
-
-static json_t *characters_to_json(const struct pickle_value *value)
-{
-    json_t *json = json_array();
-    for (size_t i = 0; i < value->length;) {
-        uint32_t code;
-        const size_t n = utf8_decode(value->text + i, value->length - i, &code);
-        if (n == 0 || json_array_append_new(json, json_stringn(value->text + i, n)) != 0) {
-            json_decref(json);
-            return NULL;
-        }
-        i += n;
+    json_object_foreach(json, key, value)
+    {
+        if (!json_is_string(value) && !json_is_integer(value)) return false;
     }
-    return json;
-}
-
-/* One entry, token -> id or id -> token. */
-static bool put_entry(json_t *json, const struct pickle_value *key, const struct pickle_value *value)
-{
-    char number[24];
-    if (key->kind == PICKLE_INTEGER) {
-        const int n = snprintf(number, sizeof number, "%lld", (long long)key->integer);
-        return json_object_setn_new(json, number, (size_t)n, text_to_json(value)) == 0;
-    }
-    if (key->kind != PICKLE_TEXT || value->kind != PICKLE_INTEGER) return false;
-    return utf8_valid_prefix(key->text, key->length) == key->length &&
-           json_object_setn_new(json, key->text, key->length, json_integer(value->integer)) == 0;
-}
-
-static json_t *map_to_json(const struct pickle_list *entries)
-{
-    json_t *json = json_object();
-    for (uint32_t i = 0; i + 1 < entries->count; i += 2) {
-        if (put_entry(json, entries->values[i], entries->values[i + 1])) continue;
-        json_decref(json);
-        return NULL;
-    }
-    return json;
+    return true;
 }
 
 /* NULL where it is no list or map of tokens, or does not have as many as wanted, or one fewer (padding). */
 static json_t *tokens_to_json(const struct pickle_value *value, size_t wanted)
 {
+    const bool list = value->kind == PICKLE_LIST || value->kind == PICKLE_TUPLE;
+    const bool map = value->kind == PICKLE_DICT || value->kind == PICKLE_OBJECT;
     json_t *json = NULL;
     if (value->kind == PICKLE_TEXT && value->length <= UTF8_MAX_BYTES * wanted)
-        json = characters_to_json(value);
-    else if ((value->kind == PICKLE_LIST || value->kind == PICKLE_TUPLE) && value->items.count <= wanted)
-        json = list_to_json(&value->items);
-    else if ((value->kind == PICKLE_DICT || value->kind == PICKLE_OBJECT) && value->entries.count <= 2 * wanted)
-        json = map_to_json(&value->entries);
+        json = python_characters_to_json(value, "", NULL);
+    else if ((list && value->items.count <= wanted) || (map && python_entries(value)->count <= 2 * wanted))
+        json = python_to_json(value, "", NULL);
     const size_t count = json_is_array(json) ? json_array_size(json) : json_object_size(json);
-    if (json && (count == wanted || count + 1 == wanted)) return json;
+    if (json && (count == wanted || count + 1 == wanted) && are_tokens(json)) return json;
     json_decref(json);
     return NULL;
 }
@@ -538,7 +499,7 @@ static void search_tokens(struct token_search *search, struct pickle_value *valu
     value->visited |= IN_TOKENS;
     if (value->kind == PICKLE_LIST || value->kind == PICKLE_TUPLE)
         for (uint32_t i = 0; i < value->items.count; i++) search_tokens(search, value->items.values[i], depth - 1);
-    const struct pickle_list *entries = entries_of(value);
+    const struct pickle_list *entries = python_entries(value);
     for (uint32_t i = 0; i + 1 < entries->count; i += 2) {
         try_tokens(search, entries->values[i], entries->values[i + 1]);
         search_tokens(search, entries->values[i + 1], depth - 1);

@@ -1,4 +1,4 @@
-#include "model/interop_vocabulary.h"
+#include "model/interop_vocabulary_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,32 +7,21 @@
 #include "base/file.h"
 #include "base/utf8.h"
 #include "model/interop_names.h"
+#include "model/interop_other.h"
+#include "model/interop_pickle.h"
+#include "model/interop_python.h"
 #include "model/json_text.h"
 
 #define MAX_NESTING 3 /* of JSON in strings, and of objects around a vocabulary */
 
-/* Python's str.split() and what a line of a text ends with. */
-#define WHITE_SPACE "\t\n\v\f\r\x1C\x1D\x1E\x1F"
-
-/* A vocabulary as it is put together: tokens by id, and what is known about text. */
-struct draft {
-    const char *place;
-    const struct interop_wanted *wanted;
-    json_t *tokens; /* strings by id; null: nothing has this id yet */
-    enum interop_level level;
-    int lower;           /* -1: not known */
-    const char *filters; /* NULL: not known */
-    const char *unknown; /* the token for other text; NULL: not known */
-};
-
-static bool out_of_memory(struct error *err)
+bool interop_vocabulary_no_memory(struct error *err)
 {
     return error_set(err, ERROR_NO_MEMORY, "out of memory for a vocabulary");
 }
 
 /* ---- ids ---- */
 
-static bool refuse_size(const struct draft *draft, size_t count, struct error *err)
+static bool refuse_size(const struct interop_draft *draft, size_t count, struct error *err)
 {
     const size_t wanted = draft->wanted->size;
     const char *cause = "it does not belong to these weights, or the text is not the one that they were trained on";
@@ -46,23 +35,22 @@ static bool refuse_size(const struct draft *draft, size_t count, struct error *e
                      cause);
 }
 
-/* The padding token in front of the others. */
-static bool insert_pad(struct draft *draft, struct error *err)
+bool interop_draft_insert_pad(struct interop_draft *draft, struct error *err)
 {
-    return json_array_insert_new(draft->tokens, 0, json_string("<pad>")) == 0 || out_of_memory(err);
+    return json_array_insert_new(draft->tokens, 0, json_string("<pad>")) == 0 || interop_vocabulary_no_memory(err);
 }
 
-static bool put_token(struct draft *draft, json_int_t id, const json_t *token, struct error *err)
+static bool put_token(struct interop_draft *draft, json_int_t id, const json_t *token, struct error *err)
 {
     if (id < 0 || id >= (json_int_t)VOCABULARY_MAX_TOKENS)
         return error_set(err, ERROR_INVALID, "%s: id %lld is not one of a vocabulary", draft->place, (long long)id);
     while (json_array_size(draft->tokens) <= (size_t)id)
-        if (json_array_append_new(draft->tokens, json_null()) != 0) return out_of_memory(err);
+        if (json_array_append_new(draft->tokens, json_null()) != 0) return interop_vocabulary_no_memory(err);
     if (!json_is_null(json_array_get(draft->tokens, (size_t)id)))
         return error_set(err, ERROR_INVALID, "%s: two tokens have the id %lld", draft->place, (long long)id);
     return json_array_set_new(draft->tokens, (size_t)id,
                               json_stringn(json_string_value(token), json_string_length(token))) == 0 ||
-           out_of_memory(err);
+           interop_vocabulary_no_memory(err);
 }
 
 /* "12" -> 12; false for what is not an id. */
@@ -89,7 +77,7 @@ static bool maps_to_ids(const json_t *map)
     return true;
 }
 
-static bool put_map(struct draft *draft, const json_t *map, struct error *err)
+static bool put_map(struct interop_draft *draft, const json_t *map, struct error *err)
 {
     const bool to_ids = maps_to_ids(map);
     const char *key;
@@ -103,14 +91,14 @@ static bool put_map(struct draft *draft, const json_t *map, struct error *err)
                              "%s: \"%.64s\": a map must be from tokens to ids (integers) or from ids to tokens",
                              draft->place, key);
         json_t *token = to_ids ? json_stringn(key, n) : json_incref(value);
-        const bool ok = token ? put_token(draft, id, token, err) : out_of_memory(err);
+        const bool ok = token ? put_token(draft, id, token, err) : interop_vocabulary_no_memory(err);
         json_decref(token);
         if (!ok) return false;
     }
     return true;
 }
 
-static bool put_list(struct draft *draft, const json_t *list, struct error *err)
+static bool put_list(struct interop_draft *draft, const json_t *list, struct error *err)
 {
     size_t i;
     json_t *value;
@@ -191,7 +179,7 @@ static bool has_letters(const json_t *tokens, bool upper)
 }
 
 /* The Keras filters without the characters that stand in a token: those were not filtered. */
-static void guess_filters(const json_t *tokens, char out[sizeof VOCABULARY_KERAS_FILTERS WHITE_SPACE])
+static void guess_filters(const json_t *tokens, char out[sizeof VOCABULARY_KERAS_FILTERS INTEROP_WHITE_SPACE])
 {
     bool present[256] = {false};
     size_t id;
@@ -201,7 +189,7 @@ static void guess_filters(const json_t *tokens, char out[sizeof VOCABULARY_KERAS
         if (is_bracketed(token)) continue;
         for (const char *c = json_string_value(token); *c; c++) present[(unsigned char)*c] = true;
     }
-    for (const char *c = VOCABULARY_KERAS_FILTERS WHITE_SPACE; *c; c++)
+    for (const char *c = VOCABULARY_KERAS_FILTERS INTEROP_WHITE_SPACE; *c; c++)
         if (!present[(unsigned char)*c]) *out++ = *c;
     *out = '\0';
 }
@@ -226,9 +214,9 @@ static json_t *find_labels(const json_t *tokens, const json_t *eos, const json_t
 }
 
 /* vocabulary.json of these tokens. */
-static json_t *describe(const struct draft *draft)
+static json_t *describe(const struct interop_draft *draft)
 {
-    char guessed[sizeof VOCABULARY_KERAS_FILTERS WHITE_SPACE];
+    char guessed[sizeof VOCABULARY_KERAS_FILTERS INTEROP_WHITE_SPACE];
     const bool words = draft->level == INTEROP_LEVEL_WORD;
     const char *const own[] = {draft->unknown, NULL};
     json_t *eos = find_named(draft->tokens, eos_names), *pad = find_named(draft->tokens, pad_names);
@@ -252,21 +240,39 @@ static json_t *describe(const struct draft *draft)
     return NULL;
 }
 
+/* Ids from 1 for a network that has no place more than there are tokens: its ids are one less. */
+static bool shift_ids(struct interop_draft *draft, struct error *err)
+{
+    static const char note[] =
+        "The vocabulary numbers its tokens from 1, and the network has no place for an id 0 beside them: its ids are "
+        "taken to be one less (word_index - 1).";
+    json_array_remove(draft->tokens, 0);
+    return !draft->wanted->notes || json_array_append_new(draft->wanted->notes, json_string(note)) == 0 ||
+           interop_vocabulary_no_memory(err);
+}
+
 /* Id 0 may be left out, for padding; others must all be there. */
-static bool fill_gaps(struct draft *draft, struct error *err)
+static bool fill_gaps(struct interop_draft *draft, struct error *err)
 {
     size_t count = json_array_size(draft->tokens);
-    const bool pads = count > 0 && json_is_null(json_array_get(draft->tokens, 0));
-    if (pads && json_array_set_new(draft->tokens, 0, json_string("<pad>")) != 0) return out_of_memory(err);
+    bool pads = count > 0 && json_is_null(json_array_get(draft->tokens, 0));
+    if (pads && count == (size_t)draft->wanted->size + 1 && !draft->wanted->pad && !draft->cut) {
+        if (!shift_ids(draft, err)) return false;
+        pads = false;
+        count--;
+    }
+    if (pads && json_array_set_new(draft->tokens, 0, json_string("<pad>")) != 0)
+        return interop_vocabulary_no_memory(err);
     for (size_t i = 0; i < count; i++)
         if (json_is_null(json_array_get(draft->tokens, i)))
             return error_set(err, ERROR_INVALID, "%s: no token has the id %zu", draft->place, i);
-    if (!pads && draft->wanted->pad && count + 1 == draft->wanted->size && !insert_pad(draft, err)) return false;
+    if (!pads && draft->wanted->pad && count + 1 == draft->wanted->size && !interop_draft_insert_pad(draft, err))
+        return false;
     count = json_array_size(draft->tokens);
     return count == draft->wanted->size || refuse_size(draft, count, err);
 }
 
-static struct vocabulary *finish(struct draft *draft, struct error *err)
+struct vocabulary *interop_draft_finish(struct interop_draft *draft, struct error *err)
 {
     if (!fill_gaps(draft, err)) return NULL;
     if (draft->level == INTEROP_LEVEL_AUTO) draft->level = draft->wanted->level;
@@ -276,7 +282,7 @@ static struct vocabulary *finish(struct draft *draft, struct error *err)
     char *text = json ? json_text_print(json, JSON_COMPACT, &n, err) : NULL;
     json_decref(json);
     if (!text) {
-        out_of_memory(err);
+        interop_vocabulary_no_memory(err);
         return NULL;
     }
     struct vocabulary *vocabulary = vocabulary_from_json(text, n, draft->place, err);
@@ -296,7 +302,7 @@ static json_t *unwrap(const json_t *value, struct error *err)
     for (size_t i = 0; i < MAX_NESTING && json_is_string(json); i++) {
         json_t *inner = json_text_parse(json_string_value(json), json_string_length(json),
                                         JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &cause);
-        if (!inner && json_text_lacked_memory(&cause)) out_of_memory(err);
+        if (!inner && json_text_lacked_memory(&cause)) interop_vocabulary_no_memory(err);
         json_decref(json);
         json = inner;
     }
@@ -312,7 +318,7 @@ static json_int_t ids_below(const json_t *num_words, uint32_t outputs)
 }
 
 /* The words whose ids are below the limit. */
-static bool put_word_index(struct draft *draft, const json_t *index, json_int_t limit, struct error *err)
+static bool put_word_index(struct interop_draft *draft, const json_t *index, json_int_t limit, struct error *err)
 {
     const char *key;
     size_t n;
@@ -323,16 +329,17 @@ static bool put_word_index(struct draft *draft, const json_t *index, json_int_t 
         if (!json_is_integer(value) || id < 1)
             return error_set(err, ERROR_INVALID, "%s: word_index: \"%.64s\" does not have an id from 1", draft->place,
                              key);
+        draft->cut |= id >= limit;
         if (id >= limit) continue;
         json_t *token = json_stringn(key, n);
-        const bool ok = token ? put_token(draft, id, token, err) : out_of_memory(err);
+        const bool ok = token ? put_token(draft, id, token, err) : interop_vocabulary_no_memory(err);
         json_decref(token);
         if (!ok) return false;
     }
     return true;
 }
 
-static bool read_tokenizer_rules(struct draft *draft, const json_t *config, struct error *err)
+static bool read_tokenizer_rules(struct interop_draft *draft, const json_t *config, struct error *err)
 {
     const json_t *split = json_object_get(config, "split"), *filters = json_object_get(config, "filters");
     const json_t *unknown = json_object_get(config, "oov_token");
@@ -347,7 +354,7 @@ static bool read_tokenizer_rules(struct draft *draft, const json_t *config, stru
 }
 
 /* {"class_name": "Tokenizer", "config": {"word_index": "{...}", ...}}; ids begin at 1. */
-static struct vocabulary *from_tokenizer(struct draft *draft, const json_t *config, struct error *err)
+static struct vocabulary *from_tokenizer(struct interop_draft *draft, const json_t *config, struct error *err)
 {
     const json_int_t limit = ids_below(json_object_get(config, "num_words"), draft->wanted->size);
     json_t *index = unwrap(json_object_get(config, "word_index"), err);
@@ -355,30 +362,60 @@ static struct vocabulary *from_tokenizer(struct draft *draft, const json_t *conf
     if (!json_is_object(index))
         error_set(err, ERROR_INVALID, "%s: the Tokenizer has no word_index", draft->place);
     else if (read_tokenizer_rules(draft, config, err) && put_word_index(draft, index, limit, err))
-        vocabulary = finish(draft, err);
+        vocabulary = interop_draft_finish(draft, err);
     json_decref(index);
     return vocabulary;
 }
 
-/* The best-named list or map in an object, or the object itself. */
+static bool is_container(const json_t *json)
+{
+    return json_is_object(json) || json_is_array(json);
+}
+
+/* Of a row of several things, (char_to_int, int_to_char, n_vocab), the first map; the row itself where there is none.
+ */
+static const json_t *find_in_row(const json_t *row)
+{
+    size_t i;
+    json_t *value;
+    json_array_foreach((json_t *)row, i, value)
+    {
+        if (json_is_object(value)) return value;
+    }
+    return row;
+}
+
+/* The best-named list or map in an object, the only one that it holds, or the object itself. */
 static const json_t *find_tokens(const json_t *json)
 {
-    const json_t *best = json;
-    size_t best_rank = SIZE_MAX;
+    const json_t *best = json, *last = NULL;
+    size_t best_rank = SIZE_MAX, containers = 0;
     const char *key;
     json_t *value;
+    if (json_is_array(json)) return find_in_row(json);
     if (!json_is_object(json)) return json;
     json_object_foreach((json_t *)json, key, value)
     {
         const size_t rank = interop_name_rank(key, strlen(key));
-        if (rank >= best_rank || !(json_is_object(value) || json_is_array(value))) continue;
+        if (!is_container(value)) continue;
+        containers++;
+        last = value;
+        if (rank >= best_rank) continue;
         best = value;
         best_rank = rank;
     }
-    return best;
+    return best == json && containers == 1 ? last : best;
 }
 
-static struct vocabulary *check_own(struct vocabulary *vocabulary, const struct draft *draft, struct error *err)
+/* The attributes of a Tokenizer: within to_json()'s text, or by themselves, as a pickle has them. */
+static const json_t *find_tokenizer(const json_t *json)
+{
+    const json_t *config = json_object_get(json, "config");
+    if (json_object_get(config, "word_index")) return config;
+    return json_object_get(json, "word_index") && json_object_get(json, "char_level") ? json : NULL;
+}
+
+static struct vocabulary *check_own(struct vocabulary *vocabulary, const struct interop_draft *draft, struct error *err)
 {
     if (!vocabulary || vocabulary_size(vocabulary) == draft->wanted->size) return vocabulary;
     refuse_size(draft, vocabulary_size(vocabulary), err);
@@ -387,7 +424,7 @@ static struct vocabulary *check_own(struct vocabulary *vocabulary, const struct 
 }
 
 /* lstmd's vocabulary.json as it is. */
-static struct vocabulary *from_own(const struct draft *draft, const json_t *json, struct error *err)
+static struct vocabulary *from_own(const struct interop_draft *draft, const json_t *json, struct error *err)
 {
     size_t n;
     char *text = json_text_print(json, JSON_COMPACT, &n, err);
@@ -396,26 +433,26 @@ static struct vocabulary *from_own(const struct draft *draft, const json_t *json
     return check_own(vocabulary, draft, err);
 }
 
-static struct vocabulary *from_value(struct draft *draft, const json_t *json, struct error *err)
+static struct vocabulary *from_value(struct interop_draft *draft, const json_t *json, struct error *err)
 {
-    const json_t *config = json_object_get(json, "config"), *tokens = find_tokens(json);
-    if (json_is_object(config) && json_object_get(config, "word_index")) return from_tokenizer(draft, config, err);
+    const json_t *tokenizer = find_tokenizer(json), *tokens = find_tokens(json);
+    if (tokenizer) return from_tokenizer(draft, tokenizer, err);
     if (json_is_array(json_object_get(json, "tokens")) && json_is_string(json_object_get(json, "level")))
         return from_own(draft, json, err);
-    bool ok = json_is_array(tokens) || json_is_object(tokens) ||
+    bool ok = is_container(tokens) ||
               error_set(err, ERROR_INVALID, "%s: neither a list of tokens, a map nor a Keras Tokenizer", draft->place);
     ok = ok && (json_is_array(tokens) ? put_list(draft, tokens, err) : put_map(draft, tokens, err));
-    return ok ? finish(draft, err) : NULL;
+    return ok ? interop_draft_finish(draft, err) : NULL;
 }
 
 struct vocabulary *interop_vocabulary_from_json(const json_t *json, const struct interop_wanted *wanted,
                                                 const char *place, struct error *err)
 {
-    struct draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
+    struct interop_draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
     json_t *value = unwrap(json, err);
     struct vocabulary *vocabulary = NULL;
     if (!draft.tokens)
-        out_of_memory(err);
+        interop_vocabulary_no_memory(err);
     else
         vocabulary = from_value(&draft, value, err);
     json_decref(value);
@@ -434,7 +471,7 @@ static json_t *token_of_line(const char *line, size_t n)
     return json_stringn(line, n);
 }
 
-static bool put_lines(struct draft *draft, const char *text, size_t n, struct error *err)
+static bool put_lines(struct interop_draft *draft, const char *text, size_t n, struct error *err)
 {
     for (size_t at = 0, next; at < n; at = next) {
         const char *end = memchr(text + at, '\n', n - at);
@@ -450,7 +487,7 @@ static bool put_lines(struct draft *draft, const char *text, size_t n, struct er
         } else {
             continue;
         }
-        if (!token || json_array_append_new(draft->tokens, token) != 0) return out_of_memory(err);
+        if (!token || json_array_append_new(draft->tokens, token) != 0) return interop_vocabulary_no_memory(err);
     }
     return true;
 }
@@ -458,15 +495,86 @@ static bool put_lines(struct draft *draft, const char *text, size_t n, struct er
 static struct vocabulary *from_lines(const struct interop_wanted *wanted, const char *place, const char *text, size_t n,
                                      struct error *err)
 {
-    struct draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
+    struct interop_draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
     struct vocabulary *vocabulary = NULL;
     if (!draft.tokens)
-        out_of_memory(err);
+        interop_vocabulary_no_memory(err);
     else if (utf8_valid_prefix(text, n) < n)
         error_set(err, ERROR_INVALID, "%s: not UTF-8 at byte %zu", place, utf8_valid_prefix(text, n));
     else if (put_lines(&draft, text, n, err))
-        vocabulary = finish(&draft, err);
+        vocabulary = interop_draft_finish(&draft, err);
     json_decref(draft.tokens);
+    return vocabulary;
+}
+
+/* ---- pickles ---- */
+
+static struct vocabulary *from_python(const struct pickle_value *root, const struct interop_wanted *wanted,
+                                      const char *path, struct error *err)
+{
+    if (root->kind == PICKLE_SET) {
+        error_set(
+            err, ERROR_INVALID,
+            "%s: a pickled set, which has no order: what is needed is the list or the map that numbers the tokens",
+            path);
+        return NULL;
+    }
+    json_t *json =
+        root->kind == PICKLE_TEXT ? python_characters_to_json(root, path, err) : python_to_json(root, path, err);
+    struct vocabulary *vocabulary = json ? interop_vocabulary_from_json(json, wanted, path, err) : NULL;
+    json_decref(json);
+    return vocabulary;
+}
+
+static struct vocabulary *from_pickle(const char *data, size_t n, const struct interop_wanted *wanted, const char *path,
+                                      struct error *err)
+{
+    struct arena arena = {0};
+    const struct pickle_value *root =
+        n <= PICKLE_MAX_BYTES ? pickle_read(&arena, path, data, n, NULL, NULL, err) : NULL;
+    if (n > PICKLE_MAX_BYTES)
+        error_set(err, ERROR_TOO_LARGE, "%s: a pickle of %zu bytes is more than is read", path, n);
+    struct vocabulary *vocabulary = root ? from_python(root, wanted, path, err) : NULL;
+    arena_free(&arena);
+    return vocabulary;
+}
+
+/* ---- files ---- */
+
+/* JSON, or a token per line. */
+static struct vocabulary *from_text(const char *text, size_t n, const struct interop_wanted *wanted, const char *path,
+                                    struct error *err)
+{
+    const size_t mark = utf8_mark(text, n);
+    text += mark;
+    n -= mark;
+    const size_t start = strspn(text, " \t\r\n");
+    const bool like_json = start < n && strchr("{[\"", text[start]);
+    json_error_t cause;
+    json_t *json =
+        like_json ? json_text_parse(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &cause) : NULL;
+    if (like_json && !json && json_text_lacked_memory(&cause)) {
+        interop_vocabulary_no_memory(err);
+        return NULL;
+    }
+    struct vocabulary *vocabulary = is_container(json) || json_is_string(json)
+                                        ? interop_vocabulary_from_json(json, wanted, path, err)
+                                        : from_lines(wanted, path, text, n, err);
+    if (!vocabulary && like_json && !json)
+        error_add_context(err, "read as a token per line, since as JSON it is wrong at line %d (%s)", cause.line,
+                          cause.text);
+    json_decref(json);
+    return vocabulary;
+}
+
+struct vocabulary *interop_vocabulary_from_memory(const char *text, size_t n, const struct interop_wanted *wanted,
+                                                  const char *place, struct error *err)
+{
+    const char *other = interop_other_explain(text, n);
+    const bool pickle = python_recognise_pickle(text, n);
+    struct vocabulary *vocabulary =
+        pickle ? from_pickle(text, n, wanted, place, err) : from_text(text, n, wanted, place, err);
+    if (!vocabulary && !pickle && other && text[0] != '{') error_add_context(err, "%s is %s", place, other);
     return vocabulary;
 }
 
@@ -476,124 +584,7 @@ struct vocabulary *interop_vocabulary_from_file(const char *path, const struct i
     char *text;
     size_t n;
     if (!file_read(path, INTEROP_MAX_VOCABULARY_BYTES, &text, &n, err)) return NULL;
-    const size_t mark = utf8_mark(text, n);
-    memmove(text, text + mark, n - mark + 1);
-    n -= mark;
-    const size_t start = strspn(text, " \t\r\n");
-    const bool like_json = start < n && strchr("{[\"", text[start]);
-    json_error_t cause;
-    json_t *json =
-        like_json ? json_text_parse(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &cause) : NULL;
-    if (like_json && !json && json_text_lacked_memory(&cause)) {
-        out_of_memory(err);
-        free(text);
-        return NULL;
-    }
-    struct vocabulary *vocabulary = json_is_object(json) || json_is_array(json) || json_is_string(json)
-                                        ? interop_vocabulary_from_json(json, wanted, path, err)
-                                        : from_lines(wanted, path, text, n, err);
-    if (!vocabulary && like_json && !json)
-        error_add_context(err, "read as a token per line, since as JSON it is wrong at line %d (%s)", cause.line,
-                          cause.text);
-    json_decref(json);
+    struct vocabulary *vocabulary = interop_vocabulary_from_memory(text, n, wanted, path, err);
     free(text);
-    return vocabulary;
-}
-
-/* ---- texts ---- */
-
-/* \r\n and \r become \n, in place; returns the new length. */
-static size_t unify_newlines(char *text, size_t n)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (text[i] == '\r' && i + 1 < n && text[i + 1] == '\n') continue;
-        text[used++] = text[i] == '\r' ? '\n' : text[i];
-    }
-    return used;
-}
-
-/* The tokens of a text, in the order of the vocabulary that would be trained on it: falling count, ties by first
- * appearance. */
-static struct vocabulary *count_tokens(const struct vocabulary_options *options, const char *text, size_t n,
-                                       struct error *err)
-{
-    struct vocabulary_builder *builder = vocabulary_builder_new(options, err);
-    if (!builder) return NULL;
-    if (vocabulary_builder_add(builder, text, n, err)) return vocabulary_builder_finish(builder, err);
-    vocabulary_builder_free(builder);
-    return NULL;
-}
-
-/* By code point, which is the order of the bytes of UTF-8. */
-static int compare_tokens(const void *a, const void *b)
-{
-    const json_t *first = *(json_t *const *)a, *second = *(json_t *const *)b;
-    const size_t n = json_string_length(first), m = json_string_length(second);
-    const int order = memcmp(json_string_value(first), json_string_value(second), n < m ? n : m);
-    return order != 0 ? order : (n > m) - (n < m);
-}
-
-static bool sort_tokens(json_t **tokens, struct error *err)
-{
-    const size_t count = json_array_size(*tokens);
-    json_t **list = malloc((count + 1) * sizeof *list), *sorted = json_array();
-    bool ok = list && sorted;
-    for (size_t i = 0; ok && i < count; i++) list[i] = json_array_get(*tokens, i);
-    if (ok) qsort(list, count, sizeof *list, compare_tokens);
-    for (size_t i = 0; ok && i < count; i++) ok = json_array_append(sorted, list[i]) == 0;
-    free(list);
-    if (ok) {
-        json_decref(*tokens);
-        *tokens = sorted;
-        return true;
-    }
-    json_decref(sorted);
-    return out_of_memory(err);
-}
-
-static bool put_counted(struct draft *draft, const struct vocabulary *counted, struct error *err)
-{
-    for (uint32_t id = 0; id < vocabulary_size(counted); id++) {
-        size_t n;
-        const char *text = vocabulary_token(counted, id, &n);
-        if (vocabulary_is_special(counted, id)) continue;
-        if (json_array_append_new(draft->tokens, json_stringn(text, n)) != 0) return out_of_memory(err);
-    }
-    return true;
-}
-
-static struct vocabulary *from_counted(struct draft *draft, const struct vocabulary *counted, enum interop_order order,
-                                       struct error *err)
-{
-    if (!put_counted(draft, counted, err)) return NULL;
-    if (order == INTEROP_ORDER_SORTED ? !sort_tokens(&draft->tokens, err) : !insert_pad(draft, err)) return NULL;
-    return finish(draft, err);
-}
-
-struct vocabulary *interop_vocabulary_from_text(const char *path, enum interop_order order, bool lower,
-                                                const struct interop_wanted *wanted, struct error *err)
-{
-    char *text;
-    size_t n;
-    const bool words = wanted->level == INTEROP_LEVEL_WORD;
-    struct draft draft = {.place = path, .wanted = wanted, .lower = lower, .tokens = json_array()};
-    draft.level = words ? INTEROP_LEVEL_WORD : INTEROP_LEVEL_CHAR;
-    draft.filters = order == INTEROP_ORDER_SORTED ? WHITE_SPACE : VOCABULARY_KERAS_FILTERS;
-    const struct vocabulary_options options = {
-        .level = words ? TOKEN_LEVEL_WORD : TOKEN_LEVEL_CHAR, .lower = lower, .filters = draft.filters};
-    struct vocabulary *vocabulary = NULL, *counted = NULL;
-    if (!draft.tokens) {
-        out_of_memory(err);
-    } else if (file_read(path, SIZE_MAX - 1, &text, &n, err)) {
-        counted = count_tokens(&options, text, unify_newlines(text, n), err);
-        free(text);
-        if (counted)
-            vocabulary = from_counted(&draft, counted, order, err);
-        else
-            error_add_context(err, "%s", path);
-    }
-    vocabulary_free(counted);
-    json_decref(draft.tokens);
     return vocabulary;
 }

@@ -259,6 +259,8 @@ def safetensors(path, shapes):
     ({"norm.weight": [2], "norm.bias": [2]}, "not supported: norm.weight [2], norm.bias [2]"),
     ({"hidden.weight": [2, 2]}, "cannot be read"),
     ({"other.weight_ih_l0": [2, 3], "other.weight_hh_l0": [2, 2]}, '"rnn." and "other." among them'),
+    ({"other.weight_ih_l0": [2, 2], "other.weight_hh_l0": [2, 2], "z.weight_ih_l0": [2, 2], "z.weight_hh_l0": [2, 2]},
+     "nor sizes that fit in one order alone"),
     ({"rnn.weight_hh_l0": [2, 3]}, "not that of a recurrent layer"),
     ({"rnn.weight_hh_l0": [4, 2]}, "LSTM has 4 rows per hidden unit"),
     ({"rnn.weight_ih_l1": [2, 5], "rnn.weight_hh_l1": [2, 2]}, "does not fit"),

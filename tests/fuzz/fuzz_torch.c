@@ -1,5 +1,6 @@
 /* Any bytes as a file of torch.save(): refused with a message, or a network whose weights are all there. */
 #include "model/interop.h"
+#include "model/interop_other.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -8,6 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct error err = {0};
     struct foreign foreign = {0};
     (void)interop_recognise(data, size);
+    (void)interop_other_explain(data, size);
     if (interop_torch_read_memory("input", data, size, &foreign, &err)) {
         REQUIRE(foreign.format && foreign.network.parameter_count > 0);
         for (size_t i = 0; i < foreign.network.parameter_count; i++) sum = sum + foreign.network.parameters[i];

@@ -1,0 +1,201 @@
+"""lstmd import: the files that people have beside the usual ones. What is read gives the probabilities that its makers
+computed and those of numpy; what is not read is named, with what to import instead."""
+
+import json
+import os
+import pathlib
+import pickle
+import struct
+import subprocess
+
+import pytest
+
+np = pytest.importorskip("numpy", reason="NOT TESTED: imported models against numpy (python3-numpy is missing)")
+
+import forward  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LSTMD = os.environ.get("LSTMD", str(ROOT / "build/lstmd"))
+DATA = ROOT / "tests/golden/data/import"
+EXPECTED = json.loads((DATA / "expected.json").read_text())
+CHARS = json.loads((DATA / "chars.json").read_text())
+PROMPT, IDS = "adh c", [0, 3, 7, 10, 2]
+SHIFTED = "word_index - 1"
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([LSTMD, *map(str, arguments)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def refused(file, out, *arguments):
+    done = run("import", file, "--out", out, *arguments, code=1)
+    assert not out.exists() and done.stdout == "" and done.stderr.count("\n") == 1
+    return done.stderr
+
+
+def tensors_of(model):
+    raw = (model / "model.safetensors").read_bytes()
+    (n,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + n])
+    return {
+        name: np.frombuffer(raw[8 + n :][slice(*t["data_offsets"])], "<f4").reshape(t["shape"])
+        for name, t in header.items()
+        if name != "__metadata__"
+    }
+
+
+def assert_gives(model, probabilities):
+    told = json.loads(run("next", "--model", model, "--prompt", PROMPT, "--json").stdout)
+    assert told["ids"] == IDS and told["tokens"] == CHARS
+    config = json.loads((model / "config.json").read_text())
+    ours = forward.probabilities(config, tensors_of(model), IDS)
+    for other in (probabilities, ours):
+        assert max(abs(a - b) for a, b in zip(told["probabilities"], other, strict=True)) < 1e-5
+
+
+def tokens_of(model):
+    return json.loads((model / "vocabulary.json").read_text())["tokens"]
+
+
+# ---- models ----
+
+
+@pytest.mark.parametrize("file", ["torch03_module.pt", "two_lstm_sizes.pt"])
+def test_what_is_imported_gives_the_probabilities_of_its_makers(file, tmp_path):
+    run("import", DATA / file, "--out", tmp_path / "m", "--vocabulary", DATA / "chars.json")
+    assert_gives(tmp_path / "m", EXPECTED[file])
+
+
+@pytest.mark.parametrize("file, parts", [
+    ("bidirectional.h5", ['"bidirectional" (Bidirectional)']), ("batchnorm.pt", ["not supported", "running_mean"]),
+    ("layernorm.pt", ["not supported"]),
+])
+def test_networks_that_are_not_computed_are_refused_by_name(file, parts, tmp_path):
+    told = refused(DATA / file, tmp_path / "m", "--vocabulary", DATA / "chars.json")
+    assert all(part in told for part in parts), told
+
+
+def message(tag, content):
+    return bytes([tag, len(content)]) + content
+
+
+SAVED_MODEL = b"\x08\x01" + message(0x12, message(0x0A, b"\x2a\x05serve"))
+GRAPH = message(0x0A, message(0x0A, b"input") + message(0x12, b"Placeholder"))
+
+
+@pytest.mark.parametrize("content, parts", [
+    ((DATA / "lfs_pointer.h5").read_bytes(), ["a Git LFS pointer", "git lfs pull"]),
+    ((DATA / "model.onnx").read_bytes(), ["an ONNX model", "torch.save(model.state_dict()"]),
+    (SAVED_MODEL, ["a TensorFlow SavedModel", 'model.save("model.keras")']),
+    (GRAPH, ["a frozen TensorFlow graph", 'model.save("model.keras")']),
+    (b"\x1c\0\0\0TFL3" + bytes(20), ["a TensorFlow Lite model", 'model.save("model.keras")']),
+    (b"GGUF\x03\0\0\0" + bytes(20), ["a GGUF file"]),
+    (b"\x93NUMPY\x01\0" + bytes(20), ["a NumPy array"]),
+    (b"\x1f\x8b\x08" + bytes(20), ["packed with gzip", "unpack it"]),
+    (bytes(257) + b"ustar\x0000" + bytes(300), ["a tar archive", "unpack it"]),
+    (b"\n<!DOCTYPE html>\n<html>", ["a web page"]),
+    (b'{"modelTopology": {}, "weightsManifest": []}', ["TensorFlow.js"]),
+    (b'{"class_name": "Sequential", "config": {"layers": []}}', ["configuration of a Keras model", "--architecture"]),
+    (b'{"a": 0}', ["JSON, which holds no weights"]),
+    (pickle.dumps({"w": [1.0]}), ["not of torch.save()", "torch.save(model.state_dict()"]),
+    (pickle.dumps({"w": [1.0]}, 0), ["a pickle", "torch.save(model.state_dict()"]),
+    (b"\x80\x04\x95\x10\0\0\0\0\0\0\0\xff\xff", ["byte 11", "joblib"]),
+    (b"nothing of the kind", ["not a model file that is read"]),
+], ids=range(17))
+def test_other_files_are_named_with_what_to_import_instead(content, parts, tmp_path):
+    (tmp_path / "file").write_bytes(content)
+    told = refused(tmp_path / "file", tmp_path / "m", "--vocabulary", DATA / "chars.json")
+    assert all(part in told for part in parts), told
+
+
+def test_a_vocabulary_that_is_a_pointer_is_named(tmp_path):
+    told = refused(DATA / "logits.h5", tmp_path / "m", "--vocabulary", DATA / "lfs_pointer.h5")
+    assert "git lfs pull" in told
+
+
+# ---- vocabularies ----
+
+WORDS = ["<pad>", *"the cat sat on a mat and dog ran off home".split()]
+
+
+def vocabulary_of(file, tmp_path):
+    """The tokens, and the notes."""
+    done = run("import", DATA / "logits.h5", "--out", tmp_path / "m", "--vocabulary", file)
+    return tokens_of(tmp_path / "m"), done.stderr
+
+
+@pytest.mark.parametrize("file, tokens, shifted", [
+    ("char_to_idx.pkl", CHARS, False),
+    ("tokenizer_chars_minus1.json", CHARS, True),
+    ("tokenizer_chars_minus1.pickle", CHARS, True),
+    ("tokenizer_words.json", WORDS, False),
+    ("tokenizer_words_protocol2.pickle", WORDS, False),
+    ("wordIndex_nested.json", WORDS, False),
+])
+def test_a_vocabulary_has_the_ids_of_its_makers(file, tokens, shifted, tmp_path):
+    found, notes = vocabulary_of(DATA / file, tmp_path)
+    assert found == tokens and (SHIFTED in notes) == shifted
+
+
+def numpy_map(protocol):
+    return pickle.dumps({c: np.int64(i) for i, c in enumerate(CHARS)}, protocol)
+
+
+@pytest.mark.parametrize("content", [
+    *(pickle.dumps({c: i for i, c in enumerate(CHARS)}, protocol) for protocol in range(6)),
+    pickle.dumps(dict(enumerate(CHARS))),
+    pickle.dumps(CHARS, 0),
+    pickle.dumps(tuple(CHARS)),
+    pickle.dumps("".join(CHARS)),
+    pickle.dumps(({c: i for i, c in enumerate(CHARS)}, dict(enumerate(CHARS)), 12)),
+    pickle.dumps({"char_to_idx": {c: i for i, c in enumerate(CHARS)}, "seq_length": 20}),
+    numpy_map(3), numpy_map(5),
+    json.dumps({"anything": {c: i for i, c in enumerate(CHARS)}, "maxlen": 40}).encode(),
+    json.dumps({c: i + 1 for i, c in enumerate(CHARS)}).encode(),
+], ids=range(16))
+def test_a_vocabulary_is_found_in_what_a_program_dumps(content, tmp_path):
+    (tmp_path / "v").write_bytes(content)
+    assert vocabulary_of(tmp_path / "v", tmp_path)[0] == CHARS
+
+
+def test_a_pickled_vocabulary_is_not_executed(tmp_path):
+    class Harm:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/executed",)
+
+    (tmp_path / "v").write_bytes(pickle.dumps({"char_to_idx": {c: i for i, c in enumerate(CHARS)}, "harm": Harm()}))
+    assert vocabulary_of(tmp_path / "v", tmp_path)[0] == CHARS
+    assert not (tmp_path / "executed").exists()
+
+
+def nested(depth):
+    value = ["a"]
+    for _ in range(depth):
+        value = [value, value]  # one object twice: 2^depth of them when they are written out
+    return value
+
+
+@pytest.mark.parametrize("content, part", [
+    (pickle.dumps(set(CHARS)), "a pickled set, which has no order"),
+    (pickle.dumps(17), "neither a list of tokens"),
+    (pickle.dumps({("a", "b"): 1}), "a key that is neither text nor an integer"),
+    (pickle.dumps(nested(5)), "item 0 of the list"),
+    (pickle.dumps(nested(60)), "too deep or too many"),
+    (pickle.dumps([nested(6)] * 70000), "too deep or too many"),
+    (b"\x80\x02(X\x01\0\0\0\xffe.", "byte"),
+    (b"\x80\x02]X\x01\0\0\0\xffa.", "not UTF-8"),
+    (pickle.dumps(CHARS)[:-9] + b".", "pickle"),
+], ids=range(9))
+def test_pickles_that_are_no_vocabulary(content, part, tmp_path):
+    (tmp_path / "v").write_bytes(content)
+    assert part in refused(DATA / "logits.h5", tmp_path / "m", "--vocabulary", tmp_path / "v")
+
+
+def test_ids_are_not_shifted_where_tokens_are_cut_or_padding_is_masked(tmp_path):
+    config = json.loads((DATA / "tokenizer_chars_minus1.json").read_text())
+    index = json.loads(config["config"]["word_index"])
+    config["config"] |= {"num_words": 13, "word_index": json.dumps(index | {"z": 13})}
+    (tmp_path / "v").write_text(json.dumps(config))
+    assert "13 tokens, but the network has 12" in refused(DATA / "logits.h5", tmp_path / "m", "--vocabulary", tmp_path / "v")
