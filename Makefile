@@ -205,6 +205,11 @@ soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 10,0
 	@LSTMD='$(BUILD)/lstmd' SWAP_REQUESTS=10000 SWAPS=20 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k hot_swap \
 	    tests/http/test_models.py
 
+SOAK_SECONDS ?= 1800
+.PHONY: soak-mixed
+soak-mixed: all ## everything at once, with training, swaps and reloads beside it, SOAK_SECONDS=1800: memory, descriptors, p99
+	@LSTMD='$(BUILD)/lstmd' SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_soak.py
+
 .PHONY: faults
 faults: all $(INJECT) ## every call of the daemon fails in turn, in every way it may, and kills it in turn (an hour or two)
 	@LSTMD='$(BUILD)/lstmd' FAULTS=all $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_faults.py tests/http/test_crash.py
