@@ -228,19 +228,13 @@ golden: ## compute tests/golden/data anew with PyTorch and h5py (their tests: ma
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
-fuzz: ## search with libFuzzer under the address sanitizer, FUZZ_SECONDS=60 per target
+fuzz: ## search with libFuzzer under the sanitizers, FUZZ_SECONDS=60 per target (FUZZ_TARGETS='utf8 yaml': these); a table
 	@scripts/deps build fuzz
 	$(again) fuzz-search CC=clang SANITIZE=address,undefined FUZZER=1 BUILD=build-fuzz
 
 .PHONY: fuzz-search
 fuzz-search: all $(FUZZ)
-	@for target in $(FUZZ_SOURCES:tests/fuzz/fuzz_%.c=%); do \
-	    echo "== $$target"; \
-	    mkdir -p $(BUILD)/corpus/$$target; \
-	    $(BUILD)/tests/fuzz/fuzz_$$target -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-	        -verbosity=0 -artifact_prefix=$(BUILD)/crash-$$target- \
-	        $(BUILD)/corpus/$$target tests/fuzz/inputs/$$target || exit 1; \
-	done
+	@$(PYTHON) tests/fuzz/search $(BUILD) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 FUZZ_SEED ?= $(shell date +%s)
 .PHONY: fuzz-socket

@@ -1,9 +1,13 @@
 """The fuzzer of tests/fuzz for a moment, from a fixed seed: `make fuzz-socket` runs it for long, under sanitizers."""
 
+import http.client
+import json
 import os
+import random
+import re
 import sys
 
-from conftest import ROOT
+from conftest import DEADLINE, ROOT
 
 sys.path.insert(0, str(ROOT / "tests/fuzz"))
 
@@ -19,6 +23,38 @@ def test_nothing_that_a_client_sends_breaks_the_daemon(tmp_path):
     fuzzer = socket_fuzzer.fuzz(tmp_path, seed=1, out=tmp_path / "failed", threads=4, last=CASES)
     assert not fuzzer.failures
     assert fuzzer.done == CASES and fuzzer.answers > CASES
+
+
+def send_mutated(daemon, numbers):
+    """Generations of different prompts, half of them spoilt."""
+    connection = http.client.HTTPConnection(daemon.address, daemon.port, timeout=DEADLINE)
+    for number in numbers:
+        rng = random.Random(number)
+        prompt = "".join(rng.choices("abcdefgh .", k=rng.randrange(1, 200)))
+        body = json.dumps({"prompt": prompt, "length": 3, "seed": number}).encode()
+        body = http_cases.mutate(rng, body, 2) if rng.random() < 0.5 else body
+        connection.request("POST", "/generate", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        assert answer.status in (200, 400, 422)
+    connection.close()
+
+
+@pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a sanitizer keeps what is freed")
+@pytest.mark.parametrize("cache", ["0", "64MiB"])
+def test_memory_grows_by_the_cache_of_states_and_by_nothing_else(start, cache):
+    daemon = start("tiny", {"cache.max_bytes": cache})
+
+    def cached():
+        found = re.search(r"^lstmd_cache_bytes (\S+)", daemon.get("/metrics").body.decode(), re.M)
+        return float(found[1]) if found else 0
+
+    send_mutated(daemon, range(1000))
+    memory, states = daemon.resident_bytes(), cached()
+    send_mutated(daemon, range(1000, 4000))
+    grown, kept = daemon.resident_bytes() - memory, cached() - states
+    assert (kept > 1e6) == (cache != "0")
+    assert grown < 1.25 * kept + 5e5, (grown, kept)
 
 
 def test_number_of_a_case_gives_its_bytes_again():
@@ -67,4 +103,4 @@ def test_fuzzer_sees_what_is_wrong_with_an_answer():
     for name, data in BAD.items():
         with pytest.raises(http_answers.Wrong):
             read(data)
-            print(name, "passed")
+            pytest.fail(f"not seen: {name}")
