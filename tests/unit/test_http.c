@@ -135,7 +135,10 @@ static bool start(void *context, struct error *err)
                                          .route_count = sizeof routes / sizeof *routes,
                                          .authorise = authorise};
     *server = http_server_new(&options, err);
-    return *server && http_server_start(*server, err);
+    if (*server && http_server_start(*server, err)) return true;
+    http_server_free(*server);
+    *server = NULL;
+    return false;
 }
 
 static struct http_server *server;
