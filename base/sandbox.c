@@ -30,10 +30,13 @@ bool sandbox_enter(const struct sandbox_path *paths, size_t count, struct error 
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
 #include <linux/landlock.h>
+#include <linux/seccomp.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -274,101 +277,171 @@ static const int daemon_calls[] = {
     SCMP_SYS(times),
 };
 
+/* What an argument is, behind a mask. */
+struct comparison {
+    unsigned argument;
+    uint64_t mask, value;
+};
+
 /* A call that does harmless things and others, and the arguments of the harmless ones. */
 struct conditional {
     int call;
-    unsigned count;                     /* of the comparisons */
-    struct scmp_arg_cmp comparisons[2]; /* which argument, how, with what; a mask comes before its value */
+    unsigned count; /* of the comparisons */
+    struct comparison comparisons[2];
 };
 
-static int allow_all(scmp_filter_ctx filter, const int *calls, size_t count)
+#define ALL        UINT64_MAX
+#define LENGTH(of) (sizeof(of) / sizeof *(of))
+
+/* ---- the program that the kernel runs for each call ----
+ *
+ * libseccomp has the names and numbers of the calls. It could write the program as well, but where memory is lacking it
+ * follows null pointers, never ends, or leaves rules out. This needs none. */
+
+struct filter {
+    struct sock_filter code[512];
+    unsigned short size;
+};
+
+#define LOAD  (BPF_LD | BPF_W | BPF_ABS)
+#define AND   (BPF_ALU | BPF_AND | BPF_K)
+#define EQUAL (BPF_JMP | BPF_JEQ | BPF_K)
+#define GO    (BPF_JMP | BPF_JA)
+#define END   (BPF_RET | BPF_K)
+
+#define LOW  (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 4) /* where the halves of an argument are */
+#define HIGH (4 - LOW)
+
+#define LONGEST_LIST  255 /* a jump goes no further */
+#define OF_COMPARISON 6   /* instructions */
+#define OF_CONDITION  (3 + 2 * OF_COMPARISON)
+
+/* `yes` and `no`: how many instructions are passed over. */
+static void put(struct filter *filter, unsigned code, size_t value, size_t yes, size_t no)
 {
-    int problem = 0;
-    for (size_t i = 0; problem == 0 && i < count; i++)
-        problem = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, calls[i], 0, NULL);
-    return problem;
+    filter->code[filter->size++] =
+        (struct sock_filter){.code = (uint16_t)code, .jt = (uint8_t)yes, .jf = (uint8_t)no, .k = (uint32_t)value};
 }
 
-static int allow_some(scmp_filter_ctx filter, const struct conditional *some, size_t count)
+static void put_number(struct filter *filter)
 {
-    int problem = 0;
-    for (size_t i = 0; problem == 0 && i < count; i++)
-        problem = seccomp_rule_add_array(filter, SCMP_ACT_ALLOW, some[i].call, some[i].count, some[i].comparisons);
-    return problem;
+    put(filter, LOAD, offsetof(struct seccomp_data, nr), 0, 0);
 }
 
-#define ARRAY(array) (array), sizeof(array) / sizeof *(array)
+/* What another architecture numbers differently is never right. What is not allowed looks as if the kernel did not have
+ * it (ENOSYS): a C library that tries something newer first then falls back to what is. */
+static void begin(struct filter *filter)
+{
+    filter->size = 0;
+    put(filter, LOAD, offsetof(struct seccomp_data, arch), 0, 0);
+    put(filter, EQUAL, seccomp_arch_native(), 1, 0);
+    put(filter, END, SECCOMP_RET_KILL_PROCESS, 0, 0);
+    put_number(filter);
+}
+
+/* Calls that this architecture does not have are below 0. */
+static void allow_all(struct filter *filter, const int *calls, size_t count)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < count; i++) left += calls[i] >= 0;
+    for (size_t i = 0; i < count; i++)
+        if (calls[i] >= 0) put(filter, EQUAL, (size_t)calls[i], left--, 0);
+    put(filter, GO, 1, 0, 0);
+    put(filter, END, SECCOMP_RET_ALLOW, 0, 0);
+}
+
+/* `left`: the instructions from here on that a wrong half passes over. */
+static void put_half(struct filter *filter, size_t offset, uint64_t mask, uint64_t value, size_t left)
+{
+    put(filter, LOAD, offset, 0, 0);
+    put(filter, AND, (uint32_t)mask, 0, 0);
+    put(filter, EQUAL, (uint32_t)value, 0, left - OF_COMPARISON / 2);
+}
+
+static void allow_some(struct filter *filter, const struct conditional *some, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (some[i].call < 0) continue;
+        size_t left = OF_COMPARISON * some[i].count + 1; /* to where the number is loaded again */
+        put(filter, EQUAL, (size_t)some[i].call, 0, left + 1);
+        for (unsigned j = 0; j < some[i].count; j++) {
+            const struct comparison *is = &some[i].comparisons[j];
+            const size_t offset = offsetof(struct seccomp_data, args) + is->argument * sizeof(uint64_t);
+            put_half(filter, offset + LOW, is->mask, is->value, left);
+            put_half(filter, offset + HIGH, is->mask >> 32, is->value >> 32, left - OF_COMPARISON / 2);
+            left -= OF_COMPARISON;
+        }
+        put(filter, END, SECCOMP_RET_ALLOW, 0, 0);
+        put_number(filter);
+    }
+}
+
+static bool load(struct filter *filter, unsigned flags, struct error *err)
+{
+    put(filter, END, SECCOMP_RET_ERRNO | ENOSYS, 0, 0);
+    const struct sock_fprog program = {.len = filter->size, .filter = filter->code};
+    const bool quiet = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+    const long problem = quiet ? syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) : -1;
+    if (problem > 0) errno = ESRCH; /* a thread that has another filter */
+    return problem == 0 || error_set_errno(err, errno, "seccomp");
+}
+
+/* ---- what is allowed ---- */
 
 /* Memory never becomes code; a terminal is asked whether it is one, and typed into by nobody; limits are read; the only
  * process that gets a signal is this one. */
-static int allow_reader(scmp_filter_ctx filter)
+static bool limit_reader(struct error *err)
 {
     const struct conditional some[] = {
-        {SCMP_SYS(mmap), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
-        {SCMP_SYS(mprotect), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
-        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, TCGETS, 0}}},
-        {SCMP_SYS(fcntl), 1, {{1, SCMP_CMP_EQ, F_GETFD, 0}}},
-        {SCMP_SYS(fcntl), 1, {{1, SCMP_CMP_EQ, F_SETFD, 0}}},
-        {SCMP_SYS(fcntl), 1, {{1, SCMP_CMP_EQ, F_GETFL, 0}}},
-        {SCMP_SYS(prlimit64), 1, {{2, SCMP_CMP_EQ, 0, 0}}},
-        {SCMP_SYS(tgkill), 1, {{0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0}}},
+        {SCMP_SYS(mmap), 1, {{2, PROT_EXEC, 0}}},  {SCMP_SYS(mprotect), 1, {{2, PROT_EXEC, 0}}},
+        {SCMP_SYS(ioctl), 1, {{1, ALL, TCGETS}}},  {SCMP_SYS(fcntl), 1, {{1, ALL, F_GETFD}}},
+        {SCMP_SYS(fcntl), 1, {{1, ALL, F_SETFD}}}, {SCMP_SYS(fcntl), 1, {{1, ALL, F_GETFL}}},
+        {SCMP_SYS(prlimit64), 1, {{2, ALL, 0}}},   {SCMP_SYS(tgkill), 1, {{0, ALL, (uint64_t)getpid()}}},
     };
-    const int problem = allow_all(filter, ARRAY(reader_calls));
-    return problem == 0 ? allow_some(filter, ARRAY(some)) : problem;
+    struct filter filter;
+    _Static_assert(LENGTH(reader_calls) + LENGTH(some) * OF_CONDITION + 7 <= LENGTH(filter.code), "there is room");
+    begin(&filter);
+    allow_all(&filter, reader_calls, LENGTH(reader_calls));
+    allow_some(&filter, some, LENGTH(some));
+    return load(&filter, 0, err);
 }
 
 /* Code comes from files, never from memory that was written. A thread or process is no new container. Children are
  * killed and not otherwise told anything; what a started program raises, it raises itself. */
-static int allow_daemon(scmp_filter_ctx filter)
-{
-    const scmp_datum_t containers =
-        CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
-    const struct conditional some[] = {
-        {SCMP_SYS(mmap), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
-        {SCMP_SYS(mmap), 2, {{2, SCMP_CMP_MASKED_EQ, PROT_WRITE, 0}, {3, SCMP_CMP_MASKED_EQ, MAP_ANONYMOUS, 0}}},
-        {SCMP_SYS(mprotect), 1, {{2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}}},
-        {SCMP_SYS(clone), 1, {{0, SCMP_CMP_MASKED_EQ, containers, 0}}},
-        {SCMP_SYS(socket), 2, {{0, SCMP_CMP_EQ, AF_UNIX, 0}, {1, SCMP_CMP_MASKED_EQ, 0xf, SOCK_DGRAM}}},
-        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, TCGETS, 0}}},
-        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, FIONREAD, 0}}},
-        {SCMP_SYS(ioctl), 1, {{1, SCMP_CMP_EQ, FIONBIO, 0}}},
-        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_NAME, 0}}},
-        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_NO_NEW_PRIVS, 0}}},
-        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_PDEATHSIG, 0}}},
-        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_SET_SECCOMP, 0}}},
-        {SCMP_SYS(prctl), 1, {{0, SCMP_CMP_EQ, PR_GET_SECCOMP, 0}}},
-        {SCMP_SYS(prlimit64), 1, {{0, SCMP_CMP_EQ, 0, 0}}},
-        {SCMP_SYS(kill), 1, {{1, SCMP_CMP_EQ, SIGKILL, 0}}},
-        {SCMP_SYS(kill), 1, {{1, SCMP_CMP_EQ, 0, 0}}},
-        {SCMP_SYS(tgkill), 1, {{2, SCMP_CMP_EQ, SIGABRT, 0}}},
-        {SCMP_SYS(tgkill), 1, {{0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0}}},
-    };
-    int problem = allow_all(filter, ARRAY(reader_calls));
-    if (problem == 0) problem = allow_all(filter, ARRAY(daemon_calls));
-    if (problem == 0) problem = allow_some(filter, ARRAY(some));
-    if (problem == 0) problem = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
-    /* No slower memory for a process that has a filter (Linux before 5.16), and no walk through the list for each call.
-     */
-    if (problem == 0) problem = seccomp_attr_set(filter, SCMP_FLTATR_CTL_SSB, 1);
-    return problem == 0 ? seccomp_attr_set(filter, SCMP_FLTATR_CTL_OPTIMIZE, 2) : problem;
-}
-
-/* What is not allowed looks as if the kernel did not have it (ENOSYS): a C library that tries something newer first
- * then falls back to what is. */
-static bool limit_calls(int (*allow)(scmp_filter_ctx filter), struct error *err)
-{
-    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
-    if (!filter) return error_set(err, ERROR_UNAVAILABLE, "seccomp: the filter could not be made");
-    int problem = allow(filter);
-    if (problem == 0) problem = seccomp_load(filter);
-    if (problem == -ECANCELED) problem = -errno; /* the kernel refused; the library does not say why */
-    seccomp_release(filter);
-    return problem == 0 || error_set_errno(err, -problem, "seccomp");
-}
-
 bool sandbox_limit_daemon(struct error *err)
 {
-    return limit_calls(allow_daemon, err);
+    const uint64_t containers =
+        CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWCGROUP;
+    const struct conditional some[] = {
+        {SCMP_SYS(mmap), 1, {{2, PROT_EXEC, 0}}},
+        {SCMP_SYS(mmap), 2, {{2, PROT_WRITE, 0}, {3, MAP_ANONYMOUS, 0}}},
+        {SCMP_SYS(mprotect), 1, {{2, PROT_EXEC, 0}}},
+        {SCMP_SYS(clone), 1, {{0, containers, 0}}},
+        {SCMP_SYS(socket), 2, {{0, ALL, AF_UNIX}, {1, 0xf, SOCK_DGRAM}}},
+        {SCMP_SYS(ioctl), 1, {{1, ALL, TCGETS}}},
+        {SCMP_SYS(ioctl), 1, {{1, ALL, FIONREAD}}},
+        {SCMP_SYS(ioctl), 1, {{1, ALL, FIONBIO}}},
+        {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_NAME}}},
+        {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_NO_NEW_PRIVS}}},
+        {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_PDEATHSIG}}},
+        {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_SECCOMP}}},
+        {SCMP_SYS(prctl), 1, {{0, ALL, PR_GET_SECCOMP}}},
+        {SCMP_SYS(prlimit64), 1, {{0, ALL, 0}}},
+        {SCMP_SYS(kill), 1, {{1, ALL, SIGKILL}}},
+        {SCMP_SYS(kill), 1, {{1, ALL, 0}}},
+        {SCMP_SYS(tgkill), 1, {{2, ALL, SIGABRT}}},
+        {SCMP_SYS(tgkill), 1, {{0, ALL, (uint64_t)getpid()}}},
+    };
+    struct filter filter;
+    _Static_assert(LENGTH(reader_calls) <= LONGEST_LIST && LENGTH(daemon_calls) <= LONGEST_LIST, "jumps reach the end");
+    _Static_assert(LENGTH(reader_calls) + LENGTH(daemon_calls) + LENGTH(some) * OF_CONDITION + 9 <= LENGTH(filter.code),
+                   "there is room");
+    begin(&filter);
+    allow_all(&filter, reader_calls, LENGTH(reader_calls));
+    allow_all(&filter, daemon_calls, LENGTH(daemon_calls));
+    allow_some(&filter, some, LENGTH(some));
+    /* No slower memory for a process that has a filter (Linux before 5.16). */
+    return load(&filter, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, err);
 }
 
 /* Paths first: the system calls for it are none of those that stay. */
@@ -376,7 +449,7 @@ bool sandbox_enter(const struct sandbox_path *paths, size_t count, struct error 
 {
     closefrom(STDERR_FILENO + 1);
     const bool limited = sandbox_limit_paths(paths, count, err);
-    return limit_calls(allow_reader, err) && limited;
+    return limit_reader(err) && limited;
 }
 
 #endif

@@ -447,6 +447,35 @@ static void test_what_a_daemon_keeps(void **state)
     }
 }
 
+/* Nothing that is asked of the system or the C library is granted afterwards. */
+static void take_all_memory(void)
+{
+    static void *volatile last;
+    setrlimit(RLIMIT_AS, &(struct rlimit){0, 0});
+    for (size_t size = 1 << 20; size >= 16; size /= 2) {
+        do last = malloc(size);
+        while (last);
+    }
+}
+
+static void test_a_daemon_without_memory_is_limited(void **state)
+{
+    (void)state;
+    (void)attempt_as_daemon(open_socket, false); /* skips where there is no sandbox at all */
+    fflush(NULL);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct error err = {0};
+        take_all_memory();
+        _exit(sandbox_limit_daemon(&err) ? open_socket() : NO_SANDBOX);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status)) fail_msg("the child died of signal %d", WTERMSIG(status));
+    assert_int_equal(WEXITSTATUS(status), ENOSYS);
+}
+
 static int run_from(enum sandbox_access access)
 {
     const struct sandbox_path paths[] = {{"/bin/true", access},   {"/lib", SANDBOX_RUN},
@@ -544,6 +573,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_descriptors_are_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_system_calls_that_a_daemon_gives_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_what_a_daemon_keeps, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_daemon_without_memory_is_limited, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_programs_and_removal_are_granted_by_path, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_landlock_system_calls_are_given_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_seccomp_paths_are_given_up, set_up, tear_down),
