@@ -112,6 +112,7 @@ bool(error_add_context)(struct error *err, const char *format, ...)
 
 bool(error_set_no_memory)(struct error *err, unsigned long long bytes, const char *what)
 {
+    if (bytes == 0) return error_set(err, ERROR_NO_MEMORY, "out of memory for %s", what);
     return error_set(err, ERROR_NO_MEMORY, "out of memory (%llu bytes for %s)", bytes, what);
 }
 

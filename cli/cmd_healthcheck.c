@@ -74,7 +74,9 @@ static bool find_address(struct target *target, const char *listen, unsigned por
     const char *host = client_address(listen);
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
     struct addrinfo *found;
-    if (getaddrinfo(host, service, &hints, &found) != 0)
+    const int problem = getaddrinfo(host, service, &hints, &found);
+    if (problem == EAI_MEMORY) return error_set_no_memory(err, 0, "an address");
+    if (problem != 0)
         return error_set(err, ERROR_INVALID, "server.listen: \"%s\" is neither an IPv4 or IPv6 address nor unix:/path",
                          host);
     memcpy(&target->address, found->ai_addr, found->ai_addrlen);

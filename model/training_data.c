@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/sha256.h"
+#include "base/utf8.h"
 
 static bool set_name(struct training_data *data, const struct trainer_options *options,
                      const struct training_source *source, struct error *err)
@@ -17,12 +18,28 @@ static bool set_name(struct training_data *data, const struct trainer_options *o
     return error_set_no_memory(err, strlen(first), "a name");
 }
 
+/* What describes a model names its files, in UTF-8. */
+static bool check_name(const char *path, struct error *err)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const size_t n = strlen(name);
+    return utf8_valid_prefix(name, n) == n || error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", path);
+}
+
+static bool check_names(const struct trainer_options *options, const struct training_source *source, struct error *err)
+{
+    bool good = source->text || source->name || check_name(options->data, err);
+    for (size_t i = 0; good && !source->text && i < options->more_count; i++)
+        good = check_name(options->more_data[i], err);
+    return good && (!options->validation_data || check_name(options->validation_data, err));
+}
+
 static bool load_parts(struct training_data *data, const struct trainer_options *options,
                        const struct training_source *source, const struct corpus **train,
                        const struct corpus **validation, struct error *err)
 {
     const bool split = !options->validation_data && options->validation > 0;
-    if (!set_name(data, options, source, err) ||
+    if (!check_names(options, source, err) || !set_name(data, options, source, err) ||
         !training_files_open(&data->files, options, source, data->name, split, err))
         return false;
     *train = data->files.train;
@@ -78,7 +95,7 @@ static bool describe_all(struct training_data *data, const struct trainer_option
     if (json_object_set_new(data->description, "corpus", corpus) == 0 &&
         json_object_set_new(data->description, "validation", describe_validation(data, options, validation, err)) == 0)
         return true;
-    return error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", data->name);
+    return error_set_no_memory(err, 0, "a description");
 }
 
 static void close_corpora(struct training_data *data)

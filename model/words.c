@@ -1,5 +1,6 @@
 #include "model/words.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wctype.h>
@@ -33,7 +34,9 @@ bool word_rules_init(struct word_rules *rules, bool lower, const char *filters, 
     rules->filters = strdup(filters);
     if (!rules->filters) return error_set_no_memory(err, strlen(filters) + 1, "word filters");
     if (lower) {
+        errno = 0;
         rules->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+        if (!rules->locale && errno == ENOMEM) return error_set_no_memory(err, 0, "lower-casing");
         if (!rules->locale) return error_set(err, ERROR_IO, "lower-casing needs the locale C.UTF-8, which is missing");
     }
     return code_map_init(&rules->separators, err) && add_separators(rules, err);

@@ -444,12 +444,14 @@ static bool start_library(struct http_server *server, struct error *err)
 {
     const struct http_options *options = &server->options;
     const unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    errno = 0; /* the library may say nothing, and often passes on what it was told */
     server->library =
         MHD_start_daemon(flags, 0, NULL, NULL, handle, server, MHD_OPTION_EXTERNAL_LOGGER, log_library, server,
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->max_header + REPLY_MEMORY,
                          MHD_OPTION_CONNECTION_LIMIT, (unsigned)http_capacity(options), MHD_OPTION_NOTIFY_COMPLETED,
                          request_over, server, MHD_OPTION_NOTIFY_CONNECTION, connection_changed, server,
                          MHD_OPTION_URI_LOG_CALLBACK, request_new, server, MHD_OPTION_END);
+    if (!server->library && errno != 0) return error_set_errno(err, errno, "cannot start the HTTP server");
     if (!server->library) return error_set(err, ERROR_IO, "cannot start the HTTP server");
     const int code = pthread_create(&server->thread, NULL, serve, server);
     server->serving = code == 0;

@@ -83,7 +83,9 @@ static bool open_address(struct listener *listener, const char *setting, const c
     const struct addrinfo hints = {
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
     struct addrinfo *found;
-    if (getaddrinfo(where, service, &hints, &found) != 0)
+    const int problem = getaddrinfo(where, service, &hints, &found);
+    if (problem == EAI_MEMORY) return error_set_no_memory(err, 0, "an address");
+    if (problem != 0)
         return error_set(err, ERROR_INVALID, "%s: \"%s\" is neither an IPv4 or IPv6 address nor unix:/path", setting,
                          where);
     const int fd = listener->fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

@@ -577,6 +577,15 @@ def test_train_validation_part_that_is_all_new_is_trained_on(tmp_path):
     assert told["validation"] is None and told["corpus"]["characters"] == 90 * 14 + 141
 
 
+@pytest.mark.parametrize("flag", ["--data", "--validation-data"])
+def test_train_name_that_is_not_utf8_is_refused_before_the_text_is_read(corpus, tmp_path, flag):
+    path = os.fsencode(tmp_path) + b"/name\xff.txt"
+    pathlib.Path(os.fsdecode(path)).write_bytes(b"neither is the text: \xff\n")
+    first = [] if flag == "--data" else ["--data", corpus]
+    done = train(*first, flag, os.fsdecode(path), "--out", tmp_path / "m", *SMALL, expect=1)
+    assert "name?.txt: the file's name is not UTF-8" in done.stderr
+
+
 def test_train_refuses_files_of_which_nothing_is_known(corpus, tmp_path):
     other = tmp_path / "other.txt"
     other.write_text("0123456789" * 10)

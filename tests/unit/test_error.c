@@ -70,6 +70,9 @@ static void test_error_out_of_memory_names_bytes_and_thing(void **state)
     error_set_no_memory(&err, 1234567890123, "weights");
     assert_int_equal(err.code, ERROR_NO_MEMORY);
     assert_string_equal(err.message, "out of memory (1234567890123 bytes for weights)");
+    error_clear(&err);
+    error_set_no_memory(&err, 0, "a library's own");
+    assert_string_equal(err.message, "out of memory for a library's own");
 }
 
 static void assert_message_is_sound(const struct error *err)
