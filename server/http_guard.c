@@ -8,6 +8,11 @@
 #define BODY_PIECE    ((uint64_t)64 * 1024) /* bytes that limits.body_timeout is given for */
 #define UNREAD_PIECES 256                   /* of 4 KiB */
 
+static bool is_late(const struct http_connection *owner)
+{
+    return clock_monotonic_ns() >= atomic_load(&owner->late_ns);
+}
+
 /* libmicrohttpd looks at a socket when epoll reports a change. Where a client's last bytes and the end of its stream
  * are reported together, it reads the bytes and never the end. Closing the receiving half, which is at its end anyway,
  * is a change that is reported again; until the library has seen it. */
@@ -26,7 +31,7 @@ void http_guard_cut(struct http_connection *owner)
 static void close_silently(void *context)
 {
     struct http_connection *owner = context;
-    if (owner->watch.left && clock_monotonic_ns() < atomic_load(&owner->late_ns))
+    if (owner->watch.left && !is_late(owner))
         show_end(owner);
     else
         http_guard_cut(owner);
@@ -103,7 +108,7 @@ static void throw_unread_away(const struct http_connection *owner)
 static void end_stuck(struct http_request *request)
 {
     struct http_connection *owner = request->owner;
-    if (request->stage == STAGE_BODY && !atomic_load(&owner->late)) http_refuse_unread(request, 400);
+    if (request->stage == STAGE_BODY && !is_late(owner)) http_refuse_unread(request, 400);
     throw_unread_away(owner);
     http_guard_cut(owner);
     http_set_timeout(request, 1);
@@ -117,7 +122,7 @@ static bool is_stuck(struct http_request *request)
     if (request->ended || request->suspended || !http_comes_in_chunks(request)) return false;
     const bool before = request->unread;
     request->unread = ioctl(request->owner->fd, FIONREAD, &waiting) == 0 && waiting > 0;
-    return (before && request->unread) || clock_monotonic_ns() >= atomic_load(&request->owner->late_ns);
+    return (before && request->unread) || is_late(request->owner);
 }
 
 void http_guard_stuck(struct http_server *server)
