@@ -141,6 +141,7 @@ static const char *explain_text(const char *text, size_t size)
 
 const char *interop_other_explain(const void *data, size_t size)
 {
+    if (size == 0) return NULL; /* and there may be no address */
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (size >= marks[i].at + marks[i].size &&
             memcmp((const char *)data + marks[i].at, marks[i].bytes, marks[i].size) == 0)
