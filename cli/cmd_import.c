@@ -42,9 +42,9 @@
 #define MIN_MEMORY ((uint64_t)64 << 20) /* the program and its libraries alone take half of it */
 
 struct flags {
-    const char *file, *out, *vocabulary, *vocabulary_from_text;
+    const char *file, *out, *vocabulary, *vocabulary_from_text, *architecture;
     int vocabulary_order, token_level, activation, sandbox;
-    bool lower;
+    bool lower, scaled_ids;
     int64_t window;
     uint64_t max_memory;
     double max_seconds;
@@ -68,6 +68,10 @@ static const struct option rows[] = {
      "That text was lower-cased first."},
     {"token_level", OPTION_CHOICE, offsetof(struct flags, token_level), "auto", 0, 0, levels, NULL,
      "What a token is; auto: a character where every token of the vocabulary is one."},
+    {"architecture", OPTION_TEXT, offsetof(struct flags, architecture), NULL, 1, 4095, NULL, NULL,
+     "What Keras's model.to_json() returned, for a file of save_weights()."},
+    {"scaled_ids", OPTION_BOOL, offsetof(struct flags, scaled_ids), "false", 0, 0, NULL, NULL,
+     "A step's input is one number, the token's id divided by the number of tokens."},
     {"window", OPTION_INT, offsetof(struct flags, window), "0", 0, NETWORK_MAX_WINDOW, NULL, "tokens",
      "Serve it as it was trained, every token from a window of the last N; 0: with its state carried on."},
     {"activation", OPTION_CHOICE, offsetof(struct flags, activation), "auto", 0, 0, activations, NULL,
@@ -130,6 +134,7 @@ static bool enter_sandbox(const struct flags *flags, const char *aside, struct e
         {flags->file, SANDBOX_READ},
         {flags->vocabulary, SANDBOX_READ},
         {flags->vocabulary_from_text, SANDBOX_READ},
+        {flags->architecture, SANDBOX_READ},
         {"/usr/lib/locale", SANDBOX_READ},
         {"/dev/urandom", SANDBOX_READ},
         {aside, SANDBOX_WRITE},
@@ -140,6 +145,8 @@ static bool enter_sandbox(const struct flags *flags, const char *aside, struct e
 static bool make_model(const struct flags *flags, const char *directory, struct error *err)
 {
     const struct interop_options options = {
+        .architecture = flags->architecture,
+        .scaled_ids = flags->scaled_ids,
         .vocabulary = flags->vocabulary,
         .vocabulary_text = flags->vocabulary_from_text,
         .order = (enum interop_order)flags->vocabulary_order,

@@ -35,6 +35,15 @@ bool foreign_note(struct foreign *foreign, struct error *err, const char *format
     return error_set(err, ERROR_NO_MEMORY, "out of memory for a note on an imported model");
 }
 
+bool foreign_scale_ids(struct foreign *foreign, struct error *err)
+{
+    struct network *network = &foreign->network;
+    const uint32_t count = network->architecture.vocabulary_size;
+    for (uint32_t id = 0; id < count; id++) network->embedding[id] = (float)((double)id / count);
+    return foreign_note(
+        foreign, err, "Every step's input is the token's id divided by %u, kept as an embedding of one number.", count);
+}
+
 /* ---- which reader ---- */
 
 /* A .keras archive has config.json at its top; all other archives are PyTorch's to judge. */
@@ -82,7 +91,11 @@ static bool read_file(const char *path, struct foreign *foreign, struct error *e
 {
     enum interop_kind kind;
     if (!recognise(path, &kind, err)) return false;
-    return kind == INTEROP_KERAS ? interop_keras_read(path, foreign, err) : interop_torch_read(path, foreign, err);
+    if (kind == INTEROP_KERAS) return interop_keras_read(path, foreign, err);
+    if (foreign->architecture_file)
+        return error_set(err, ERROR_INVALID, "%s: an architecture belongs to the weights of Keras; this is PyTorch's",
+                         path);
+    return interop_torch_read(path, foreign, err);
 }
 
 /* ---- what the options add ---- */
@@ -164,7 +177,7 @@ static bool save(struct foreign *foreign, const struct interop_options *options,
 bool interop_import(const char *path, const char *name, const struct interop_options *options, const char *directory,
                     json_t **notes, struct error *err)
 {
-    struct foreign foreign = {0};
+    struct foreign foreign = {.architecture_file = options->architecture, .scaled_ids = options->scaled_ids};
     const bool ok = read_file(path, &foreign, err) && save(&foreign, options, path, name, directory, err);
     if (ok && notes) *notes = json_incref(foreign.notes);
     foreign_close(&foreign);

@@ -22,6 +22,9 @@
 #define INTEROP_MAX_BYTES ((size_t)4 << 30)
 
 struct foreign {
+    /* What is known beside the file, set before it is read. */
+    const char *architecture_file; /* the configuration of a Keras model whose weights alone are in the file; or NULL */
+    bool scaled_ids; /* a step's input is one number, the token's id divided by how many tokens there are */
     struct network network;
     const char *format; /* what the file is: "PyTorch state_dict", "Keras 2.2.4 HDF5"; in the arena */
     json_t *tokens;  /* the file's own vocabulary, as a vocabulary file would hold it: a list of tokens, or a map from
@@ -37,6 +40,13 @@ void foreign_close(struct foreign *foreign);
 /* Appends a sentence to foreign->notes. */
 bool foreign_note(struct foreign *foreign, struct error *err, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* For messages about networks that read one number per step. */
+#define INTEROP_SCALED_IDS                                                                                             \
+    "each token's id divided by the number of tokens, where that is asked for (--scaled-ids, scaled_ids=true)"
+
+/* Makes the embedding of one number that scaled ids are, of an open network that has one. */
+bool foreign_scale_ids(struct foreign *foreign, struct error *err);
 
 /* Reads an HDF5 file or a .keras archive. Errors: ERROR_CORRUPT for a file that is not what its format promises,
  * ERROR_INVALID for a model that cannot be kept as it is (with the layer's name and class), those of file_map_open().
@@ -57,6 +67,8 @@ enum interop_kind interop_recognise(const void *data, size_t size);
 
 struct interop_options {
     const char *vocabulary;      /* a file that interop_vocabulary_from_file() reads; NULL: none */
+    const char *architecture;    /* see struct foreign */
+    bool scaled_ids;             /* the same */
     const char *vocabulary_text; /* the text that the model was trained on; NULL: none */
     enum interop_order order;    /* of the text's tokens */
     bool lower;                  /* the text was lower-cased */

@@ -16,11 +16,27 @@
 #define WEIGHTS_PER_PARAMETER 4
 #define WEIGHTS_OVERHEAD      ((size_t)1 << 24)
 
+/* The input becomes an embedding of one number. */
+static bool expect_scaled_ids(const struct foreign *foreign, struct keras_model *model, const char *place,
+                              struct error *err)
+{
+    if (!foreign->scaled_ids) return true;
+    if (model->architecture.embedding_size > 0)
+        return error_set(err, ERROR_INVALID, "%s: the model has an Embedding, which takes ids as they are, not scaled",
+                         place);
+    if (model->masking)
+        return error_set(err, ERROR_INVALID, "%s: its Masking layer would skip id 0, which is not imported", place);
+    model->architecture.embedding_size = 1;
+    return true;
+}
+
 /* What is common to both forms, once the configuration and the weights are at hand. */
 static bool read_network(struct foreign *foreign, struct keras_model *model, struct hdf5 *file,
                          enum keras_layout layout, const char *place, struct error *err)
 {
-    if (!keras_weights_read(&foreign->network, model, file, layout, place, err) ||
+    if (!expect_scaled_ids(foreign, model, place, err) ||
+        !keras_weights_read(&foreign->network, model, file, layout, place, err) ||
+        (foreign->scaled_ids && !foreign_scale_ids(foreign, err)) ||
         !checkpoint_weights_check(&foreign->network, ERROR_CORRUPT, place, err))
         return false;
     foreign->pad = model->mask_zero;
@@ -41,32 +57,98 @@ static bool describe(struct foreign *foreign, const char *version, const char *f
 
 /* --- .h5 --- */
 
-/* Files of save_weights() have a list of layers, but no configuration. */
-static const char *find_config(struct hdf5 *file, const char *place, struct error *err)
+static bool refuse_weights_alone(const char *place, struct error *err)
+{
+    return error_set(err, ERROR_INVALID,
+                     "%s: an HDF5 file without a model_config; if it holds weights alone (save_weights), give what "
+                     "model.to_json() returns, too (--architecture FILE, or the part architecture of a form), or load "
+                     "them into the model in Python and save all of it: model.save(\"model.keras\")",
+                     place);
+}
+
+/* An attribute of text at the top, or NULL; *there tells a file without it from a failure. */
+static const char *find_text(struct hdf5 *file, const char *attribute, bool *there, struct error *err)
 {
     struct error problem = {0};
-    const char *config = hdf5_text(file, "", "model_config", &problem);
-    if (config) return config;
-    if (problem.code == ERROR_NOT_FOUND)
-        error_set(
-            err, ERROR_INVALID,
-            "%s: an HDF5 file without a model_config; if it holds weights alone (save_weights), load them into the "
-            "model in Python and save all of it: model.save(\"model.keras\")",
-            place);
-    else
-        error_set(err, problem.code, "%s", problem.message);
-    return NULL;
+    const char *text = hdf5_text(file, "", attribute, &problem);
+    *there = text || problem.code != ERROR_NOT_FOUND;
+    if (!text && *there) error_set(err, problem.code, "%s", problem.message);
+    return text;
+}
+
+/* Before Keras wrote its version it was below 1.0.5, as Keras itself takes it. */
+#define UNKNOWN_VERSION "1.0.0"
+
+static bool read_whole(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, const char *config,
+                       const char *place, struct error *err)
+{
+    unsigned major;
+    bool there;
+    const char *version = find_text(file, "keras_version", &there, err);
+    if (!version && there) return false;
+    if (!version) version = UNKNOWN_VERSION;
+    return keras_version_parse(version, &major, place, err) && describe(foreign, version, "HDF5", err) &&
+           keras_model_parse(model, config, strlen(config), major, place, err) &&
+           read_network(foreign, model, file, KERAS_BY_NAME, place, err);
+}
+
+/* ---- weights alone, with the configuration beside them ---- */
+
+/* The version that wrote a configuration: it says so, or (Keras 3) names modules instead, or the weights say it. NULL
+ * after an error. */
+static const char *find_version(const json_t *config, struct hdf5 *file, struct error *err)
+{
+    bool there;
+    const char *version = json_string_value(json_object_get(config, "keras_version"));
+    if (!version) version = find_text(file, "keras_version", &there, err);
+    if (version || there) return version;
+    return json_object_get(config, "module") ? "3.0.0" : "2.0.0";
+}
+
+static bool read_weights_alone(struct foreign *foreign, struct keras_model *model, struct hdf5 *file,
+                               const char *config, size_t n, const char *place, struct error *err)
+{
+    unsigned major;
+    json_error_t cause;
+    json_t *json = json_text_parse(config, n, 0, &cause); /* what is wrong with it, keras_model_parse() says */
+    if (!json && json_text_lacked_memory(&cause)) return error_set_no_memory(err, n, "the model's configuration");
+    const char *version = find_version(json, file, err);
+    const bool by_class = hdf5_exists(file, "layers") || hdf5_exists(file, "_layer_checkpoint_dependencies");
+    const bool ok = version && keras_version_parse(version, &major, foreign->architecture_file, err) &&
+                    describe(foreign, version, "HDF5, weights alone", err) &&
+                    keras_model_parse(model, config, n, major, foreign->architecture_file, err) &&
+                    read_network(foreign, model, file, by_class ? KERAS_BY_CLASS : KERAS_BY_NAME_ALONE, place, err);
+    json_decref(json);
+    return ok;
+}
+
+static bool read_with_architecture(struct foreign *foreign, struct keras_model *model, struct hdf5 *file,
+                                   const char *place, struct error *err)
+{
+    char *text;
+    size_t n;
+    if (!file_read(foreign->architecture_file, KERAS_MAX_CONFIG, &text, &n, err)) return false;
+    const bool ok = read_weights_alone(foreign, model, file, text, n, place, err);
+    free(text);
+    return ok;
+}
+
+static bool refuse_architecture(const char *place, struct error *err)
+{
+    return error_set(err, ERROR_INVALID,
+                     "%s: the file holds the model's own configuration, so no architecture is given beside it", place);
 }
 
 static bool read_file(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, const char *place,
                       struct error *err)
 {
-    unsigned major;
-    const char *config = find_config(file, place, err);
-    const char *version = config ? hdf5_text(file, "", "keras_version", err) : NULL;
-    return version && keras_version_parse(version, &major, place, err) && describe(foreign, version, "HDF5", err) &&
-           keras_model_parse(model, config, strlen(config), major, place, err) &&
-           read_network(foreign, model, file, KERAS_BY_NAME, place, err);
+    bool there;
+    const char *config = find_text(file, "model_config", &there, err);
+    if (!config && there) return false;
+    if (config && foreign->architecture_file) return refuse_architecture(place, err);
+    if (config) return read_whole(foreign, model, file, config, place, err);
+    if (!foreign->architecture_file) return refuse_weights_alone(place, err);
+    return read_with_architecture(foreign, model, file, place, err);
 }
 
 static bool read_hdf5(struct foreign *foreign, const struct file_map *map, const char *place, struct error *err)
@@ -161,6 +243,8 @@ bool interop_keras_read(const char *path, struct foreign *foreign, struct error 
                   INTEROP_MAX_BYTES);
     else if (hdf5_recognise(map.data, map.size))
         ok = read_hdf5(foreign, &map, path, err);
+    else if (foreign->architecture_file)
+        ok = refuse_architecture(path, err);
     else
         ok = read_archive(foreign, &map, path, err);
     file_map_close(&map);

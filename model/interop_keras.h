@@ -37,13 +37,14 @@ struct keras_model {
     struct architecture architecture; /* complete but for the window */
     struct keras_layer layers[KERAS_MAX_WEIGHED];
     size_t layer_count;
-    bool mask_zero;  /* the Embedding masks id 0 */
-    bool masking;    /* there is a Masking layer */
-    uint32_t window; /* the length of its input, where it has one; else 0 */
-    json_t *config;  /* what the texts above belong to */
+    bool mask_zero;   /* the Embedding masks id 0 */
+    bool masking;     /* there is a Masking layer */
+    bool gates_apart; /* Keras 1: every gate may have tensors of its own */
+    uint32_t window;  /* the length of its input, where it has one; else 0 */
+    json_t *config;   /* what the texts above belong to */
 };
 
-/* Whether it is a version whose files are read, "2.0.0" or later; *major is its first number. */
+/* Whether it is a version whose files are read, "1.0.0" or later; *major is its first number. */
 bool keras_version_parse(const char *version, unsigned *major, const char *place, struct error *err);
 
 /* Reads `model_config` (.h5) or config.json (.keras). Close the model also after a failure. */
@@ -53,8 +54,9 @@ void keras_model_close(struct keras_model *model);
 
 /* How a file keeps weights. */
 enum keras_layout {
-    KERAS_BY_NAME, /* .h5: model_weights/<name>, and the names of its tensors in weight_names */
-    KERAS_BY_CLASS /* model.weights.h5 in an archive: layers/<class and ordinal>/vars/0, 1, ... */
+    KERAS_BY_NAME,       /* .h5: model_weights/<name>, and the names of its tensors in weight_names */
+    KERAS_BY_NAME_ALONE, /* .h5 of save_weights(): the same without model_weights/ */
+    KERAS_BY_CLASS /* model.weights.h5, in an archive or of save_weights(): layers/<class and ordinal>/vars/0, 1, ... */
 };
 
 /* Opens the network with the file's weights; it is closed by the caller, also after a failure. No memory is taken

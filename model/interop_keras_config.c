@@ -33,6 +33,7 @@ static const struct keras_class {
     {"CuDNNLSTM", PART_RECURRENT, "cu_dnnlstm", CELL_LSTM, true},
     {"CuDNNGRU", PART_RECURRENT, "cu_dnngru", CELL_GRU, true},
     {"Dense", PART_DENSE, "dense", 0, false},
+    {"TimeDistributedDense", PART_DENSE, "dense", 0, false}, /* of Keras 1 */
     {"Activation", PART_ACTIVATION, NULL, 0, false},
     {"Softmax", PART_SOFTMAX, NULL, 0, false},
     {"Dropout", PART_NOTHING, NULL, 0, false},
@@ -71,9 +72,19 @@ static const struct keras_class *find_class(const char *name)
 
 /* --- Fields of a layer's configuration --- */
 
+/* What Keras 1 called the fields that have another name since. An Embedding's output_dim is still called so. */
+static const char *name_of_keras1(const char *key)
+{
+    static const char *const names[][2] = {
+        {"units", "output_dim"}, {"use_bias", "bias"}, {"recurrent_activation", "inner_activation"}};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i][0], key) == 0) return names[i][1];
+    return key;
+}
+
 static const json_t *field(const struct walk *walk, const char *key)
 {
-    return json_object_get(walk->entry->config, key);
+    return json_object_get(walk->entry->config, walk->major < 2 ? name_of_keras1(key) : key);
 }
 
 static bool read_size(const struct walk *walk, const char *key, uint32_t *size, struct error *err)
@@ -357,6 +368,7 @@ bool keras_model_parse(struct keras_model *model, const char *text, size_t n, un
                          problem.text, problem.position);
     struct keras_chain chain;
     struct walk walk = {.chain = &chain, .model = model, .major = major};
+    model->gates_apart = major < 2;
     bool ok = keras_chain_open(&chain, model->config, place, err) && walk_chain(&walk, err);
     keras_chain_close(&chain);
     return ok;
@@ -373,7 +385,7 @@ bool keras_version_parse(const char *version, unsigned *major, const char *place
     char *end;
     unsigned long number = strtoul(version, &end, 10);
     *major = (unsigned)number;
-    if (end != version && *end == '.' && number >= 2 && number < 100) return true;
+    if (end != version && *end == '.' && number >= 1 && number < 100) return true;
     return error_set(err, ERROR_INVALID,
-                     "%s: it was saved by Keras \"%.32s\"; files of Keras 2.0 and later are imported", place, version);
+                     "%s: it was saved by Keras \"%.32s\"; files of Keras 1.0 and later are imported", place, version);
 }

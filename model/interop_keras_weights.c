@@ -6,7 +6,8 @@
 #include "model/interop_keras.h"
 
 #define MAX_PATH    1024
-#define MAX_WEIGHTS 3 /* kernel, recurrent kernel, bias */
+#define KINDS       3           /* of tensors: kernel, recurrent kernel, bias */
+#define MAX_WEIGHTS (4 * KINDS) /* of every gate */
 
 /* One layer's tensors in the file. */
 struct source {
@@ -15,11 +16,13 @@ struct source {
     char paths[MAX_WEIGHTS][MAX_PATH];
     struct hdf5_shape shapes[MAX_WEIGHTS];
     bool cudnn; /* gates in CuDNN's layout */
+    bool apart; /* every gate has its own three tensors */
 };
 
 struct reading {
     const struct keras_model *model;
     struct hdf5 *file;
+    enum keras_layout layout;
     const char *place;
     struct architecture architecture;
 };
@@ -45,13 +48,31 @@ static bool join(const struct reading *reading, const struct keras_layer *layer,
     return (n >= 0 && n < MAX_PATH) || refuse(reading, layer, err, "the path of a tensor is too long");
 }
 
+/* Keras 1 (consume_less "cpu", its default, or "mem"): W, U and b of one gate after the other. */
+static bool gates_are_apart(const struct reading *reading, const struct keras_layer *layer, size_t count)
+{
+    const size_t gates = architecture_gates(&reading->architecture);
+    return reading->model->gates_apart && layer->role == KERAS_RECURRENT && layer->bias && gates > 1 &&
+           count == gates * KINDS;
+}
+
+static bool name_group(const struct reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
+                       struct error *err)
+{
+    if (reading->layout == KERAS_BY_NAME) return join(reading, layer, group, err, "model_weights", layer->name);
+    const int n = snprintf(group, MAX_PATH, "%s", layer->name);
+    return (n >= 0 && n < MAX_PATH) || refuse(reading, layer, err, "its name is too long");
+}
+
 static bool find_by_name(const struct reading *reading, struct source *source, struct error *err)
 {
     const struct keras_layer *layer = source->layer;
     struct hdf5_texts names;
     char group[MAX_PATH], problem[160];
-    if (!join(reading, layer, group, err, "model_weights", layer->name)) return false;
+    if (!name_group(reading, layer, group, err)) return false;
     if (!hdf5_texts(reading->file, group, "weight_names", &names, err)) return false;
+    source->apart = gates_are_apart(reading, layer, names.count);
+    if (source->apart) source->count = names.count;
     if (names.count != source->count) {
         (void)snprintf(problem, sizeof problem, "the file has %zu tensors for it, but its configuration asks for %zu",
                        names.count, source->count);
@@ -144,9 +165,10 @@ static bool wrong_shape(const struct reading *reading, const struct source *sour
         reading->architecture.embedding_size == 0)
         (void)snprintf(
             problem, sizeof problem,
-            "it reads %zu numbers per step, but the model predicts %u tokens; without an Embedding lstmd feeds "
-            "one-hot vectors as wide as the vocabulary",
-            shape->dimensions[0], reading->architecture.vocabulary_size);
+            "it reads %zu number%s per step, but the model predicts %u tokens; without an Embedding lstmd feeds "
+            "one-hot vectors as wide as the vocabulary%s",
+            shape->dimensions[0], shape->dimensions[0] == 1 ? "" : "s", reading->architecture.vocabulary_size,
+            shape->dimensions[0] == 1 ? ", or " INTEROP_SCALED_IDS : "");
     else if (columns > 0)
         (void)snprintf(problem, sizeof problem, "tensor %zu is [%s], where its configuration asks for [%zu, %zu]", i,
                        found, rows, columns);
@@ -163,12 +185,24 @@ static bool check_shape(const struct reading *reading, const struct source *sour
     return wrong_shape(reading, source, i, rows, columns, err);
 }
 
+static bool check_gates(const struct reading *reading, const struct source *source, size_t inputs, size_t units,
+                        struct error *err)
+{
+    for (size_t i = 0; i < source->count; i += KINDS)
+        if (!check_shape(reading, source, i, inputs, units, err) ||
+            !check_shape(reading, source, i + 1, units, units, err) ||
+            !check_shape(reading, source, i + 2, units, 0, err))
+            return false;
+    return true;
+}
+
 /* The bias tells CuDNN's layout from Keras's: it has two halves in one dimension. */
 static bool check_recurrent(const struct reading *reading, struct source *source, struct error *err)
 {
     const struct architecture *a = &reading->architecture;
     size_t k = source->layer->index, units = architecture_hidden(a, k), width = architecture_gates(a) * units;
     bool two = a->cell == CELL_GRU && !a->reset_before;
+    if (source->apart) return check_gates(reading, source, architecture_input(a, k), units, err);
     if (!check_shape(reading, source, 0, architecture_input(a, k), width, err)) return false;
     if (!check_shape(reading, source, 1, units, width, err)) return false;
     if (!source->layer->bias) return true;
@@ -203,11 +237,11 @@ static bool check_shapes(const struct reading *reading, struct source *source, s
            (!layer->bias || check_shape(reading, source, 1, outputs, 0, err));
 }
 
-static bool find_source(const struct reading *reading, enum keras_layout layout, struct source *source,
-                        struct error *err)
+static bool find_source(const struct reading *reading, struct source *source, struct error *err)
 {
     source->count = expected_count(source->layer);
-    bool ok = layout == KERAS_BY_NAME ? find_by_name(reading, source, err) : find_by_class(reading, source, err);
+    bool ok =
+        reading->layout == KERAS_BY_CLASS ? find_by_class(reading, source, err) : find_by_name(reading, source, err);
     for (size_t i = 0; ok && i < source->count; i++)
         ok = hdf5_shape(reading->file, source->paths[i], &source->shapes[i], err);
     return ok && check_shapes(reading, source, err);
@@ -243,6 +277,27 @@ static void add_bias(enum cell_kind cell, size_t gates, size_t units, const floa
         for (size_t i = 0; i < units; i++) out[gate * units + i] += bias[keras_gate(cell, gate) * units + i];
 }
 
+/* Which gate of ours (i f g o; r z n) is the n-th of Keras 1 (LSTM i c f o, GRU z r h). */
+static size_t keras1_gate(enum cell_kind cell, size_t n)
+{
+    if (cell == CELL_LSTM) return n == 1 || n == 2 ? 3 - n : n;
+    return keras_gate(cell, n);
+}
+
+/* A tensor of a gate that has its own. */
+static void arrange_gate(struct network *network, const struct source *source, size_t i, const float *read)
+{
+    const struct architecture *a = &network->architecture;
+    const size_t k = source->layer->index, units = architecture_hidden(a, k), inputs = architecture_input(a, k);
+    const size_t gate = keras1_gate(a->cell, i / KINDS);
+    if (i % KINDS == 0)
+        arrange_kernel(source, CELL_RNN, 1, units, inputs, read, network->weight_ih[k] + gate * units * inputs);
+    else if (i % KINDS == 1)
+        arrange_kernel(source, CELL_RNN, 1, units, units, read, network->weight_hh[k] + gate * units * units);
+    else
+        add_bias(CELL_RNN, 1, units, read, network->bias[k] + gate * units);
+}
+
 /* Where the tensors of a layer go. */
 static void arrange(struct network *network, const struct source *source, size_t i, const float *read)
 {
@@ -253,7 +308,9 @@ static void arrange(struct network *network, const struct source *source, size_t
     bool dense = layer->role == KERAS_DENSE;
     float *weight = dense ? network->dense_weight[k] : network->output_weight;
     float *bias = dense ? network->dense_bias[k] : network->output_bias;
-    if (layer->role == KERAS_EMBEDDING) {
+    if (source->apart) {
+        arrange_gate(network, source, i, read);
+    } else if (layer->role == KERAS_EMBEDDING) {
         memcpy(network->embedding, read, source->shapes[0].count * sizeof *read);
     } else if (layer->role != KERAS_RECURRENT && i == 0) {
         arrange_kernel(source, CELL_RNN, 1, source->shapes[0].dimensions[1], source->shapes[0].dimensions[0], read,
@@ -287,13 +344,12 @@ static bool read_source(const struct reading *reading, struct network *network, 
     return true;
 }
 
-static bool read_all(const struct reading *reading, enum keras_layout layout, struct source *sources,
-                     struct network *network, struct error *err)
+static bool read_all(const struct reading *reading, struct source *sources, struct network *network, struct error *err)
 {
     const struct keras_model *model = reading->model;
     for (size_t i = 0; i < model->layer_count; i++) {
         sources[i].layer = &model->layers[i];
-        if (!find_source(reading, layout, &sources[i], err)) return false;
+        if (!find_source(reading, &sources[i], err)) return false;
     }
     if (!network_open(network, &model->architecture, err)) return error_add_context(err, "%s", reading->place);
     for (size_t i = 0; i < model->layer_count; i++)
@@ -304,10 +360,11 @@ static bool read_all(const struct reading *reading, enum keras_layout layout, st
 bool keras_weights_read(struct network *network, const struct keras_model *model, struct hdf5 *file,
                         enum keras_layout layout, const char *place, struct error *err)
 {
-    struct reading reading = {.model = model, .file = file, .place = place, .architecture = model->architecture};
+    struct reading reading = {
+        .model = model, .file = file, .layout = layout, .place = place, .architecture = model->architecture};
     struct source *sources = calloc(model->layer_count, sizeof *sources);
     if (!sources) return error_set_no_memory(err, model->layer_count * sizeof *sources, "the layers of a Keras model");
-    bool ok = read_all(&reading, layout, sources, network, err);
+    bool ok = read_all(&reading, sources, network, err);
     free(sources);
     return ok;
 }

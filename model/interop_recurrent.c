@@ -379,7 +379,8 @@ static bool fits(const struct model_parts *parts, const struct foreign_tensor *e
 {
     const size_t input = parts->layers[0].parts[WEIGHT_IH]->shape[1];
     if (output->shape[1] != parts->architecture.hidden_size) return false;
-    if (!embedding) return matrices == 1 && output->shape[0] == input;
+    if (!embedding) return matrices == 1 && (parts->foreign->scaled_ids ? input == 1 : output->shape[0] == input);
+    if (parts->foreign->scaled_ids) return false;
     if (embedding->shape[1] != input || embedding->shape[0] != output->shape[0]) return false;
     if (embedding == output) return matrices == 1 && parts->tensors->deduplicated;
     return matrices == 2 && !bias_of(parts->tensors, embedding);
@@ -419,9 +420,10 @@ static bool refuse_rest(const struct model_parts *parts, size_t found, struct er
     list_unused(parts->tensors, list);
     return error_set(err, ERROR_INVALID,
                      "%s: %s as an embedding (or one-hot input) for the first layer's %zu inputs and one linear layer "
-                     "for the last layer's %u outputs, of the same vocabulary: %s",
+                     "for the last layer's %u outputs, of the same vocabulary: %s%s",
                      parts->tensors->place, found > 0 ? "in two ways, what is left can be read" : "cannot be read",
-                     input, parts->architecture.hidden_size, list[0] ? list : "no tensor is left");
+                     input, parts->architecture.hidden_size, list[0] ? list : "no tensor is left",
+                     input == 1 && !parts->foreign->scaled_ids ? "; one input may be " INTEROP_SCALED_IDS : "");
 }
 
 static bool find_ends(struct model_parts *parts, struct error *err)
@@ -476,7 +478,8 @@ static bool describe_ends(struct model_parts *parts, struct error *err)
     }
     if (parts->output->shape[0] > UINT32_MAX) return bad_shape(parts, parts->output, "which is too large", err);
     a->vocabulary_size = (uint32_t)parts->output->shape[0];
-    a->embedding_size = parts->embedding ? (uint32_t)parts->layers[0].parts[WEIGHT_IH]->shape[1] : 0;
+    const bool looked_up = parts->embedding || parts->foreign->scaled_ids;
+    a->embedding_size = looked_up ? (uint32_t)parts->layers[0].parts[WEIGHT_IH]->shape[1] : 0;
     a->tie_weights = parts->embedding && same_memory(parts->embedding, parts->output);
     return true;
 }
@@ -588,5 +591,5 @@ bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, st
         return error_set(err, ERROR_TOO_LARGE, "%s: %zu parameters are more than are read", tensors->place,
                          layout.parameter_count);
     return load_values(tensors, err) && network_open(&foreign->network, &parts->architecture, err) &&
-           read_values(parts, &foreign->network, err);
+           read_values(parts, &foreign->network, err) && (!foreign->scaled_ids || foreign_scale_ids(foreign, err));
 }

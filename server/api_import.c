@@ -23,7 +23,7 @@
 #define MIN_MEMORY    ((uint64_t)1 << 30) /* bytes; what importing takes besides the file and what becomes of it */
 #define MEMORY_FACTOR 4u
 
-enum part { PART_FILE, PART_VOCABULARY, PART_VOCABULARY_TEXT, PART_COUNT };
+enum part { PART_FILE, PART_VOCABULARY, PART_VOCABULARY_TEXT, PART_ARCHITECTURE, PART_COUNT };
 
 /* Names in the form, which are those of the files too, and the flags that they are given to. */
 static const struct {
@@ -32,6 +32,7 @@ static const struct {
     {"file", NULL},
     {"vocabulary", "--vocabulary"},
     {"vocabulary_from_text", "--vocabulary-from-text"},
+    {"architecture", "--architecture"},
 };
 
 struct import {
@@ -67,8 +68,8 @@ static bool begin_part(const char *name, void *context, struct error *err)
     while (part < PART_COUNT && strcmp(parts[part].name, name) != 0) part++;
     if (part == PART_COUNT)
         return error_set(err, ERROR_INVALID,
-                         "the form has a part \"%s\"; there are file, vocabulary and "
-                         "vocabulary_from_text",
+                         "the form has a part \"%s\"; there are file, vocabulary, "
+                         "vocabulary_from_text and architecture",
                          name);
     if (import->there[part]) return error_set(err, ERROR_INVALID, "the form has two parts \"%s\"", name);
     import->there[part] = true;
@@ -111,7 +112,7 @@ static bool write_piece(struct http_request *request, const char *data, size_t s
 struct import_fields {
     struct field_text vocabulary;
     int vocabulary_order, token_level, activation;
-    bool lower;
+    bool lower, scaled_ids;
     uint64_t window;
 };
 
@@ -127,6 +128,7 @@ static const struct field rows[] = {
     {"token_level", FIELD_CHOICE, MEMBER(token_level), 0, 0, levels, 0},
     {"activation", FIELD_CHOICE, MEMBER(activation), 0, 0, activations, 0},
     {"lower", FIELD_BOOL, MEMBER(lower), 0, 0, NULL, 0},
+    {"scaled_ids", FIELD_BOOL, MEMBER(scaled_ids), 0, 0, NULL, 0},
     {"window", FIELD_INTEGER, MEMBER(window), 0, NETWORK_MAX_WINDOW, NULL, 0},
 };
 
@@ -151,6 +153,7 @@ static void read_query(struct import *import, const struct http_request *request
     add_flag(import, "token-level", levels[fields.token_level]);
     add_flag(import, "activation", activations[fields.activation]);
     add_flag(import, "lower", fields.lower ? "true" : "false");
+    add_flag(import, "scaled-ids", fields.scaled_ids ? "true" : "false");
     add_number(import, "window", fields.window);
     if (!fields.vocabulary.data) return;
     import->vocabulary = strndup(fields.vocabulary.data, fields.vocabulary.size);

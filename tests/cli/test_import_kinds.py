@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import struct
 import subprocess
+import zipfile
 
 import pytest
 
@@ -16,7 +17,7 @@ import forward  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LSTMD = os.environ.get("LSTMD", str(ROOT / "build/lstmd"))
-DATA = ROOT / "tests/golden/data/import"
+DATA, KERAS = ROOT / "tests/golden/data/import", ROOT / "tests/golden/data/keras"
 EXPECTED = json.loads((DATA / "expected.json").read_text())
 CHARS = json.loads((DATA / "chars.json").read_text())
 PROMPT, IDS = "adh c", [0, 3, 7, 10, 2]
@@ -62,10 +63,153 @@ def tokens_of(model):
 # ---- models ----
 
 
-@pytest.mark.parametrize("file", ["torch03_module.pt", "two_lstm_sizes.pt"])
-def test_what_is_imported_gives_the_probabilities_of_its_makers(file, tmp_path):
-    run("import", DATA / file, "--out", tmp_path / "m", "--vocabulary", DATA / "chars.json")
+TOKENS = ("--vocabulary", DATA / "chars.json")
+
+
+@pytest.mark.parametrize("file, flags", [
+    ("torch03_module.pt", []), ("two_lstm_sizes.pt", []), ("keras1.h5", []), ("scaled_id_lstm.h5", ["--scaled-ids"]),
+])
+def test_what_is_imported_gives_the_probabilities_of_its_makers(file, flags, tmp_path):
+    run("import", DATA / file, "--out", tmp_path / "m", *TOKENS, *flags)
     assert_gives(tmp_path / "m", EXPECTED[file])
+
+
+def keras_lstm(inputs, kernel, recurrent, bias, units):
+    """The hidden states of an LSTM over inputs; its gates are i, f, c, o."""
+    h, c, states = np.zeros(units), np.zeros(units), []
+    for x in inputs:
+        i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4)
+        c = forward.ACTIVATIONS["sigmoid"](f) * c + forward.ACTIVATIONS["sigmoid"](i) * np.tanh(g)
+        h = forward.ACTIVATIONS["sigmoid"](o) * np.tanh(c)
+        states.append(h)
+    return states
+
+
+def softmax(logits):
+    return np.exp(logits) / np.exp(logits).sum()
+
+
+WEIGHTS, ARCHITECTURE = DATA / "weights_only_keras2.h5", DATA / "weights_only_keras2.architecture.json"
+
+
+def test_weights_alone_with_their_architecture(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="NOT TESTED: save_weights() against numpy (python3-h5py is missing)")
+    run("import", WEIGHTS, "--out", tmp_path / "m", *TOKENS, "--architecture", ARCHITECTURE)
+    with h5py.File(WEIGHTS) as file:
+        cell, dense = file["lstm/lstm/lstm_cell"], file["dense/dense"]
+        inputs = file["embedding/embedding/embeddings:0"][:][IDS]
+        h = keras_lstm(inputs, cell["kernel:0"][:], cell["recurrent_kernel:0"][:], cell["bias:0"][:], 8)[-1]
+        assert_gives(tmp_path / "m", softmax(h @ dense["kernel:0"][:] + dense["bias:0"][:]))
+
+
+@pytest.mark.parametrize("name", ["k392_two_lstm_dense.keras", "k213_two_lstm.keras"])
+def test_weights_alone_of_an_archive_are_those_of_the_archive(name, tmp_path):
+    with zipfile.ZipFile(KERAS / name) as archive:
+        archive.extract("model.weights.h5", tmp_path)
+        config = json.loads(archive.read("config.json")) | {"keras_version": json.loads(archive.read("metadata.json"))["keras_version"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "v.json").write_text(json.dumps(list("abcdef")))
+    tokens = ("--vocabulary", tmp_path / "v.json")
+    run("import", KERAS / name, "--out", tmp_path / "whole", *tokens)
+    run("import", tmp_path / "model.weights.h5", "--out", tmp_path / "alone", *tokens, "--architecture", tmp_path / "config.json")
+    assert (tmp_path / "whole/model.safetensors").read_bytes() == (tmp_path / "alone/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("file, flags, part", [
+    (WEIGHTS, [], "--architecture FILE"),
+    (WEIGHTS, ["--architecture", DATA / "chars.json"], "chars.json: the model is of class that it does not name"),
+    (WEIGHTS, ["--architecture", DATA / "model.onnx"], "model.onnx: the model's configuration is not valid JSON"),
+    (WEIGHTS, ["--architecture", DATA / "none"], "No such file"),
+    (DATA / "logits.h5", ["--architecture", ARCHITECTURE], "holds the model's own configuration"),
+    (DATA / "two_lstm_sizes.pt", ["--architecture", ARCHITECTURE], "belongs to the weights of Keras"),
+    (DATA / "scaled_id_lstm.h5", [], "--scaled-ids"),
+    (DATA / "torch03_module.pt", ["--scaled-ids"], "cannot be read"),
+], ids=range(8))
+def test_flags_that_do_not_fit_to_a_file(file, flags, part, tmp_path):
+    assert part in refused(file, tmp_path / "m", *TOKENS, *flags)
+
+
+def test_scaled_ids_exclude_an_embedding(tmp_path):
+    done = refused(WEIGHTS, tmp_path / "m", *TOKENS, "--architecture", ARCHITECTURE, "--scaled-ids")
+    assert "has an Embedding" in done
+
+
+def test_scaled_ids_of_pytorch(tmp_path):
+    rng = np.random.default_rng(3)
+    shapes = {"lstm.weight_ih_l0": (32, 1), "lstm.weight_hh_l0": (32, 8), "lstm.bias_ih_l0": (32,),
+              "lstm.bias_hh_l0": (32,), "linear.weight": (12, 8), "linear.bias": (12,)}
+    made = {name: rng.normal(0, 0.5, shape).astype("<f4") for name, shape in shapes.items()}
+    forward.write_safetensors(tmp_path / "a.safetensors", made)
+    assert "--scaled-ids" in refused(tmp_path / "a.safetensors", tmp_path / "m", *TOKENS)
+    run("import", tmp_path / "a.safetensors", "--out", tmp_path / "m", *TOKENS, "--scaled-ids")
+    h = keras_lstm([np.array([i / 12]) for i in IDS], made["lstm.weight_ih_l0"].T, made["lstm.weight_hh_l0"].T,
+                   made["lstm.bias_ih_l0"] + made["lstm.bias_hh_l0"], 8)[-1]
+    assert_gives(tmp_path / "m", softmax(made["linear.weight"] @ h + made["linear.bias"]))
+
+
+# ---- Keras 1 ----
+
+
+def keras1_file(h5py, path, layers, arrays, version="1.2.2"):
+    """`layers`: name, class and fields; `arrays`: per name the tensors in order."""
+    listed = [{"class_name": kind, "config": {"name": name, **fields}} for name, kind, fields in layers]
+    with h5py.File(path, "w") as file:
+        if version:
+            file.attrs["keras_version"] = version
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": listed})
+        for name, tensors in arrays.items():
+            group = file.create_group(f"model_weights/{name}")
+            group.attrs["weight_names"] = np.array([f"w{i}".encode() for i in range(len(tensors))])
+            for i, tensor in enumerate(tensors):
+                group.create_dataset(f"w{i}", data=tensor.astype("<f4"))
+
+
+def keras1_gru(x, h, w):
+    sigmoid = forward.ACTIVATIONS["hard_sigmoid_keras2"]
+    z, r = (sigmoid(x @ w[g][0] + h @ w[g][1] + w[g][2]) for g in "zr")
+    return z * h + (1 - z) * np.tanh(x @ w["h"][0] + (r * h) @ w["h"][1] + w["h"][2])
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("version", ["1.1.0", None])
+def test_a_gru_of_keras_1(together, version, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="NOT TESTED: Keras 1 against numpy (python3-h5py is missing)")
+    rng = np.random.default_rng(5)
+    w = {g: [rng.normal(0, 0.5, shape) for shape in ((4, 7), (7, 7), (7,))] for g in "zrh"}
+    table, out, bias = (rng.normal(0, 0.5, shape) for shape in ((12, 4), (7, 12), (12,)))
+    apart = [tensor for g in "zrh" for tensor in w[g]]
+    joined = [np.concatenate([w[g][i] for g in "zrh"], -1) for i in range(3)]
+    layers = [("e", "Embedding", {"input_dim": 12, "output_dim": 4}),
+              ("g", "GRU", {"output_dim": 7, "activation": "tanh", "inner_activation": "hard_sigmoid", "return_sequences": True}),
+              ("d", "TimeDistributedDense", {"output_dim": 12, "activation": "softmax"})]
+    keras1_file(h5py, tmp_path / "m.h5", layers, {"e": [table], "g": joined if together else apart, "d": [out, bias]}, version)
+    run("import", tmp_path / "m.h5", "--out", tmp_path / "m", *TOKENS)
+    h = np.zeros(7)
+    for token in IDS:
+        h = keras1_gru(table[token], h, w)
+    assert_gives(tmp_path / "m", softmax(h @ out + bias))
+
+
+def test_gates_of_keras_1_that_do_not_fit(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="NOT TESTED: Keras 1 against numpy (python3-h5py is missing)")
+    shapes = [(12, 5), (5, 5), (5,)] * 4
+    layers = [("l", "LSTM", {"output_dim": 5, "activation": "tanh", "inner_activation": "sigmoid"}),
+              ("d", "Dense", {"output_dim": 12, "activation": "softmax"})]
+    for change, part in (((7, (5, 4)), "tensor 7 is [5, 4], where its configuration asks for [5, 5]"),
+                         ((11, (6,)), "tensor 11 is [6], where its configuration asks for [5]"),
+                         ((0, (3, 5)), "it reads 3 numbers per step")):
+        changed = [change[1] if i == change[0] else shape for i, shape in enumerate(shapes)]
+        keras1_file(h5py, tmp_path / "m.h5", layers, {"l": map_zeros(changed), "d": map_zeros([(5, 12), (12,)])})
+        assert part in refused(tmp_path / "m.h5", tmp_path / "m", *TOKENS)
+    keras1_file(h5py, tmp_path / "m.h5", layers, {"l": map_zeros(shapes[:6]), "d": map_zeros([(5, 12), (12,)])})
+    assert "the file has 6 tensors for it" in refused(tmp_path / "m.h5", tmp_path / "m", *TOKENS)
+
+
+def map_zeros(shapes):
+    return [np.zeros(shape) for shape in shapes]
+
+
+# ---- what is refused ----
 
 
 @pytest.mark.parametrize("file, parts", [

@@ -31,6 +31,7 @@ static void look_up(const uint8_t *image, size_t size, const char *name)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size > 0 && data[0] == '{') {
+        read_config((const char *)data, size, 1);
         read_config((const char *)data, size, 2);
         read_config((const char *)data, size, 3);
     } else {

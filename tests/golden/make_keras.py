@@ -512,7 +512,7 @@ def write_hostile(directory):
     case("integers.h5", "not a tensor of float32 or float64", lambda _, g: g.create_dataset(kernel, data=replace(g).astype("<i4")))
     case("wrong_shape.h5", "layer \"lstm\" (LSTM): tensor 1 is [2, 9]",
          lambda _, g: (g.__delitem__("lstm/recurrent_kernel:0"), g.create_dataset("lstm/recurrent_kernel:0", data=np.zeros((2, 9), "<f4"))))
-    case("one_number.h5", "it reads 1 numbers per step, but the model predicts 6 tokens",
+    case("one_number.h5", "it reads 1 number per step, but the model predicts 6 tokens",
          lambda _, g: (replace(g), g.create_dataset(kernel, data=np.zeros((1, 8), "<f4"))))
     case("one_tensor_twice.h5", "its weight_names have a tensor twice", names(kernel.encode(), kernel.encode(), b"lstm/bias:0"))
     case("many_names.h5", "not text, or longer than the file",
@@ -523,7 +523,7 @@ def write_hostile(directory):
     case("number_for_config.h5", "an attribute is not text", lambda f, _: f.attrs.__setitem__("model_config", 7))
     case("config_is_not_json.h5", "not valid JSON", lambda f, _: f.attrs.__setitem__("model_config", "{"))
     case("weights_alone.h5", "save all of it", lambda f, _: f.attrs.__delitem__("model_config"))
-    case("keras1.h5", "Keras 2.0 and later", lambda f, _: f.attrs.__setitem__("keras_version", "1.2.2"))
+    case("keras0.h5", "Keras 1.0 and later", lambda f, _: f.attrs.__setitem__("keras_version", "0.3.3"))
     case("no_weights.h5", "there is no model_weights", lambda f, _: f.__delitem__("model_weights"))
 
     layers = [recurrent("LSTM", 2), dense(V, "softmax")]

@@ -120,6 +120,25 @@ def test_a_form_with_a_query_beside_it(daemon, state):
     assert post_form(daemon, "relu", *parts, query="?activation=relu").json()["activation"] == "relu"
 
 
+def test_weights_alone_come_with_their_architecture(daemon):
+    data = ROOT / "tests/golden/data/import"
+    parts = [(part, (data / name).read_bytes()) for part, name in (
+        ("architecture", "weights_only_keras2.architecture.json"), ("file", "weights_only_keras2.h5"), ("vocabulary", "chars.json"))]
+    assert "the part architecture of a form" in post_form(daemon, "alone", *parts[1:]).problem(422)["detail"]
+    answer = post_form(daemon, "alone", *parts)
+    assert answer.status == 201, answer.body
+    assert answer.json()["training"]["imported"]["format"] == "Keras 2.11.0 HDF5, weights alone"
+    assert "the form has two parts" in post_form(daemon, "alone", parts[0], *parts).problem(422)["detail"]
+
+
+def test_scaled_ids_are_asked_for(daemon):
+    data = ROOT / "tests/golden/data/import"
+    parts = ("file", (data / "scaled_id_lstm.h5").read_bytes()), ("vocabulary", (data / "char_to_idx.pkl").read_bytes())
+    assert "scaled_ids=true" in post_form(daemon, "scaled", *parts).problem(422)["detail"]
+    assert post_form(daemon, "scaled", *parts, query="?scaled_ids=true").json()["embedding_size"] == 1
+    assert "scaled_ids" in post_form(daemon, "scaled", *parts, query="?scaled_ids=1").fields()
+
+
 def test_a_form_of_many_sizes_arrives_whole(daemon, state):
     """Pieces end anywhere: within a boundary, within the text that only begins like one."""
     file = (KERAS / "k208_lstm_list.h5").read_bytes()
