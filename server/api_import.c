@@ -303,6 +303,17 @@ static bool run(struct import *import, const struct daemon *daemon, struct error
     return ok;
 }
 
+/* The model is there; where it is not found, somebody has deleted it since. */
+static json_t *load(const struct daemon *daemon, const char *name, struct error *err)
+{
+    json_t *json = registry_load(daemon->registry, name, err) ? registry_describe(daemon->registry, name, err) : NULL;
+    if (!json && err->code == ERROR_NOT_FOUND) {
+        *err = (struct error){0};
+        error_set(err, ERROR_CONFLICT, "the model \"%s\" was deleted when it had been imported", name);
+    }
+    return json;
+}
+
 enum http_outcome api_model_import(struct http_request *request, void *context)
 {
     const struct daemon *daemon = context;
@@ -312,8 +323,7 @@ enum http_outcome api_model_import(struct http_request *request, void *context)
     struct error err = {0};
     bool replaced = access(import->path, F_OK) == 0;
     json_t *json = NULL;
-    if (finish_parts(import, &err) && run(import, daemon, &err) && registry_load(daemon->registry, name, &err))
-        json = registry_describe(daemon->registry, name, &err);
+    if (finish_parts(import, &err) && run(import, daemon, &err)) json = load(daemon, name, &err);
     import_free(import);
     if (json) {
         log_event(LOG_INFO, "model imported", LOG_TEXT("id", http_request_id(request)), LOG_TEXT("name", name));

@@ -235,7 +235,7 @@ def sound_request(rng, operation=None, last=True):
     if rng.random() < 0.01:
         target = "http://" + rng.choice(["x", "evil", "localhost:1", ""]) + target
     start = f"{method} {target}".replace(" ", "%20").replace("%20", " ", 1).encode("latin-1", "replace")
-    version = b" HTTP/1.0" if rng.random() < 0.03 else b" HTTP/1.1"
+    version = b" HTTP/1.0" if last and rng.random() < 0.05 else b" HTTP/1.1"  # what follows 1.0 may cost its answer
     lines = [b"Host: " + (b"x" if rng.random() < 0.95 else rng.choice(HOSTS))]
     chunked = bool(body) and version.endswith(b"1.1") and rng.random() < 0.2
     if body or method in ("POST", "PUT"):

@@ -125,7 +125,7 @@ class Visit:
         end = self.case.end
         if end == "read":
             require(self.wait(DEADLINE, self.answered), "no answer within", DEADLINE, "s")
-            require(self.answered() or self.closes_early(), "closed before an answer came, reset:", self.reset)
+            require(self.answered() or self.ends_by_closing(), "closed before an answer came, reset:", self.reset)
             return
         self.wait(PATIENCE)
         if end == "half" and not self.gone:
@@ -135,11 +135,10 @@ class Visit:
         elif end == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
-    def closes_early(self):
-        """A client of HTTP/1.0 gets one answer, which may end with the connection."""
-        done = len(self.reader.answers)
-        old = [b"HTTP/1.0" in request.head[0] for request in self.case.requests]
-        return any(old[: done + 1])
+    def ends_by_closing(self):
+        """The end of a stream for HTTP/1.0 is the connection's: Reader.end() sees whether it came."""
+        last = self.case.requests[-1]
+        return b"HTTP/1.0" in last.head[0] and len(self.reader.answers) == len(self.case.requests) - 1
 
     def close(self):
         self.connection.close()

@@ -7,6 +7,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -185,6 +186,26 @@ def test_a_body_at_its_limit(start, tmp_path):
         daemon = start("tiny", {"server.state_dir": tmp_path / str(limit), "limits.max_import": limit})
         assert post(daemon, "mine", body, headers).status == status
         assert daemon.get("/healthz").status == 200
+
+
+def test_a_model_that_is_deleted_while_it_is_imported(daemon):
+    """Whenever that is, the import is answered as openapi.yaml has it."""
+    done = threading.Event()
+
+    def delete():
+        while not done.is_set():
+            assert daemon.admin("DELETE", "/models/fleeting").status in (204, 404)
+
+    deleter = threading.Thread(target=delete)
+    deleter.start()
+    try:
+        file = (KERAS / "k392_two_lstm_dense.keras").read_bytes()
+        for _ in range(10):
+            answer = post_form(daemon, "fleeting", ("file", file), ("vocabulary", TOKENS))
+            assert answer.status in (200, 201, 409, 422), answer.body
+    finally:
+        done.set()
+        deleter.join()
 
 
 def test_names_and_state_directory(daemon, start):
