@@ -1,6 +1,7 @@
 #include "model/json_text.h"
 
 #include <setjmp.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,49 +32,92 @@ char *json_text_print_line(const json_t *json, size_t flags, size_t *n, struct e
 /* ---- parsing ----
  *
  * An allocation that fails while jansson parses does not return to jansson. It jumps out of the parser, and everything
- * that the parser had allocated is freed. jansson holds no lock and keeps nothing while it parses. */
+ * that the parser had allocated is freed. jansson holds no lock and keeps nothing while it parses.
+ *
+ * What the parser frees was mostly allocated a moment ago, and is looked for there alone. The rest is freed when the
+ * parser has ended: a text that turns out to be no JSON at its end has its parts freed one by one, and each of a
+ * million would be looked for among a million. */
 
-#define FEW_BLOCKS 64
+#define FEW_BLOCKS  64
+#define LAST_BLOCKS 16
+
+struct blocks {
+    void **items;
+    size_t count, capacity;
+    void *few[FEW_BLOCKS]; /* `items`, until there are more */
+};
 
 struct parse {
     jmp_buf failed;
-    void **blocks; /* what jansson has allocated and not freed */
-    size_t count, capacity;
-    void *few[FEW_BLOCKS]; /* `blocks`, until there are more */
+    struct blocks owned; /* what jansson has allocated and not freed, and */
+    struct blocks late;  /* those among them that it has freed, which is done at the end */
 };
 
 static _Thread_local struct parse *current; /* NULL: this thread does not parse */
 static json_malloc_t default_allocate;      /* what jansson uses elsewhere */
 
-static bool reserve_block(struct parse *parse)
+static void blocks_open(struct blocks *blocks)
 {
-    if (parse->count < parse->capacity) return true;
-    const bool first = parse->blocks == parse->few;
-    void **blocks = realloc(first ? NULL : parse->blocks, 2 * parse->capacity * sizeof *blocks);
-    if (!blocks) return false;
-    if (first) memcpy(blocks, parse->few, sizeof parse->few);
-    parse->blocks = blocks;
-    parse->capacity *= 2;
+    blocks->items = blocks->few;
+    blocks->count = 0;
+    blocks->capacity = FEW_BLOCKS;
+}
+
+static void blocks_close(struct blocks *blocks)
+{
+    if (blocks->items != blocks->few) free(blocks->items);
+}
+
+static bool blocks_reserve(struct blocks *blocks)
+{
+    if (blocks->count < blocks->capacity) return true;
+    const bool first = blocks->items == blocks->few;
+    void **items = realloc(first ? NULL : blocks->items, 2 * blocks->capacity * sizeof *items);
+    if (!items) return false;
+    if (first) memcpy(items, blocks->few, sizeof blocks->few);
+    blocks->items = items;
+    blocks->capacity *= 2;
     return true;
+}
+
+/* Looks at the last `most` of them. */
+static bool blocks_remove(struct blocks *blocks, const void *memory, size_t most)
+{
+    const size_t end = blocks->count > most ? blocks->count - most : 0;
+    for (size_t at = blocks->count; at > end; at--) {
+        if (blocks->items[at - 1] != memory) continue;
+        blocks->items[at - 1] = blocks->items[--blocks->count];
+        return true;
+    }
+    return false;
+}
+
+static void free_each(const struct blocks *blocks)
+{
+    for (size_t i = 0; i < blocks->count; i++) free(blocks->items[i]);
 }
 
 static void *allocate(size_t size)
 {
     struct parse *parse = current;
     if (!parse) return default_allocate(size);
-    void *memory = reserve_block(parse) ? malloc(size) : NULL;
+    void *memory = blocks_reserve(&parse->owned) ? malloc(size) : NULL;
     if (!memory) longjmp(parse->failed, 1);
-    parse->blocks[parse->count++] = memory;
+    parse->owned.items[parse->owned.count++] = memory;
     return memory;
 }
 
-/* What is freed was mostly allocated a moment ago. */
 static void release(void *memory)
 {
     struct parse *parse = current;
-    size_t at = parse ? parse->count : 0;
-    while (at > 0 && parse->blocks[at - 1] != memory) at--;
-    if (at > 0) parse->blocks[at - 1] = parse->blocks[--parse->count];
+    if (!memory) return;
+    if (parse && !blocks_remove(&parse->owned, memory, LAST_BLOCKS)) {
+        if (blocks_reserve(&parse->late)) {
+            parse->late.items[parse->late.count++] = memory;
+            return;
+        }
+        blocks_remove(&parse->owned, memory, SIZE_MAX);
+    }
     free(memory);
 }
 
@@ -84,15 +128,9 @@ __attribute__((constructor)) static void give_jansson_memory(void)
     json_set_alloc_funcs(allocate, release);
 }
 
-static void free_blocks(struct parse *parse)
-{
-    for (size_t i = 0; i < parse->count; i++) free(parse->blocks[i]);
-}
-
 static json_t *parse_or_jump(struct parse *parse, const char *text, size_t n, size_t flags, json_error_t *where)
 {
     if (setjmp(parse->failed) == 0) return json_loadb(text, n, flags, where);
-    free_blocks(parse);
     *where = (json_error_t){.line = -1, .column = -1};
     where->text[JSON_ERROR_TEXT_LENGTH - 1] = json_error_out_of_memory; /* where jansson keeps the code */
     return NULL;
@@ -100,12 +138,15 @@ static json_t *parse_or_jump(struct parse *parse, const char *text, size_t n, si
 
 json_t *json_text_parse(const char *text, size_t n, size_t flags, json_error_t *where)
 {
-    struct parse parse = {.capacity = FEW_BLOCKS};
-    parse.blocks = parse.few;
+    struct parse parse;
+    blocks_open(&parse.owned);
+    blocks_open(&parse.late);
     current = &parse;
     json_t *json = parse_or_jump(&parse, text, n, flags, where);
     current = NULL;
-    if (parse.blocks != parse.few) free(parse.blocks);
+    free_each(json ? &parse.late : &parse.owned);
+    blocks_close(&parse.owned);
+    blocks_close(&parse.late);
     return json;
 }
 

@@ -57,12 +57,36 @@ static void test_json_text_with_a_fault_is_told_from_lack_of_memory(void **state
     assert_true(where.position == 5 && where.text[0] != '\0');
 }
 
+/* A megabyte of arrays, objects and keys, whose end is wrong: each part is freed again. Were each looked for among all,
+ * this would take minutes. */
+static void test_json_text_whose_end_is_wrong_is_refused_as_quickly_as_it_is_read(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {"[],", "{\"a\":{\"b\":[]}},", "\"text\",", "1.5,"};
+    const size_t size = (size_t)1 << 20;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char *text = malloc(size);
+        size_t n = 0;
+        json_error_t where;
+        text[n++] = '[';
+        for (const size_t part = strlen(parts[i]); n + part < size; n += part) memcpy(text + n, parts[i], part);
+        assert_null(json_text_parse(text, n, 0, &where));
+        assert_false(json_text_lacked_memory(&where));
+        text[n - 1] = ']';
+        json_t *json = json_text_parse(text, n, 0, &where);
+        assert_int_equal(json_array_size(json), (n - 1) / strlen(parts[i]));
+        json_decref(json);
+        free(text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_json_text_that_memory_is_lacking_for_is_not_cut),
         cmocka_unit_test(test_json_text_of_many_parts_survives_failing_allocations),
         cmocka_unit_test(test_json_text_with_a_fault_is_told_from_lack_of_memory),
+        cmocka_unit_test(test_json_text_whose_end_is_wrong_is_refused_as_quickly_as_it_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
