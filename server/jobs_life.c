@@ -214,7 +214,8 @@ struct jobs *jobs_new(const struct jobs_options *options, struct error *err)
 static void drain(struct task *task)
 {
     struct jobs *jobs = (struct jobs *)((char *)task - offsetof(struct jobs, drain_task));
-    for (struct active *active = jobs->active; active; active = active->next) run_stop(active->run);
+    for (struct active *active = jobs->active; active; active = active->next)
+        if (active->run) run_stop(active->run);
     jobs_tell_listeners(jobs, 0);
     pthread_mutex_lock(&jobs->mutex);
     jobs->drained = true;

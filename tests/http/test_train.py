@@ -737,8 +737,8 @@ def waiting_jobs(daemon):
     return int(re.search(rb"^lstmd_train_waiting_jobs (\d+)$", daemon.get("/metrics").body, re.M)[1])
 
 
-def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_disk):
-    """The tokens of a large corpus: what they take is known before they are written, and fill nobody's disk in vain."""
+def submit_without_room(start, small_disk):
+    """A job on a corpus whose tokens the disk has no room for. Returns the daemon, the job's id, and what fills the disk."""
     disk = small_disk(200)
     daemon = start("tiny", {"server.state_dir": disk / "state"})
     block = text(lines=5000).encode() + b"\n"
@@ -749,6 +749,12 @@ def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_di
     few = {"hidden": 16, "max_minutes": 0.01, "validation": 0.001, "sample_length": 0, "threads": 1}
     id = send(daemon, "POST", "/train", {"model": "m", "dataset": "large", **few}).json()["id"]
     assert "it takes 7" in (reason := wait_for(daemon, id, "state", state="paused")["reason"]) and "No space left" in reason
+    return daemon, id, filler
+
+
+def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_disk):
+    """The tokens of a large corpus: what they take is known before they are written, and fill nobody's disk in vain."""
+    daemon, id, filler = submit_without_room(start, small_disk)
     wait_end(daemon, submit(daemon, "other", **{**ENDLESS, "max_minutes": 0.05}))  # three of the seconds at which it is looked
     document = job(daemon, id)
     assert document["state"] == "paused" and waiting_jobs(daemon) == 1
@@ -757,6 +763,11 @@ def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_di
     assert waiting_jobs(daemon) == 0
     states = [data["state"] for _, kind, data in events(daemon, id) if kind == "state"]
     assert states == ["queued", "paused", "queued", "running", "succeeded"]  # it never began what it could not end
+
+
+def test_daemon_ends_while_a_job_that_never_ran_waits_for_room(start, small_disk):
+    daemon, _, _ = submit_without_room(start, small_disk)
+    daemon.close()
 
 
 # ---- datasets ----
