@@ -36,8 +36,8 @@ char *json_writer_room(struct json_writer *writer, size_t n)
 
 void json_write(struct json_writer *writer, const char *text, size_t n)
 {
-    char *out = json_writer_room(writer, n);
-    if (!out || n == 0) return;
+    char *out = n > 0 ? json_writer_room(writer, n) : NULL;
+    if (!out) return;
     memcpy(out, text, n);
     writer->size += n;
 }

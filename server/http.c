@@ -286,6 +286,7 @@ static void connection_over(struct http_connection *owner)
 {
     struct http_request *request = owner->request;
     if (request) {
+        http_guard_calls(request, NULL); /* it may still be watched, and is freed before its connection */
         end_request(request, false);
         request_free(request);
     }

@@ -7,7 +7,8 @@
 
 #include "server/http_internal.h"
 
-#define TRIM_AFTER 512 /* connections fewer than there were, until their memory goes back to the system */
+#define UNREAD_PIECES 16  /* of 4 KiB: more than a head */
+#define TRIM_AFTER    512 /* connections fewer than there were, until their memory goes back to the system */
 
 static struct http_connection *connection_new(struct http_server *server, struct http_pool *pool, int fd,
                                               const struct address *peer)
@@ -53,7 +54,8 @@ void http_connection_free(struct http_connection *owner)
     trim(server);
 }
 
-/* What the client has sent is read, or closing would reset the connection and the answer might not arrive. */
+/* What the client has sent is read, or closing would reset the connection and the answer might not arrive. But nobody
+ * is served meanwhile, so a client that sends without end is not read to its end. */
 static void refuse(struct http_server *server, int fd, const struct address *peer, const struct problem *problem)
 {
     char text[ADDRESS_TEXT_SIZE], id[REQUEST_ID_SIZE], rest[4096];
@@ -61,7 +63,7 @@ static void refuse(struct http_server *server, int fd, const struct address *pee
     http_new_id(server, id);
     http_write_refusal(fd, id, problem);
     shutdown(fd, SHUT_WR);
-    while (recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0) continue;
+    for (int i = 0; i < UNREAD_PIECES && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
     close(fd);
     log_event(LOG_INFO, "connection refused", LOG_TEXT("id", id), LOG_TEXT("client", text),
               LOG_INTEGER("status", problem->status));
