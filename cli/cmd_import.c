@@ -42,7 +42,7 @@
 #define MIN_MEMORY ((uint64_t)64 << 20) /* the program and its libraries alone take half of it */
 
 struct flags {
-    const char *file, *out, *vocabulary, *vocabulary_from_text, *architecture;
+    const char *file, *out, *vocabulary, *vocabulary_from_text, *architecture, *weights;
     int vocabulary_order, token_level, activation, sandbox;
     bool lower, scaled_ids;
     int64_t window;
@@ -70,6 +70,9 @@ static const struct option rows[] = {
      "What a token is; auto: a character where every token of the vocabulary is one."},
     {"architecture", OPTION_TEXT, offsetof(struct flags, architecture), NULL, 1, 4095, NULL, NULL,
      "What Keras's model.to_json() returned, for a file of save_weights()."},
+    {"weights", OPTION_TEXT, offsetof(struct flags, weights), NULL, 1, 4095, NULL, NULL,
+     "The weights of a TensorFlow.js model, whose model.json is the file to read; of several shards, one after the "
+     "other."},
     {"scaled_ids", OPTION_BOOL, offsetof(struct flags, scaled_ids), "false", 0, 0, NULL, NULL,
      "A step's input is one number, the token's id divided by the number of tokens."},
     {"window", OPTION_INT, offsetof(struct flags, window), "0", 0, NETWORK_MAX_WINDOW, NULL, "tokens",
@@ -88,7 +91,8 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd import FILE --out DIR [--vocabulary FILE | --vocabulary-from-text FILE] [flags]",
     .description =
-        "Makes a model directory of what Keras (.h5, .keras) or PyTorch (.pt, .pth, .safetensors) saved, or says why\n"
+        "Makes a model directory of what Keras (.h5, .keras; TensorFlow.js too) or PyTorch (.pt, .pth, .safetensors) "
+        "saved, or says why\n"
         "it would not give the same probabilities. The kind of file is recognised by its content. Nothing in the file\n"
         "is executed. A vocabulary in the file itself (tokens, char2int, ...) is used where none is given.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
@@ -135,6 +139,7 @@ static bool enter_sandbox(const struct flags *flags, const char *aside, struct e
         {flags->vocabulary, SANDBOX_READ},
         {flags->vocabulary_from_text, SANDBOX_READ},
         {flags->architecture, SANDBOX_READ},
+        {flags->weights, SANDBOX_READ},
         {"/usr/lib/locale", SANDBOX_READ},
         {"/dev/urandom", SANDBOX_READ},
         {aside, SANDBOX_WRITE},
@@ -146,6 +151,7 @@ static bool make_model(const struct flags *flags, const char *directory, struct 
 {
     const struct interop_options options = {
         .architecture = flags->architecture,
+        .weights = flags->weights,
         .scaled_ids = flags->scaled_ids,
         .vocabulary = flags->vocabulary,
         .vocabulary_text = flags->vocabulary_from_text,

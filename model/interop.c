@@ -64,6 +64,8 @@ enum interop_kind interop_recognise(const void *data, size_t size)
         return recognise_archive(data, size);
     if (size > 8 && bytes[8] == '{') return INTEROP_TORCH;                                      /* safetensors */
     if (size > 2 && ((unsigned char)bytes[0] == 0x80 || bytes[0] == 'L')) return INTEROP_TORCH; /* a pickle */
+    if (size > 2 && memchr("{ \t\r\n", bytes[0], 5) && memmem(data, size, "\"weightsManifest\"", 17))
+        return INTEROP_TFJS;
     return INTEROP_UNKNOWN;
 }
 
@@ -91,10 +93,14 @@ static bool read_file(const char *path, struct foreign *foreign, struct error *e
 {
     enum interop_kind kind;
     if (!recognise(path, &kind, err)) return false;
+    if (kind != INTEROP_TFJS && foreign->weights_file)
+        return error_set(err, ERROR_INVALID, "%s: weights are given beside the model.json of TensorFlow.js alone",
+                         path);
     if (kind == INTEROP_KERAS) return interop_keras_read(path, foreign, err);
     if (foreign->architecture_file)
-        return error_set(err, ERROR_INVALID, "%s: an architecture belongs to the weights of Keras; this is PyTorch's",
-                         path);
+        return error_set(err, ERROR_INVALID, "%s: an architecture belongs to the weights of Keras, not to %s", path,
+                         kind == INTEROP_TFJS ? "a model.json" : "PyTorch's");
+    if (kind == INTEROP_TFJS) return interop_tfjs_read(path, foreign, err);
     return interop_torch_read(path, foreign, err);
 }
 
@@ -177,7 +183,9 @@ static bool save(struct foreign *foreign, const struct interop_options *options,
 bool interop_import(const char *path, const char *name, const struct interop_options *options, const char *directory,
                     json_t **notes, struct error *err)
 {
-    struct foreign foreign = {.architecture_file = options->architecture, .scaled_ids = options->scaled_ids};
+    struct foreign foreign = {.architecture_file = options->architecture,
+                              .weights_file = options->weights,
+                              .scaled_ids = options->scaled_ids};
     const bool ok = read_file(path, &foreign, err) && save(&foreign, options, path, name, directory, err);
     if (ok && notes) *notes = json_incref(foreign.notes);
     foreign_close(&foreign);

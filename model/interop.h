@@ -24,6 +24,7 @@
 struct foreign {
     /* What is known beside the file, set before it is read. */
     const char *architecture_file; /* the configuration of a Keras model whose weights alone are in the file; or NULL */
+    const char *weights_file;      /* the weights of a TensorFlow.js model, whose model.json the file is; or NULL */
     bool scaled_ids; /* a step's input is one number, the token's id divided by how many tokens there are */
     struct network network;
     const char *format; /* what the file is: "PyTorch state_dict", "Keras 2.2.4 HDF5"; in the arena */
@@ -56,11 +57,14 @@ bool interop_keras_read(const char *path, struct foreign *foreign, struct error 
 /* Reads a .pt or .pth file (zip or legacy form) or a state_dict in a safetensors file. Errors: as above. */
 bool interop_torch_read(const char *path, struct foreign *foreign, struct error *err);
 
-/* The same for a file in memory; `path` begins messages. */
+/* Reads the model.json of a TensorFlow.js layers model, and foreign->weights_file. Errors: as above. */
+bool interop_tfjs_read(const char *path, struct foreign *foreign, struct error *err);
+
+/* interop_torch_read() of a file in memory; `path` begins messages. */
 bool interop_torch_read_memory(const char *path, const void *data, size_t size, struct foreign *foreign,
                                struct error *err);
 
-enum interop_kind { INTEROP_UNKNOWN, INTEROP_KERAS, INTEROP_TORCH };
+enum interop_kind { INTEROP_UNKNOWN, INTEROP_KERAS, INTEROP_TORCH, INTEROP_TFJS };
 
 /* What a file is, by its content. */
 enum interop_kind interop_recognise(const void *data, size_t size);
@@ -68,6 +72,7 @@ enum interop_kind interop_recognise(const void *data, size_t size);
 struct interop_options {
     const char *vocabulary;      /* a file that interop_vocabulary_from_file() reads; NULL: none */
     const char *architecture;    /* see struct foreign */
+    const char *weights;         /* the same */
     bool scaled_ids;             /* the same */
     const char *vocabulary_text; /* the text that the model was trained on; NULL: none */
     enum interop_order order;    /* of the text's tokens */

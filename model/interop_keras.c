@@ -30,9 +30,8 @@ static bool expect_scaled_ids(const struct foreign *foreign, struct keras_model 
     return true;
 }
 
-/* What is common to both forms, once the configuration and the weights are at hand. */
-static bool read_network(struct foreign *foreign, struct keras_model *model, struct hdf5 *file,
-                         enum keras_layout layout, const char *place, struct error *err)
+bool keras_network_read(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, enum keras_layout layout,
+                        const char *place, struct error *err)
 {
     if (!expect_scaled_ids(foreign, model, place, err) ||
         !keras_weights_read(&foreign->network, model, file, layout, place, err) ||
@@ -89,7 +88,7 @@ static bool read_whole(struct foreign *foreign, struct keras_model *model, struc
     if (!version) version = UNKNOWN_VERSION;
     return keras_version_parse(version, &major, place, err) && describe(foreign, version, "HDF5", err) &&
            keras_model_parse(model, config, strlen(config), major, place, err) &&
-           read_network(foreign, model, file, KERAS_BY_NAME, place, err);
+           keras_network_read(foreign, model, file, KERAS_BY_NAME, place, err);
 }
 
 /* ---- weights alone, with the configuration beside them ---- */
@@ -114,10 +113,11 @@ static bool read_weights_alone(struct foreign *foreign, struct keras_model *mode
     if (!json && json_text_lacked_memory(&cause)) return error_set_no_memory(err, n, "the model's configuration");
     const char *version = find_version(json, file, err);
     const bool by_class = hdf5_exists(file, "layers") || hdf5_exists(file, "_layer_checkpoint_dependencies");
-    const bool ok = version && keras_version_parse(version, &major, foreign->architecture_file, err) &&
-                    describe(foreign, version, "HDF5, weights alone", err) &&
-                    keras_model_parse(model, config, n, major, foreign->architecture_file, err) &&
-                    read_network(foreign, model, file, by_class ? KERAS_BY_CLASS : KERAS_BY_NAME_ALONE, place, err);
+    const bool ok =
+        version && keras_version_parse(version, &major, foreign->architecture_file, err) &&
+        describe(foreign, version, "HDF5, weights alone", err) &&
+        keras_model_parse(model, config, n, major, foreign->architecture_file, err) &&
+        keras_network_read(foreign, model, file, by_class ? KERAS_BY_CLASS : KERAS_BY_NAME_ALONE, place, err);
     json_decref(json);
     return ok;
 }
@@ -211,7 +211,7 @@ static bool read_weights(struct foreign *foreign, struct keras_model *model, str
         !interop_zip_read(zip, "model.weights.h5", most, &image, &size, err))
         return false;
     struct hdf5 *file = hdf5_open(image, size, place, err);
-    bool ok = file && read_network(foreign, model, file, KERAS_BY_CLASS, place, err);
+    bool ok = file && keras_network_read(foreign, model, file, KERAS_BY_CLASS, place, err);
     hdf5_close(file);
     free(image);
     return ok;

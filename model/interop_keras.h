@@ -64,4 +64,10 @@ enum keras_layout {
 bool keras_weights_read(struct network *network, const struct keras_model *model, struct hdf5 *file,
                         enum keras_layout layout, const char *place, struct error *err);
 
+/* What is common to all forms of files, once the configuration and the weights are at hand: foreign->network, and what
+ * else the model tells. */
+struct foreign;
+bool keras_network_read(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, enum keras_layout layout,
+                        const char *place, struct error *err);
+
 #endif

@@ -129,9 +129,6 @@ static const char *explain_text(const char *text, size_t size)
     if (begins(text, size, "<!doctype html") || begins(text, size, "<html"))
         return "a web page: on sites that show files, download the file itself (\"raw\")";
     if (!begins(text, size, "{")) return NULL;
-    if (contains(text, size, "\"weightsManifest\""))
-        return "the model.json of a TensorFlow.js model, whose weights lie in other files: " KERAS_INSTEAD
-               " (tensorflowjs_converter turns it back: --input_format tfjs_layers_model --output_format keras)";
     if (contains(text, size, "\"class_name\"") && contains(text, size, "\"layers\""))
         return "the configuration of a Keras model without its weights: import the file of the weights, with this one "
                "as "

@@ -23,7 +23,7 @@
 #define MIN_MEMORY    ((uint64_t)1 << 30) /* bytes; what importing takes besides the file and what becomes of it */
 #define MEMORY_FACTOR 4u
 
-enum part { PART_FILE, PART_VOCABULARY, PART_VOCABULARY_TEXT, PART_ARCHITECTURE, PART_COUNT };
+enum part { PART_FILE, PART_VOCABULARY, PART_VOCABULARY_TEXT, PART_ARCHITECTURE, PART_WEIGHTS, PART_COUNT };
 
 /* Names in the form, which are those of the files too, and the flags that they are given to. */
 static const struct {
@@ -33,6 +33,7 @@ static const struct {
     {"vocabulary", "--vocabulary"},
     {"vocabulary_from_text", "--vocabulary-from-text"},
     {"architecture", "--architecture"},
+    {"weights", "--weights"},
 };
 
 struct import {
@@ -69,7 +70,7 @@ static bool begin_part(const char *name, void *context, struct error *err)
     if (part == PART_COUNT)
         return error_set(err, ERROR_INVALID,
                          "the form has a part \"%s\"; there are file, vocabulary, "
-                         "vocabulary_from_text and architecture",
+                         "vocabulary_from_text, architecture and weights",
                          name);
     if (import->there[part]) return error_set(err, ERROR_INVALID, "the form has two parts \"%s\"", name);
     import->there[part] = true;

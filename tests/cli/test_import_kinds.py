@@ -68,6 +68,7 @@ TOKENS = ("--vocabulary", DATA / "chars.json")
 
 @pytest.mark.parametrize("file, flags", [
     ("torch03_module.pt", []), ("two_lstm_sizes.pt", []), ("keras1.h5", []), ("scaled_id_lstm.h5", ["--scaled-ids"]),
+    ("tfjs_model.json", ["--weights", DATA / "tfjs_weights.bin"]),
 ])
 def test_what_is_imported_gives_the_probabilities_of_its_makers(file, flags, tmp_path):
     run("import", DATA / file, "--out", tmp_path / "m", *TOKENS, *flags)
@@ -122,9 +123,12 @@ def test_weights_alone_of_an_archive_are_those_of_the_archive(name, tmp_path):
     (WEIGHTS, ["--architecture", DATA / "none"], "No such file"),
     (DATA / "logits.h5", ["--architecture", ARCHITECTURE], "holds the model's own configuration"),
     (DATA / "two_lstm_sizes.pt", ["--architecture", ARCHITECTURE], "belongs to the weights of Keras"),
+    (DATA / "tfjs_model.json", ["--architecture", ARCHITECTURE], "not to a model.json"),
+    (DATA / "logits.h5", ["--weights", DATA / "tfjs_weights.bin"], "TensorFlow.js alone"),
+    (DATA / "tfjs_model.json", ["--weights", DATA / "none"], "No such file"),
     (DATA / "scaled_id_lstm.h5", [], "--scaled-ids"),
     (DATA / "torch03_module.pt", ["--scaled-ids"], "cannot be read"),
-], ids=range(8))
+], ids=range(11))
 def test_flags_that_do_not_fit_to_a_file(file, flags, part, tmp_path):
     assert part in refused(file, tmp_path / "m", *TOKENS, *flags)
 
@@ -145,6 +149,56 @@ def test_scaled_ids_of_pytorch(tmp_path):
     h = keras_lstm([np.array([i / 12]) for i in IDS], made["lstm.weight_ih_l0"].T, made["lstm.weight_hh_l0"].T,
                    made["lstm.bias_ih_l0"] + made["lstm.bias_hh_l0"], 8)[-1]
     assert_gives(tmp_path / "m", softmax(made["linear.weight"] @ h + made["linear.bias"]))
+
+
+# ---- TensorFlow.js ----
+
+
+def tfjs(tmp_path, change):
+    """Writes a changed model.json, and returns its name and the flags."""
+    model = json.loads((DATA / "tfjs_model.json").read_text())
+    change(model, model["weightsManifest"][0]["weights"])
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    return tmp_path / "model.json", *TOKENS, "--weights", DATA / "tfjs_weights.bin"
+
+
+def test_a_converted_model_of_tensorflow_js_in_several_groups(tmp_path):
+    def change(model, weights):
+        model["modelTopology"] = {"model_config": model["modelTopology"], "keras_version": "2.11.0"}
+        model["weightsManifest"] = [{"weights": weights[:2]}, {"weights": weights[2:]}]
+
+    file, *flags = tfjs(tmp_path, change)
+    run("import", file, "--out", tmp_path / "m", *flags)
+    assert_gives(tmp_path / "m", EXPECTED["tfjs_model.json"])
+
+
+@pytest.mark.parametrize("change, part", [
+    (lambda model, _: model.update(format="graph-model"), "of format graph-model; layers-model is imported"),
+    (lambda model, _: model.update(modelTopology=[]), "layers-model is imported"),
+    (lambda model, _: model.update(modelTopology={}), "the model is of class that it does not name"),
+    (lambda _, weights: weights.pop(), "it has 3120 bytes, but the manifest"),
+    (lambda _, weights: weights[0].update(shape=[13, 32]), "end within tensor"),
+    (lambda _, weights: weights[0].update(shape=[1 << 62, 1 << 62]), "no shape that is read"),
+    (lambda _, weights: weights[0].update(shape=[1 << 40, 1]), "end within tensor"),
+    (lambda _, weights: weights[0].update(shape=[-12, 32]), "no shape that is read"),
+    (lambda _, weights: weights[0].update(shape=[]), "no shape that is read"),
+    (lambda _, weights: weights[0].update(shape=[1] * 5), "no shape that is read"),
+    (lambda _, weights: weights[0].update(dtype="int32"), "is int32; float32 without quantization"),
+    (lambda _, weights: weights[0].update(quantization={"dtype": "uint8"}), "float32, quantized; float32 without"),
+    (lambda _, weights: weights[0].update(name="kernel"), "a name is not LAYER/TENSOR"),
+    (lambda _, weights: weights[0].update(name="l" * 300 + "/k"), "a name is not LAYER/TENSOR"),
+    (lambda _, weights: weights[0].pop("name"), "has no name or dtype"),
+    (lambda _, weights: weights[1].update(name=weights[0]["name"]), "two tensors have one name"),
+    (lambda _, weights: weights[0].update(name="./."), "model.json"),
+    (lambda _, weights: weights[0].update(name="../kernel"), "the file has 2 tensors for it"),
+    (lambda _, weights: weights.insert(0, weights.pop(3)), "tensors are not together"),
+    (lambda model, weights: weights.extend([{"name": f"x/{i}", "dtype": "float32", "shape": [1]} for i in range(20)]), "end within tensor"),
+    (lambda model, weights: model["weightsManifest"][0].update(weights=[{"name": f"x/{i}", "dtype": "float32", "shape": [1]} for i in range(20)]),
+     "too many tensors"),
+], ids=range(21))
+def test_models_of_tensorflow_js_that_lie(change, part, tmp_path):
+    file, *flags = tfjs(tmp_path, change)
+    assert part in refused(file, tmp_path / "m", *flags)
 
 
 # ---- Keras 1 ----
@@ -240,7 +294,7 @@ GRAPH = message(0x0A, message(0x0A, b"input") + message(0x12, b"Placeholder"))
     (b"\x1f\x8b\x08" + bytes(20), ["packed with gzip", "unpack it"]),
     (bytes(257) + b"ustar\x0000" + bytes(300), ["a tar archive", "unpack it"]),
     (b"\n<!DOCTYPE html>\n<html>", ["a web page"]),
-    (b'{"modelTopology": {}, "weightsManifest": []}', ["TensorFlow.js"]),
+    (b'{"modelTopology": {}, "weightsManifest": []}', ["TensorFlow.js", "--weights FILE"]),
     (b'{"class_name": "Sequential", "config": {"layers": []}}', ["configuration of a Keras model", "--architecture"]),
     (b'{"a": 0}', ["JSON, which holds no weights"]),
     (pickle.dumps({"w": [1.0]}), ["not of torch.save()", "torch.save(model.state_dict()"]),

@@ -132,6 +132,15 @@ def test_weights_alone_come_with_their_architecture(daemon):
     assert "the form has two parts" in post_form(daemon, "alone", parts[0], *parts).problem(422)["detail"]
 
 
+def test_a_model_of_tensorflow_js_comes_with_its_weights(daemon):
+    data = ROOT / "tests/golden/data/import"
+    parts = [(part, (data / name).read_bytes()) for part, name in (
+        ("file", "tfjs_model.json"), ("vocabulary", "chars.json"), ("weights", "tfjs_weights.bin"))]
+    assert "the part weights of a form" in post_form(daemon, "js", *parts[:2]).problem(422)["detail"]
+    answer = post_form(daemon, "js", *parts)
+    assert (answer.status, answer.json()["training"]["imported"]["format"]) == (201, "TensorFlow.js layers model")
+
+
 def test_scaled_ids_are_asked_for(daemon):
     data = ROOT / "tests/golden/data/import"
     parts = ("file", (data / "scaled_id_lstm.h5").read_bytes()), ("vocabulary", (data / "char_to_idx.pkl").read_bytes())

@@ -297,7 +297,9 @@ static bool read_one(void *path, struct error *err)
                        (char *)path);
         foreign.architecture_file = architecture;
     }
-    bool ok = interop_keras_read(path, &foreign, err);
+    const bool tfjs = strstr(path, "tfjs_model");
+    if (tfjs) foreign.weights_file = "tests/golden/data/import/tfjs_weights.bin";
+    bool ok = tfjs ? interop_tfjs_read(path, &foreign, err) : interop_keras_read(path, &foreign, err);
     foreign_close(&foreign);
     return ok;
 }
@@ -310,6 +312,8 @@ static void test_failing_allocations(void **state)
     assert_survives_failing_allocations(read_one, h5);
     assert_survives_failing_allocations(read_one, keras1);
     assert_survives_failing_allocations(read_one, alone);
+    char tfjs[] = "tests/golden/data/import/tfjs_model.json";
+    assert_survives_failing_allocations(read_one, tfjs);
     assert_survives_failing_allocations(read_one, archive);
 }
 
