@@ -28,6 +28,21 @@ def in_image(pattern):
     return re.search(pattern, IMAGE, re.M)[1]
 
 
+class Strict(yaml.SafeLoader):
+    """YAML forbids a key that is there twice; the loader takes the last one, and Compose refuses the file."""
+
+    def construct_mapping(self, node, deep=False):
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        assert not twice, f"{node.start_mark}: {twice[0]} is there twice"
+        return super().construct_mapping(node, deep)
+
+
+@pytest.mark.parametrize("path", sorted([ROOT / "openapi.yaml", *(path for name in ("config", "docker", "model") for path in (ROOT / name).rglob("*.yaml"))]), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_key_of_a_yaml_file_is_there_twice(path):
+    assert any(list(yaml.load_all(path.read_text(), Strict)))
+
+
 # --- Compose ---
 
 
