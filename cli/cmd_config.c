@@ -6,6 +6,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "config/config.h"
+#include "server/settings.h"
 
 struct flags {
     const char *config;
@@ -22,9 +23,11 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd config [--config FILE] [--set KEY=VALUE]...",
     .description =
-        "Checks the configuration of lstmd serve and prints what is in effect, as YAML, with the\n"
-        "origin of each value: the default, a line of the file, a variable of the environment, --set. A variable\n"
-        "that overrides a line of the file is warned of.\n"
+        "Prints the configuration of lstmd serve that is in effect, as YAML, with the origin of each value:\n"
+        "the default, a line of the file, a variable of the environment, --set. A variable that overrides\n"
+        "a line of the file is warned of.\n"
+        "Then checks it as lstmd serve does, with the files, the user and the model that it names, as far as\n"
+        "that needs no start: each problem is a line on standard error, and the exit code is 1.\n"
         "Later ones win: defaults, the file, the environment (server.port is LSTMD_SERVER_PORT), --set.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .reference = &config_table,
@@ -43,6 +46,18 @@ static void print(const struct config *config)
     config_each_override(config, warn);
 }
 
+static void tell(const struct error *err)
+{
+    command_fail(err);
+}
+
+static int show(const struct config *config)
+{
+    print(config);
+    fflush(stdout);
+    return settings_check(config, tell) ? 0 : 1;
+}
+
 int cmd_config(int argc, char **argv)
 {
     struct arena arena = {0};
@@ -52,7 +67,7 @@ int cmd_config(int argc, char **argv)
         struct config config;
         struct error err = {0};
         if (config_load(&config, flags.config, environ, flags.set.items, flags.set.count, &err))
-            print(&config);
+            exit_code = show(&config);
         else
             exit_code = command_fail(&err);
         config_close(&config);

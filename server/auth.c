@@ -204,6 +204,14 @@ void auth_free(struct auth *auth)
     free(auth);
 }
 
+bool auth_check_settings(const struct config *config, struct error *err)
+{
+    struct tokens tokens = {0};
+    const bool good = read_tokens(&tokens, config, err);
+    free(tokens.items);
+    return good;
+}
+
 bool auth_reload(struct auth *auth, const struct config *config, struct error *err)
 {
     struct tokens tokens = {0};

@@ -24,6 +24,9 @@ struct auth;
 struct auth *auth_new(const struct config *config, struct error *err);
 void auth_free(struct auth *auth); /* NULL allowed */
 
+/* Whether auth_new() would take these tokens and files. */
+bool auth_check_settings(const struct config *config, struct error *err);
+
 /* Reads the tokens again. After a failure the old ones are in force. */
 bool auth_reload(struct auth *auth, const struct config *config, struct error *err);
 

@@ -35,15 +35,22 @@ static bool give_state(const char *path, const struct user *user, struct error *
     return chown(path, user->uid, user->gid) == 0 || error_set_errno(err, errno, "%s: cannot give away", path);
 }
 
+bool confine_find_user(const struct config *config, struct user *user, struct error *err)
+{
+    bool good = user_find(user, config->user, err);
+    if (good && geteuid() != user->uid && geteuid() != 0)
+        good = error_set(err, ERROR_INVALID, "only root can become \"%s\"; start it as root or as that user",
+                         config->user);
+    return good || error_add_context(err, "server.user");
+}
+
 bool confine_user(const struct config *config, const char *const sockets[2], struct error *err)
 {
     struct user user;
     if (!config->user) return true;
-    bool good = user_find(&user, config->user, err);
-    if (good && geteuid() == user.uid) return true;
-    if (good && geteuid() != 0)
-        good = error_set(err, ERROR_INVALID, "only root can become \"%s\"; start it as root or as that user",
-                         config->user);
+    if (!confine_find_user(config, &user, err)) return false;
+    if (geteuid() == user.uid) return true;
+    bool good = true;
     for (size_t i = 0; good && i < 2; i++) good = give_socket(sockets[i], &user, err);
     good = good && give_state(config->state_dir, &user, err) && user_become(&user, config->user, err);
     if (good) log_event(LOG_INFO, "became", LOG_TEXT("user", config->user), LOG_INTEGER("uid", user.uid));

@@ -10,7 +10,11 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/user.h"
 #include "config/config.h"
+
+/* The user of server.user, which is set; an error where it is not there, is root, or is not for us to become. */
+bool confine_find_user(const struct config *config, struct user *user, struct error *err);
 
 /* Becomes server.user. Before, makes the state directory and gives it, and the sockets with a path, to that user;
  * `sockets`: what http_server_address() and http_server_admin_address() say. Nothing where server.user is not set, or

@@ -16,6 +16,7 @@
 #include "model/quantize.h"
 #include "server/api.h"
 #include "server/confine.h"
+#include "server/settings.h"
 
 #define DESCRIPTORS           64 /* of everything but what follows: the database, models, the log, this and that */
 #define DESCRIPTORS_OF_UPLOAD 4
@@ -43,23 +44,16 @@ static bool open_states(struct daemon *daemon, struct error *err)
     return daemon->cache != NULL;
 }
 
-/* With a state directory, the bundled model may be missing: there may be others, or will be. */
-static bool path_is_required(const struct config *config)
-{
-    return !config->state_dir || strcmp(config->model_path, options_find(&config_table, "model.path")->fallback) != 0;
-}
-
 static bool open_registry(struct daemon *daemon, struct error *err)
 {
     const struct config *config = daemon->config;
-    const struct kernels *kernels = kernels_select(config->kernel);
-    if (!kernels)
-        return error_set(err, ERROR_INVALID, "engine.kernel: this machine cannot run \"%s\"; it can run %s",
-                         config->kernel, kernels_names());
+    const struct kernels *kernels = settings_kernels(config, err);
+    if (!kernels) return false;
     const struct registry_options options = {
         .state = daemon->state,
         .path = config->model_path,
-        .path_required = path_is_required(config),
+        .path_origin = settings_model_origin(config),
+        .path_required = settings_model_is_required(config),
         .sessions = daemon->sessions,
         .served = {.kernels = kernels,
                    .weights = config->weights,
@@ -191,41 +185,14 @@ static bool plan_connections(struct daemon *daemon, struct error *err)
 
 static bool open_http(struct daemon *daemon, struct error *err)
 {
-    const struct config *config = daemon->config;
-    char *end;
-    const unsigned long mode = strtoul(config->socket_mode, &end, 8);
-    if (*end || mode > 0777)
-        return error_set(err, ERROR_INVALID, "server.socket_mode: \"%s\" is not an octal number up to 0777",
-                         config->socket_mode);
-    const struct http_options options = {
-        .listen = config->listen,
-        .port = (uint16_t)config->port,
-        .max_body = (size_t)config->max_body,
-        .admin_listen = config->admin_listen,
-        .admin_port = (uint16_t)config->admin_port,
-        .socket_mode = (unsigned)mode,
-        .trusted_proxies = config->trusted_proxies.items,
-        .trusted_proxy_count = config->trusted_proxies.count,
-        .forwarded = config->forwarded == 1,
-        .hosts = config->hosts.items,
-        .host_count = config->hosts.count,
-        .cors_origins = config->cors_origins.items,
-        .cors_origin_count = config->cors_origins.count,
-        .max_connections_per_address = (size_t)config->max_per_address,
-        .max_url = (size_t)config->max_url,
-        .max_header = (size_t)config->max_header,
-        .max_connections = daemon->max_connections,
-        .max_admin_connections = (size_t)config->max_admin_connections,
-        .max_uploads = (size_t)config->max_uploads,
-        .idle_timeout = config->idle_timeout,
-        .body_timeout = config->body_timeout,
-        .write_timeout = config->write_timeout,
-        .routes = api_routes,
-        .route_count = api_route_count,
-        .authorise = api_authorise,
-        .account = account,
-        .context = daemon,
-    };
+    struct http_options options;
+    if (!settings_http(&options, daemon->config, err)) return false;
+    options.max_connections = daemon->max_connections;
+    options.routes = api_routes;
+    options.route_count = api_route_count;
+    options.authorise = api_authorise;
+    options.account = account;
+    options.context = daemon;
     daemon->http = http_server_new(&options, err);
     return daemon->http != NULL;
 }

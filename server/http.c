@@ -469,6 +469,26 @@ static void stop_library(struct http_server *server)
     if (server->library) MHD_stop_daemon(server->library);
 }
 
+bool http_server_check_listen(const struct http_options *options, struct error *err)
+{
+    return listen_check("server.listen", options->listen, err) &&
+           (!options->admin_listen || listen_check("admin.listen", options->admin_listen, err));
+}
+
+static bool parse_proxies(struct address_set *set, const struct http_options *options, struct error *err)
+{
+    return address_set_parse(set, "server.trusted_proxies", options->trusted_proxies, options->trusted_proxy_count,
+                             err);
+}
+
+bool http_server_check_proxies(const struct http_options *options, struct error *err)
+{
+    struct address_set set = {0};
+    const bool good = parse_proxies(&set, options, err);
+    address_set_close(&set);
+    return good;
+}
+
 struct http_server *http_server_new(const struct http_options *options, struct error *err)
 {
     struct http_server *server = calloc(1, sizeof *server);
@@ -489,9 +509,8 @@ struct http_server *http_server_new(const struct http_options *options, struct e
     if (server->idle_fd < 0 || server->poke_fd < 0 ||
         getrandom(&server->boot, sizeof server->boot, 0) != (ssize_t)sizeof server->boot)
         error_set_errno(err, errno, "cannot start the HTTP server");
-    else if (address_set_parse(&server->trusted, "server.trusted_proxies", options->trusted_proxies,
-                               options->trusted_proxy_count, err) &&
-             http_cors_check(options, err) && http_hosts_check(options, err) && bind_listeners(server, err))
+    else if (parse_proxies(&server->trusted, options, err) && http_cors_check(options, err) &&
+             http_hosts_check(options, err) && bind_listeners(server, err))
         return server;
     http_server_free(server);
     return NULL;

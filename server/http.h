@@ -114,6 +114,13 @@ struct http_options {
 /* Descriptors that the connections may take. */
 size_t http_descriptors(const struct http_options *options);
 
+/* What http_server_new() checks before it binds: the form of the addresses to listen at, trusted_proxies, hosts,
+ * cors_origins. */
+bool http_server_check_listen(const struct http_options *options, struct error *err);
+bool http_server_check_proxies(const struct http_options *options, struct error *err);
+bool http_hosts_check(const struct http_options *options, struct error *err);
+bool http_cors_check(const struct http_options *options, struct error *err);
+
 /* Binds. Starts no thread, and nobody can connect yet. What `options` points to is borrowed for the server's life. */
 struct http_server *http_server_new(const struct http_options *options, struct error *err);
 /* Listens and serves. False: to be freed. */

@@ -243,14 +243,12 @@ void http_check_head(struct http_request *request, const struct http_head *head)
 
 /* --- http_host.c --- */
 
-bool http_hosts_check(const struct http_options *options, struct error *err);
 /* 400 or 421 in request->problem, and request->early. A UNIX socket has no names: who may connect to it is asked by its
  * permissions. */
 void http_check_host(struct http_request *request);
 
 /* --- http_cors.c --- */
 
-bool http_cors_check(const struct http_options *options, struct error *err);
 /* Adds the reply's headers. After the route is known. */
 void http_cors(struct http_request *request);
 

@@ -54,16 +54,22 @@ static bool remove_stale(const struct sockaddr_un *address, const char *setting,
     return error_set_errno(err, errno, "%s: cannot remove the stale socket %s", setting, address->sun_path);
 }
 
+static bool read_path(struct sockaddr_un *address, const char *setting, const char *path, struct error *err)
+{
+    const size_t size = strlen(path);
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (size == 0 || size >= sizeof address->sun_path)
+        return error_set(err, ERROR_INVALID, "%s: a path of 1 to %zu bytes must follow \"unix:\"", setting,
+                         sizeof address->sun_path - 1);
+    memcpy(address->sun_path, path, size);
+    return true;
+}
+
 static bool open_path(struct listener *listener, const char *setting, const char *path, unsigned mode,
                       struct error *err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const size_t size = strlen(path);
-    if (size == 0 || size >= sizeof address.sun_path)
-        return error_set(err, ERROR_INVALID, "%s: a path of 1 to %zu bytes must follow \"unix:\"", setting,
-                         sizeof address.sun_path - 1);
-    memcpy(address.sun_path, path, size);
-    if (!remove_stale(&address, setting, err)) return false;
+    struct sockaddr_un address;
+    if (!read_path(&address, setting, path, err) || !remove_stale(&address, setting, err)) return false;
     listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     listener->own_path = listener->fd >= 0 && bind(listener->fd, (struct sockaddr *)&address, sizeof address) == 0;
     if (listener->own_path) read_address(listener);
@@ -75,8 +81,8 @@ static bool open_path(struct listener *listener, const char *setting, const char
 
 /* --- An address --- */
 
-static bool open_address(struct listener *listener, const char *setting, const char *where, uint16_t port,
-                         struct error *err)
+/* freeaddrinfo() the result; NULL on failure. */
+static struct addrinfo *find_address(const char *setting, const char *where, uint16_t port, struct error *err)
 {
     char service[8];
     snprintf(service, sizeof service, "%u", port);
@@ -84,10 +90,19 @@ static bool open_address(struct listener *listener, const char *setting, const c
         .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
     struct addrinfo *found;
     const int problem = getaddrinfo(where, service, &hints, &found);
-    if (problem == EAI_MEMORY) return error_set_no_memory(err, 0, "an address");
-    if (problem != 0)
-        return error_set(err, ERROR_INVALID, "%s: \"%s\" is neither an IPv4 or IPv6 address nor unix:/path", setting,
-                         where);
+    if (problem == 0) return found;
+    if (problem == EAI_MEMORY)
+        error_set_no_memory(err, 0, "an address");
+    else
+        error_set(err, ERROR_INVALID, "%s: \"%s\" is neither an IPv4 or IPv6 address nor unix:/path", setting, where);
+    return NULL;
+}
+
+static bool open_address(struct listener *listener, const char *setting, const char *where, uint16_t port,
+                         struct error *err)
+{
+    struct addrinfo *found = find_address(setting, where, port, err);
+    if (!found) return false;
     const int fd = listener->fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const bool good = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)) == 0 &&
                       bind(fd, found->ai_addr, found->ai_addrlen) == 0;
@@ -98,6 +113,15 @@ static bool open_address(struct listener *listener, const char *setting, const c
     else
         listen_close(listener);
     return good;
+}
+
+bool listen_check(const char *setting, const char *where, struct error *err)
+{
+    struct sockaddr_un path;
+    if (strncmp(where, "unix:", 5) == 0) return read_path(&path, setting, where + 5, err);
+    struct addrinfo *found = find_address(setting, where, 0, err);
+    if (found) freeaddrinfo(found);
+    return found != NULL;
 }
 
 bool listen_bind(struct listener *listener, const char *setting, const char *where, uint16_t port, unsigned mode,

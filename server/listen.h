@@ -16,6 +16,9 @@ struct listener {
     bool own_path; /* made by listen_bind(), removed by listen_close() */
 };
 
+/* Whether `where` has the form that listen_bind() takes. */
+bool listen_check(const char *setting, const char *where, struct error *err);
+
 /* Takes the place `where`: an address (port 0 takes a free one), or "unix:" and a path, whose socket gets the
  * permissions `mode`. A socket that is there already is replaced if nobody listens at it. Nobody can connect before
  * listen_begin(). Errors name the setting: ERROR_INVALID for what is no address, ERROR_CONFLICT where somebody listens,

@@ -399,6 +399,7 @@ static bool load_default(struct registry *registry, struct error *err)
     error_clear(&own);
     if (registry->places.path_name && try_default(registry, registry->places.path_name, &own)) return true;
     if (registry->places.path_name && registry->options.path_required) {
+        error_add_context(&own, "%s", registry->options.path_origin);
         if (err && !err->code) *err = own;
         return false;
     }

@@ -33,6 +33,7 @@ struct registry;
 struct registry_options {
     const struct state_dir *state; /* NULL: none */
     const char *path;              /* model.path */
+    const char *path_origin;       /* the setting that says so, for messages */
     bool path_required;            /* where that does not load, registry_new() fails */
     struct served_options served;
     struct sessions *sessions;

@@ -21,7 +21,7 @@ NGINX = (DOCKER / "nginx.conf").read_text()
 def defaults():
     """{section: {key: value}} of the program."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
-    return yaml.safe_load(subprocess.run([PROGRAM, "config"], env=clean, capture_output=True, text=True, check=True).stdout)
+    return yaml.safe_load(subprocess.run([PROGRAM, "config"], cwd=ROOT, env=clean, capture_output=True, text=True, check=True).stdout)
 
 
 def in_image(pattern):
@@ -381,7 +381,9 @@ def test_image_has_its_settings_in_a_file_that_another_file_can_stand_for():
     assert len(taken) > 2 and all({path, path.split("/")[0]} & let_in for path in taken), "the build does not see it"
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
     command = [PROGRAM, "config", "--config", str(DOCKER / "lstmd.yaml")]
-    shown = yaml.safe_load(subprocess.run(command, env=clean, capture_output=True, text=True, check=True).stdout)
+    checked = subprocess.run(command, env=clean, capture_output=True, text=True)
+    shown = yaml.safe_load(checked.stdout)
+    assert [shown["model"]["path"] in line for line in checked.stderr.splitlines()] == [True], "it is in the image alone"
     assert shown["server"]["listen"] == "0.0.0.0"
     assert os.path.dirname(shown["model"]["path"]) == in_image(r"^COPY --from=build /source/model/pretrained (\S+)$")
 

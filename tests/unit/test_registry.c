@@ -49,6 +49,7 @@ static bool open_registry(struct bench *bench, struct error *err)
     const struct registry_options options = {
         .state = bench->state,
         .path = bench->path,
+        .path_origin = "model.path",
         .path_required = true,
         .sessions = bench->sessions,
         .served =

@@ -1,0 +1,32 @@
+/* What a configuration means to the parts of the daemon, as far as it can be known without a start. `lstmd serve` reads
+ * its settings through these functions, and `lstmd config` calls settings_check(): what one refuses, the other refuses.
+ */
+#ifndef LSTMD_SERVER_SETTINGS_H
+#define LSTMD_SERVER_SETTINGS_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "config/config.h"
+#include "model/kernels.h"
+#include "server/http.h"
+
+/* Fills in what stands in the configuration; the rest is zero. Borrows from it. ERROR_INVALID for server.socket_mode.
+ */
+bool settings_http(struct http_options *options, const struct config *config, struct error *err);
+
+/* NULL with ERROR_INVALID where this machine cannot run engine.kernel. */
+const struct kernels *settings_kernels(const struct config *config, struct error *err);
+
+/* Whether there must be a model at model.path. With a state directory, the bundled one may be missing: there may be
+ * others, or will be. */
+bool settings_model_is_required(const struct config *config);
+
+/* The setting that says where the model is, for messages: "--model", or "model.path" and how it got its value. */
+const char *settings_model_origin(const struct config *config);
+
+/* Checks all that needs no start: values, addresses, tokens and their files, the user, the model's config.json. Calls
+ * `tell` for each problem; true: there is none. Opens no socket and changes nothing. */
+bool settings_check(const struct config *config, void (*tell)(const struct error *err));
+
+#endif
