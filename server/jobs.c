@@ -533,8 +533,9 @@ void jobs_schedule(struct jobs *jobs)
         /* One that is still stopping has its turn when it has stopped. */
         if (!find_active(jobs, id) && !try_to_start(jobs, id, known)) blocked = true;
     }
-    atomic_store(&jobs->blocked, blocked);
-    if (err.code) log_event(LOG_ERROR, "job store", LOG_TEXT("error", err.message));
+    /* Where the store cannot tell, one may wait. */
+    atomic_store(&jobs->blocked, blocked || err.code);
+    if (err.code && !known) log_event(LOG_ERROR, "job store", LOG_TEXT("error", err.message));
     jobs_want_ticks(jobs, anything_waits(jobs));
 }
 

@@ -16,6 +16,7 @@
 
 struct store {
     sqlite3 *db;
+    sqlite3_stmt *rollback; /* ready: where memory is lacking, no statement can be made */
     char *path;
 };
 
@@ -160,18 +161,26 @@ static bool change(struct store *store, struct error *err, const char *sql, cons
 /* Transactions. DURABLE: on disk when it has ended; else in the hands of the operating system. */
 enum durability { CASUAL, DURABLE };
 
+/* Takes back a transaction that is open. */
+static bool roll_back(struct store *store, struct error *err)
+{
+    if (sqlite3_get_autocommit(store->db)) return true;
+    sqlite3_step(store->rollback);
+    const int code = sqlite3_reset(store->rollback);
+    return sqlite3_get_autocommit(store->db) || fail(store, code, err);
+}
+
 static bool begin(struct store *store, enum durability durability, struct error *err)
 {
-    return run_script(store,
-                      durability == DURABLE ? "PRAGMA synchronous = FULL; BEGIN IMMEDIATE"
-                                            : "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE",
-                      err);
+    const char *sql = durability == DURABLE ? "PRAGMA synchronous = FULL; BEGIN IMMEDIATE"
+                                            : "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE";
+    return roll_back(store, err) && run_script(store, sql, err);
 }
 
 static bool end(struct store *store, bool ok, struct error *err)
 {
     ok = ok && run_script(store, "COMMIT", err);
-    if (!ok && !sqlite3_get_autocommit(store->db)) sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    if (!ok) roll_back(store, err);
     return ok;
 }
 
@@ -259,7 +268,8 @@ static bool open_database(struct store *store, struct error *err)
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK) return fail(store, code, err);
     sqlite3_busy_timeout(store->db, BUSY_MS);
-    return check_owner(store, &version, err) && check_content(store, err) &&
+    store->rollback = query(store, err, "ROLLBACK", "");
+    return store->rollback && check_owner(store, &version, err) && check_content(store, err) &&
            run_script(store, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY", err) &&
            migrate(store, version, err);
 }
@@ -280,6 +290,7 @@ struct store *store_open(const char *path, struct error *err)
 void store_close(struct store *store)
 {
     if (!store) return;
+    sqlite3_finalize(store->rollback);
     sqlite3_close(store->db);
     free(store->path);
     free(store);

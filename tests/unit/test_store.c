@@ -11,12 +11,18 @@
 /* ---- SQLite's own allocations ---- */
 
 static size_t sqlite_countdown; /* allocations until one fails; 0: none does */
+static bool sqlite_lasting;     /* so do all after it */
 static bool sqlite_failed;
 static sqlite3_mem_methods real_methods, failing_methods;
 
 static bool fails_now(void)
 {
-    if (sqlite_countdown == 0 || --sqlite_countdown > 0) return false;
+    if (sqlite_countdown == 0) return false;
+    if (sqlite_countdown > 1) {
+        sqlite_countdown--;
+        return false;
+    }
+    if (!sqlite_lasting) sqlite_countdown = 0;
     sqlite_failed = true;
     return true;
 }
@@ -545,6 +551,38 @@ static void test_store_survives_failing_allocations_of_sqlite(void **state)
     rig_close(&rig);
 }
 
+static bool count_job(void *context, const struct job *job)
+{
+    (void)job;
+    ++*(size_t *)context;
+    return true;
+}
+
+/* What fails is taken back, though nothing can be allocated for that either. */
+static void test_store_without_memory_takes_back_what_it_began(void **state)
+{
+    (void)state;
+    struct rig rig;
+    size_t added = 0, found = 0;
+    rig_open(&rig);
+    const struct job_order order = {.request = rig.request};
+    sqlite_lasting = true;
+    for (size_t n = 1;; n++) {
+        int64_t id;
+        sqlite_failed = false;
+        sqlite_countdown = n;
+        added += store_add_job(rig.store, &order, &id, NULL);
+        sqlite_countdown = 0;
+        if (!sqlite_failed) break;
+        add(&rig);
+        added++;
+    }
+    sqlite_lasting = false;
+    assert_true(store_list_jobs(rig.store, JOB_QUEUED, 0, INT64_MAX, count_job, &found, NULL));
+    assert_int_equal(found, added);
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -564,6 +602,7 @@ int main(void)
         cmocka_unit_test(test_store_that_is_locked_says_so),
         cmocka_unit_test(test_store_survives_failing_allocations_of_its_own),
         cmocka_unit_test(test_store_survives_failing_allocations_of_sqlite),
+        cmocka_unit_test(test_store_without_memory_takes_back_what_it_began),
     };
     return cmocka_run_group_tests(tests, install_allocator, NULL);
 }
