@@ -279,8 +279,7 @@ json_t *trainer_options_to_json(const struct trainer_options *options, unsigned 
     ok = ok && (!(flags & TRAINER_ADJUSTABLE) || add_more_data(options, json));
     if (ok) return json;
     json_decref(json);
-    error_set(err, ERROR_NO_MEMORY,
-              "the training options do not fit into JSON: out of memory or text that is not UTF-8");
+    error_set_no_memory(err, 0, "the training options");
     return NULL;
 }
 

@@ -18,20 +18,19 @@ static bool set_name(struct training_data *data, const struct trainer_options *o
     return error_set_no_memory(err, strlen(first), "a name");
 }
 
-/* What describes a model names its files, in UTF-8. */
-static bool check_name(const char *path, struct error *err)
+/* A snapshot holds the paths of its run, and what describes a model the names of its files, both in UTF-8. */
+static bool check_path(const char *path, struct error *err)
 {
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    const size_t n = strlen(name);
-    return utf8_valid_prefix(name, n) == n || error_set(err, ERROR_INVALID, "%s: the file's name is not UTF-8", path);
+    const size_t n = path ? strlen(path) : 0;
+    return utf8_valid_prefix(path, n) == n || error_set(err, ERROR_INVALID, "%s: this path is not UTF-8", path);
 }
 
-static bool check_names(const struct trainer_options *options, const struct training_source *source, struct error *err)
+static bool check_paths(const struct trainer_options *options, struct error *err)
 {
-    bool good = source->text || source->name || check_name(options->data, err);
-    for (size_t i = 0; good && !source->text && i < options->more_count; i++)
-        good = check_name(options->more_data[i], err);
-    return good && (!options->validation_data || check_name(options->validation_data, err));
+    bool good = check_path(options->data, err) && check_path(options->validation_data, err) &&
+                check_path(options->init_from, err);
+    for (size_t i = 0; good && i < options->more_count; i++) good = check_path(options->more_data[i], err);
+    return good;
 }
 
 static bool load_parts(struct training_data *data, const struct trainer_options *options,
@@ -39,7 +38,7 @@ static bool load_parts(struct training_data *data, const struct trainer_options 
                        const struct corpus **validation, struct error *err)
 {
     const bool split = !options->validation_data && options->validation > 0;
-    if (!check_names(options, source, err) || !set_name(data, options, source, err) ||
+    if (!check_paths(options, err) || !set_name(data, options, source, err) ||
         !training_files_open(&data->files, options, source, data->name, split, err))
         return false;
     *train = data->files.train;

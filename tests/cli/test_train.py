@@ -578,12 +578,15 @@ def test_train_validation_part_that_is_all_new_is_trained_on(tmp_path):
 
 
 @pytest.mark.parametrize("flag", ["--data", "--validation-data"])
-def test_train_name_that_is_not_utf8_is_refused_before_the_text_is_read(corpus, tmp_path, flag):
-    path = os.fsencode(tmp_path) + b"/name\xff.txt"
-    pathlib.Path(os.fsdecode(path)).write_bytes(b"neither is the text: \xff\n")
+@pytest.mark.parametrize("where", ["directory/name\udcff.txt", "directory\udcff/name.txt"])
+def test_train_path_that_is_not_utf8_is_refused_before_the_text_is_read(corpus, tmp_path, flag, where):
+    """A snapshot, hours later, could not name it."""
+    path = tmp_path / where
+    path.parent.mkdir()
+    path.write_bytes(b"neither is the text: \xff\n")
     first = [] if flag == "--data" else ["--data", corpus]
-    done = train(*first, flag, os.fsdecode(path), "--out", tmp_path / "m", *SMALL, expect=1)
-    assert "name?.txt: the file's name is not UTF-8" in done.stderr
+    done = train(*first, flag, path, "--out", tmp_path / "m", *SMALL, expect=1)
+    assert "this path is not UTF-8" in done.stderr
 
 
 def test_train_refuses_files_of_which_nothing_is_known(corpus, tmp_path):
