@@ -60,6 +60,11 @@ bool interop_torch_read(const char *path, struct foreign *foreign, struct error 
 /* Reads the model.json of a TensorFlow.js layers model, and foreign->weights_file. Errors: as above. */
 bool interop_tfjs_read(const char *path, struct foreign *foreign, struct error *err);
 
+/* The same for files in memory; `path` begins messages. */
+struct file_map;
+bool interop_tfjs_read_memory(const char *path, const void *data, size_t size, const struct file_map *weights,
+                              struct foreign *foreign, struct error *err);
+
 /* interop_torch_read() of a file in memory; `path` begins messages. */
 bool interop_torch_read_memory(const char *path, const void *data, size_t size, struct foreign *foreign,
                                struct error *err);

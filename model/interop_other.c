@@ -133,6 +133,9 @@ static const char *explain_text(const char *text, size_t size)
         return "the configuration of a Keras model without its weights: import the file of the weights, with this one "
                "as "
                "its architecture (--architecture FILE, or the part architecture of a form)";
+    if (contains(text, size, "\"filename\"") && contains(text, size, "\"shape\""))
+        return "the manifest of a deeplearn.js checkpoint (charRNN of ml5.js), which is not read; layers models of "
+               "TensorFlow.js, Keras and PyTorch are";
     return "JSON, which holds no weights";
 }
 

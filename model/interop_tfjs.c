@@ -183,37 +183,44 @@ static bool read_model(struct tfjs *tfjs, struct error *err)
     return ok;
 }
 
-static bool read_json(struct tfjs *tfjs, struct error *err)
+static bool read_json(struct tfjs *tfjs, const void *data, size_t size, struct error *err)
 {
-    struct file_map map;
     json_error_t cause;
-    if (!file_map_open(&map, tfjs->place, err)) return false;
-    if (map.size > KERAS_MAX_CONFIG)
-        error_set(err, ERROR_TOO_LARGE, "%s: %zu bytes are more than are read", tfjs->place, map.size);
-    else if (!(tfjs->json = json_text_parse((const char *)map.data, map.size, 0, &cause)))
-        json_text_lacked_memory(&cause) ? error_set_no_memory(err, map.size, "a model's JSON")
-                                        : error_set(err, ERROR_CORRUPT, "%s: not valid JSON: %s (byte %d)", tfjs->place,
-                                                    cause.text, cause.position);
-    file_map_close(&map);
-    return tfjs->json != NULL;
+    if (size > KERAS_MAX_CONFIG)
+        return error_set(err, ERROR_TOO_LARGE, "%s: %zu bytes are more than are read", tfjs->place, size);
+    tfjs->json = json_text_parse(data, size, 0, &cause);
+    if (tfjs->json) return true;
+    if (json_text_lacked_memory(&cause)) return error_set_no_memory(err, size, "a model's JSON");
+    return error_set(err, ERROR_CORRUPT, "%s: not valid JSON: %s (byte %d)", tfjs->place, cause.text, cause.position);
+}
+
+bool interop_tfjs_read_memory(const char *path, const void *data, size_t size, const struct file_map *weights,
+                              struct foreign *foreign, struct error *err)
+{
+    struct tfjs tfjs = {.foreign = foreign, .place = path, .weights = *weights};
+    if (weights->size > INTEROP_MAX_BYTES)
+        return error_set(err, ERROR_TOO_LARGE, "%s: %zu bytes are more than are read", foreign->weights_file,
+                         weights->size);
+    const bool ok = read_json(&tfjs, data, size, err) && read_model(&tfjs, err);
+    json_decref(tfjs.json);
+    return ok;
 }
 
 bool interop_tfjs_read(const char *path, struct foreign *foreign, struct error *err)
 {
-    struct tfjs tfjs = {.foreign = foreign, .place = path};
+    struct file_map map, weights;
     if (!foreign->weights_file)
         return error_set(err, ERROR_INVALID,
                          "%s: the model.json of a TensorFlow.js model, whose weights lie in other files: give them "
                          "(--weights FILE, or the part weights of a form); of several, one after the other: cat "
                          "group1-shard* >weights.bin",
                          path);
-    if (!read_json(&tfjs, err)) return false;
-    bool ok = file_map_open(&tfjs.weights, foreign->weights_file, err);
-    if (ok && tfjs.weights.size > INTEROP_MAX_BYTES)
-        ok = error_set(err, ERROR_TOO_LARGE, "%s: %zu bytes are more than are read", foreign->weights_file,
-                       tfjs.weights.size);
-    ok = ok && read_model(&tfjs, err);
-    file_map_close(&tfjs.weights);
-    json_decref(tfjs.json);
+    if (!file_map_open(&map, path, err)) return false;
+    bool ok = file_map_open(&weights, foreign->weights_file, err);
+    if (ok) {
+        ok = interop_tfjs_read_memory(path, map.data, map.size, &weights, foreign, err);
+        file_map_close(&weights);
+    }
+    file_map_close(&map);
     return ok;
 }

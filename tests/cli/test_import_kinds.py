@@ -296,12 +296,13 @@ GRAPH = message(0x0A, message(0x0A, b"input") + message(0x12, b"Placeholder"))
     (b"\n<!DOCTYPE html>\n<html>", ["a web page"]),
     (b'{"modelTopology": {}, "weightsManifest": []}', ["TensorFlow.js", "--weights FILE"]),
     (b'{"class_name": "Sequential", "config": {"layers": []}}', ["configuration of a Keras model", "--architecture"]),
+    (b'{"embedding": {"filename": "embedding", "shape": [12, 8]}}', ["deeplearn.js", "TensorFlow.js"]),
     (b'{"a": 0}', ["JSON, which holds no weights"]),
     (pickle.dumps({"w": [1.0]}), ["not of torch.save()", "torch.save(model.state_dict()"]),
     (pickle.dumps({"w": [1.0]}, 0), ["a pickle", "torch.save(model.state_dict()"]),
     (b"\x80\x04\x95\x10\0\0\0\0\0\0\0\xff\xff", ["byte 11", "joblib"]),
     (b"nothing of the kind", ["not a model file that is read"]),
-], ids=range(17))
+], ids=range(18))
 def test_other_files_are_named_with_what_to_import_instead(content, parts, tmp_path):
     (tmp_path / "file").write_bytes(content)
     told = refused(tmp_path / "file", tmp_path / "m", "--vocabulary", DATA / "chars.json")
