@@ -206,6 +206,12 @@ int command_fail(const struct error *err)
     return err->code == ERROR_USAGE ? 2 : 1;
 }
 
+bool command_note_replaced(const char *path, bool replaces)
+{
+    if (replaces) fprintf(stderr, "note: the model that was at %s is replaced\n", path);
+    return true;
+}
+
 void command_make_parent(const char *path)
 {
     size_t n = strlen(path);

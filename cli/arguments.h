@@ -44,6 +44,9 @@ bool arguments_parse(const struct command_line *line, int argc, char **argv, voi
 /* Prints "lstmd: <message>" to stderr and returns the exit code for the error: 2 for ERROR_USAGE, otherwise 1. */
 int command_fail(const struct error *err);
 
+/* Says on standard error that a model directory is replaced, if it is. Always true. */
+bool command_note_replaced(const char *path, bool replaces);
+
 /* Makes the directory in which `path` is to stand, where that alone is missing: models/titles needs models. Says
  * nothing where it cannot; whatever is written there does. */
 void command_make_parent(const char *path);

@@ -57,7 +57,8 @@ static const enum activation activation_of[] = {ACTIVATION_DEFAULT, ACTIVATION_T
 
 static const struct option rows[] = {
     {"file", OPTION_TEXT, offsetof(struct flags, file), NULL, 1, 4095, NULL, NULL, "The file to read."},
-    {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4095, NULL, NULL, "The model directory to write."},
+    {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4095, NULL, NULL,
+     "The model directory to write; a model that is there is replaced."},
     {"vocabulary", OPTION_TEXT, offsetof(struct flags, vocabulary), NULL, 1, 4095, NULL, NULL,
      "The tokens by id: a Keras Tokenizer, a list or a map, as JSON or pickled, or a text with a token per line."},
     {"vocabulary_from_text", OPTION_TEXT, offsetof(struct flags, vocabulary_from_text), NULL, 1, 4095, NULL, NULL,
@@ -275,7 +276,9 @@ static bool publish(const struct flags *flags, const char *made, struct error *e
     struct error problem = {0};
     const bool sound = model_load(&model, made, &problem);
     model_close(&model);
-    return sound ? checkpoint_copy(made, flags->out, err) : refuse_made(flags, problem.code, err);
+    if (!sound) return refuse_made(flags, problem.code, err);
+    const bool replaces = access(flags->out, F_OK) == 0;
+    return checkpoint_copy(made, flags->out, err) && command_note_replaced(flags->out, replaces);
 }
 
 static bool print_imported(const char *directory, struct error *err)

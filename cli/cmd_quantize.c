@@ -2,6 +2,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/arguments.h"
 #include "cli/commands.h"
@@ -20,7 +21,8 @@ static const struct option rows[] = {
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "The model directory to read."},
     {"to", OPTION_CHOICE, offsetof(struct flags, to), "int8", 0, 0, formats, NULL,
      "int8: 8 bits and a scale per row; bf16: 16 bits."},
-    {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4095, NULL, NULL, "The model directory to write."},
+    {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4095, NULL, NULL,
+     "The model directory to write; a model that is there is replaced."},
 };
 
 static const struct command_line line = {
@@ -46,7 +48,9 @@ static bool quantize(const struct flags *flags, struct error *err)
                        flags->model, kernel_format_name(model.weights));
     const json_t *training = json_object_get(model.config, "training");
     command_make_parent(flags->out);
-    ok = ok && checkpoint_save_as(flags->out, &model.network, model.vocabulary, format, training, model.config, err);
+    const bool replaces = access(flags->out, F_OK) == 0;
+    ok = ok && checkpoint_save_as(flags->out, &model.network, model.vocabulary, format, training, model.config, err) &&
+         command_note_replaced(flags->out, replaces);
     if (ok) fprintf(stderr, "%s: weights are %s\n", flags->out, kernel_format_name(format));
     model_close(&model);
     return ok;

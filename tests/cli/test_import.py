@@ -327,6 +327,14 @@ def test_a_model_over_all_printable_characters_is_imported_as_the_readme_says(tm
     assert len(read_next(tmp_path / "m", "a")["probabilities"]) == 100
 
 
+def test_a_model_that_is_replaced_is_spoken_of(tmp_path):
+    notes = []
+    for _ in range(2):
+        command = [LSTMD, "import", archive(tmp_path / "a.pt", mapping(state())), "--out", tmp_path / "m", *letters(tmp_path)]
+        notes.append("is replaced" in subprocess.run(command, capture_output=True, text=True, check=True).stderr)
+    assert notes == [False, True]
+
+
 def test_a_window_is_kept(tmp_path):
     run("import", archive(tmp_path / "a.pt", mapping(state())), "--out", tmp_path / "m", *letters(tmp_path), "--window", 5)
     assert json.loads((tmp_path / "m/config.json").read_text())["window"] == {"size": 5, "masked": False}

@@ -9,6 +9,7 @@ import random
 import re
 import resource
 import select
+import shutil
 import signal
 import struct
 import subprocess
@@ -323,10 +324,10 @@ def test_train_small_corpus_gets_more_steps_unless_told_otherwise(tmp_path):
 
 def test_train_commands_of_the_readme_work_in_a_fresh_tree(tmp_path):
     root = pathlib.Path(__file__).resolve().parents[2]
-    for file in [*root.glob("*.md"), *root.glob("docker/*.md"), *root.glob("model/*.h")]:
+    for file in [*root.glob("*.md"), *root.glob("docker/*.md"), *root.glob("model/*.[ch]"), root / "scripts/prose"]:
         copy = tmp_path / file.relative_to(root)
         copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes(file.read_bytes())
+        shutil.copy(file, copy)
     (tmp_path / "build").mkdir()
     (tmp_path / "build/lstmd").symlink_to(pathlib.Path(LSTMD).resolve())
     blocks = re.findall(r"^```sh\n(.*?)^```", (root / "README.md").read_text(), re.M | re.S)
@@ -335,8 +336,11 @@ def test_train_commands_of_the_readme_work_in_a_fresh_tree(tmp_path):
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith("models/mine nats_per_char=") and "\nThe " in done.stdout
+    lines = (tmp_path / "build/text.txt").read_text().splitlines()
+    assert len(lines) > 500
+    odd = [line for line in lines if "  " in line or re.search(r"[*/`|{}<>=_]", line) or not re.fullmatch("[A-Z].*[.?]", line)]
+    assert not odd, "sentences alone"
     (look,) = [block for block in blocks if "lstmd inspect" in block]
-    (tmp_path / "build/titles.txt").write_text("The text.\nAnother one.\n")
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", look], cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 0 and "perplexity" in done.stdout, done.stderr
 
