@@ -223,13 +223,6 @@ static const int daemon_calls[] = {
     SCMP_SYS(sync_file_range),
     SCMP_SYS(statfs),
     SCMP_SYS(fstatfs),
-    SCMP_SYS(chmod),
-    SCMP_SYS(fchmod),
-    SCMP_SYS(utimensat),
-    SCMP_SYS(link),
-    SCMP_SYS(linkat),
-    SCMP_SYS(symlink),
-    SCMP_SYS(symlinkat),
     SCMP_SYS(umask),
     SCMP_SYS(chdir),
     SCMP_SYS(fchdir),
@@ -241,7 +234,6 @@ static const int daemon_calls[] = {
     SCMP_SYS(arch_prctl),
     SCMP_SYS(membarrier),
     SCMP_SYS(getpriority),
-    SCMP_SYS(setpriority),
     SCMP_SYS(sched_getattr),
     SCMP_SYS(sched_setattr),
     SCMP_SYS(sched_getparam),
@@ -406,8 +398,9 @@ static bool limit_reader(struct error *err)
     return load(&filter, 0, err);
 }
 
-/* Code comes from files, never from memory that was written. A thread or process is no new container. Children are
- * killed and not otherwise told anything; what a started program raises, it raises itself. */
+/* Landlock judges no change of a file's mode, owner or times, so there is none. Code comes from files, never from
+ * memory that was written. A thread or process is no new container. Children are killed and not otherwise told
+ * anything; what a started program raises, it raises itself. */
 bool sandbox_limit_daemon(struct error *err)
 {
     const uint64_t containers =
@@ -427,6 +420,7 @@ bool sandbox_limit_daemon(struct error *err)
         {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_SECCOMP}}},
         {SCMP_SYS(prctl), 1, {{0, ALL, PR_GET_SECCOMP}}},
         {SCMP_SYS(prlimit64), 1, {{0, ALL, 0}}},
+        {SCMP_SYS(setpriority), 1, {{2, ALL, 19}}}, /* the lowest */
         {SCMP_SYS(kill), 1, {{1, ALL, SIGKILL}}},
         {SCMP_SYS(kill), 1, {{1, ALL, 0}}},
         {SCMP_SYS(tgkill), 1, {{2, ALL, SIGABRT}}},

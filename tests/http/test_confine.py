@@ -31,6 +31,8 @@ INTRUDER = r"""
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -49,6 +51,10 @@ json_t *json_loadb(const char *text, size_t size, size_t flags, json_error_t *er
     tell("network", socket(AF_INET, SOCK_STREAM, 0) >= 0);
     tell("tracing", ptrace(PTRACE_SEIZE, getppid(), NULL, NULL) == 0);
     tell("code", mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+    tell("mode", chmod(getenv("ATTACK_OTHER"), 0777) == 0);
+    tell("times", utimensat(AT_FDCWD, getenv("ATTACK_OTHER"), NULL, 0) == 0);
+    tell("link", symlink("/etc/passwd", inside) == 0);
+    tell("priority", setpriority(PRIO_PROCESS, 0, -20) == 0 || errno == EACCES);
     tell("signals", syscall(SYS_tgkill, getppid(), getppid(), 0) == 0);
     pid_t child = vfork();
     if (child == 0) {
@@ -62,7 +68,7 @@ json_t *json_loadb(const char *text, size_t size, size_t flags, json_error_t *er
     return NULL;
 }
 """
-ATTEMPTS = {"reading", "writing", "network", "tracing", "code", "signals", "program"}
+ATTEMPTS = {"reading", "writing", "network", "tracing", "code", "mode", "times", "link", "priority", "signals", "program"}
 
 
 def status_of(daemon):
@@ -73,7 +79,10 @@ def status_of(daemon):
 def intrude(models, tmp_path, settings=()):
     library = attack.build(tmp_path, INTRUDER)
     state = tmp_path / "state"
-    environment = {"LD_PRELOAD": str(library), "ATTACK_FILE": str(tmp_path / "spoiled"), "ATTACK_INSIDE": str(state)}
+    environment = {"LD_PRELOAD": str(library), "ATTACK_FILE": str(tmp_path / "spoiled"), "ATTACK_INSIDE": str(state),
+                   "ATTACK_OTHER": str(tmp_path / "other")}
+    (tmp_path / "other").write_text("another's")
+    (tmp_path / "other").chmod(0o600)
     daemon = Daemon(models["tiny"], {"server.state_dir": state, **dict(settings)}, environment=environment)
     daemon.post("/tokenize", {"text": "break in"})
     daemon.close()
@@ -91,7 +100,7 @@ def test_an_intruder_reaches_nothing_but_the_state_directory(models, tmp_path):
 
 def test_the_attack_is_one_where_there_is_no_sandbox(models, tmp_path):
     results = intrude(models, tmp_path, {"server.sandbox": "off"})
-    assert {"reading", "writing", "network", "code", "program"} <= {what for what, worked in results.items() if worked}
+    assert {"reading", "writing", "network", "code", "mode", "times", "link", "program"} <= {what for what, worked in results.items() if worked}
 
 
 def test_every_thread_is_confined(start, tmp_path):
