@@ -1,7 +1,10 @@
 """Starting, refusing to start, draining, ending; the health check."""
 
+import contextlib
+import ctypes
 import json
 import os
+import pathlib
 import shutil
 import signal
 import socket
@@ -11,6 +14,7 @@ import time
 
 import pytest
 
+import training
 from conftest import DEADLINE, PROGRAM, ROOT, read_answer
 
 DRAINING = {"engine.threads": 1, "engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000, "server.drain_seconds": 600}
@@ -117,6 +121,35 @@ def test_second_signal_ends_at_once(start, first, second):
     assert daemon.wait() == 1
     read_answer(connection).problem(503)
     connection.close()
+
+
+def threads_for(daemon, number):
+    """Those that do not block the signal."""
+    for thread in sorted(map(int, os.listdir(f"/proc/{daemon.process.pid}/task"))):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            status = pathlib.Path(f"/proc/{daemon.process.pid}/task/{thread}/status").read_text()
+            if not int(status.split("SigBlk:")[1].split()[0], 16) >> (number - 1) & 1:
+                yield thread
+
+
+@pytest.mark.parametrize("busy", ["idle", "generating", "training", "reloading"])
+def test_one_signal_ends_the_daemon_whichever_thread_gets_it(start, tmp_path, busy):
+    """What a handler counts waits for the main thread, wherever that is."""
+    library, at, more = ctypes.CDLL(None), 0, True
+    while more:
+        daemon = start("tiny", {"engine.threads": 2, "server.state_dir": tmp_path / "state", "server.drain_seconds": 0})
+        connection = daemon.send_generate(prompt="a", length=10_000) if busy == "generating" else None
+        if busy == "training" and at == 0:  # the next daemon goes on with it
+            training.submit(daemon, **training.ENDLESS)
+        if busy == "reloading":
+            daemon.process.send_signal(signal.SIGHUP)
+        threads = list(threads_for(daemon, signal.SIGTERM))
+        if library.tgkill(daemon.process.pid, threads[at % len(threads)], signal.SIGTERM) != 0:
+            daemon.signal()  # that thread has ended
+        assert daemon.wait() == 0
+        at, more = at + 1, at + 1 < len(threads)
+        if connection:
+            connection.close()
 
 
 def test_client_that_does_not_read_does_not_keep_the_daemon(start):
