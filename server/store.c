@@ -161,10 +161,10 @@ static bool change(struct store *store, struct error *err, const char *sql, cons
 /* Transactions. DURABLE: on disk when it has ended; else in the hands of the operating system. */
 enum durability { CASUAL, DURABLE };
 
-/* Takes back a transaction that is open. */
+/* Takes back a transaction that is open. A database that is not yet open is closed instead. */
 static bool roll_back(struct store *store, struct error *err)
 {
-    if (sqlite3_get_autocommit(store->db)) return true;
+    if (!store->rollback || sqlite3_get_autocommit(store->db)) return true;
     sqlite3_step(store->rollback);
     const int code = sqlite3_reset(store->rollback);
     return sqlite3_get_autocommit(store->db) || fail(store, code, err);
@@ -268,10 +268,13 @@ static bool open_database(struct store *store, struct error *err)
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code != SQLITE_OK) return fail(store, code, err);
     sqlite3_busy_timeout(store->db, BUSY_MS);
-    store->rollback = query(store, err, "ROLLBACK", "");
-    return store->rollback && check_owner(store, &version, err) && check_content(store, err) &&
-           run_script(store, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY", err) &&
-           migrate(store, version, err);
+    const bool good =
+        check_owner(store, &version, err) && check_content(store, err) &&
+        run_script(store, "PRAGMA journal_mode = WAL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY", err) &&
+        migrate(store, version, err);
+    /* Last: settings and new tables make SQLite prepare it anew. */
+    if (good) store->rollback = query(store, err, "ROLLBACK", "");
+    return store->rollback != NULL;
 }
 
 struct store *store_open(const char *path, struct error *err)

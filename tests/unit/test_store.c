@@ -558,28 +558,34 @@ static bool count_job(void *context, const struct job *job)
     return true;
 }
 
+static size_t count_queued(struct rig *rig)
+{
+    size_t count = 0;
+    assert_true(store_list_jobs(rig->store, JOB_QUEUED, 0, INT64_MAX, count_job, &count, NULL));
+    return count;
+}
+
 /* What fails is taken back, though nothing can be allocated for that either. */
 static void test_store_without_memory_takes_back_what_it_began(void **state)
 {
     (void)state;
     struct rig rig;
-    size_t added = 0, found = 0;
+    size_t added = 0;
     rig_open(&rig);
     const struct job_order order = {.request = rig.request};
-    sqlite_lasting = true;
     for (size_t n = 1;; n++) {
         int64_t id;
+        rig_reopen(&rig);
         sqlite_failed = false;
+        sqlite_lasting = true;
         sqlite_countdown = n;
         added += store_add_job(rig.store, &order, &id, NULL);
         sqlite_countdown = 0;
+        sqlite_lasting = false;
+        assert_int_equal(count_queued(&rig), added);
         if (!sqlite_failed) break;
-        add(&rig);
-        added++;
     }
-    sqlite_lasting = false;
-    assert_true(store_list_jobs(rig.store, JOB_QUEUED, 0, INT64_MAX, count_job, &found, NULL));
-    assert_int_equal(found, added);
+    add(&rig);
     rig_close(&rig);
 }
 
