@@ -1,5 +1,6 @@
 #include "server/registry.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,13 +189,18 @@ static void swap(struct registry *registry, struct entry *entry, struct served *
     retire(old);
 }
 
-/* Who may see models need not know where they lie: a file of the directory keeps its own name alone. */
+/* Who may see models need not know where they lie: a file of the directory keeps its own name alone. A directory's name
+ * may be a word of the message, or its full stop: it is a path only where one begins and goes on. */
 static void hide_directory(char *message, const char *directory)
 {
     const size_t n = strlen(directory);
     for (char *at = message; n > 0 && (at = strstr(at, directory));) {
         const size_t cut = n + (at[n] == '/');
-        memmove(at, at + cut, strlen(at + cut) + 1);
+        const bool begins = at == message || strchr(" \"'(", at[-1]), goes_on = at[n] != '\0' && strchr("/:\"'", at[n]);
+        if (*directory == '/' || (begins && goes_on))
+            memmove(at, at + cut, strlen(at + cut) + 1);
+        else
+            at += n;
     }
 }
 
@@ -239,6 +245,7 @@ static bool load(struct registry *registry, const char *name, struct error *err)
 
 static void set_standard(struct registry *registry, struct entry *entry)
 {
+    assert(entry); /* it is loaded, and entries stay */
     pthread_mutex_lock(&registry->mutex);
     registry->standard = entry;
     pthread_mutex_unlock(&registry->mutex);

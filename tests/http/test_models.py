@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -374,6 +375,17 @@ def test_damaged_model_is_refused_and_the_old_one_stays(state, models):
     state.publish("one", seed=3)
     assert "error" not in load(daemon, "one").json()
     assert text_of(daemon, model="one") != before
+
+
+@pytest.mark.parametrize("name", ["json", "."])
+def test_directory_whose_name_is_part_of_a_message_is_hidden_where_it_is_a_path(state, models, tmp_path, name):
+    directory = shutil.copytree(models["tiny"], tmp_path / "json")
+    daemon = state.start(name, cwd=directory if name == "." else tmp_path)
+    (directory / "vocabulary.json").write_text("{}")
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_log("event=model_not_loaded")
+    [error] = [model["error"] for model in daemon.get("/models").json()["models"]]
+    assert re.match(r"vocabulary\.json\b", error)
 
 
 def test_stream_ends_on_the_model_that_it_began_on(state, models):
