@@ -334,6 +334,8 @@ static bool add_unknown(const struct field_table *table, const char *name, size_
     char shown[NAME_MAX_SHOWN + 1];
     memcpy(shown, name, size);
     shown[size] = '\0';
+    /* Which name was meant takes time to find, and is said of those alone that are listed. */
+    if (problem->error_count >= PROBLEM_MAX_ERRORS) return problem_add_field(problem, shown, "unknown field");
     struct hint hint;
     hint_begin(&hint, shown);
     for (size_t i = 0; i < table->count; i++) hint_try(&hint, table->fields[i].name);

@@ -95,6 +95,14 @@ def test_numbers_that_are_whole_are_integers(daemon):
     assert answer.json()["seed"] == 100
 
 
+def test_as_many_unknown_fields_as_a_body_holds_are_refused_at_once(start):
+    """Which name each may have meant is said of those that are listed: looked for of all, it takes minutes."""
+    daemon = start("tiny", {"limits.max_body": "16MiB"})
+    fields = ",".join(f'"{i}":1' for i in range(500_000))
+    problem = daemon.post("/generate", b"{%s}" % fields.encode()).problem(422)
+    assert problem["detail"].startswith("500000 fields are wrong: 0, 1, ") and len(problem["errors"]) == 32
+
+
 def test_unknown_characters_are_skipped_with_a_warning(daemon):
     document = daemon.generate(prompt="a漢b", length=1)
     assert document["usage"]["prompt_tokens"] == 3
