@@ -302,6 +302,11 @@ check-isa: check-gcc
 check-scripts:
 	$(Q)$(PYTHON) tests/check_scripts.py
 
+.PHONY: check-deep
+check-deep: ## gcc's -fanalyzer and cppcheck over the program, each finding that is none explained (a minute or two)
+	@scripts/deps build check
+	$(Q)nice tests/check_deep $(ALL_CPPFLAGS)
+
 .PHONY: format
 format: ## clang-format every C file in place
 	clang-format -i $(CHECKED)

@@ -39,6 +39,7 @@ static void append(struct line *line, const char *text, size_t n)
         line->full = true;
         return;
     }
+    /* cppcheck-suppress uninitvar ; the address alone is passed, of what is written here */
     memcpy(line->text + line->length, text, n);
     line->length += n;
 }

@@ -187,6 +187,7 @@ static void print_help(const struct command_line *line)
 bool arguments_read(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
                     bool *help, struct error *err)
 {
+    /* cppcheck-suppress ctuuninitvar ; the target is what is filled */
     struct parse parse = {line, target, arena, err, line->operands, NULL};
     *help = wants_help(argc, argv);
     if (*help) {

@@ -192,13 +192,13 @@ static void print_quoted(const char *text, FILE *out)
     for (size_t at = 0; at < n;) {
         uint32_t c = UTF8_REPLACEMENT;
         char bytes[UTF8_MAX_BYTES];
-        size_t length = utf8_decode(text + at, n - at, &c);
+        const size_t length = utf8_decode(text + at, n - at, &c), encoded = utf8_encode(c, bytes);
         if (c == '"' || c == '\\')
             fprintf(out, "\\%c", (int)c);
         else if (c < 0x20 || (c >= 0x7F && c < 0xA0))
             fprintf(out, "\\x%02x", (unsigned)c);
         else
-            fwrite(bytes, 1, utf8_encode(c, bytes), out);
+            fwrite(bytes, 1, encoded, out);
         at += length > 0 ? length : 1;
     }
     fputc('"', out);

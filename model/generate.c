@@ -422,6 +422,7 @@ void generation_advance(struct generation *generation, float *logits)
         choose_next(generation);
         return;
     }
+    assert(logits);
     generation->next = pick(generation, logits, &logprob);
     if (generation->next == vocabulary_eos(generation->vocabulary)) {
         generation->finish = FINISH_EOS;

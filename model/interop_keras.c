@@ -99,7 +99,8 @@ static const char *find_version(const json_t *config, struct hdf5 *file, struct 
 {
     bool there;
     const char *version = json_string_value(json_object_get(config, "keras_version"));
-    if (!version) version = find_text(file, "keras_version", &there, err);
+    if (version) return version;
+    version = find_text(file, "keras_version", &there, err);
     if (version || there) return version;
     return json_object_get(config, "module") ? "3.0.0" : "2.0.0";
 }

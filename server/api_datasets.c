@@ -222,9 +222,9 @@ enum http_outcome api_datasets(struct http_request *request, void *context)
         return refuse_error(request, &err);
     }
     listing->datasets = daemon->datasets;
-    text_reply(
-        request, 200, "application/json",
-        &(struct text_source){.write = write_dataset, .release = free, .context = listing, .worker = daemon->reader});
+    const struct text_source source = {
+        .write = write_dataset, .release = free, .context = listing, .worker = daemon->reader};
+    text_reply(request, 200, "application/json", &source);
     return HTTP_REPLIED;
 }
 

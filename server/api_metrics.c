@@ -94,13 +94,14 @@ struct job_numbers {
 static void write_job(void *context, int64_t id, const struct job_figures *figures)
 {
     const struct job_numbers *numbers = context;
-    const double *value = (const double *)((const char *)figures + numbers->member);
+    double value;
+    memcpy(&value, (const char *)figures + numbers->member, sizeof value);
     char name[JOB_ID_SIZE], job[64], model[512], labels[640];
-    if (!isfinite(*value)) return;
+    if (!isfinite(value)) return;
     job_id_print(id, name);
     snprintf(labels, sizeof labels, "%s,%s%s", metrics_label(job, sizeof job, "train_job", name),
              metrics_label(model, sizeof model, "model", figures->model), numbers->data ? numbers->data : "");
-    metrics_write_sample(numbers->out, numbers->metric, labels, *value);
+    metrics_write_sample(numbers->out, numbers->metric, labels, value);
 }
 
 static void count_job(void *context, int64_t id, const struct job_figures *figures)

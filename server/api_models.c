@@ -60,9 +60,9 @@ static enum http_outcome list(struct http_request *request, void *context)
         return refuse(request, &err);
     }
     listing->registry = daemon->registry;
-    text_reply(
-        request, 200, "application/json",
-        &(struct text_source){.write = write_model, .release = free, .context = listing, .worker = daemon->reader});
+    const struct text_source source = {
+        .write = write_model, .release = free, .context = listing, .worker = daemon->reader};
+    text_reply(request, 200, "application/json", &source);
     return HTTP_REPLIED;
 }
 

@@ -82,6 +82,7 @@ static double log_probability(const float *logits, size_t vocabulary, uint32_t i
     for (size_t i = 1; i < vocabulary; i++)
         if (logits[i] > largest) largest = logits[i];
     for (size_t i = 0; i < vocabulary; i++) sum += exp((double)(logits[i] - largest));
+    /* cppcheck-suppress invalidFunctionArg ; a vocabulary has tokens, and the likeliest adds 1 */
     return (double)(logits[id] - largest) - log(sum);
 }
 

@@ -115,9 +115,9 @@ static enum http_outcome reply(struct http_request *request, struct jobs *jobs, 
         return train_refuse(request, &problem);
     }
     *curve = (struct curve){.jobs = jobs, .id = id, .last = -1, .csv = csv};
-    text_reply(
-        request, 200, csv ? "text/csv; charset=utf-8" : "application/json",
-        &(struct text_source){.write = write_page, .release = free, .context = curve, .worker = jobs_clerk(jobs)});
+    const struct text_source source = {
+        .write = write_page, .release = free, .context = curve, .worker = jobs_clerk(jobs)};
+    text_reply(request, 200, csv ? "text/csv; charset=utf-8" : "application/json", &source);
     return HTTP_REPLIED;
 }
 

@@ -135,8 +135,10 @@ static void list_paths(struct path_list *list, const struct config *config, cons
     add_replaceable(list, config->file);
     add_replaceable(list, config->generate_token_file);
     add_replaceable(list, config->admin_token_file);
-    for (size_t i = 0; i < 2; i++)
-        if (socket_path(sockets[i])) add(list, directory_of(list, socket_path(sockets[i])), SANDBOX_REMOVE);
+    for (size_t i = 0; i < 2; i++) {
+        const char *path = socket_path(sockets[i]);
+        if (path) add(list, directory_of(list, path), SANDBOX_REMOVE);
+    }
     add_program(list);
     add_system(list);
 }

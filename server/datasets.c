@@ -1,5 +1,6 @@
 #include "server/datasets.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <pthread.h>
@@ -317,6 +318,7 @@ void datasets_settle(struct datasets *datasets, const char *name, struct dataset
     if (!entry) entry = entry_read(datasets, name, &err);
     pthread_mutex_lock(&datasets->lock);
     struct dataset_entry *old = take_out(datasets, name);
+    assert(old);                                                     /* reserved */
     if (!entry && old->description && err.code != ERROR_NOT_FOUND) { /* it may well be there */
         entry = old;
         old = NULL;
