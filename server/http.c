@@ -26,8 +26,7 @@
 #define REPLY_MEMORY ((size_t)1536)
 
 #define EXHAUSTED_MS 100 /* until descriptors are asked for again when there were none */
-#define STUCK_ROUNDS                                                                                                   \
-    64 /* after so many in which the library did nothing it is not believed that it has something to do */
+#define STUCK_ROUNDS 64  /* in which the library wants to be called at once, until it is not believed any more */
 
 /* --- Waiting --- */
 
@@ -387,15 +386,23 @@ static int library_wait(const struct http_server *server)
     return timeout < INT_MAX ? (int)timeout : INT_MAX;
 }
 
-/* Where the library wants to be called at once and does nothing, again and again, it is stuck, and the processor is
- * spared. */
-static int unless_stuck(struct http_server *server, int wait, unsigned *rounds, uint64_t *calls)
+/* Rounds of the HTTP thread, in a row, in which the library wants to be called at once. */
+struct rounds {
+    unsigned all, idle; /* idle: it did nothing */
+    uint64_t calls;
+};
+
+/* A library that turns round and round may be stuck, and while it does nothing the processor is spared. */
+static int unless_stuck(struct http_server *server, int wait, struct rounds *rounds)
 {
-    *rounds = wait == 0 && *calls == server->calls ? *rounds + 1 : 0;
-    *calls = server->calls;
-    if (*rounds < STUCK_ROUNDS) return wait;
+    rounds->all = wait == 0 ? rounds->all + 1 : 0;
+    rounds->idle = wait == 0 && rounds->calls == server->calls ? rounds->idle + 1 : 0;
+    rounds->calls = server->calls;
+    const bool idle = rounds->idle >= STUCK_ROUNDS;
+    if (!idle && rounds->all < STUCK_ROUNDS) return wait;
     http_guard_stuck(server);
-    return 1;
+    rounds->all = 0;
+    return idle ? 1 : wait;
 }
 
 /* The HTTP thread. The library's own would, once it has taken its fill of 128 events, wait for one more before it
@@ -411,12 +418,11 @@ static void *serve(void *argument)
         {.events = POLLIN},
     };
     priority_prompt();
-    unsigned rounds = 0;
-    uint64_t calls = 0;
+    struct rounds rounds = {0};
     for (bool exhausted = false; !atomic_load(&server->stopping);) {
         eventfd_t pokes;
         const bool takes = !exhausted && server->connection_count < http_capacity(&server->options);
-        int wait = unless_stuck(server, library_wait(server), &rounds, &calls);
+        int wait = unless_stuck(server, library_wait(server), &rounds);
         if (exhausted && (wait < 0 || wait > EXHAUSTED_MS)) wait = EXHAUSTED_MS;
         for (size_t i = 0; i < HTTP_POOLS; i++) wanted[2 + i].fd = takes ? server->pools[i].listener->fd : -1;
         const bool something = poll(wanted, 4, wait) > 0;

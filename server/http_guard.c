@@ -7,6 +7,7 @@
 
 #define BODY_PIECE    ((uint64_t)64 * 1024) /* bytes that limits.body_timeout is given for */
 #define UNREAD_PIECES 256                   /* of 4 KiB */
+#define STUCK_LOOKS   64                    /* in a row that find the library where it was */
 
 static bool is_late(const struct http_connection *owner)
 {
@@ -115,14 +116,23 @@ static void end_stuck(struct http_request *request)
     request->ended = true;
 }
 
-/* Unread twice in a row, or the bytes may have come just now. */
+/* Unread bytes alone say nothing: a sound client's next ones may have come just now. But until the next look the
+ * library reads of those, unless it is stuck; where as many come again meanwhile, that is chance, and does not last. */
+static bool gets_on(struct http_request *request)
+{
+    int unread = 0;
+    const bool known = ioctl(request->owner->fd, FIONREAD, &unread) == 0;
+    const bool good = !known || unread == 0 || unread < request->unread || request->received > request->looked;
+    request->unread = unread;
+    request->looked = request->received;
+    return good;
+}
+
 static bool is_stuck(struct http_request *request)
 {
-    int waiting = 0;
     if (request->ended || request->suspended || !http_comes_in_chunks(request)) return false;
-    const bool before = request->unread;
-    request->unread = ioctl(request->owner->fd, FIONREAD, &waiting) == 0 && waiting > 0;
-    return (before && request->unread) || is_late(request->owner);
+    request->looks = gets_on(request) ? 0 : request->looks + 1;
+    return request->looks >= STUCK_LOOKS || is_late(request->owner);
 }
 
 void http_guard_stuck(struct http_server *server)

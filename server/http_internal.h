@@ -161,7 +161,9 @@ struct http_request {
     void *sink_context;
     uint64_t received;           /* body bytes, kept or not */
     uint64_t guarded;            /* of which had come when the time began that the next ones may take */
-    bool unread;                 /* bytes were there that the library did not read */
+    uint64_t looked;             /* and when it was last looked at whether the library gets on */
+    int unread;                  /* bytes that it had left in the socket then */
+    unsigned looks;              /* in a row at which it had not got on */
     bool ended;                  /* for which the request was ended */
     uint64_t begun_ns, ready_ns; /* ready: its body had come */
     bool counted;                /* in server->open */

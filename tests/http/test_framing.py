@@ -1,6 +1,7 @@
 """What a request is, and where it ends (RFC 9112): raw bytes to a socket. A head that two readers could read in two ways
 gets one answer and the end of its connection; what follows it is not taken for a request."""
 
+import concurrent.futures
 import contextlib
 import email.utils
 import gzip
@@ -9,11 +10,12 @@ import os
 import re
 import select
 import socket
+import threading
 import time
 
 import pytest
 
-from conftest import DEADLINE, read_answer
+from conftest import ADMIN, DEADLINE, read_answer
 from test_churn import descriptors, wait_for_descriptors
 
 JSON = b'{"prompt":"a","length":1}'
@@ -289,6 +291,39 @@ def test_chunk_line_that_fills_the_buffer_ends_with_its_time(daemon, start):
             if connection.fileno() >= 0:
                 assert read_all(connection)[:12] in (b"", b"HTTP/1.1 408", b"HTTP/1.1 400")
     wait_for_descriptors(daemon, idle)
+
+
+def test_chunk_line_that_fills_the_buffer_ends_nobody_else(start, tmp_path):
+    """Clients whose sound chunks come in small pieces, while the library is stuck in somebody's line."""
+    daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
+    line = chunked(CHUNKED, body=b"5;" + b"a" * 9000)
+    over, refused = threading.Event(), []
+
+    def attack():
+        while not over.is_set():
+            refused.append(tell(daemon, line)[:12])
+
+    def upload(number):
+        admin = b"Authorization: Bearer " + ADMIN.encode()
+        with daemon.socket() as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(head(CHUNKED, admin, start=b"PUT /datasets/%d HTTP/1.1" % number))
+                for count in range(600):
+                    connection.sendall(b"a\r\nabc defgh\n\r\n")
+                    if count % 3 == 0:
+                        select.select([connection], [], [], 0.0004)  # lets the daemon wait
+                connection.sendall(b"0\r\n\r\n")
+            return read_answer(connection).status
+
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        attacker = pool.submit(attack)
+        try:
+            assert list(pool.map(upload, range(40))) == [201] * 40
+        finally:
+            over.set()
+        attacker.result()
+    assert refused and set(refused) == {b"HTTP/1.1 400"}
 
 
 def test_client_that_asked_to_go_on_is_refused_at_once(daemon):
