@@ -244,8 +244,19 @@ static bool report_invalid_utf8(const char *name, const char *text, size_t n, si
     for (size_t i = 0; i < 4 && offset + i < n; i++)
         snprintf(bytes + 3 * i, 4, " %02x", (unsigned)(unsigned char)text[offset + i]);
     return error_set(err, ERROR_INVALID,
-                     "%s:%zu: not UTF-8 at byte offset %zu (bytes%s): convert the file, or read it as bytes (--bytes)",
+                     "%s:%zu: not UTF-8 at byte offset %zu (bytes%s): " CORPUS_CONVERT
+                     ", or read it as bytes (--bytes)",
                      name, line, offset, bytes);
+}
+
+static bool report_nul(const struct corpus_loader *loader, size_t begin, size_t n, struct error *err)
+{
+    const char *text = loader->text + begin;
+    const size_t offset = begin + (size_t)((const char *)memchr(text, '\0', n) - text);
+    size_t line = 1;
+    for (size_t i = 0; i < offset; i++) line += loader->text[i] == '\n';
+    return error_set(err, ERROR_INVALID, "%s:%zu: a NUL character at byte offset %zu: %s; --bytes reads it as bytes",
+                     loader->name, line, offset, corpus_nul_advice(text, n, begin));
 }
 
 static bool check_utf8(const struct corpus_loader *loader, struct error *err)
@@ -256,6 +267,7 @@ static bool check_utf8(const struct corpus_loader *loader, struct error *err)
         if (size > CORPUS_PIECE) size = utf8_complete_prefix(text, CORPUS_PIECE);
         const size_t valid = utf8_valid_prefix(text, size);
         if (valid < size) return report_invalid_utf8(loader->name, loader->text, loader->n, at + valid, err);
+        if (memchr(text, '\0', size)) return report_nul(loader, at, size, err);
         if (!corpus_go_on(loader->corpus, err)) return false;
     }
     return true;
@@ -372,9 +384,11 @@ static bool load_text(struct corpus *corpus, const char *name, const char *text,
 {
     corpus->stop = options->stop;
     corpus->directory = options->directory;
-    if (!options->bytes && corpus_decode_wanted((const unsigned char *)text, n) &&
-        !decode(corpus, name, options, &text, &n, err))
-        return false;
+    if (!options->bytes) {
+        const unsigned char *head = (const unsigned char *)text;
+        if (!corpus_refuse_foreign(name, head, n, err)) return false;
+        if (corpus_decode_wanted(head, n) && !decode(corpus, name, options, &text, &n, err)) return false;
+    }
     struct corpus_loader loader = {.corpus = corpus, .options = options, .name = name, .text = text, .n = n};
     return (options->bytes || check_utf8(&loader, err)) && open_copies(&loader, err) && corpus_read(&loader, err);
 }

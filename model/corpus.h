@@ -5,10 +5,10 @@
  * no comma), "tsv" (the same, always by tabs), "jsonl" (one JSON object per line, or an array of objects or strings;
  * chosen string fields joined by a newline, optional label field). Lines end in LF, CR LF, or, in a file without LF, in
  * CR. Documents without text are skipped; an empty label is none. A file that is packed with gzip, and UTF-16 with a
- * byte order mark, are decoded first (corpus_decode.h). Text must be strict UTF-8 then; errors say file:line and byte
- * offset. A UTF-8 byte order mark at the start is skipped. In byte mode all bytes are taken as they are. U+0000 is a
- * character like any other. Documents point into a read-only map of the file where they can (text, lines, csv fields
- * without doubled quotes) and into a copy otherwise.
+ * byte order mark, are decoded first (corpus_decode.h). Text must be strict UTF-8 then, without NUL characters (the
+ * sign of UTF-16 without a mark; JSON may hold them as \u0000); errors say file:line and byte offset. A UTF-8 byte
+ * order mark at the start is skipped. In byte mode all bytes are taken as they are. Documents point into a read-only
+ * map of the file where they can (text, lines, csv fields without doubled quotes) and into a copy otherwise.
  */
 #ifndef LSTMD_MODEL_CORPUS_H
 #define LSTMD_MODEL_CORPUS_H
@@ -55,6 +55,7 @@ struct corpus {
     enum corpus_format format; /* as it was read: not AUTO */
     const atomic_bool *stop;   /* as in its options, and so is directory */
     const char *directory;
+    const char *header; /* csv: the first row, where it is taken as text and looks like a header; or NULL */
     struct file_map map;
     struct scratch decoded;      /* the map's text, where it had to be decoded */
     struct scratch list, copies; /* copies: of text that does not stand there as it is; else it is in the arena */
@@ -89,10 +90,10 @@ struct corpus_summary {
 
 #define CORPUS_MAX_RECORD ((size_t)64 << 20) /* bytes of a document that must be copied to be read (csv, jsonl) */
 
-/* Goes once through a file that is known to be UTF-8 and not packed (or is read in byte mode), and keeps neither text
- * nor pages of it: memory does not grow with the file. `name` stands in messages instead of the path. Errors as
- * corpus_load(), and ERROR_INVALID for a record beyond CORPUS_MAX_RECORD. Close with corpus_summary_close(), also after
- * a failure. */
+/* Goes once through a file that is known to be UTF-8 without NUL and not packed (or is read in byte mode), and keeps
+ * neither text nor pages of it: memory does not grow with the file. `name` stands in messages instead of the path.
+ * Errors as corpus_load(), and ERROR_INVALID for a record beyond CORPUS_MAX_RECORD. Close with corpus_summary_close(),
+ * also after a failure. */
 bool corpus_summarise(struct corpus_summary *summary, const char *name, const char *path,
                       const struct corpus_options *options, struct error *err);
 void corpus_summary_close(struct corpus_summary *summary);

@@ -6,6 +6,7 @@
 #include "model/csv.h"
 
 #define MAX_COLUMN_NUMBER 9999
+#define MAX_COLUMN_NAME   40 /* bytes of what is taken for one */
 
 /* A column that is wanted: by name until the header has been read, by index after. */
 struct column {
@@ -112,6 +113,45 @@ static bool check_distinct(const struct corpus_loader *loader, const struct sele
     return true;
 }
 
+/* "title", "published_at": what nobody would write as text. */
+static bool is_column_name(const struct csv_field *field)
+{
+    bool letters = false;
+    if (field->n == 0 || field->n > MAX_COLUMN_NAME) return false;
+    for (size_t i = 0; i < field->n; i++) {
+        const char c = field->text[i];
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        letters |= letter;
+        if (!letter && !(c >= '0' && c <= '9') && c != '_' && c != '-') return false;
+    }
+    return letters;
+}
+
+/* Whether all of two or more fields of the next row look like names of columns. */
+static bool has_names(struct csv_reader *reader)
+{
+    struct csv_field field;
+    bool names = true;
+    if (!csv_next_row(reader)) return false;
+    while (reader->in_row) {
+        if (!csv_next_field(reader, &field, NULL)) return false;
+        names = names && is_column_name(&field);
+    }
+    return names && reader->fields > 1;
+}
+
+/* Columns were chosen by number: the first row may be a header all the same. In a table of single words every row looks
+ * like one. */
+static bool note_header(struct corpus_loader *loader, struct csv_reader reader, struct error *err)
+{
+    const struct csv_reader first = reader;
+    struct corpus_names names;
+    if (loader->summary || !has_names(&reader) || has_names(&reader)) return true;
+    const char *text = list_row(first, &names);
+    loader->corpus->header = arena_copy_text(&loader->corpus->arena, text, strlen(text), err);
+    return loader->corpus->header != NULL;
+}
+
 static bool select_columns(struct corpus_loader *loader, struct csv_reader *reader, struct selection *selection,
                            struct error *err)
 {
@@ -130,6 +170,7 @@ static bool select_columns(struct corpus_loader *loader, struct csv_reader *read
     if (named && options->csv_header == 0)
         return error_set(err, ERROR_INVALID, "%s: without a header, columns are chosen by number", loader->name);
     if ((named || options->csv_header == 1) && !read_header(reader, selection, err)) return false;
+    if (!named && options->csv_header == -1 && !note_header(loader, *reader, err)) return false;
     return check_distinct(loader, selection, err);
 }
 

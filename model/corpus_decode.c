@@ -6,9 +6,10 @@
 
 #include "base/utf8.h"
 
-#define PIECE     ((size_t)64 << 10) /* bytes that are unpacked at once */
-#define HEAD      4                  /* bytes that tell what a file is */
-#define GZIP_ONLY (15 + 16)          /* zlib's largest window, and gzip's header alone */
+#define PIECE      ((size_t)64 << 10) /* bytes that are unpacked at once */
+#define NUL_WINDOW ((size_t)4096)     /* bytes that tell whether a text is UTF-16 */
+#define HEAD       4                  /* bytes that tell what a file is */
+#define GZIP_ONLY  (15 + 16)          /* zlib's largest window, and gzip's header alone */
 
 enum kind { KIND_UNKNOWN, KIND_PLAIN, KIND_GZIP, KIND_UTF16LE, KIND_UTF16BE };
 
@@ -54,6 +55,33 @@ const char *corpus_decoder_encoding(const struct corpus_decoder *decoder)
     const enum kind text = packed ? decoder->inner : decoder->outer;
     if (text == KIND_UTF16LE || text == KIND_UTF16BE) return packed ? "gzip, utf-16" : "utf-16";
     return packed ? "gzip" : NULL;
+}
+
+bool corpus_refuse_foreign(const char *name, const unsigned char *data, size_t n, struct error *err)
+{
+    if (n >= HEAD && memcmp(data, "PK\3\4", HEAD) == 0)
+        return error_set(err, ERROR_INVALID,
+                         "%s: the file is a ZIP archive, as .docx, .xlsx, .odt and .epub are: save it as plain text in "
+                         "UTF-8, or unpack it",
+                         name);
+    if (n >= HEAD && memcmp(data, "%PDF", HEAD) == 0)
+        return error_set(err, ERROR_INVALID, "%s: the file is a PDF: take its text out first (pdftotext -enc UTF-8)",
+                         name);
+    return true;
+}
+
+/* The first letters of an alphabet come with a NUL each in UTF-16: after them in the little order of bytes, else
+ * before. */
+const char *corpus_nul_advice(const char *text, size_t n, uint64_t offset)
+{
+    size_t nuls[2] = {0};
+    if (n > NUL_WINDOW) n = NUL_WINDOW;
+    for (size_t i = 0; i < n; i++) nuls[(offset + i) % 2] += text[i] == '\0';
+    if (n >= 4 && nuls[1] > n / 4 && 4 * nuls[0] < nuls[1])
+        return "the file looks like UTF-16: iconv -f UTF-16LE -t UTF-8 converts it";
+    if (n >= 4 && nuls[0] > n / 4 && 4 * nuls[1] < nuls[0])
+        return "the file looks like UTF-16: iconv -f UTF-16BE -t UTF-8 converts it";
+    return "text has none: tr -d '\\000' takes them out";
 }
 
 /* ---- what comes out ---- */
@@ -131,7 +159,7 @@ static bool settle(struct corpus_decoder *decoder, const struct head *head, enum
     decoder->units = *skip / 2;
     if (head->n == HEAD && (memcmp(head->bytes, little, HEAD) == 0 || memcmp(head->bytes, big, HEAD) == 0))
         return error_set(err, ERROR_INVALID, "%s: the file is UTF-32: convert it to UTF-8", decoder->options.name);
-    return true;
+    return corpus_refuse_foreign(decoder->options.name, head->bytes, head->n, err);
 }
 
 /* Adds to the head; true once it is full, or `last` says that nothing follows. */

@@ -36,4 +36,14 @@ const char *corpus_decoder_encoding(const struct corpus_decoder *decoder);
 /* Whether a file that begins like this would be decoded. */
 bool corpus_decode_wanted(const unsigned char *data, size_t n);
 
+/* Errors where the first bytes are those of a file that holds text in a form that is not read here (ZIP, and so .docx;
+ * PDF). */
+bool corpus_refuse_foreign(const char *name, const unsigned char *data, size_t n, struct error *err);
+
+/* What to do about a NUL character in text[0..n), of which `offset` bytes came before. */
+const char *corpus_nul_advice(const char *text, size_t n, uint64_t offset);
+
+/* What to do about bytes that are not UTF-8, in a message. */
+#define CORPUS_CONVERT "convert the file (iconv -f CP1252 -t UTF-8, if it comes from Windows)"
+
 #endif

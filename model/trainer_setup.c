@@ -163,8 +163,7 @@ static void fit_batch(struct trainer *trainer)
                      (unsigned long long)targets, (unsigned long long)batch, (unsigned long long)options->batch);
     if ((!batch && options->batch < BATCH) || (!window && options->window < BPTT))
         trainer_note(trainer,
-                     "the corpus has only %llu tokens: batch is %llu and bptt %llu, for an epoch of more steps; larger "
-                     "ones get %d and %d",
+                     "this text is small (%llu tokens): batch is %llu and bptt %llu; large texts get %d and %d",
                      (unsigned long long)targets, (unsigned long long)options->batch,
                      (unsigned long long)options->window, BATCH, BPTT);
 }
@@ -354,6 +353,32 @@ static void note_skipped(const struct trainer *trainer, const char *part, const 
                  kinds);
 }
 
+/* U+FEFF, the mark at the start of a file, stays in the middle where files were joined. Nobody sees it, and the model
+ * writes it. */
+static bool has_mark(const struct vocabulary *vocabulary)
+{
+    static const char mark[] = "\xEF\xBB\xBF";
+    for (uint32_t id = 0; id < vocabulary_size(vocabulary); id++) {
+        size_t n;
+        const char *token = vocabulary_token(vocabulary, id, &n);
+        if (n >= sizeof mark - 1 && memcmp(token, mark, sizeof mark - 1) == 0) return true;
+    }
+    return false;
+}
+
+/* What is learned and was hardly meant to be. */
+static void note_oddities(const struct trainer *trainer)
+{
+    const struct training_data *data = &trainer->data;
+    if (*data->header)
+        trainer_note(trainer,
+                     "the first row is taken as text: %s; with csv_header yes it is skipped, with no this note",
+                     data->header);
+    if (!trainer->options.init_from && has_mark(data->vocabulary))
+        trainer_note(trainer, "the text holds U+FEFF, the invisible mark at the start of a file, as joined files do; "
+                              "sed 's/\\xEF\\xBB\\xBF//g' takes it out");
+}
+
 static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, struct error *err)
 {
     struct model *init = trainer->options.init_from ? &trainer->init : NULL;
@@ -367,6 +392,7 @@ static bool open_run(struct trainer *trainer, const struct snapshot *snapshot, s
     if (snapshot && !(trainer_options_may_resume(&snapshot->options, &trainer->options, err) &&
                       check_identity(trainer, snapshot, err)))
         return false;
+    note_oddities(trainer);
     note_skipped(trainer, "training", &trainer->data.dataset, trainer->data.skipped_training);
     if (trainer->data.has_validation)
         note_skipped(trainer, "validation", &trainer->data.validation, trainer->data.skipped);

@@ -175,6 +175,9 @@ bool training_data_open(struct training_data *data, const struct trainer_options
         !check_validation(data, options, source, init, &train, &validation, err) ||
         !describe_all(data, options, train, validation, err) || (init && !describe_vocabulary(data, err)))
         return false;
+    for (size_t i = 0; i < data->files.count && !*data->header; i++)
+        if (data->files.list[i].corpus.header)
+            snprintf(data->header, sizeof data->header, "%s", data->files.list[i].corpus.header);
     close_corpora(data);
     return true;
 }

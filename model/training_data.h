@@ -14,6 +14,8 @@
 #include "model/training_source.h"
 #include "model/vocabulary.h"
 
+#define TRAINING_HEADER 400 /* bytes */
+
 struct training_data {
     struct training_files files; /* of the corpus; closed once they are tokens */
     struct corpus second;        /* validation_data; the same */
@@ -24,7 +26,8 @@ struct training_data {
     size_t skipped;          /* pieces of the validation text that the vocabulary lacks */
     size_t skipped_training; /* of the training text: where the vocabulary is another model's */
     struct vocabulary *vocabulary;
-    char *name; /* of the corpus */
+    char header[TRAINING_HEADER]; /* the first row of a table that looks like a header and is taken as text; or "" */
+    char *name;                   /* of the corpus */
     json_t *description;
 };
 

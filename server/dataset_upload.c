@@ -121,14 +121,25 @@ static bool begin(struct dataset_upload *upload, struct error *err)
 static bool refuse_byte(const struct dataset_upload *upload, unsigned char byte, uint64_t offset, struct error *err)
 {
     return error_set(err, ERROR_INVALID,
-                     "%s:%llu: not UTF-8 at byte offset %llu (byte %02x): convert the file, or upload it with "
-                     "?bytes=true",
+                     "%s:%llu: not UTF-8 at byte offset %llu (byte %02x): " CORPUS_CONVERT
+                     ", or upload it with ?bytes=true",
                      upload->name, (unsigned long long)upload->line, (unsigned long long)offset, (unsigned)byte);
 }
 
 static void count_lines(struct dataset_upload *upload, const char *data, size_t n)
 {
     for (const char *at = data, *end = data + n; (at = memchr(at, '\n', (size_t)(end - at))); at++) upload->line++;
+}
+
+static bool refuse_nul(const struct dataset_upload *upload, const char *data, size_t n, struct error *err)
+{
+    const size_t at = (size_t)((const char *)memchr(data, '\0', n) - data);
+    uint64_t line = upload->line;
+    for (size_t i = 0; i < at; i++) line += data[i] == '\n';
+    return error_set(err, ERROR_INVALID,
+                     "%s:%llu: a NUL character at byte offset %llu: %s; ?bytes=true takes it as bytes", upload->name,
+                     (unsigned long long)line, (unsigned long long)(upload->checked + at),
+                     corpus_nul_advice(data, n, upload->checked));
 }
 
 /* Goes on with the character that the last piece began. */
@@ -150,6 +161,7 @@ static bool check_utf8(struct dataset_upload *upload, const char *data, size_t n
 {
     if (!check_tail(upload, &data, &n, err)) return false;
     const size_t whole = utf8_complete_prefix(data, n), valid = utf8_valid_prefix(data, whole);
+    if (memchr(data, '\0', valid)) return refuse_nul(upload, data, valid, err);
     count_lines(upload, data, valid);
     if (valid < whole) return refuse_byte(upload, (unsigned char)data[valid], upload->checked + valid, err);
     upload->checked += whole;

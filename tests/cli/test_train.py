@@ -322,6 +322,36 @@ def test_train_small_corpus_gets_more_steps_unless_told_otherwise(tmp_path):
     assert steps["left"] >= 3 * 240 and losses["left"] < losses["set"] - 0.5
 
 
+@pytest.mark.parametrize("content, part", [
+    (sentences(9).encode("utf-16-le"), "iconv -f UTF-16LE"),
+    (sentences(9).encode("utf-16-be"), "iconv -f UTF-16BE"),
+    (b"a word\0 and another", "a NUL character at byte offset 6"),
+    (b"PK\3\4" + bytes(60), ".docx"),
+    (b"%PDF-1.7\n%\xe2\xe3", "pdftotext"),
+    ("Caf\u00e9 au lait".encode("cp1252"), "iconv -f CP1252"),
+])
+def test_train_says_how_a_text_becomes_one_that_it_reads(tmp_path, content, part):
+    (tmp_path / "text.txt").write_bytes(content)
+    one_line_failure(train("--data", tmp_path / "text.txt", "--out", tmp_path / "model", expect=1), "text.txt", part)
+    assert not (tmp_path / "model").exists()
+
+
+def test_train_notes_what_was_hardly_meant_to_be_learned(tmp_path):
+    mark, rows = "\ufeff", sentences(60).splitlines()
+    (tmp_path / "joined.txt").write_text("\n".join(rows) + mark + "\n".join(rows))
+    (tmp_path / "marked.txt").write_text(mark + "\n".join(rows))
+    (tmp_path / "table.csv").write_text("class,title\n" + "".join(f'World,"{row}"\n' for row in rows))
+    (tmp_path / "words.csv").write_text("".join(f"{row.split()[0]},{row.split()[1]}\n" for row in rows))
+    flags = {"joined.txt": [], "marked.txt": [], "table.csv": ["--columns", 2], "words.csv": ["--columns", 2]}
+    said = {name: train("--data", tmp_path / name, *more, "--out", tmp_path / "m", *SMALL).stderr for name, more in flags.items()}
+    assert {name for name, text in said.items() if "U+FEFF" in text} == {"joined.txt"}
+    assert {name for name, text in said.items() if "first row is taken as text" in text} == {"table.csv"}
+    assert '"class", "title"' in said["table.csv"]
+    for header in ("yes", "no"):
+        done = train("--data", tmp_path / "table.csv", "--columns", 2, "--csv-header", header, "--out", tmp_path / "m", *SMALL)
+        assert "first row" not in done.stderr
+
+
 def test_train_commands_of_the_readme_work_in_a_fresh_tree(tmp_path):
     root = pathlib.Path(__file__).resolve().parents[2]
     for file in [*root.glob("*.md"), *root.glob("docker/*.md"), *root.glob("model/*.[ch]"), root / "scripts/prose"]:

@@ -108,6 +108,11 @@ def test_formats(daemon, name, query, content_type, body, expected):
     [
         ("", b"", "x: the corpus has no text"),
         ("", b"ab\ncd\xff", "x:2: not UTF-8 at byte offset 5 (byte ff)"),
+        ("", "ab\ncd".encode("utf-16-le"), "UTF-16LE"),
+        ("", b"ab\nc\0d", "x:2: a NUL character at byte offset 4"),
+        ("", b"PK\3\4\x14\0", ".docx"),
+        ("", b"%PDF-1.7\n", "pdftotext"),
+        ("", b"caf\xe9", "iconv -f CP1252"),
         ("", b"ab\n\xe2\x82", "x:2: not UTF-8 at byte offset 3"),
         ("?format=csv&columns=2", b"a,b\nc\n", "x:2: the row has 1 column, and column 2 is wanted"),
         ("?format=csv", b"a,b\n", "choose the columns"),

@@ -120,7 +120,8 @@ static void assert_refused(const char *name, const char *text, size_t n, struct 
     assert_int_equal(err.code, ERROR_INVALID);
     assert_string_equal(err.message, expected);
     corpus_close(&corpus);
-    if (!options.bytes && utf8_valid_prefix(text, n) < n) return; /* whoever summarises has looked */
+    if (!options.bytes && (utf8_valid_prefix(text, n) < n || memchr(text, 0, n)))
+        return; /* whoever summarises has looked */
     struct corpus_summary summary;
     error_clear(&err);
     assert_false(summarise(&summary, name, text, n, &options, &err));
@@ -210,15 +211,23 @@ static void test_corpus_skips_a_byte_order_mark(void **state)
     assert_loads("a.txt", "\xEF\xBB\xBFone", options, "\xEF\xBB\xBFone");
 }
 
-static void test_corpus_keeps_nul_characters(void **state)
+static void test_corpus_nul_characters_are_refused_with_advice(void **state)
 {
     (void)state;
-    static const char text[] = "a\0b\nc\0";
-    struct corpus corpus = load_bytes("a.txt", text, sizeof text - 1, lines());
-    assert_int_equal(corpus.count, 2);
-    assert_int_equal(corpus.documents[0].n, 3);
-    assert_memory_equal(corpus.documents[0].text, "a\0b", 3);
-    assert_int_equal(corpus.documents[1].n, 2);
+    assert_refused(
+        "a.txt", "a\nb\0c\n", 6, lines(),
+        "a.txt:2: a NUL character at byte offset 3: text has none: tr -d '\\000' takes them out; --bytes reads "
+        "it as bytes");
+    assert_refused("a.txt", "a\0b\0c\0\n\0", 8, automatic,
+                   "a.txt:1: a NUL character at byte offset 1: the file looks like UTF-16: iconv -f UTF-16LE -t UTF-8 "
+                   "converts it; --bytes reads it as bytes");
+    assert_refused("a.txt", "\0a\0b\0\n\0c", 8, automatic,
+                   "a.txt:1: a NUL character at byte offset 0: the file looks like UTF-16: iconv -f UTF-16BE -t UTF-8 "
+                   "converts it; --bytes reads it as bytes");
+    struct corpus_options bytes = automatic;
+    bytes.bytes = true;
+    struct corpus corpus = load_bytes("a.txt", "a\0b", 3, bytes);
+    assert_int_equal(corpus.bytes, 3);
     corpus_close(&corpus);
     corpus = load("a.jsonl", "{\"text\":\"a\\u0000b\"}", automatic);
     assert_int_equal(corpus.documents[0].n, 3);
@@ -246,13 +255,16 @@ static void test_corpus_invalid_utf8_names_line_offset_and_bytes(void **state)
     (void)state;
     static const char latin[] = "caf\xc3\xa9\ncaf\xe9 x\n";
     assert_refused("a.txt", latin, sizeof latin - 1, lines(),
-                   "a.txt:2: not UTF-8 at byte offset 9 (bytes e9 20 78 0a): convert the file, or read it as bytes "
+                   "a.txt:2: not UTF-8 at byte offset 9 (bytes e9 20 78 0a): convert the file (iconv -f CP1252 -t "
+                   "UTF-8, if it comes from Windows), or read it as bytes "
                    "(--bytes)");
     static const char marked[] = "\xEF\xBB\xBF\n\xff";
     assert_refused("a.csv", marked, sizeof marked - 1, csv("1", NULL),
-                   "a.csv:2: not UTF-8 at byte offset 4 (bytes ff): convert the file, or read it as bytes (--bytes)");
+                   "a.csv:2: not UTF-8 at byte offset 4 (bytes ff): convert the file (iconv -f CP1252 -t UTF-8, if it "
+                   "comes from Windows), or read it as bytes (--bytes)");
     assert_refused("a.txt", "ab\xe4\xb8", 4, automatic,
-                   "a.txt:1: not UTF-8 at byte offset 2 (bytes e4 b8): convert the file, or read it as bytes "
+                   "a.txt:1: not UTF-8 at byte offset 2 (bytes e4 b8): convert the file (iconv -f CP1252 -t UTF-8, if "
+                   "it comes from Windows), or read it as bytes "
                    "(--bytes)");
 }
 
@@ -404,11 +416,11 @@ static void test_corpus_csv_unclosed_quote_names_its_line(void **state)
 static void test_corpus_labels_are_utf8_without_nul(void **state)
 {
     (void)state;
-    assert_refused("a.csv", "x,y\nx,a\0b\n", 10, csv("1", "2"), "a.csv:2: a label contains U+0000");
     const char *text = "{\"text\":\"x\",\"l\":\"a\\u0000\"}";
     assert_refused("a.jsonl", text, strlen(text), jsonl(NULL, "l"), "a.jsonl:1: a label contains U+0000");
     struct corpus_options bytes = csv("1", "2");
     bytes.bytes = true;
+    assert_refused("a.csv", "x,y\nx,a\0b\n", 10, bytes, "a.csv:2: a label contains U+0000");
     assert_refused("a.csv", "\xff,\xff\n", 4, bytes, "a.csv:1: a label is not UTF-8");
 }
 
@@ -746,7 +758,7 @@ int main(void)
         cmocka_unit_test(test_corpus_text_is_one_stream_kept_as_it_is),
         cmocka_unit_test(test_corpus_lines_are_documents),
         cmocka_unit_test(test_corpus_skips_a_byte_order_mark),
-        cmocka_unit_test(test_corpus_keeps_nul_characters),
+        cmocka_unit_test(test_corpus_nul_characters_are_refused_with_advice),
         cmocka_unit_test(test_corpus_empty_is_refused),
         cmocka_unit_test(test_corpus_invalid_utf8_names_line_offset_and_bytes),
         cmocka_unit_test(test_corpus_byte_mode_takes_anything),

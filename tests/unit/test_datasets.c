@@ -194,7 +194,10 @@ static void test_datasets_refuse_what_is_not_utf8_with_its_place(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char message[512];
-        snprintf(message, sizeof message, "%sconvert the file, or upload it with ?bytes=true", cases[i].message);
+        snprintf(
+            message, sizeof message,
+            "%sconvert the file (iconv -f CP1252 -t UTF-8, if it comes from Windows), or upload it with ?bytes=true",
+            cases[i].message);
         for (size_t piece = 1; piece < 10; piece++) {
             error_clear(&f->err);
             assert_false(
