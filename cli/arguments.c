@@ -51,6 +51,11 @@ static bool unknown_flag(const struct parse *parse, const char *name, size_t n)
         flag_name(meant, flag);
         return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\", did you mean %s?", typed, flag);
     }
+    const char *other;
+    const struct option *setting = parse->line->reference ? options_meant(parse->line->reference, typed, &other) : NULL;
+    if (setting && !remark)
+        return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\", did you mean --set %s=VALUE?", typed,
+                         setting->key);
     return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\"; %s", typed, remark ? remark : OPTIONS_LISTED);
 }
 
@@ -73,6 +78,13 @@ static bool set_value(struct parse *parse, const struct option *option, const ch
     return error_set(parse->err, cause.code == ERROR_INVALID ? ERROR_USAGE : cause.code, "%s", cause.message);
 }
 
+static bool refuse_missing(const struct parse *parse, const struct option *option, const char *flag)
+{
+    char expected[256];
+    options_describe(option, expected, sizeof expected);
+    return error_set(parse->err, ERROR_USAGE, "%s: has no value, expected %s", flag, expected);
+}
+
 /* The flag argv[*at], and its value where that is the argument after it. */
 static bool read_flag(struct parse *parse, int argc, char **argv, int *at)
 {
@@ -86,13 +98,18 @@ static bool read_flag(struct parse *parse, int argc, char **argv, int *at)
     if (negated && equals) return error_set(parse->err, ERROR_USAGE, "--no-%s: takes no value", flag + 2);
     if (equals) return set_value(parse, option, equals + 1, flag);
     if (option->type == OPTION_BOOL) return set_value(parse, option, negated ? "false" : "true", flag);
-    if (*at + 1 == argc) return set_value(parse, option, NULL, flag);
+    if (*at + 1 == argc) return refuse_missing(parse, option, flag);
     return set_value(parse, option, argv[++*at], flag);
 }
 
 static bool read_operand(struct parse *parse, const char *value)
 {
-    if (!parse->operand || !*parse->operand)
+    const bool extra = !parse->operand || !*parse->operand;
+    if (extra && !parse->operand && options_find(&parse->line->table, "model"))
+        return error_set(parse->err, ERROR_USAGE,
+                         "unexpected argument \"%.80s\"; a model is named by --model DIR; usage: %s", value,
+                         parse->line->usage);
+    if (extra)
         return error_set(parse->err, ERROR_USAGE, "unexpected argument \"%.80s\"; usage: %s", value,
                          parse->line->usage);
     const struct option *option = options_find(&parse->line->table, *parse->operand);

@@ -67,6 +67,10 @@ static int run(int argc, char **argv)
         print_help(stderr);
         return 2;
     }
+    if (strcmp(argv[1], "help") == 0 && argc > 2) {
+        const struct command *topic = find_command(argv[2]);
+        return topic ? topic->run(2, (char *[]){argv[2], "--help", NULL}) : refuse_command(argv[2]);
+    }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_help(stdout);
         return 0;

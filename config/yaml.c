@@ -56,6 +56,10 @@ static bool fail_syntax(struct reader *reader)
     if (parser->error == YAML_MEMORY_ERROR) return error_set_no_memory(reader->err, 0, reader->path);
     if (parser->error == YAML_READER_ERROR)
         return error_set(reader->err, ERROR_INVALID, "%s: byte %zu: %s", reader->path, parser->problem_offset, problem);
+    if (strstr(problem, "cannot start any token"))
+        return fail(reader, parser->problem_mark,
+                    "%s: a tab cannot indent (use spaces), and a value that begins with a sign such as @ needs quotes",
+                    problem);
     return fail(reader, parser->problem_mark, "%s%s%s", problem, parser->context ? " " : "",
                 parser->context ? parser->context : "");
 }

@@ -31,7 +31,7 @@
 #include "model/trainer_options.h"
 
 struct trainer_progress {
-    uint64_t epoch, epochs; /* epoch counts from 1 */
+    uint64_t epoch, epochs; /* the epoch it is in, or that has just ended, from 1: as in struct trainer_validation */
     uint64_t step, steps;   /* of the whole run; steps is an estimate where time bounds the run */
     double fraction;        /* of the whole run, 0 .. 1 */
     double seconds, eta_seconds;

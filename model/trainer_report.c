@@ -130,9 +130,9 @@ static void report(struct trainer *trainer, double seconds)
     uint64_t steps = trainer_total_steps(trainer);
     if (trainer->options.max_minutes > 0 && fraction > 0)
         steps = (uint64_t)fmin((double)steps, ceil((double)trainer->state.step / fraction));
-    uint64_t epoch = trainer->state.epoch + 1;
+    const uint64_t epoch = trainer_epoch(trainer);
     const struct trainer_progress progress = {
-        .epoch = epoch < trainer->options.epochs ? epoch : trainer->options.epochs,
+        .epoch = epoch > 0 ? epoch : 1,
         .epochs = trainer->options.epochs,
         .step = trainer->state.step,
         .steps = steps,

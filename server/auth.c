@@ -161,8 +161,10 @@ static bool read_file(struct tokens *tokens, enum http_scope scope, const char *
     if (!path) return true;
     tokens->plain = false;
     if (!file_read(path, MAX_FILE_BYTES, &text, &size, err)) return error_add_context(err, "%s", key);
-    const bool done = strlen(text) == size ? read_lines(tokens, scope, path, text + utf8_mark(text, size), err)
-                                           : error_set(err, ERROR_INVALID, "%s: holds a NUL character", path);
+    const bool done =
+        strlen(text) == size
+            ? read_lines(tokens, scope, path, text + utf8_mark(text, size), err)
+            : error_set(err, ERROR_INVALID, "%s: holds a NUL character, as UTF-16 does: save it as UTF-8", path);
     explicit_bzero(text, size);
     free(text);
     warn_of_others(tokens, key, path);

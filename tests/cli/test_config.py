@@ -74,3 +74,28 @@ def test_a_missing_model_is_named_with_the_setting_that_wanted_it(tmp_path):
         default = lstmd(command, cwd=tmp_path)
         assert default.returncode == 1 and "the default, relative to the working directory" in default.stderr
     assert lstmd("serve", "--model", "none").stderr.startswith("lstmd: --model: none: ")
+
+
+@pytest.mark.parametrize("arguments, part", [
+    (["config", "--config"], "--config: has no value"),
+    (["generate", "--prompt"], "--prompt: has no value"),
+    (["generate", "models/mine"], "a model is named by --model"),
+    (["serve", "--port", "9000"], "did you mean --set server.port=VALUE?"),
+    (["config", "--max-body", "1MiB"], "did you mean --set limits.max_body=VALUE?"),
+    (["serve", "--gpu"], "the processor alone"),
+    (["help", "trian"], 'did you mean "train"'),
+])
+def test_wrong_usage_says_what_would_be_right(arguments, part):
+    done = lstmd(*arguments)
+    assert done.returncode == 2 and part in done.stderr and not done.stdout
+
+
+def test_help_of_a_command_is_what_its_flag_prints():
+    assert lstmd("help", "train").stdout == lstmd("train", "--help").stdout != lstmd("help").stdout
+
+
+def test_files_in_forms_that_editors_write_are_explained(tmp_path):
+    (tmp_path / "tab.yaml").write_text("server:\n\tport: 80\n")
+    assert "tab.yaml:2:1: " in (told := lstmd("config", "--config", tmp_path / "tab.yaml").stderr) and "tab cannot indent" in told
+    (tmp_path / "token").write_bytes(("a" * 32).encode("utf-16"))
+    assert "save it as UTF-8" in lstmd("config", "--set", f"auth.admin_token_file={tmp_path}/token").stderr

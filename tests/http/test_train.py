@@ -119,6 +119,20 @@ def notes_until(daemon, id, beginning):
     raise AssertionError(f"no note {beginning}: {told}")
 
 
+def test_epochs_are_counted_in_one_way(daemon):
+    id = submit(daemon, model="counted", epochs=3, hidden=8)
+    told = [(kind, data) for _, kind, data in events(daemon, id)]
+    validations = [data["epoch"] for kind, data in told if kind == "validation"]
+    progress = [data["epoch"] for kind, data in told if kind == "progress"]
+    assert validations[-1] == 3 and sorted(progress) == progress and set(progress) <= {1, 2, 3}
+    assert daemon.get(f"/train/{id}", token=ADMIN).json()["progress"]["epoch"] == 3
+    assert [row["epoch"] for row in metrics(daemon, id).json()["metrics"]][-1] == 3
+    place = 0  # progress never names an epoch that the validations have not reached yet, or are in
+    for kind, data in told:
+        place = data["epoch"] if kind == "validation" else place
+        assert kind != "progress" or data["epoch"] in (max(place, 1), place + 1), told
+
+
 def test_notes_of_a_run_stay_with_its_job(own):
     """What the trainer has to say is in the answer about the job and in its events, once, also after a restart."""
     daemon = own()
