@@ -74,16 +74,25 @@ static const char *explain_token(const char *token, size_t n)
     return "";
 }
 
-/* The same of the token that jansson stopped at; `end` is behind it, or behind its first letter. */
+static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+/* Where the token begins that jansson stopped at; `end` is behind it, or behind its first letter. */
+static size_t token_begin(const char *body, size_t end)
+{
+    size_t begin = end - 1;
+    if (!strchr(letters, body[begin]) || body[begin] == '\0') return begin;
+    while (begin > 0 && body[begin - 1] != '\0' && strchr(letters, body[begin - 1])) begin--;
+    return begin;
+}
+
+/* What is to be said of it. */
 static const char *explain_syntax(const char *body, size_t size, size_t end)
 {
-    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     if (end == 0 || end > size) return "";
-    size_t begin = end - 1;
+    size_t begin = token_begin(body, end);
     if (body[begin] == '\'') return explain_token(body + begin, 1);
-    while (begin > 0 && strchr(letters, body[begin - 1])) begin--;
     if (body[begin] == '-') begin++;
-    while (end < size && strchr(letters, body[end])) end++;
+    while (end < size && body[end] != '\0' && strchr(letters, body[end])) end++;
     return explain_token(body + begin, end - begin);
 }
 
@@ -92,9 +101,17 @@ static void refuse_syntax(const char *text, size_t size, size_t skipped, const j
                           struct problem *problem)
 {
     const size_t position = error->position > 0 ? (size_t)error->position : 0;
+    const size_t place = position > 0 && position <= size ? token_begin(text, position) + 1 : position;
     problem_close(problem);
-    problem_set(problem, 400, "the body is not JSON: %s, at byte %zu%s", error->text, position + skipped,
+    problem_set(problem, 400, "the body is not JSON: %s, at byte %zu%s", error->text, skipped + place,
                 explain_syntax(text, size, position));
+}
+
+/* A mark, or the first of JSON's signs, which are ASCII, with a NUL before or after it. */
+static bool looks_like_utf16(const char *text, size_t n)
+{
+    return n >= 2 && (memcmp(text, "\xFF\xFE", 2) == 0 || memcmp(text, "\xFE\xFF", 2) == 0 ||
+                      (text[0] == '\0') != (text[1] == '\0'));
 }
 
 json_t *fields_parse_body(const char *body, size_t size, struct problem *problem)
@@ -108,6 +125,10 @@ json_t *fields_parse_body(const char *body, size_t size, struct problem *problem
     const size_t n = size - mark, valid = utf8_valid_prefix(text, n);
     if (n == 0) {
         problem_set(problem, 400, "the body is empty, and must be a JSON object");
+        return NULL;
+    }
+    if (looks_like_utf16(text, n)) {
+        problem_set(problem, 400, "the body looks like UTF-16, and JSON is UTF-8 here: send it as UTF-8");
         return NULL;
     }
     if (valid < n) {

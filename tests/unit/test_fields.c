@@ -148,7 +148,7 @@ static void test_fields_explain_what_other_languages_write(void **state)
     static const struct {
         const char *body, *message;
     } cases[] = {
-        {"{\"yes\": False}", "near 'False', at byte 13: JSON's booleans are true and false"},
+        {"{\"yes\": False}", "near 'False', at byte 9: JSON's booleans are true and false"},
         {"{\"yes\":True}", "JSON's booleans are true and false"},
         {"{\"yes\": None}", "JSON writes null"},
         {"{\"real\": NaN}", "JSON has no NaN"},
