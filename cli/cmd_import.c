@@ -81,8 +81,8 @@ static const struct option rows[] = {
     {"activation", OPTION_CHOICE, offsetof(struct flags, activation), "auto", 0, 0, activations, NULL,
      "Of nn.RNN, whose state_dict does not tell; auto: as the file says, otherwise tanh."},
     {"max_memory", OPTION_SIZE, offsetof(struct flags, max_memory), "0", 0, 1e14, NULL, "bytes",
-     "Address space beyond which it fails, and most that it may write, for files of strangers: 64MiB or more; 0: no "
-     "limit."},
+     "Memory (address space) that reading may take, and bytes that it may write; with more it fails. For files of "
+     "strangers. 64MiB or more; 0: no limit."},
     {"max_seconds", OPTION_REAL, offsetof(struct flags, max_seconds), "0", 0, 86400, NULL, "s",
      "Processor time beyond which it is ended; 0: no limit."},
     {"sandbox", OPTION_CHOICE, offsetof(struct flags, sandbox), "auto", 0, 0, sandbox_choices, NULL,

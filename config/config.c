@@ -64,8 +64,8 @@ static const struct option rows[] = {
     {"limits.max_url", OPTION_SIZE, FIELD(max_url), "5KiB", 64, 1 << 20, NULL, "bytes",
      "Longest URL of a request; a longer one gets 414."},
     {"limits.max_header", OPTION_SIZE, FIELD(max_header), "7KiB", 1024, 1 << 20, NULL, "bytes",
-     "Largest head of a request: its first line and headers, 64 bytes for each header and cookie besides, cookies "
-     "twice; a larger one gets 431. Each open connection costs as much memory, and 2.3 kB more."},
+     "Largest head of a request: its first line and its headers. Each header and each cookie counts 64 bytes more, and "
+     "cookies count twice. A larger head gets 431. Each open connection takes this much memory, and 2.3 kB more."},
     {"limits.max_prompt", OPTION_SIZE, FIELD(max_prompt), "256KiB", 1, 1 << 30, NULL, "bytes",
      "Longest prompt, in bytes of UTF-8; a longer one gets 422."},
     {"limits.max_length", OPTION_INT, FIELD(max_length), "10000", 1, 10000000, NULL, "tokens",
@@ -75,11 +75,11 @@ static const struct option rows[] = {
     {"limits.max_score", OPTION_INT, FIELD(max_score), "20000", 1, 10000000, NULL, "tokens",
      "Longest text that /score takes."},
     {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",
-     "Open connections of server.listen. For one more the idlest is closed; where a request is going on at each, it "
-     "gets "
-     "503, but /healthz, /readyz and /metrics still answer. Fewer where RLIMIT_NOFILE does not suffice, which the log "
-     "says "
-     "at the start."},
+     "Open connections of server.listen. When all are open, the daemon closes the one that was idle longest. If none "
+     "is "
+     "idle, a new one gets 503; /healthz, /readyz and /metrics still answer. A low RLIMIT_NOFILE lowers this limit; "
+     "the "
+     "log says so."},
     {"limits.max_dataset", OPTION_SIZE, FIELD(max_dataset), "4GiB", 1, 0x1p46, NULL, "bytes",
      "Largest dataset that may be uploaded; a larger one gets 413."},
     {"limits.max_import", OPTION_SIZE, FIELD(max_import), "1GiB", 1, 0x1p46, NULL, "bytes",
