@@ -72,11 +72,26 @@ static const char *const migrations[] = {
 #define WAY_OUT                                                                                                        \
     "restore it from a backup, or move it away: then the jobs and their history are gone, models and datasets stay"
 
-/* SQLite calls these an error of input and output. */
-static bool is_lack(int errno_value)
+/* Whether the system says more than SQLite, which calls all of these an error of input and output. */
+static bool is_telling(int errno_value)
 {
-    return errno_value == ENOSPC || errno_value == EDQUOT || errno_value == ENOMEM || errno_value == EMFILE ||
-           errno_value == ENFILE;
+    static const int telling[] = {ENOSPC, EDQUOT, EFBIG, EROFS, ENOMEM, EMFILE, ENFILE};
+    for (size_t i = 0; i < sizeof telling / sizeof *telling; i++)
+        if (errno_value == telling[i]) return true;
+    return false;
+}
+
+/* What the system said to SQLite; 0: not known. Of what fails in a COMMIT only the files know it: the log, to which
+ * changes are written, and the database, to which they move. */
+static int find_errno(const struct store *store)
+{
+    sqlite3_file *log = NULL;
+    int value = store->db ? sqlite3_system_errno(store->db) : 0;
+    if (!store->db || is_telling(value)) return value;
+    sqlite3_file_control(store->db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log);
+    if (log && log->pMethods) log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &value);
+    if (!is_telling(value)) sqlite3_file_control(store->db, "main", SQLITE_FCNTL_LAST_ERRNO, &value);
+    return value;
 }
 
 static bool fail(const struct store *store, int code, struct error *err)
@@ -94,8 +109,7 @@ static bool fail(const struct store *store, int code, struct error *err)
         return error_set(err, ERROR_CORRUPT, "%s: damaged, or no database (%s); " WAY_OUT, store->path,
                          sqlite3_errstr(code));
     default:
-        if (store->db && is_lack(sqlite3_system_errno(store->db)))
-            return error_set_errno(err, sqlite3_system_errno(store->db), "%s", store->path);
+        if (is_telling(find_errno(store))) return error_set_errno(err, find_errno(store), "%s", store->path);
         return error_set(err, ERROR_IO, "%s: %s", store->path,
                          store->db ? sqlite3_errmsg(store->db) : sqlite3_errstr(code));
     }

@@ -8,6 +8,7 @@ import os
 import pathlib
 import random
 import re
+import resource
 import select
 import shutil
 import socket
@@ -725,6 +726,18 @@ def small_disk(tmp_path):
     yield mount
     if os.path.ismount(directory):
         subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def test_a_file_size_limit_is_lack_of_room(own):
+    """What SQLite calls an error of input and output."""
+    daemon = own()
+    soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (8192, hard))
+    large = body("m", text="the rain in spain " * 2000)
+    assert "lstmd.db: File too large" in send(daemon, "POST", "/train", large).problem(507)["detail"]
+    assert send(daemon, "GET", "/train").json() == {"jobs": []}
+    resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (soft, hard))
+    assert send(daemon, "POST", "/train", large).status == 202
 
 
 def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected):
