@@ -61,6 +61,9 @@ static const struct option rows[] = {
      "How many sequences a thread steps together."},
     {"limits.max_body", OPTION_SIZE, FIELD(max_body), "1MiB", 1024, 1 << 30, NULL, "bytes",
      "Largest body of a request; a larger one gets 413."},
+    {"limits.max_body_memory", OPTION_SIZE, FIELD(max_body_memory), "64MiB", 1024, 0x1p40, NULL, "bytes",
+     "Memory that bodies of more than 64 KiB take together, or limits.max_body where that is more; for one more 503. "
+     "Smaller bodies do not count."},
     {"limits.max_url", OPTION_SIZE, FIELD(max_url), "5KiB", 64, 1 << 20, NULL, "bytes",
      "Longest URL of a request; a longer one gets 414."},
     {"limits.max_header", OPTION_SIZE, FIELD(max_header), "7KiB", 1024, 1 << 20, NULL, "bytes",

@@ -33,13 +33,14 @@ struct config {
     int64_t threads;    /* engine.threads: 0: one per processor */
     int64_t max_batch;  /* engine.max_batch: sequences that a thread steps together */
     /* limits */
-    uint64_t max_body;   /* limits.max_body bytes */
-    uint64_t max_url;    /* limits.max_url bytes */
-    uint64_t max_header; /* limits.max_header bytes of a request's head */
-    uint64_t max_prompt; /* limits.max_prompt bytes */
-    int64_t max_length;  /* limits.max_length new tokens */
-    int64_t max_n;       /* limits.max_n continuations of one request */
-    int64_t max_score;   /* limits.max_score tokens of a text that is scored */
+    uint64_t max_body;        /* limits.max_body bytes */
+    uint64_t max_body_memory; /* limits.max_body_memory bytes that large bodies take together */
+    uint64_t max_url;         /* limits.max_url bytes */
+    uint64_t max_header;      /* limits.max_header bytes of a request's head */
+    uint64_t max_prompt;      /* limits.max_prompt bytes */
+    int64_t max_length;       /* limits.max_length new tokens */
+    int64_t max_n;            /* limits.max_n continuations of one request */
+    int64_t max_score;        /* limits.max_score tokens of a text that is scored */
     int64_t max_connections;
     int64_t max_per_address; /* limits.max_connections_per_address; 0: any number */
     uint64_t max_dataset;    /* limits.max_dataset bytes */

@@ -266,6 +266,8 @@ enum http_outcome api_metrics(struct http_request *request, void *context)
         write_states(daemon, out);
         metrics_write_one(out, "lstmd_open_requests", "gauge", "Requests that are being answered, this one included.",
                           (double)http_server_open_requests(daemon->http));
+        metrics_write_one(out, "lstmd_body_memory_bytes", "gauge", "What bodies of more than 64 KiB take.",
+                          (double)http_server_body_memory(daemon->http));
         write_connections(daemon->http, out);
         write_process(daemon, out);
         write_build(out);

@@ -227,7 +227,7 @@ static void request_free(struct http_request *request)
     if (request->counted && atomic_fetch_sub(&server->open, 1) == 1) eventfd_write(server->idle_fd, 1);
     problem_close(&request->problem);
     query_close(&request->query);
-    free(request->body);
+    http_drop_body(request);
     free(request->parameter);
     free(request->target);
     free(request);
@@ -570,6 +570,11 @@ uint16_t http_server_admin_port(const struct http_server *server)
 size_t http_server_open_requests(struct http_server *server)
 {
     return atomic_load(&server->open);
+}
+
+size_t http_server_body_memory(const struct http_server *server)
+{
+    return atomic_load(&server->body_memory);
 }
 
 int http_server_idle_fd(const struct http_server *server)

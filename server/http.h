@@ -94,6 +94,7 @@ struct http_options {
     const char *const *cors_origins; /* "https://app.example.org" or "*": whose pages may read answers */
     size_t cors_origin_count;
     size_t max_body;
+    size_t max_body_memory;       /* that bodies of more than 64 KiB take together, or max_body; one more is a 503 */
     size_t max_connections;       /* of `listen`; the idlest makes room for one more, or it is a 503 */
     size_t max_admin_connections; /* the same of `admin_listen` */
     size_t max_url;               /* bytes of a request's target; 414 */
@@ -136,6 +137,9 @@ uint16_t http_server_admin_port(const struct http_server *server);
 /* Requests whose handler has begun and whose reply is not sent. Any thread. */
 size_t http_server_open_requests(struct http_server *server);
 
+/* What bodies of more than 64 KiB take. Any thread. */
+size_t http_server_body_memory(const struct http_server *server);
+
 /* The connections of a listener. Closed: idle ones that made room; refused: those that got 503 where all were busy. */
 struct http_connection_numbers {
     size_t open, limit;
@@ -158,6 +162,7 @@ void http_server_free(struct http_server *server);
 
 const char *http_request_id(const struct http_request *request);
 const char *http_request_path(const struct http_request *request); /* as it came, percent signs and all */
+/* Borrowed: until the request is over, or the stream of its reply begins. */
 const char *http_request_body(const struct http_request *request, size_t *size);
 /* The text of a header by its name in any case (of several, the first); NULL: there is none. */
 const char *http_request_header(const struct http_request *request, const char *name);

@@ -74,6 +74,7 @@ struct http_server {
     struct http_connection *accepted;         /* the one that the library is being given */
     uint32_t boot;                            /* random; makes generated ids differ between runs */
     atomic_uint_fast64_t serial;              /* of generated ids */
+    atomic_size_t body_memory;                /* of bodies that are large; the HTTP thread changes it */
     atomic_size_t open;                       /* requests between handler and reply sent */
     atomic_bool draining;
     int idle_fd;
@@ -264,6 +265,8 @@ void http_refuse_unread(struct http_request *request, int status);
 bool http_receive(struct http_request *request, const char *data, size_t size, size_t *taken);
 /* The body is complete. */
 bool http_dispatch(struct http_request *request);
+/* The body is not needed any more. */
+void http_drop_body(struct http_request *request);
 /* The request was suspended for its reply, and resumed. */
 bool http_wake(struct http_request *request);
 

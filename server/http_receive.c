@@ -31,6 +31,55 @@ static void set_too_large(struct http_request *request)
     request->early = true;
 }
 
+/* --- The memory of bodies ---
+ *
+ * Small bodies are bounded by the number of connections. They do not count, so that nobody who holds large ones back
+ * keeps a small one out. */
+
+static size_t counted(size_t capacity)
+{
+    return capacity > LARGE_BODY ? capacity : 0;
+}
+
+static size_t most_memory(const struct http_options *options)
+{
+    return options->max_body_memory > options->max_body ? options->max_body_memory : options->max_body;
+}
+
+/* Whether the body may have this capacity. */
+static bool is_room(const struct http_request *request, size_t capacity)
+{
+    const struct http_server *server = request->server;
+    const size_t others = atomic_load(&server->body_memory) - counted(request->body_capacity);
+    return counted(capacity) <= most_memory(&server->options) - others;
+}
+
+static void set_capacity(struct http_request *request, size_t capacity)
+{
+    atomic_fetch_sub(&request->server->body_memory, counted(request->body_capacity));
+    atomic_fetch_add(&request->server->body_memory, counted(capacity));
+    request->body_capacity = capacity;
+}
+
+static void set_crowded_out(struct http_request *request)
+{
+    problem_set(
+        &request->problem, 503,
+        "bodies of more than 64 KiB have limits.max_body_memory together, %zu bytes, and others take so much that "
+        "this one does not fit",
+        most_memory(&request->server->options));
+    http_drop_body(request);
+    request->early = true;
+}
+
+void http_drop_body(struct http_request *request)
+{
+    free(request->body);
+    request->body = NULL;
+    request->body_size = 0;
+    set_capacity(request, 0);
+}
+
 /* --- The head --- */
 
 static void authorise(struct http_request *request)
@@ -60,8 +109,11 @@ static void check_length(struct http_request *request)
 {
     const char *setting;
     const char *length = http_request_header(request, "Content-Length");
-    if (!length || strtoull(length, NULL, 10) <= body_limit(request, &setting)) return;
-    set_too_large(request);
+    const unsigned long long size = length ? strtoull(length, NULL, 10) : 0;
+    if (size > body_limit(request, &setting))
+        set_too_large(request);
+    else if (!request->upload && !is_room(request, (size_t)size))
+        set_crowded_out(request);
 }
 
 static bool refuse_early(struct http_request *request)
@@ -127,20 +179,36 @@ void http_refuse_unread(struct http_request *request, int status)
 
 /* --- The body --- */
 
+/* At least 1 KiB, doubled as it grows, and no more than a body may have. */
+static size_t choose_capacity(const struct http_request *request, size_t wanted)
+{
+    const size_t most = request->server->options.max_body;
+    size_t capacity = request->body_capacity ? request->body_capacity : 1024;
+    while (capacity < wanted) capacity *= 2;
+    return capacity > most && wanted <= most ? most : capacity;
+}
+
+static bool grow(struct http_request *request, size_t wanted)
+{
+    const size_t capacity = choose_capacity(request, wanted);
+    if (!is_room(request, capacity)) {
+        set_crowded_out(request);
+        return false;
+    }
+    char *body = realloc(request->body, capacity);
+    if (!body) {
+        problem_set(&request->problem, 503, "out of memory");
+        return false;
+    }
+    request->body = body;
+    set_capacity(request, capacity);
+    return true;
+}
+
 static void keep(struct http_request *request, const char *data, size_t size)
 {
     const size_t wanted = request->body_size + size;
-    if (wanted > request->body_capacity) {
-        size_t capacity = request->body_capacity ? request->body_capacity : 1024;
-        while (capacity < wanted) capacity *= 2;
-        char *body = realloc(request->body, capacity);
-        if (!body) {
-            problem_set(&request->problem, 503, "out of memory");
-            return;
-        }
-        request->body = body;
-        request->body_capacity = capacity;
-    }
+    if (wanted > request->body_capacity && !grow(request, wanted)) return;
     memcpy(request->body + request->body_size, data, size);
     request->body_size = wanted;
 }
@@ -158,10 +226,11 @@ bool http_receive(struct http_request *request, const char *data, size_t size, s
     request->received += size;
     http_guard_progress(request);
     if (request->stage == STAGE_LINGER) return request->received < LINGER_BYTES;
-    if (request->received > body_limit(request, &setting)) set_too_large(request);
-    if (request->early) return refuse_early(request);
-    if (!request->refused && !request->problem.status) keep(request, data, size);
-    return true;
+    if (request->received > body_limit(request, &setting))
+        set_too_large(request);
+    else if (!request->refused && !request->problem.status)
+        keep(request, data, size);
+    return !request->early || refuse_early(request);
 }
 
 /* --- The handler --- */
@@ -187,7 +256,7 @@ bool http_dispatch(struct http_request *request)
     } else if (request->upload) {
         return http_upload_finish(request);
     } else if (request->body_size > LARGE_BODY) {
-        request->task.run = run_in_worker;
+        request->task = (struct task){.run = run_in_worker, .size = request->body_size};
         http_request_suspend(request, &(struct http_waiter){0});
         if (worker_submit(server->worker, &request->task)) return true;
         problem_set(&request->problem, 503, "the daemon is shutting down");

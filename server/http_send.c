@@ -70,6 +70,7 @@ static struct MHD_Response *open_stream(struct http_request *request)
 {
     if (http_request_is_head(request)) return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
     struct http_stream *stream = request->reply.stream;
+    http_drop_body(request); /* a stream is long */
     http_guard_calls(request, &(struct watch_calls){.gone = stream_gone,
                                                     .due = stream_due,
                                                     .context = stream,

@@ -26,6 +26,7 @@ bool settings_http(struct http_options *options, const struct config *config, st
         .listen = config->listen,
         .port = (uint16_t)config->port,
         .max_body = (size_t)config->max_body,
+        .max_body_memory = (size_t)config->max_body_memory,
         .admin_listen = config->admin_listen,
         .admin_port = (uint16_t)config->admin_port,
         .trusted_proxies = config->trusted_proxies.items,

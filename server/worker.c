@@ -3,27 +3,42 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#define OLDEST_EVERY 4 /* tasks, of which one is the oldest */
+
 struct worker {
     pthread_t thread;
     pthread_mutex_t mutex; /* guards everything below; no other lock is taken under it */
     pthread_cond_t changed;
     struct task *first, **last;
+    unsigned count; /* of tasks that were taken */
     bool stopping;
 };
+
+/* With the mutex locked. The next one to run, which leaves the queue; NULL: there is none. */
+static struct task *take(struct worker *worker)
+{
+    struct task **best = &worker->first, *task;
+    if (!*best) return NULL;
+    if (worker->count++ % OLDEST_EVERY != 0)
+        for (struct task **link = &(*best)->next; *link; link = &(*link)->next)
+            if ((*link)->size < (*best)->size) best = link;
+    task = *best;
+    *best = task->next;
+    if (worker->last == &task->next) worker->last = best;
+    return task;
+}
 
 static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
     pthread_mutex_lock(&worker->mutex);
     for (;;) { /* locked here */
-        struct task *task = worker->first;
+        struct task *task = take(worker);
         if (!task && worker->stopping) break;
         if (!task) {
             pthread_cond_wait(&worker->changed, &worker->mutex);
             continue;
         }
-        worker->first = task->next;
-        if (!worker->first) worker->last = &worker->first;
         pthread_mutex_unlock(&worker->mutex);
         task->run(task);
         pthread_mutex_lock(&worker->mutex);

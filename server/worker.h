@@ -1,4 +1,6 @@
-/* One thread that runs tasks in the order they came. What is too long for the HTTP thread goes here.
+/* One thread that runs tasks: smaller ones first, and those of one size in the order they came. Each fourth is the one
+ * that has waited longest, so that a large one is not kept waiting for ever. What is too long for the HTTP thread goes
+ * here.
  *
  * Tasks are memory of the caller and may be freed by their own run(). The queue is as long as the callers let it be.
  */
@@ -6,6 +8,7 @@
 #define LSTMD_SERVER_WORKER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "base/error.h"
 
@@ -13,6 +16,7 @@ struct worker;
 
 struct task {
     void (*run)(struct task *task); /* worker's thread, without locks; the task is no longer the worker's */
+    size_t size;                    /* how long it may take, in any unit; 0 where the order shall be kept */
     struct task *next;              /* the worker's */
 };
 

@@ -7,6 +7,7 @@ Elsewhere: max_score (test_score.py), queue (test_queue.py), max_connections (te
 import contextlib
 import os
 import re
+import select
 import socket
 import time
 
@@ -57,6 +58,87 @@ def test_body_at_its_limit(start):
     chunked = b"Transfer-Encoding: chunked\r\n\r\n7d1\r\n" + fits + b" \r\n0\r\n\r\n"
     assert "limits.max_body, 2000 bytes" in ask(daemon, POST, chunked).problem(413)["detail"]
     assert healthy(daemon)
+
+
+BIG = 2**18  # bytes of a body that counts in limits.max_body_memory
+
+
+def held_back(daemon, stack, body=b" " * BIG):
+    """A connection whose body is there but for its last byte."""
+    connection = stack.enter_context(daemon.socket())
+    connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
+    return connection
+
+
+def wait_for_body_memory(daemon, size):
+    end = time.monotonic() + DEADLINE
+    while (now := int(re.search(r"^lstmd_body_memory_bytes (\d+)", daemon.get("/metrics").body.decode(), re.M)[1])) != size:
+        assert time.monotonic() < end, f"{now} bytes of bodies"
+
+
+@pytest.fixture
+def crowded(start):
+    """A daemon whose memory for large bodies is taken, and the connections that have it."""
+    daemon = start("tiny", {"limits.max_body_memory": 4 * BIG, "limits.max_body": 2 * BIG})
+    with contextlib.ExitStack() as stack:
+        connections = [held_back(daemon, stack) for _ in range(4)]
+        wait_for_body_memory(daemon, 4 * BIG)
+        yield daemon, connections
+
+
+def check_crowded_out(answer):
+    assert "limits.max_body_memory together, 1048576 bytes" in answer.problem(503)["detail"]
+    assert answer.headers["Retry-After"] == "1" and answer.headers["Connection"] == "close"
+
+
+def test_large_bodies_have_a_limit_together(crowded):
+    daemon, connections = crowded
+    check_crowded_out(ask(daemon, POST + b"Content-Length: 70000\r\n\r\n"))
+    # Its length is not known before: what has come by then is thrown away.
+    check_crowded_out(ask(daemon, POST + b"Transfer-Encoding: chunked\r\n\r\n11170\r\n" + b" " * 70_000 + b"\r\n"))
+    wait_for_body_memory(daemon, 4 * BIG)
+    for connection in connections:  # those that have room are answered
+        connection.sendall(b" ")
+        assert read_answer(connection).problem(400)
+    wait_for_body_memory(daemon, 0)
+    assert ask(daemon, POST + b"Content-Length: 70002\r\n\r\n{}" + b" " * 70_000).status == 200
+
+
+def test_small_bodies_have_room_beside_large_ones(crowded):
+    daemon, _ = crowded
+    for size in (2, 1000, 2**16):
+        assert ask(daemon, POST + b"Content-Length: %d\r\n\r\n{}" % size + b" " * (size - 2)).status == 200
+
+
+def test_clients_that_leave_give_the_memory_of_their_bodies_back(crowded):
+    daemon, connections = crowded
+    for connection in connections[:2]:
+        connection.close()
+    wait_for_body_memory(daemon, 2 * BIG)
+    assert ask(daemon, POST + b"Content-Length: 70002\r\n\r\n{}" + b" " * 70_000).status == 200
+
+
+def test_one_body_at_its_limit_always_fits(start):
+    daemon = start("tiny", {"limits.max_body": 100_000, "limits.max_body_memory": 1024})
+    assert ask(daemon, POST + b"Content-Length: 100000\r\n\r\n{}" + b" " * 99_998).status == 200
+
+
+def test_a_large_body_does_not_wait_for_all_that_are_larger(start):
+    """A megabyte of numbers takes a while to be read, 70 kB of text do not."""
+    daemon = start("tiny")
+    numbers = b'{"a":[' + b"1," * 520_000 + b"1]}"
+    with contextlib.ExitStack() as stack:
+        connections = [held_back(daemon, stack, numbers) for _ in range(24)]
+        smaller = held_back(daemon, stack, b"{}" + b" " * 70_000)
+        wait_for_body_memory(daemon, 24 * 2**20 + 2**17)
+        for connection in connections:
+            connection.sendall(numbers[-1:])
+        smaller.sendall(b" ")
+        assert read_answer(smaller).status == 200
+        answered, _, _ = select.select(connections, [], [], 0)
+        assert len(answered) < 22, "it waited for all of the larger ones"  # two may be on their way
+        for connection in connections:
+            assert read_answer(connection).problem(422)
 
 
 def test_url_at_its_limit(start):
