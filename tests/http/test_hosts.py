@@ -9,9 +9,10 @@ import pytest
 from conftest import ADMIN, Daemon, read_answer
 
 LOOPBACK = ["localhost", "localhost:8080", "LocalHost", "localhost.", "127.0.0.1", "127.0.0.1:8080", "127.1.2.3", "[::1]", "[::1]:80"]
-ADDRESSES = ["192.0.2.1", "10.0.0.1:8080", "[2001:db8::1]:8080"]
+ADDRESSES = ["192.0.2.1", "10.0.0.1:8080", "[2001:db8::1]:8080", "[::ffff:192.0.2.1]", "[2001:DB8::A]"]
 STRANGERS = ["evil.example", "evil.example:8080", "localhost.evil.example", "xlocalhost", "127.0.0.1.evil.example", "2130706433"]
-MALFORMED = ["a b", "a/b", "evil@localhost", "localhost:80:80", "localhost:x", "[::1", "::1", "[localhost]", "localhost\\", 'local"host']
+MALFORMED = ["a b", "a/b", "evil@localhost", "localhost:80:80", "localhost:x", "[::1", "::1", "[localhost]", "[dead.beef]", "[....]", "[::::]", "[]", "[:]", "[1:2]", "[192.0.2.1]",
+             "[v7.a:b]", "[unix]", "[::1]x", "[" + "0" * 60 + "::1]", "localhost\\", 'local"host']
 PATHS = ["/", "/healthz", "/models", "/metrics", "/generate?length=1", "/nothing"]
 
 
