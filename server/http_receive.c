@@ -122,6 +122,14 @@ static bool refuse_early(struct http_request *request)
     return http_send_early(request);
 }
 
+/* Where no body comes (RFC 9110, 10.1.1). The library (0.9.75) would still say "100 Continue", and take the next
+ * request for the body; so it must not find the header. */
+static void ignore_expectation(struct http_request *request)
+{
+    char *expect = (char *)(uintptr_t)http_request_header(request, "Expect");
+    if (expect) *expect = '\0';
+}
+
 bool http_begin(struct http_request *request, const struct http_head *head)
 {
     if (!request->target || !request->parameter) return false;
@@ -140,9 +148,13 @@ bool http_begin(struct http_request *request, const struct http_head *head)
     open_sink(request);
     check_length(request);
     request->stage = STAGE_BODY;
-    if (http_has_body(request)) http_guard_body(request);
+    if (http_has_body(request))
+        http_guard_body(request);
+    else
+        ignore_expectation(request);
     if (!request->refused && !request->problem.status) return true;
-    const bool waits = http_request_header(request, "Expect"); /* nothing of the body is on its way */
+    const char *expect = http_request_header(request, "Expect");
+    const bool waits = expect && *expect; /* nothing of the body is on its way */
     if (request->early || request->crowded) return refuse_early(request) && !waits;
     if (!waits) return true;
     http_set_refusal(request);

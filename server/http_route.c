@@ -143,7 +143,7 @@ void http_find_route(struct http_request *request)
 bool http_has_body(const struct http_request *request)
 {
     const char *length = http_request_header(request, "Content-Length");
-    return http_request_header(request, "Transfer-Encoding") || (length && strcmp(length, "0") != 0);
+    return http_request_header(request, "Transfer-Encoding") || (length && length[strspn(length, "0")] != '\0');
 }
 
 static bool is_json(const char *type)
