@@ -272,6 +272,7 @@ static void request_over(void *context, struct MHD_Connection *connection, void 
     *slot = NULL;
     if (!request || !owner) return;
     end_request(request, code == MHD_REQUEST_TERMINATED_COMPLETED_OK);
+    if (request->last) http_guard_drain(owner);
     http_set_timeout(request, 0);
     http_guard_head(owner);
     http_pool_rest(owner);

@@ -28,6 +28,12 @@ void http_guard_cut(struct http_connection *owner)
     shutdown(owner->fd, SHUT_RDWR);
 }
 
+void http_guard_drain(const struct http_connection *owner)
+{
+    char rest[4096];
+    for (int i = 0; i < UNREAD_PIECES && recv(owner->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
+}
+
 /* A library that does not read (below) does not see that end: then it is cut off when its time is up. */
 static void close_silently(void *context)
 {
@@ -98,19 +104,12 @@ void http_guard_calls(struct http_request *request, const struct watch_calls *ca
  * The size of a chunk, with what may stand behind it, must fit into the library's buffer. Where it does not, the
  * library (0.9.75) neither reads on nor refuses it, and asks to be called again at once, for ever. */
 
-/* Closing over what is unread would reset the connection, and the answer might not arrive. */
-static void throw_unread_away(const struct http_connection *owner)
-{
-    char rest[4096];
-    for (int i = 0; i < UNREAD_PIECES && recv(owner->fd, rest, sizeof rest, MSG_DONTWAIT) > 0; i++) continue;
-}
-
 /* The library may have forgotten to be told of what happens at the socket; the clock it looks at each time. */
 static void end_stuck(struct http_request *request)
 {
     struct http_connection *owner = request->owner;
     if (request->stage == STAGE_BODY && !is_late(owner)) http_refuse_unread(request, 400);
-    throw_unread_away(owner);
+    http_guard_drain(owner);
     http_guard_cut(owner);
     http_set_timeout(request, 1);
     request->ended = true;

@@ -5,7 +5,8 @@
  *
  * The library shows where in its memory it found each name and value, and it moves no byte of an ordinary line. So a
  * head is sound if each piece stands exactly behind the one before: a NUL, a fold or a bare LF leaves a gap. (One pair
- * leaves none: NUL and LF in the place of CR and LF. It is read as the end of the line, as the LF alone would be.)
+ * leaves none: NUL and LF in the place of CR and LF. It is read as the end of the line, as the LF alone would be; the
+ * library leaves two NULs there in both cases.)
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -168,6 +168,7 @@ struct http_request {
     bool ended;                  /* for which the request was ended */
     uint64_t begun_ns, ready_ns; /* ready: its body had come */
     bool counted;                /* in server->open */
+    bool last;                   /* of its connection; the client may not know, and send another one */
     bool suspended;
     struct http_waiter waiter;
     struct reply reply;
@@ -312,6 +313,8 @@ void http_guard_body(struct http_request *request);
 void http_guard_progress(struct http_request *request);
 /* Ends a connection: the library, whatever it does, gives it up. */
 void http_guard_cut(struct http_connection *owner);
+/* Throws away what the client has sent: closing over it would reset the connection, and the answer might not arrive. */
+void http_guard_drain(const struct http_connection *owner);
 /* The library turns round and round: ends what it is stuck in, to be called again and again. */
 void http_guard_stuck(struct http_server *server);
 /* What is said; NULL: nothing. */

@@ -96,6 +96,14 @@ static void add_header(struct MHD_Response *response, const char *name, const ch
     MHD_add_response_header(response, name, value);
 }
 
+/* The library (0.9.75) reads the lines of chunks generously: it takes a bare LF for their end, and NUL, CR and folds
+ * for a part of them. It shows none of them, so where a body in chunks ends may be another place for a proxy; what
+ * stands there must not become a request. */
+static bool has_loose_end(const struct http_request *request)
+{
+    return http_request_header(request, MHD_HTTP_HEADER_TRANSFER_ENCODING);
+}
+
 bool http_send(struct http_request *request)
 {
     struct reply *reply = &request->reply;
@@ -115,7 +123,8 @@ bool http_send(struct http_request *request)
     add_header(response, "X-Content-Type-Options", "nosniff");
     for (size_t i = 0; i < reply->header_count; i++)
         add_header(response, reply->headers[i].name, reply->headers[i].value);
-    if (atomic_load(&request->server->draining) || request->owner->place == PLACE_RESERVE)
+    request->last = has_loose_end(request);
+    if (request->last || atomic_load(&request->server->draining) || request->owner->place == PLACE_RESERVE)
         add_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     const bool good = MHD_queue_response(request->connection, (unsigned)reply->status, response) == MHD_YES;
     MHD_destroy_response(response);

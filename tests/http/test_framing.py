@@ -36,15 +36,13 @@ def chunked(*lines, body=b"19\r\n" + JSON + b"\r\n0\r\n\r\n"):
 
 CHUNKED = b"Transfer-Encoding: chunked"
 LENGTH = b"Content-Length: 25"
+CLOSE_WAIT = 8  # include/net/tcp_states.h
 
-# name: (bytes, status). 200: SECOND, sent behind it, is answered too. Else it is not, and the connection is closed.
+# name: (bytes, status). 200: SECOND, sent behind it, is answered too, but for a body in chunks. Else it is not, and the
+# connection is closed.
 CASES = {
     "plain": (head(), 200),
     "body": (post(LENGTH), 200),
-    "chunks": (chunked(CHUNKED), 200),
-    "chunks in capitals": (chunked(b"TRANSFER-ENCODING: Chunked"), 200),
-    "chunk extension": (chunked(CHUNKED, body=b"19;a=b\r\n" + JSON + b"\r\n0\r\n\r\n"), 200),
-    "trailer": (chunked(CHUNKED, body=b"19\r\n" + JSON + b"\r\n0\r\nX-Last: 1\r\n\r\n"), 200),
     "expectation of a body": (post(LENGTH, b"Expect: 100-continue"), 200),
     "expectation of no body": (head(b"Expect: 100-continue"), 200),
     "expectation of an empty body": (head(b"Expect: 100-continue", b"Content-Length: 0"), 200),
@@ -52,6 +50,7 @@ CASES = {
     "length with zeros before it": (post(b"Content-Length: 0025"), 200),
     "no space behind the colon": (post(b"Content-Length:25"), 200),
     "spaces and tabs around a value": (head(b"X-A: \t b \t"), 200),
+    "NUL and LF for CR and LF": (head(b"X-A: b\0\nX-B: c"), 200),  # the library leaves no trace of the difference
     "empty value": (head(b"X-A:"), 200),
     "bytes beyond ASCII": (head(b"X-A: \xc3\xa4\xff"), 200),
     "every character of a name": (head(b"!#$%&'*+-.^_`|~09azAZ: x"), 200),
@@ -147,6 +146,28 @@ CASES = {
 }
 
 
+END = b"0\r\n\r\n"
+# Bodies in chunks. Of the last ones a strict reader says that they are wrong, or end elsewhere.
+CHUNKS = {
+    "sound": b"19\r\n" + JSON + b"\r\n" + END,
+    "two": b"9\r\n" + JSON[:9] + b"\r\n10\r\n" + JSON[9:] + b"\r\n" + END,
+    "extension": b"19;a=b\r\n" + JSON + b"\r\n" + END,
+    "trailer": b"19\r\n" + JSON + b"\r\n0\r\nX-Last: 1\r\n\r\n",
+    "LF behind a size": b"19\n" + JSON + b"\r\n" + END,
+    "LF behind a chunk": b"19\r\n" + JSON + b"\n" + END,
+    "LF at the end": b"19\r\n" + JSON + b"\r\n0\n\n",
+    "CR in an extension": b"19;a=\rb\r\n" + JSON + b"\r\n" + END,
+    "NUL in an extension": b"19;a=\0b\r\n" + JSON + b"\r\n" + END,
+    "folded trailer": b"19\r\n" + JSON + b"\r\n0\r\nX-A: b\r\n c\r\n\r\n",
+    "NUL in a trailer": b"19\r\n" + JSON + b"\r\n0\r\nX-A: b\0c\r\n\r\n",
+    "CR in a trailer": b"19\r\n" + JSON + b"\r\n0\r\nX-A: b\rX-B: c\r\n\r\n",
+    "LF behind a trailer": b"19\r\n" + JSON + b"\r\n0\r\nX-A: b\nX-B: c\r\n\r\n",
+    "coding in a trailer": b"19\r\n" + JSON + b"\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+# Of this a reader that takes CR LF alone for a line's end sees one request, and the second one is a chunk of it.
+HIDDEN = END + SECOND
+CHUNKS["request in a chunk"] = b"%x;\n" % len(HIDDEN) + JSON.ljust(len(HIDDEN)) + b"\r\n" + HIDDEN + b"\r\n" + END
+
 # What libmicrohttpd answers itself, in HTML: it tells nobody which request it was.
 UNREADABLE = {
     "NUL in a name": (head(b"X-A\0: b"), 400),
@@ -192,6 +213,37 @@ def test_request_is_read_as_the_standard_says(daemon, name):
     assert int(re.search(rb"Content-Length: (\d+)", top)[1]) == len(body)
     problem = json.loads(body)
     assert problem["status"] == status and len(problem["detail"]) > 10
+
+
+@pytest.mark.parametrize("name", CHUNKS)
+def test_nothing_behind_chunks_is_a_request(daemon, name):
+    """The library shows nobody how it read their lines, so it is not known where a strict reader sees their end."""
+    got = tell(daemon, chunked(CHUNKED, body=CHUNKS[name]) + SECOND)
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"200"] and b"SECOND" not in got
+    assert b"\r\nConnection: close\r\n" in got and json.loads(got.split(b"\r\n\r\n", 1)[1])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        chunked(b"TRANSFER-ENCODING: Chunked"),
+        chunked(CHUNKED, b"Expect: 100-continue"),
+        head(CHUNKED) + END,
+        head(CHUNKED, start=b"HEAD /healthz HTTP/1.1") + END,
+        head(CHUNKED, start=b"OPTIONS /generate HTTP/1.1") + END,
+        head(CHUNKED, start=b"GET /generate?length=2&stream=true HTTP/1.1") + END,
+        head(CHUNKED, start=b"GET /nothing HTTP/1.1") + END,
+    ],
+)
+def test_nothing_behind_chunks_is_a_request_whatever_was_asked(daemon, data):
+    with daemon.socket() as connection:
+        connection.sendall(data + SECOND * 200)  # more than the library reads
+        got = read_all(connection)
+        assert daemon.get("/healthz").status == 200  # behind the end of the connection
+        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        assert state == CLOSE_WAIT  # it was ended, and not reset: then the answer might be lost
+    finals = [status for status in re.findall(rb"HTTP/1\.1 (\d+) ", got) if status != b"100"]
+    assert len(finals) == 1 and b"SECOND" not in got and b"\r\nConnection: close\r\n" in got
 
 
 @pytest.mark.parametrize("name", UNREADABLE)

@@ -282,23 +282,39 @@ static void test_http_upload_pieces_are_the_body(void **state)
     assert_int_equal(sinks.abandoned, 0);
 }
 
-static void test_http_upload_chunked_and_on_one_connection(void **state)
+static void test_http_upload_chunked_ends_its_connection(void **state)
 {
     (void)state;
     const size_t size = 300000;
     char *data = patterned(size), wanted[100], text[4096], line[32];
     expected_sum(data, size, wanted);
     const int fd = dial();
+    send_text(fd, "PUT /sum/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (size_t at = 0, n = 1; at < size; at += n, n = 3 * n + 1) {
+        if (n > size - at) n = size - at;
+        snprintf(line, sizeof line, "%zx\r\n", n);
+        send_text(fd, line);
+        send_all(fd, data + at, n);
+        send_text(fd, "\r\n");
+    }
+    send_text(fd, "0\r\n\r\n");
+    assert_int_equal(answer(fd, text), 200);
+    assert_non_null(strstr(text, wanted));
+    assert_true(readable(fd) && recv(fd, text, sizeof text, 0) == 0);
+    close(fd);
+    free(data);
+}
+
+static void test_http_upload_on_one_connection(void **state)
+{
+    (void)state;
+    const size_t size = 300000;
+    char *data = patterned(size), wanted[100], text[4096];
+    expected_sum(data, size, wanted);
+    const int fd = dial();
     for (int round = 0; round < 3; round++) {
-        send_text(fd, "PUT /sum/a HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
-        for (size_t at = 0, n = 1; at < size; at += n, n = 3 * n + 1) {
-            if (n > size - at) n = size - at;
-            snprintf(line, sizeof line, "%zx\r\n", n);
-            send_text(fd, line);
-            send_all(fd, data + at, n);
-            send_text(fd, "\r\n");
-        }
-        send_text(fd, "0\r\n\r\n");
+        send_head(fd, "PUT /sum/a", size, "");
+        send_all(fd, data, size);
         assert_int_equal(answer(fd, text), 200);
         assert_non_null(strstr(text, wanted));
     }
@@ -515,7 +531,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_http_upload_pieces_are_the_body),
-        TEST(test_http_upload_chunked_and_on_one_connection),
+        TEST(test_http_upload_chunked_ends_its_connection),
+        TEST(test_http_upload_on_one_connection),
         TEST(test_http_upload_waits_for_its_sink_and_nobody_else_does),
         TEST(test_http_upload_refused_by_its_sink_in_the_middle),
         TEST(test_http_upload_refused_before_it_comes),
