@@ -146,27 +146,22 @@ static void list_paths(struct path_list *list, const struct config *config, cons
 /* Whether the daemon goes on with what the kernel lacks. */
 static bool accept_lack(const struct config *config, const struct error *lacking, struct error *err)
 {
-    if (config->sandbox == SANDBOX_REQUIRE)
-        return error_set(err, lacking->code, "server.sandbox is require, and %s", lacking->message);
-    log_event(LOG_WARNING, "not fully confined", LOG_TEXT("lacking", lacking->message));
-    return true;
+    return config->sandbox != SANDBOX_REQUIRE ||
+           error_set(err, lacking->code, "server.sandbox is require, and %s", lacking->message);
 }
 
-bool confine_paths(const struct config *config, const char *const sockets[2], struct error *err)
+bool confine_paths(const struct config *config, const char *const sockets[2], struct error *lacking, struct error *err)
 {
     struct path_list list = {.good = true};
-    struct error lacking = {0};
     if (config->sandbox == SANDBOX_OFF) return true;
     list_paths(&list, config, sockets);
     bool good = list.good || error_set_no_memory(err, sizeof list, "the list of paths that the daemon keeps");
-    if (good && !sandbox_limit_paths(list.items, list.count, &lacking)) good = accept_lack(config, &lacking, err);
+    if (good && !sandbox_limit_paths(list.items, list.count, lacking)) good = accept_lack(config, lacking, err);
     arena_free(&list.arena);
     return good;
 }
 
-bool confine_calls(const struct config *config, struct error *err)
+bool confine_calls(const struct config *config, struct error *lacking, struct error *err)
 {
-    struct error lacking = {0};
-    if (config->sandbox == SANDBOX_OFF || sandbox_limit_daemon(&lacking)) return true;
-    return accept_lack(config, &lacking, err);
+    return config->sandbox == SANDBOX_OFF || sandbox_limit_daemon(lacking) || accept_lack(config, lacking, err);
 }

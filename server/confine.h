@@ -23,12 +23,12 @@ bool confine_user(const struct config *config, const char *const sockets[2], str
 
 /* Leaves the daemon the paths that it needs: its state directory to write; models, configuration and tokens to read,
  * with all that lies in their directories, since files are replaced by renaming; itself and its libraries to run. To be
- * called after the state directory was made, and before any thread. What the kernel lacks is logged, or with
- * server.sandbox=require an error. */
-bool confine_paths(const struct config *config, const char *const sockets[2], struct error *err);
+ * called after the state directory was made, and before any thread. What the kernel lacks is
+ * put into *lacking, for the log, or with server.sandbox=require an error. */
+bool confine_paths(const struct config *config, const char *const sockets[2], struct error *lacking, struct error *err);
 
 /* Leaves the daemon the system calls that it needs (base/sandbox.h). Once every socket is open. The same for what the
  * kernel lacks. */
-bool confine_calls(const struct config *config, struct error *err);
+bool confine_calls(const struct config *config, struct error *lacking, struct error *err);
 
 #endif

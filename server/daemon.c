@@ -136,6 +136,9 @@ static void log_listening(const struct daemon *daemon, uint64_t begun)
               LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
     registry_release(served);
     if (geteuid() == 0) log_event(LOG_WARNING, "running as root", LOG_TEXT("set", "server.user"));
+    for (size_t i = 0; i < 2; i++)
+        if (daemon->lacking[i].code)
+            log_event(LOG_WARNING, "not fully confined", LOG_TEXT("lacking", daemon->lacking[i].message));
     if (http_server_admin_address(daemon->http))
         log_event(LOG_INFO, "listening for administration",
                   LOG_TEXT("address", http_server_admin_address(daemon->http)),
@@ -205,7 +208,7 @@ static bool open_confined(struct daemon *daemon, struct error *err)
     const char *const sockets[2] = {http_server_address(daemon->http), http_server_admin_address(daemon->http)};
     return confine_user(config, sockets, err) &&
            (!config->state_dir || (daemon->state = state_dir_open(config->state_dir, err))) &&
-           confine_paths(config, sockets, err);
+           confine_paths(config, sockets, &daemon->lacking[0], err);
 }
 
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
@@ -217,7 +220,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err) ||
         !open_jobs(daemon, err))
         return false;
-    if (!http_server_start(daemon->http, err) || !confine_calls(config, err)) return false;
+    if (!http_server_start(daemon->http, err) || !confine_calls(config, &daemon->lacking[1], err)) return false;
     log_listening(daemon, begun);
     return true;
 }

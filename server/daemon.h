@@ -33,12 +33,13 @@ struct daemon {
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
     struct registry *registry;
-    struct worker *loader;  /* changes the registry: one change at a time, as long as each takes; deletes datasets */
-    struct worker *reader;  /* describes models: reads a few small files */
-    struct worker *writer;  /* writes answers that are too long for one buffer, a buffer of each in turn */
-    struct worker *scorer;  /* reads the texts of /score, a slice of each in turn */
-    atomic_size_t scores;   /* requests that it has */
-    size_t max_connections; /* limits.max_connections, or what the system allows */
+    struct worker *loader;   /* changes the registry: one change at a time, as long as each takes; deletes datasets */
+    struct worker *reader;   /* describes models: reads a few small files */
+    struct worker *writer;   /* writes answers that are too long for one buffer, a buffer of each in turn */
+    struct worker *scorer;   /* reads the texts of /score, a slice of each in turn */
+    atomic_size_t scores;    /* requests that it has */
+    size_t max_connections;  /* limits.max_connections, or what the system allows */
+    struct error lacking[2]; /* what the kernel did not grant when the daemon confined itself: paths, calls */
     struct http_server *http;
     atomic_bool draining, closing;
     struct task reload; /* the loader's, while `reloading` */
