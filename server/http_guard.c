@@ -7,7 +7,7 @@
 
 #define BODY_PIECE    ((uint64_t)64 * 1024) /* bytes that limits.body_timeout is given for */
 #define UNREAD_PIECES 256                   /* of 4 KiB */
-#define STUCK_LOOKS   64                    /* in a row that find the library where it was */
+#define STUCK_LOOKS   128                   /* in a row that seem to find the library where it was */
 
 static bool is_late(const struct http_connection *owner)
 {
@@ -116,7 +116,8 @@ static void end_stuck(struct http_request *request)
 }
 
 /* Unread bytes alone say nothing: a sound client's next ones may have come just now. But until the next look the
- * library reads of those, unless it is stuck; where as many come again meanwhile, that is chance, and does not last. */
+ * library reads of those, unless it is stuck. As many may come again meanwhile: a client that sends the line of a chunk
+ * byte by byte can seem stuck once for each of its bytes, and few lines have STUCK_LOOKS of them. */
 static bool gets_on(struct http_request *request)
 {
     int unread = 0;

@@ -328,13 +328,13 @@ def test_chunk_line_that_fills_the_buffer_ends_with_its_time(daemon, start):
             if select.select([connection], [], [], 0.005)[0]:
                 break
         assert read_all(connection).startswith(b"HTTP/1.1 400 ")
-    daemon = start("tiny", {"limits.body_timeout": 1})
-    idle = descriptors(daemon)
     for before in (b"", post(LENGTH), post(LENGTH) + head()):  # behind a request that waited, the library does not listen
         with daemon.socket() as connection:
             connection.sendall(before + line + b"a" * 2000)
             connection.shutdown(socket.SHUT_WR)
             assert re.findall(rb"HTTP/1\.1 (\d+)", read_all(connection))[-1:] == [b"400"]
+    daemon = start("tiny", {"limits.body_timeout": 1})
+    idle = descriptors(daemon)
     with contextlib.ExitStack() as stack:
         connections = []
         for count in range(more - 20, more + 1):  # one of them fills it to the last byte
