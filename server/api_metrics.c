@@ -68,7 +68,8 @@ static void write_models(struct daemon *daemon, FILE *out)
         double (*read)(const struct engine_load *load);
     } rows[] = {
         {"lstmd_sequences", "gauge", "Continuations that are generated at this moment.", running},
-        {"lstmd_queue_depth", "gauge", "Continuations that wait for a place in the batch.", waiting},
+        {"lstmd_queue_depth", "gauge", "Continuations that wait for a place in the batch, or for their next turn.",
+         waiting},
         {"lstmd_engine_steps_total", "counter", "Steps of the network, each for a batch of sequences.", steps},
         {"lstmd_engine_step_sequences_total", "counter",
          "Sequences that were stepped; by lstmd_engine_steps_total, the mean size of a batch.", sequences},

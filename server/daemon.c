@@ -61,6 +61,7 @@ static bool open_registry(struct daemon *daemon, struct error *err)
                               .threads = (size_t)config->threads,
                               .max_batch = (size_t)config->max_batch,
                               .queue_limit = (size_t)config->queue,
+                              .share_ns = ENGINE_SHARE_NS,
                               .cache_interval = (size_t)config->cache_interval,
                               .timeout_ns = nanoseconds(config->request_timeout)}},
     };

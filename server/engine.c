@@ -15,9 +15,8 @@
  * with the last taken one, so a batch has no holes. */
 struct slot {
     struct engine_job *job;
-    float *state;  /* [state_size] */
-    float *logits; /* [logits_size] */
-    bool reading;  /* the prompt's tokens but the last */
+    float *logits;     /* [logits_size] */
+    uint64_t since_ns; /* the job has it */
 };
 
 struct worker {
@@ -36,6 +35,8 @@ struct worker {
     uint32_t *tokens;
     float **states, **logits;
     uint64_t deadline;   /* none of its jobs' comes before */
+    uint64_t share_end;  /* none of its jobs' share ends before; for a thread without free slots */
+    size_t hand;         /* the slot whose job goes next */
     unsigned long swept; /* cancellations that were looked at */
     struct arena arena;
 };
@@ -70,9 +71,8 @@ static bool take_memory(struct worker *worker, struct error *err)
     worker->logits = arena_alloc(arena, n, sizeof *worker->logits, "the engine's logits", err);
     if (!worker->slots || !worker->stepped || !worker->tokens || !worker->states || !worker->logits) return false;
     for (size_t i = 0; i < n; i++) {
-        worker->slots[i].state = arena_alloc(arena, stepper->state_size, sizeof(float), "a hidden state", err);
         worker->slots[i].logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
-        if (!worker->slots[i].state || !worker->slots[i].logits) return false;
+        if (!worker->slots[i].logits) return false;
     }
     return step_scratch_open(&worker->scratch, stepper, n, err);
 }
@@ -127,18 +127,20 @@ size_t engine_threads(const struct engine *engine)
     return engine->options.threads;
 }
 
-static void finish(struct engine_job *job, enum engine_outcome outcome, uint64_t now)
+static void free_state(struct engine_job *job)
 {
-    job->outcome = outcome;
-    job->finished_ns = now;
-    job->finished(job);
+    free(job->state);
+    job->state = NULL;
 }
 
-static void finish_all(struct engine_job *jobs, enum engine_outcome outcome)
+/* Gives jobs that have their outcome back. */
+static void finish_all(struct engine_job *jobs)
 {
     for (struct engine_job *job = jobs, *next; job; job = next) {
         next = job->next;
-        finish(job, outcome, clock_monotonic_ns());
+        free_state(job);
+        job->finished_ns = clock_monotonic_ns();
+        job->finished(job);
     }
 }
 
@@ -157,7 +159,9 @@ void engine_stop(struct engine *engine)
     pthread_mutex_unlock(&engine->mutex);
     for (size_t i = 0; i < engine->options.threads; i++)
         if (engine->workers[i].started) pthread_join(engine->workers[i].thread, NULL);
-    finish_all(engine_queue_sweep(&engine->queue, everything, NULL), ENGINE_STOPPED);
+    struct engine_job *waiting = engine_queue_sweep(&engine->queue, everything, NULL);
+    for (struct engine_job *job = waiting; job; job = job->next) job->outcome = ENGINE_STOPPED;
+    finish_all(waiting);
 }
 
 void engine_free(struct engine *engine)
@@ -211,13 +215,70 @@ static bool holds_group(const struct engine_job *job)
     return job->caches && job->generation.prompt.count >= LONG_PROMPT;
 }
 
-/* Moves ready jobs into the thread's free slots, as long as no other thread should take them. */
+static void expect_deadline(struct engine *engine, const struct engine_job *job)
+{
+    if (job->deadline_ns < atomic_load(&engine->deadline)) atomic_store(&engine->deadline, job->deadline_ns);
+}
+
+/* Cancelled before it stands in the queue: threads may have looked for it there already, so they look again. */
+static void expect_cancellation(struct engine *engine, const struct engine_job *job)
+{
+    if (atomic_load(&job->cancelled)) atomic_fetch_add(&engine->cancellations, 1);
+}
+
+static void place(struct worker *worker, struct slot *slot, struct engine_job *job, uint64_t now)
+{
+    slot->job = job;
+    slot->since_ns = now;
+    if (job->deadline_ns < worker->deadline) worker->deadline = job->deadline_ns;
+}
+
+static bool had_its_share(const struct engine *engine, const struct slot *slot, uint64_t now)
+{
+    return now - slot->since_ns >= engine->options.share_ns;
+}
+
+/* Sets jobs that had their share aside, as many as wait, and gives their slots to those that wait. Who got its slot
+ * long ago goes first: the hand passes over all slots in turn. */
+static void exchange(struct worker *worker, uint64_t now)
+{
+    struct engine *engine = worker->engine;
+    const size_t slots = engine->options.max_batch;
+    size_t n = engine->queue.ready;
+    for (size_t i = 0; n > 0 && i < slots; i++) {
+        struct slot *slot = &worker->slots[worker->hand];
+        if (had_its_share(engine, slot, now)) {
+            struct engine_job *aside = slot->job;
+            place(worker, slot, engine_queue_pop(&engine->queue, holds_group), now);
+            engine_queue_set_aside(&engine->queue, aside);
+            expect_deadline(engine, aside);
+            expect_cancellation(engine, aside);
+            n = n - 1 < engine->queue.ready ? n - 1 : engine->queue.ready; /* a pop may hold a group back */
+        }
+        worker->hand = (worker->hand + 1) % slots;
+    }
+}
+
+static uint64_t first_share_end(const struct worker *worker)
+{
+    const struct engine_options *options = &worker->engine->options;
+    uint64_t since = NEVER;
+    for (size_t i = 0; i < options->max_batch; i++)
+        if (worker->slots[i].since_ns < since) since = worker->slots[i].since_ns;
+    return since < NEVER - options->share_ns ? since + options->share_ns : NEVER;
+}
+
+/* Moves ready jobs into the thread's free slots, as long as no other thread should take them; where all slots of all
+ * threads are taken, into those of jobs that had their share. */
 static void admit(struct worker *worker)
 {
     struct engine *engine = worker->engine;
+    const uint64_t now = clock_monotonic_ns();
     struct engine_job *job;
     while (is_least_loaded(worker) && (job = engine_queue_pop(&engine->queue, holds_group)) != NULL)
-        worker->slots[atomic_fetch_add(&worker->running, 1)].job = job;
+        place(worker, &worker->slots[atomic_fetch_add(&worker->running, 1)], job, now);
+    if (engine->queue.ready > 0 && free_slots(engine) == 0) exchange(worker, now);
+    if (atomic_load(&worker->running) == engine->options.max_batch) worker->share_end = first_share_end(worker);
     atomic_store(&engine->ready, engine->queue.ready);
 }
 
@@ -251,9 +312,30 @@ static void prepare(const struct engine *engine, struct engine_job *job, uint64_
     job->submitted_ns = now;
     job->started_ns = job->prompted_ns = job->first_ns = job->finished_ns = 0;
     job->deadline_ns = options->timeout_ns > 0 ? now + options->timeout_ns : NEVER;
+    job->state = NULL;
+    job->reading = job->leads = false;
     job->caches = job->use_cache && options->cache && !job->start_state && job->generation.window.size == 0;
     job->own = (struct engine_group){0};
     if (!job->group) job->group = &job->own;
+}
+
+static void free_states(struct engine_job *const *jobs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) free_state(jobs[i]);
+}
+
+static bool take_states(const struct engine *engine, struct engine_job *const *jobs, size_t count, struct error *err)
+{
+    const size_t bytes = engine->options.stepper->state_size * sizeof(float);
+    for (size_t i = 0; i < count; i++) {
+        void *state;
+        if (posix_memalign(&state, ARENA_ALIGNMENT, bytes) != 0) {
+            free_states(jobs, i);
+            return error_set_no_memory(err, bytes, "a hidden state");
+        }
+        jobs[i]->state = state;
+    }
+    return true;
 }
 
 bool engine_submit(struct engine *engine, struct engine_job *const *jobs, size_t count, struct error *err)
@@ -261,21 +343,21 @@ bool engine_submit(struct engine *engine, struct engine_job *const *jobs, size_t
     const struct engine_options *options = &engine->options;
     const uint64_t now = clock_monotonic_ns();
     for (size_t i = 0; i < count; i++) prepare(engine, jobs[i], now);
+    if (!take_states(engine, jobs, count, err)) return false;
     pthread_mutex_lock(&engine->mutex);
     const bool stopping = atomic_load(&engine->stopping);
     const bool full = engine->queue.waiting + count > options->queue_limit + free_slots(engine);
     if (!stopping && !full) {
         for (size_t i = 0; i < count; i++) {
-            if (jobs[i]->deadline_ns < atomic_load(&engine->deadline))
-                atomic_store(&engine->deadline, jobs[i]->deadline_ns);
+            expect_deadline(engine, jobs[i]);
             engine_queue_push(&engine->queue, jobs[i]);
-            /* Cancelled before it came: threads may have looked for it already. */
-            if (atomic_load(&jobs[i]->cancelled)) atomic_fetch_add(&engine->cancellations, 1);
+            expect_cancellation(engine, jobs[i]);
         }
         atomic_store(&engine->ready, engine->queue.ready);
         wake(engine, count);
     }
     pthread_mutex_unlock(&engine->mutex);
+    if (stopping || full) free_states(jobs, count);
     if (stopping) return error_set(err, ERROR_UNAVAILABLE, "the daemon is shutting down");
     if (full)
         return error_set(err, ERROR_UNAVAILABLE, "%zu requests are running and %zu are waiting; try again later",
@@ -304,19 +386,17 @@ struct engine_load engine_load(struct engine *engine)
     return load;
 }
 
-/* --- A job in its slot --- */
+/* --- A job --- */
 
 /* The prompt is read but for its last token. */
-static void end_reading(struct worker *worker, struct slot *slot)
+static void end_reading(const struct engine *engine, struct engine_job *job)
 {
-    struct engine *engine = worker->engine;
-    struct engine_job *job = slot->job;
     const struct generation *generation = &job->generation;
-    slot->reading = false;
+    job->reading = false;
     job->prompted_ns = clock_monotonic_ns();
     if (job->caches && generation->fed > generation->cached)
         state_cache_store(engine->options.cache, engine->options.model, generation->prompt.ids, generation->fed,
-                          slot->state);
+                          job->state);
 }
 
 /* Lets the other jobs of its group go. */
@@ -331,72 +411,80 @@ static void stop_leading(struct engine *engine, struct engine_job *job)
     pthread_mutex_unlock(&engine->mutex);
 }
 
-static void start(struct worker *worker, struct slot *slot)
+static void start(struct engine *engine, struct engine_job *job)
 {
-    const struct engine_options *options = &worker->engine->options;
-    struct engine_job *job = slot->job;
+    const struct engine_options *options = &engine->options;
     struct generation *generation = &job->generation;
-    const size_t bytes = options->stepper->state_size * sizeof *slot->state;
+    const size_t bytes = options->stepper->state_size * sizeof *job->state;
     size_t covered = 0;
     job->started_ns = clock_monotonic_ns();
-    if (job->deadline_ns < worker->deadline) worker->deadline = job->deadline_ns;
     if (job->caches)
         covered = state_cache_find(options->cache, options->model, generation->prompt.ids, generation->prompt.count - 1,
-                                   slot->state);
+                                   job->state);
     if (covered > 0)
         generation_skip(generation, covered);
     else if (job->start_state)
-        memcpy(slot->state, job->start_state, bytes);
+        memcpy(job->state, job->start_state, bytes);
     else
-        memset(slot->state, 0, bytes);
-    slot->reading = true;
+        memset(job->state, 0, bytes);
+    job->reading = true;
     if (!generation_wants_logits(generation)) return;
-    end_reading(worker, slot);
-    stop_leading(worker->engine, job);
+    end_reading(engine, job);
+    stop_leading(engine, job);
 }
 
-static void advance(struct worker *worker, struct slot *slot, float *logits)
+static void advance(struct engine *engine, struct engine_job *job, float *logits)
 {
-    const struct engine_options *options = &worker->engine->options;
-    struct engine_job *job = slot->job;
+    const struct engine_options *options = &engine->options;
     struct generation *generation = &job->generation;
     generation_advance(generation, logits);
-    if (!slot->reading) {
+    if (!job->reading) {
         if (logits && job->first_ns == 0) job->first_ns = clock_monotonic_ns();
         if (logits && job->progressed && !generation_done(generation)) job->progressed(job);
     } else if (generation_wants_logits(generation)) {
-        end_reading(worker, slot);
-        stop_leading(worker->engine, job);
+        end_reading(engine, job);
+        stop_leading(engine, job);
     } else if (job->caches && generation->fed % options->cache_interval == 0) {
-        state_cache_store(options->cache, options->model, generation->prompt.ids, generation->fed, slot->state);
+        state_cache_store(options->cache, options->model, generation->prompt.ids, generation->fed, job->state);
     }
 }
 
 /* Leaves the state where the generation ended by itself in the cache, under the prompt and the new tokens. */
-static void cache_end(const struct engine_options *options, const struct slot *slot)
+static void cache_end(const struct engine_options *options, const struct engine_job *job)
 {
-    const struct generation *generation = &slot->job->generation;
+    const struct generation *generation = &job->generation;
     const size_t prompt = generation->prompt.count, fed = generation->fed;
     if (fed <= prompt) return; /* the state before the prompt's last token is there, and as good */
     uint32_t *tokens = malloc(fed * sizeof *tokens);
     if (!tokens) return;
     memcpy(tokens, generation->prompt.ids, prompt * sizeof *tokens);
     for (size_t i = prompt; i < fed; i++) tokens[i] = generation->tokens[i - prompt].id;
-    state_cache_store(options->cache, options->model, tokens, fed, slot->state);
+    state_cache_store(options->cache, options->model, tokens, fed, job->state);
     free(tokens);
+}
+
+/* What a job leaves behind, wherever it stood. */
+static void end(struct engine *engine, struct engine_job *job, enum engine_outcome outcome)
+{
+    const struct engine_options *options = &engine->options;
+    job->outcome = outcome;
+    stop_leading(engine, job);
+    if (outcome == ENGINE_DONE && job->caches) cache_end(options, job);
+    if (job->end_state && job->prompted_ns > 0 && (outcome == ENGINE_DONE || outcome == ENGINE_TIMEOUT))
+        memcpy(job->end_state, job->state, options->stepper->state_size * sizeof *job->state);
+}
+
+static enum engine_outcome outcome_of_over(const struct engine_job *job)
+{
+    return atomic_load(&job->cancelled) ? ENGINE_CANCELLED : ENGINE_TIMEOUT;
 }
 
 /* Takes the job of slot i out of the batch and puts it before `ended`. */
 static struct engine_job *leave(struct worker *worker, size_t i, enum engine_outcome outcome, struct engine_job *ended)
 {
-    const struct engine_options *options = &worker->engine->options;
     struct slot gone = worker->slots[i];
     struct engine_job *job = gone.job;
-    job->outcome = outcome;
-    stop_leading(worker->engine, job);
-    if (outcome == ENGINE_DONE && job->caches) cache_end(options, &gone);
-    if (job->end_state && !gone.reading && (outcome == ENGINE_DONE || outcome == ENGINE_TIMEOUT))
-        memcpy(job->end_state, gone.state, options->stepper->state_size * sizeof *gone.state);
+    end(worker->engine, job, outcome);
     const size_t last = atomic_load(&worker->running) - 1;
     worker->slots[i] = worker->slots[last];
     worker->slots[last] = gone;
@@ -416,12 +504,13 @@ static size_t step_batch(struct worker *worker, bool readers_only)
     size_t n = 0;
     for (size_t i = 0; i < running; i++) {
         struct slot *slot = &worker->slots[i];
-        if (readers_only && !slot->reading) continue;
+        struct engine_job *job = slot->job;
+        if (readers_only && !job->reading) continue;
         worker->stepped[n] = i;
-        const struct generation *generation = &slot->job->generation;
-        if (generation_resets(generation)) memset(slot->state, 0, stepper->state_size * sizeof *slot->state);
+        const struct generation *generation = &job->generation;
+        if (generation_resets(generation)) memset(job->state, 0, stepper->state_size * sizeof *job->state);
         worker->tokens[n] = generation_token(generation);
-        worker->states[n] = slot->state;
+        worker->states[n] = job->state;
         worker->logits[n] = generation_wants_logits(generation) ? slot->logits : NULL;
         n++;
     }
@@ -431,7 +520,7 @@ static size_t step_batch(struct worker *worker, bool readers_only)
     atomic_store_explicit(&worker->sequences, atomic_load_explicit(&worker->sequences, memory_order_relaxed) + n,
                           memory_order_relaxed);
     step(stepper, &worker->scratch, n, worker->tokens, worker->states, worker->logits);
-    for (size_t i = 0; i < n; i++) advance(worker, &worker->slots[worker->stepped[i]], worker->logits[i]);
+    for (size_t i = 0; i < n; i++) advance(worker->engine, worker->slots[worker->stepped[i]].job, worker->logits[i]);
     return n;
 }
 
@@ -439,7 +528,7 @@ static size_t count_readers(const struct worker *worker)
 {
     const size_t running = atomic_load(&worker->running);
     size_t n = 0;
-    for (size_t i = 0; i < running; i++) n += worker->slots[i].reading;
+    for (size_t i = 0; i < running; i++) n += worker->slots[i].job->reading;
     return n;
 }
 
@@ -467,13 +556,10 @@ static void retire(struct worker *worker, bool sweep, uint64_t now)
         if (generation_done(&job->generation))
             ended = leave(worker, i, ENGINE_DONE, ended);
         else if (sweep && is_over(job, &at))
-            ended = leave(worker, i, atomic_load(&job->cancelled) ? ENGINE_CANCELLED : ENGINE_TIMEOUT, ended);
+            ended = leave(worker, i, outcome_of_over(job), ended);
     }
     if (sweep) worker->deadline = at.deadline;
-    for (struct engine_job *job = ended, *next; job; job = next) {
-        next = job->next;
-        finish(job, job->outcome, clock_monotonic_ns());
-    }
+    finish_all(ended);
 }
 
 /* Whether there may be something to do besides stepping. */
@@ -482,7 +568,7 @@ static bool must_look(const struct worker *worker, unsigned long cancellations, 
     const struct engine *engine = worker->engine;
     const size_t running = atomic_load(&worker->running);
     return running == 0 || atomic_load(&engine->stopping) || cancellations != worker->swept ||
-           (running < engine->options.max_batch && atomic_load(&engine->ready) > 0) ||
+           (atomic_load(&engine->ready) > 0 && (running < engine->options.max_batch || now >= worker->share_end)) ||
            now >= atomic_load(&engine->deadline);
 }
 
@@ -502,11 +588,10 @@ static bool look(struct worker *worker, unsigned long cancellations, uint64_t no
     if (!stopping) admit(worker);
     pthread_mutex_unlock(&engine->mutex);
 
-    for (struct engine_job *job = over, *next; job; job = next) {
-        next = job->next;
-        finish(job, atomic_load(&job->cancelled) ? ENGINE_CANCELLED : ENGINE_TIMEOUT, clock_monotonic_ns());
-    }
-    for (size_t i = before; i < atomic_load(&worker->running); i++) start(worker, &worker->slots[i]);
+    for (struct engine_job *job = over; job; job = job->next) end(engine, job, outcome_of_over(job));
+    finish_all(over);
+    for (size_t i = 0; i < atomic_load(&worker->running); i++)
+        if (worker->slots[i].job->started_ns == 0) start(engine, worker->slots[i].job);
     return !stopping;
 }
 
@@ -525,6 +610,6 @@ static void *worker_main(void *argument)
     }
     struct engine_job *ended = NULL;
     for (size_t n; (n = atomic_load(&worker->running)) > 0;) ended = leave(worker, n - 1, ENGINE_STOPPED, ended);
-    finish_all(ended, ENGINE_STOPPED);
+    finish_all(ended);
     return NULL;
 }

@@ -6,6 +6,11 @@
  * condition variable while it has nothing to do; it takes no lock during a step, and none at all between two steps
  * where nobody waits and nobody was cancelled. A job's text does not depend on what runs beside it (model/step.h).
  *
+ * Where jobs wait and all slots are taken, a job that had its slot for share_ns is set aside: it goes to the end of the
+ * queue, and a waiting one takes its slot. Its hidden state is its own, so it goes on later, in whatever slot of
+ * whatever thread, as if nothing had happened. Slots go to new jobs and to those set aside in turn: a short text never
+ * waits for long ones to end, and long ones always go on.
+ *
  * Prompts are read in the same batch, one token per step, so that a long prompt costs those beside it next to nothing.
  * Where others generate, each step of the whole batch is followed by steps of the reading sequences alone for as long
  * as the whole batch's step took: a prompt beside 63 others is read many tokens at a time, and the others' tokens come
@@ -43,13 +48,19 @@ enum engine_outcome {
     ENGINE_STOPPED,   /* engine_stop() */
 };
 
+/* Waiting jobs of one group, and the line whose turn is next. */
+struct engine_line {
+    struct engine_job *first, *last; /* oldest first */
+    struct engine_line *next;
+};
+
 /* The jobs of one request (its n continuations): all zero at first, then the engine's until the last of them finished.
  * The queue serves groups in turns, one job each, so that a request for 16 texts does not keep a request for one
  * waiting 16 times. */
 struct engine_group {
-    struct engine_job *first, *last; /* waiting, oldest first */
-    struct engine_group *next;
-    bool held; /* its first job is reading the prompt for all */
+    struct engine_line fresh; /* had no slot yet */
+    struct engine_line aside; /* gave their slots to others */
+    bool held;                /* its first job is reading the prompt for all; the fresh ones wait for that */
 };
 
 struct engine_job {
@@ -77,7 +88,7 @@ struct engine_job {
      * clock_monotonic_ns(); 0 where the job did not get that far. */
     enum engine_outcome outcome;
     uint64_t submitted_ns; /* engine_submit() */
-    uint64_t started_ns;   /* got a slot */
+    uint64_t started_ns;   /* got a slot for the first time */
     uint64_t prompted_ns;  /* the prompt was read but for its last token; what follows yields new tokens */
     uint64_t first_ns;     /* the first new token was there */
     uint64_t finished_ns;
@@ -86,8 +97,10 @@ struct engine_job {
     struct engine_job *next;
     struct engine_group own;
     uint64_t deadline_ns;
-    bool caches; /* uses the cache */
-    bool leads;  /* its group is held until it has read the prompt */
+    float *state; /* [stepper->state_size], from engine_submit() until finished() */
+    bool reading; /* the prompt's tokens but the last */
+    bool caches;  /* uses the cache */
+    bool leads;   /* its group is held until it has read the prompt */
     atomic_bool cancelled;
 };
 
@@ -97,25 +110,30 @@ struct engine_options {
     uint64_t model;                /* version, the cache's key */
     size_t threads;                /* 0: one per processor */
     size_t max_batch;              /* slots of each thread */
-    size_t queue_limit;            /* jobs that may wait while all slots are taken */
+    size_t queue_limit;            /* jobs that may wait while all slots are taken; an exchange changes no number */
+    uint64_t share_ns;             /* from getting a slot until a job gives it to one that waits */
     size_t cache_interval;         /* tokens of a prompt between two states that are cached */
     uint64_t timeout_ns;           /* from submission to the end of a job; 0: none */
 };
 
-/* Takes all memory that stepping needs and starts the threads. */
+/* Good for share_ns: a step takes a small part of it, and nobody sees a stream pause for so long. */
+#define ENGINE_SHARE_NS 50000000
+
+/* Takes all memory that stepping needs, but for the jobs' states, and starts the threads. */
 struct engine *engine_new(const struct engine_options *options, struct error *err);
 
 size_t engine_threads(const struct engine *engine);
 
 /* Any thread. Submits the jobs of a request, all or none. Errors: ERROR_UNAVAILABLE at once where the queue has no room
- * for all of them or the engine was stopped. */
+ * for all of them or the engine was stopped; ERROR_NO_MEMORY. */
 bool engine_submit(struct engine *engine, struct engine_job *const *jobs, size_t count, struct error *err);
 
 /* Any thread, for a job that finished() has not been called for: it leaves its slot or its place in the queue before
  * the next step. Only sets flags. May also come before engine_submit(). */
 void engine_cancel(struct engine *engine, struct engine_job *job);
 
-/* Any thread: jobs in slots and in the queue at this moment; steps so far, and the sequences that were stepped in them.
+/* Any thread: jobs in slots and in the queue (new ones and those set aside) at this moment; steps so far, and the
+ * sequences that were stepped in them.
  */
 struct engine_load {
     size_t running, waiting;

@@ -1,56 +1,88 @@
 #include "server/engine_queue.h"
 
-static void append(struct engine_queue *queue, struct engine_group *group)
+static void append(struct engine_ring *ring, struct engine_line *line)
 {
-    group->next = NULL;
-    *(queue->last ? &queue->last->next : &queue->first) = group;
-    queue->last = group;
+    line->next = NULL;
+    *(ring->last ? &ring->last->next : &ring->first) = line;
+    ring->last = line;
 }
 
-static size_t job_count(const struct engine_group *group)
+static struct engine_line *take_first(struct engine_ring *ring)
+{
+    struct engine_line *line = ring->first;
+    ring->first = line->next;
+    if (!ring->first) ring->last = NULL;
+    return line;
+}
+
+static size_t job_count(const struct engine_line *line)
 {
     size_t n = 0;
-    for (const struct engine_job *job = group->first; job; job = job->next) n++;
+    for (const struct engine_job *job = line->first; job; job = job->next) n++;
     return n;
+}
+
+static void append_job(struct engine_line *line, struct engine_job *job)
+{
+    job->next = NULL;
+    *(line->last ? &line->last->next : &line->first) = job;
+    line->last = job;
+}
+
+static struct engine_job *take_first_job(struct engine_line *line)
+{
+    struct engine_job *job = line->first;
+    line->first = job->next;
+    if (!line->first) line->last = NULL;
+    return job;
+}
+
+static void hold_line(struct engine_queue *queue, struct engine_line *line)
+{
+    line->next = queue->held;
+    queue->held = line;
 }
 
 void engine_queue_push(struct engine_queue *queue, struct engine_job *job)
 {
     struct engine_group *group = job->group;
-    const bool listed = group->first != NULL;
-    job->next = NULL;
-    *(group->last ? &group->last->next : &group->first) = job;
-    group->last = job;
+    const bool listed = group->fresh.first != NULL;
+    append_job(&group->fresh, job);
     queue->waiting++;
     if (!group->held) queue->ready++;
     if (listed) return;
-    if (group->held) {
-        group->next = queue->held;
-        queue->held = group;
-    } else {
-        append(queue, group);
-    }
+    if (group->held)
+        hold_line(queue, &group->fresh);
+    else
+        append(&queue->fresh, &group->fresh);
+}
+
+void engine_queue_set_aside(struct engine_queue *queue, struct engine_job *job)
+{
+    struct engine_line *line = &job->group->aside;
+    if (!line->first) append(&queue->aside, line);
+    append_job(line, job);
+    queue->waiting++;
+    queue->ready++;
 }
 
 struct engine_job *engine_queue_pop(struct engine_queue *queue, bool (*hold)(const struct engine_job *job))
 {
-    struct engine_group *group = queue->first;
-    if (!group) return NULL;
-    struct engine_job *job = group->first;
-    queue->first = group->next;
-    if (!queue->first) queue->last = NULL;
-    group->first = job->next;
-    if (!group->first) group->last = NULL;
+    if (!queue->fresh.first && !queue->aside.first) return NULL;
+    const bool fresh = queue->fresh.first && !(queue->aside.first && queue->aside_next);
+    struct engine_ring *ring = fresh ? &queue->fresh : &queue->aside;
+    struct engine_line *line = take_first(ring);
+    struct engine_job *job = take_first_job(line);
+    queue->aside_next = fresh;
     queue->waiting--;
     queue->ready--;
-    job->leads = group->first && hold(job);
-    if (job->leads) {
-        group->held = true;
-        group->next = queue->held;
-        queue->held = group;
-        queue->ready -= job_count(group);
-    } else if (group->first) {
-        append(queue, group);
+    if (fresh) job->leads = line->first && hold(job);
+    if (fresh && job->leads) {
+        job->group->held = true;
+        hold_line(queue, line);
+        queue->ready -= job_count(line);
+    } else if (line->first) {
+        append(ring, line);
     }
     return job;
 }
@@ -58,25 +90,25 @@ struct engine_job *engine_queue_pop(struct engine_queue *queue, bool (*hold)(con
 void engine_queue_release(struct engine_queue *queue, struct engine_group *group)
 {
     group->held = false;
-    struct engine_group **link = &queue->held;
-    while (*link && *link != group) link = &(*link)->next;
+    struct engine_line **link = &queue->held;
+    while (*link && *link != &group->fresh) link = &(*link)->next;
     if (!*link) return; /* all its jobs were swept out */
-    *link = group->next;
-    append(queue, group);
-    queue->ready += job_count(group);
+    *link = group->fresh.next;
+    append(&queue->fresh, &group->fresh);
+    queue->ready += job_count(&group->fresh);
 }
 
-/* Takes jobs that are over out of a group; returns how many. */
-static size_t sweep_group(struct engine_group *group, bool (*ended)(struct engine_job *job, void *context),
-                          void *context, struct engine_job **swept)
+/* Takes jobs that are over out of a line; returns how many. */
+static size_t sweep_line(struct engine_line *line, bool (*ended)(struct engine_job *job, void *context), void *context,
+                         struct engine_job **swept)
 {
     size_t n = 0;
-    struct engine_job **link = &group->first;
-    group->last = NULL;
+    struct engine_job **link = &line->first;
+    line->last = NULL;
     while (*link) {
         struct engine_job *job = *link;
         if (!ended(job, context)) {
-            group->last = job;
+            line->last = job;
             link = &job->next;
             continue;
         }
@@ -88,26 +120,34 @@ static size_t sweep_group(struct engine_group *group, bool (*ended)(struct engin
     return n;
 }
 
+/* The same for all lines of a list, of which empty ones leave it; `last` is then the last of them. */
+static size_t sweep_list(struct engine_line **list, struct engine_line **last,
+                         bool (*ended)(struct engine_job *job, void *context), void *context, struct engine_job **swept)
+{
+    size_t n = 0;
+    struct engine_line **link = list;
+    *last = NULL;
+    while (*link) {
+        struct engine_line *line = *link;
+        n += sweep_line(line, ended, context, swept);
+        if (!line->first) {
+            *link = line->next;
+            continue;
+        }
+        *last = line;
+        link = &line->next;
+    }
+    return n;
+}
+
 struct engine_job *engine_queue_sweep(struct engine_queue *queue, bool (*ended)(struct engine_job *job, void *context),
                                       void *context)
 {
     struct engine_job *swept = NULL;
-    struct engine_group **const lists[] = {&queue->first, &queue->held};
-    queue->last = NULL;
-    for (size_t i = 0; i < 2; i++) {
-        struct engine_group **link = lists[i];
-        while (*link) {
-            struct engine_group *group = *link;
-            const size_t n = sweep_group(group, ended, context, &swept);
-            queue->waiting -= n;
-            if (i == 0) queue->ready -= n;
-            if (!group->first) {
-                *link = group->next;
-                continue;
-            }
-            if (i == 0) queue->last = group;
-            link = &group->next;
-        }
-    }
+    struct engine_line *last_held;
+    const size_t ready = sweep_list(&queue->fresh.first, &queue->fresh.last, ended, context, &swept) +
+                         sweep_list(&queue->aside.first, &queue->aside.last, ended, context, &swept);
+    queue->ready -= ready;
+    queue->waiting -= ready + sweep_list(&queue->held, &last_held, ended, context, &swept);
     return swept;
 }

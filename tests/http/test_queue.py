@@ -101,6 +101,24 @@ def test_probes_do_not_wait_behind_compute(start):
         connection.close()
 
 
+def test_long_texts_keep_no_short_one_waiting(start):
+    daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 16, "limits.queue": 400, "limits.max_length": 40_000})
+    alone = daemon.generate(prompt="ab", length=20, seed=3)["text"]
+    left = [daemon.send_generate(prompt="a", length=40_000, ignore_eos=True, n=8) for _ in range(40)]
+
+    def unfinished():
+        text = daemon.get("/metrics").body.decode()
+        return sum(float(n) for n in re.findall(r"^lstmd_(?:sequences|queue_depth)\{.*\} (\S+)$", text, re.M))
+
+    wait_until(lambda: unfinished() == 320)
+    for _ in range(3):
+        assert daemon.generate(prompt="ab", length=20, seed=3)["text"] == alone
+    assert unfinished() == 320  # no slot became free by itself
+    assert not select.select(left, [], [], 0)[0]
+    for connection in left:
+        connection.close()
+
+
 def test_requests_beyond_the_batch_are_queued_and_answered(start):
     daemon = start("tiny", {"engine.threads": 1, "engine.max_batch": 2})
     answers = [None] * 12

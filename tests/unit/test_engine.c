@@ -29,6 +29,7 @@ static struct engine_options options_of(const struct world *world, size_t max_ba
                                    .threads = 1,
                                    .max_batch = max_batch,
                                    .queue_limit = queue_limit,
+                                   .share_ns = UINT64_MAX, /* who has a slot keeps it */
                                    .cache_interval = 100};
 }
 
@@ -137,12 +138,12 @@ static void test_engine_feeds_windows_as_a_generation_alone_does(void **state)
     close_engine(engine);
 }
 
-static void test_engine_refuses_beyond_slots_and_queue(void **state)
+static void assert_refuses_beyond_slots_and_queue(const struct world *world, uint64_t share_ns)
 {
-    const struct world *world = *state;
     struct test_job jobs[5];
     struct engine_options options = options_of(world, 1, 1);
     options.threads = 2;
+    options.share_ns = share_ns;
     struct engine *engine = engine_with(&options);
     for (size_t i = 0; i < 5; i++) open_numbered(&jobs[i], world, i, LONG);
     for (size_t i = 0; i < 2; i++) assert_true(job_submit(engine, &jobs[i], NULL));
@@ -161,6 +162,13 @@ static void test_engine_refuses_beyond_slots_and_queue(void **state)
     assert_true(engine_submit(engine, both, 2, NULL));
     close_engine(engine);
     for (size_t i = 0; i < 5; i++) job_close(&jobs[i]);
+}
+
+/* Jobs that are set aside make no room for more. */
+static void test_engine_refuses_beyond_slots_and_queue(void **state)
+{
+    assert_refuses_beyond_slots_and_queue(*state, UINT64_MAX);
+    assert_refuses_beyond_slots_and_queue(*state, 0);
 }
 
 static void test_engine_cancels_running_and_waiting_jobs(void **state)
@@ -633,6 +641,204 @@ static void test_engine_reads_a_prompt_faster_than_others_write(void **state)
     free(prompt);
 }
 
+struct counter {
+    atomic_size_t tokens;
+    size_t needed;
+    sem_t reached;
+};
+
+static void count_to_needed(struct engine_job *job)
+{
+    struct counter *counter = ((struct test_job *)job)->context;
+    if (atomic_fetch_add(&counter->tokens, 1) + 1 == counter->needed) sem_post(&counter->reached);
+}
+
+static void assert_begins_as_alone(const struct test_job *job, const struct world *world, size_t i, size_t length)
+{
+    struct generation alone;
+    const struct generation_request request = numbered(i, length);
+    run_alone(&alone, world, &request);
+    assert_true(job->job.generation.text_ready >= alone.text_bytes);
+    assert_memory_equal(job->job.generation.text, alone.text, alone.text_bytes);
+    generation_close(&alone);
+}
+
+/* Four texts without an end share two slots; a short one beside them ends, and all of them go on. */
+static void test_engine_long_jobs_keep_no_short_one_waiting(void **state)
+{
+    const struct world *world = *state;
+    enum { LONG_JOBS = 4, TOKENS = 3000, SHORT = 4, SHORT_TOKENS = 50 };
+    struct engine_options options = options_of(world, 2, 8);
+    options.share_ns = 100 * 1000;
+    struct engine *engine = engine_with(&options);
+    struct test_job jobs[LONG_JOBS + 1];
+    struct counter counters[LONG_JOBS];
+    for (size_t i = 0; i < LONG_JOBS; i++) {
+        counters[i] = (struct counter){.needed = TOKENS};
+        sem_init(&counters[i].reached, 0, 0);
+        open_numbered(&jobs[i], world, i, LONG);
+        jobs[i].context = &counters[i];
+        jobs[i].job.progressed = count_to_needed;
+        assert_true(job_submit(engine, &jobs[i], NULL));
+    }
+    open_numbered(&jobs[SHORT], world, SHORT, SHORT_TOKENS);
+    assert_true(job_submit(engine, &jobs[SHORT], NULL));
+    job_wait(&jobs[SHORT]);
+    assert_int_equal(jobs[SHORT].job.outcome, ENGINE_DONE);
+    assert_begins_as_alone(&jobs[SHORT], world, SHORT, SHORT_TOKENS);
+    for (size_t i = 0; i < LONG_JOBS; i++)
+        while (sem_wait(&counters[i].reached) != 0) continue;
+    for (size_t i = 0; i < LONG_JOBS; i++) assert_int_equal(sem_trywait(&jobs[i].done), -1);
+    close_engine(engine);
+    for (size_t i = 0; i < LONG_JOBS; i++) {
+        assert_int_equal(jobs[i].job.outcome, ENGINE_STOPPED);
+        assert_begins_as_alone(&jobs[i], world, i, TOKENS);
+        sem_destroy(&counters[i].reached);
+    }
+    for (size_t i = 0; i <= LONG_JOBS; i++) job_close(&jobs[i]);
+}
+
+/* Returns while `aside` has been set aside for `other`, in which the engine's only thread stands still. */
+static void set_aside(struct engine *engine, const struct world *world, struct test_job *aside, struct test_job *other,
+                      struct gate gates[2])
+{
+    occupy(engine, world, aside, &gates[0], LONG);
+    gate_init(&gates[1]);
+    open_numbered(other, world, 1, LONG);
+    other->context = &gates[1];
+    other->job.progressed = stand_at_gate;
+    assert_true(job_submit(engine, other, NULL));
+    sem_post(&gates[0].open);
+    while (sem_wait(&gates[1].reached) != 0) continue;
+    const struct engine_load load = engine_load(engine);
+    assert_int_equal(load.running, 1);
+    assert_int_equal(load.waiting, 1);
+}
+
+static void test_engine_cancels_and_stops_jobs_that_are_set_aside(void **state)
+{
+    const struct world *world = *state;
+    for (int cancels = 0; cancels < 2; cancels++) {
+        struct engine_options options = options_of(world, 1, 1);
+        options.share_ns = 0;
+        struct engine *engine = engine_with(&options);
+        struct test_job aside, other;
+        struct gate gates[2];
+        set_aside(engine, world, &aside, &other, gates);
+        if (cancels) engine_cancel(engine, &aside.job);
+        sem_post(&gates[1].open);
+        if (cancels) job_wait(&aside);
+        if (cancels) assert_int_equal(sem_trywait(&other.done), -1);
+        close_engine(engine);
+        assert_int_equal(aside.job.outcome, cancels ? ENGINE_CANCELLED : ENGINE_STOPPED);
+        assert_int_equal(other.job.outcome, ENGINE_STOPPED);
+        assert_true(aside.job.generation.produced > 0);
+        job_close(&aside);
+        job_close(&other);
+    }
+}
+
+/* Its session goes on from where it stood. */
+static void test_engine_deadline_ends_jobs_that_are_set_aside(void **state)
+{
+    const struct world *world = *state;
+    struct engine_options options = options_of(world, 1, 1);
+    options.share_ns = 0;
+    options.timeout_ns = 500 * 1000 * 1000;
+    struct engine *engine = engine_with(&options);
+    const size_t bytes = world->stepper.state_size * sizeof(float);
+    float *ends[2] = {malloc(bytes), malloc(bytes)};
+    assert_true(ends[0] && ends[1]);
+    struct test_job aside, other, again;
+    struct gate gates[2];
+    set_aside(engine, world, &aside, &other, gates);
+    aside.job.end_state = ends[0]; /* nobody looks at it before the gate opens */
+    while (clock_monotonic_ns() < aside.job.submitted_ns + options.timeout_ns) continue;
+    sem_post(&gates[1].open);
+    job_wait(&aside);
+    job_wait(&other);
+    assert_int_equal(aside.job.outcome, ENGINE_TIMEOUT);
+    open_numbered(&again, world, 0, aside.job.generation.produced);
+    again.job.end_state = ends[1];
+    assert_true(job_submit(engine, &again, NULL));
+    job_wait(&again);
+    assert_memory_equal(ends[0], ends[1], bytes);
+    close_engine(engine);
+    job_close(&aside);
+    job_close(&other);
+    job_close(&again);
+    free(ends[0]);
+    free(ends[1]);
+}
+
+/* One slot for a text without an end and a group: the job that reads for the group is set aside after each token. */
+static void assert_group_reads_while_set_aside(const struct world *world, size_t cancelled)
+{
+    struct engine_options options = options_of(world, 1, 16);
+    options.cache = cache_of(world);
+    options.share_ns = 0;
+    struct engine *engine = engine_with(&options);
+    char *prompt = long_prompt(5000);
+    struct test_job writer, jobs[3];
+    struct gate gate;
+    struct engine_group group = {0};
+    struct engine_job *list[3];
+    const struct generation_request request = request_of(prompt, 20);
+    struct generation alone;
+    run_alone(&alone, world, &request);
+    occupy(engine, world, &writer, &gate, LONG);
+    for (size_t i = 0; i < 3; i++) {
+        job_open(&jobs[i], world, &request);
+        jobs[i].job.use_cache = true;
+        jobs[i].job.group = &group;
+        list[i] = &jobs[i].job;
+    }
+    assert_true(engine_submit(engine, list, 3, NULL));
+    sem_post(&gate.open);
+    for (size_t i = 0; i < cancelled; i++) engine_cancel(engine, &jobs[i].job);
+    for (size_t i = 0; i < 3; i++) job_wait(&jobs[i]);
+    for (size_t i = cancelled; i < 3; i++) assert_string_equal(jobs[i].job.generation.text, alone.text);
+    if (cancelled == 0) assert_int_equal(jobs[1].job.generation.cached, 5000);
+    assert_int_equal(sem_trywait(&writer.done), -1);
+    close_engine(engine);
+    for (size_t i = 0; i < 3; i++) job_close(&jobs[i]);
+    job_close(&writer);
+    generation_close(&alone);
+    state_cache_free(options.cache);
+    free(prompt);
+}
+
+static void test_engine_group_reads_while_its_job_is_set_aside(void **state)
+{
+    for (size_t cancelled = 0; cancelled < 3; cancelled++) assert_group_reads_while_set_aside(*state, cancelled);
+}
+
+struct submission {
+    struct engine *engine;
+    struct test_job jobs[2];
+};
+
+static bool submit_both(void *context, struct error *err)
+{
+    struct submission *submission = context;
+    struct engine_job *const both[] = {&submission->jobs[0].job, &submission->jobs[1].job};
+    return engine_submit(submission->engine, both, 2, err);
+}
+
+static void test_engine_submit_survives_failing_allocations(void **state)
+{
+    const struct world *world = *state;
+    struct submission submission = {.engine = engine_of(world, 2, 0)};
+    for (size_t i = 0; i < 2; i++) open_numbered(&submission.jobs[i], world, i, 10);
+    assert_survives_failing_allocations(submit_both, &submission);
+    for (size_t i = 0; i < 2; i++) {
+        job_wait(&submission.jobs[i]);
+        assert_begins_as_alone(&submission.jobs[i], world, i, 10);
+    }
+    close_engine(submission.engine);
+    for (size_t i = 0; i < 2; i++) job_close(&submission.jobs[i]);
+}
+
 static bool open_and_close(void *context, struct error *err)
 {
     struct engine_options options = options_of(context, 3, 3);
@@ -682,6 +888,11 @@ int main(void)
         cmocka_unit_test(test_engine_cancelled_jobs_leave_nothing_of_their_end_in_the_cache),
         cmocka_unit_test(test_engine_session_continues_as_one_long_request_would),
         cmocka_unit_test(test_engine_reads_a_prompt_faster_than_others_write),
+        cmocka_unit_test(test_engine_long_jobs_keep_no_short_one_waiting),
+        cmocka_unit_test(test_engine_cancels_and_stops_jobs_that_are_set_aside),
+        cmocka_unit_test(test_engine_deadline_ends_jobs_that_are_set_aside),
+        cmocka_unit_test(test_engine_group_reads_while_its_job_is_set_aside),
+        cmocka_unit_test(test_engine_submit_survives_failing_allocations),
         cmocka_unit_test(test_engine_new_survives_failing_allocations),
         cmocka_unit_test(test_engine_has_a_thread_per_processor_unless_told),
     };

@@ -200,6 +200,7 @@ static void run_world(const struct world *world, struct counts *counts)
                                                .threads = threads,
                                                .max_batch = 1 + below(9),
                                                .queue_limit = below(20),
+                                               .share_ns = below(2) ? 0 : 20000 * below(5), /* often after each step */
                                                .cache_interval = 1 + below(50)};
         run_mix(world, &options, counts);
         if (cache) run_mix(world, &options, counts); /* the cache is warm */

@@ -52,9 +52,13 @@ static bool open_registry(struct bench *bench, struct error *err)
         .path_origin = "model.path",
         .path_required = true,
         .sessions = bench->sessions,
-        .served =
-            {.kernels = kernels_select("portable"),
-             .engine = {.cache = bench->cache, .threads = 1, .max_batch = 4, .queue_limit = 4, .cache_interval = 64}},
+        .served = {.kernels = kernels_select("portable"),
+                   .engine = {.cache = bench->cache,
+                              .threads = 1,
+                              .max_batch = 4,
+                              .queue_limit = 4,
+                              .share_ns = ENGINE_SHARE_NS,
+                              .cache_interval = 64}},
     };
     bench->registry = registry_new(&options, err);
     return bench->registry != NULL;
