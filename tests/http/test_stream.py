@@ -213,12 +213,17 @@ def test_client_that_leaves_a_stream_frees_its_slot(start, how, reads):
     connection.close()
 
 
+# A stream that is silent for seconds, while it shares the slot: its prompt is read.
+SILENT = {**ONE_SLOT, "limits.queue": 1, "server.ping_seconds": 0.2, "limits.max_body": 2**26, "limits.max_prompt": 2**26}
+LONG_PROMPT = "ab" * 2**20
+
+
 @pytest.mark.parametrize("how", ["close", "reset"])
 def test_client_that_leaves_a_stream_that_waits_frees_its_place(start, how):
-    daemon = start("tiny", {**ONE_SLOT, "limits.queue": 1, "server.ping_seconds": 0.2})
+    daemon = start("tiny", SILENT)
     busy = send(daemon, length=FOREVER)
     assert busy.recv(100)
-    waiting = send(daemon, length=FOREVER)
+    waiting = send(daemon, prompt=LONG_PROMPT, length=5)
     while b": ping" not in waiting.recv(4096):
         pass
     daemon.query(length=1).problem(503)
@@ -227,8 +232,8 @@ def test_client_that_leaves_a_stream_that_waits_frees_its_place(start, how):
     waiting.close()
     line = daemon.wait_log("id=sent ")
     assert "status=499" in line and " tokens=0" in line
-    with send(daemon, length=FOREVER) as next_one:  # has the place
-        while b": ping" not in next_one.recv(4096):
+    with send(daemon, length=FOREVER) as next_one:  # has the place, and its turns
+        while b"data: " not in next_one.recv(4096):
             pass
     busy.close()
 
@@ -257,10 +262,10 @@ def test_slow_reader_gets_all_of_it_in_fewer_events(daemon):
 
 
 def test_silent_stream_pings(start):
-    daemon = start("tiny", {**ONE_SLOT, "limits.queue": 1, "server.ping_seconds": 0.2})
+    daemon = start("tiny", SILENT)
     busy = send(daemon, length=FOREVER)
     assert busy.recv(100)
-    with send(daemon, length=5) as connection:
+    with send(daemon, prompt=LONG_PROMPT, length=5) as connection:
         got = b""
         while got.count(b": ping\n\n") < 3:
             got += connection.recv(4096)
