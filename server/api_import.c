@@ -88,7 +88,8 @@ static bool write_part(const char *data, size_t size, void *context, struct erro
 static bool begin(struct import *import, struct error *err)
 {
     if (import->begun) return true;
-    if (!directory_publish_begin(&import->aside, import->path, err)) return false;
+    if (!state_dir_check_file(import->path, err) || !directory_publish_begin(&import->aside, import->path, err))
+        return false;
     import->begun = true;
     return import->form || begin_part(parts[PART_FILE].name, import, err);
 }

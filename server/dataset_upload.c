@@ -112,7 +112,7 @@ static bool begin(struct dataset_upload *upload, struct error *err)
 {
     if (upload->begun) return true;
     char *path = datasets_path(upload->datasets, upload->name, err);
-    upload->begun = path && directory_publish_begin(&upload->publish, path, err) &&
+    upload->begun = path && state_dir_check_file(path, err) && directory_publish_begin(&upload->publish, path, err) &&
                     publish_file_open(&upload->file, &upload->publish, DATASET_DATA, err);
     free(path);
     return upload->begun;

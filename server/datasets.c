@@ -145,7 +145,9 @@ static bool check_data(const struct dataset_entry *entry, struct error *err)
 /* What is in the directory under this name. */
 static struct dataset_entry *entry_read(const struct datasets *datasets, const char *name, struct error *err)
 {
-    json_t *description = read_description(datasets, name, err);
+    char *path = datasets_path(datasets, name, err);
+    json_t *description = path && state_dir_check_entry(path, err) ? read_description(datasets, name, err) : NULL;
+    free(path);
     struct dataset_entry *entry = description ? dataset_entry_new(datasets, name, description, err) : NULL;
     if (entry && check_data(entry, err)) return entry;
     dataset_entry_free(entry);

@@ -192,7 +192,7 @@ static bool publish(struct jobs *jobs, const struct run *run, const struct job *
 {
     const char *model = member(job->request, "model");
     char *path = path_join(state_dir_models(jobs->options.state), model, err);
-    bool ok = path && checkpoint_copy(run_model(run), path, err);
+    bool ok = path && state_dir_check_file(path, err) && checkpoint_copy(run_model(run), path, err);
     free(path);
     if (!ok || !jobs->options.published) return ok;
     const bool deploy = json_is_true(json_object_get(job->request, "deploy"));
@@ -374,9 +374,14 @@ static char *text_path(struct jobs *jobs, int64_t id, const char *directory, str
 
 static char *data_path(struct jobs *jobs, const struct job *job, const char *directory, struct error *err)
 {
-    if (!member(job->request, "dataset")) return text_path(jobs, job->id, directory, err);
-    char *path = strdup(held_dataset(jobs, job->id)->path);
-    if (!path) error_set_no_memory(err, 0, "a path");
+    const char *dataset = member(job->request, "dataset");
+    if (!dataset) return text_path(jobs, job->id, directory, err);
+    char *place = path_join(state_dir_datasets(jobs->options.state), dataset, err), *path = NULL;
+    if (place && state_dir_check_entry(place, err)) {
+        path = strdup(held_dataset(jobs, job->id)->path);
+        if (!path) error_set_no_memory(err, 0, "a path");
+    }
+    free(place);
     return path;
 }
 
@@ -403,7 +408,8 @@ static struct run *start_run(struct jobs *jobs, struct active *active, const str
     char name[JOB_ID_SIZE], *init = NULL, *data = NULL;
     struct run *run = NULL;
     job_id_print(job->id, name);
-    if (copy_init(jobs, job, directory, &init, err) && (data = data_path(jobs, job, directory, err))) {
+    if (state_dir_check_entry(directory, err) && copy_init(jobs, job, directory, &init, err) &&
+        (data = data_path(jobs, job, directory, err))) {
         const struct run_order order = {.id = job->id,
                                         .name = name,
                                         .directory = directory,
@@ -567,9 +573,19 @@ void jobs_tick(struct jobs *jobs)
 
 /* ---- what clients ask for ---- */
 
+/* Where the model will be: what can be refused now is not trained in vain. */
+static bool check_place(const struct jobs *jobs, const json_t *request, struct error *err)
+{
+    char *path = path_join(state_dir_models(jobs->options.state), member(request, "model"), err);
+    const bool good = path && state_dir_check_file(path, err);
+    free(path);
+    return good;
+}
+
 bool jobs_add(struct jobs *jobs, const struct job_order *order, int64_t *id, struct error *err)
 {
     struct hold *held;
+    if (!check_place(jobs, order->request, err)) return false;
     if (!take_hold(jobs, order->request, &held, err)) return false;
     if (!store_add_job(jobs->store, order, id, err)) {
         drop_hold(jobs, held);

@@ -110,10 +110,23 @@ static bool take_up_all(struct jobs *jobs, struct error *err)
     return ok;
 }
 
+/* SQLite follows links to each of its files. */
+static bool check_files(const struct jobs *jobs, struct error *err)
+{
+    static const char *const names[] = {STORE_FILE, STORE_FILE "-wal", STORE_FILE "-shm", STORE_FILE "-journal"};
+    bool good = true;
+    for (size_t i = 0; good && i < sizeof names / sizeof *names; i++) {
+        char *path = path_join(state_dir_path(jobs->options.state), names[i], err);
+        good = path && state_dir_check_file(path, err);
+        free(path);
+    }
+    return good;
+}
+
 static bool open_store(struct jobs *jobs, struct error *err)
 {
     char *path = path_join(state_dir_path(jobs->options.state), STORE_FILE, err);
-    jobs->store = path && state_dir_check_file(path, err) ? store_open(path, err) : NULL;
+    jobs->store = path && check_files(jobs, err) ? store_open(path, err) : NULL;
     free(path);
     return jobs->store && store_recover(jobs->store, err);
 }

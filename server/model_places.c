@@ -33,8 +33,9 @@ char *model_places_find_in_state(const struct model_places *places, const char *
     struct stat info;
     if (places->state && state_name_valid(name, strlen(name))) {
         char *path = path_join(state_dir_models(places->state), name, err);
-        const bool there = path && stat(path, &info) == 0;
+        const bool there = path && lstat(path, &info) == 0;
         if (!path || (there && S_ISDIR(info.st_mode))) return path;
+        if (there && S_ISLNK(info.st_mode)) state_dir_check_entry(path, err);
         if (!there && errno != ENOENT && errno != ENOTDIR) error_set_errno(err, errno, "%s", path);
         free(path);
     }
@@ -46,7 +47,11 @@ char *model_places_find(const struct model_places *places, const char *name, str
 {
     struct error own = {0};
     char *path = model_places_find_in_state(places, name, &own);
-    if (path) return path;
+    if (path && state_dir_check_entry(path, err)) return path;
+    if (path) {
+        free(path);
+        return NULL;
+    }
     if (own.code != ERROR_NOT_FOUND) {
         error_set(err, own.code, "%s", own.message);
     } else if (!model_places_is_path(places, name)) {
@@ -76,7 +81,7 @@ static bool add_names_of_state(const struct model_places *places, json_t *names,
         char *path = model_places_find_in_state(places, one->d_name, &own);
         if (path)
             good = add_name(names, one->d_name, err);
-        else if (own.code != ERROR_NOT_FOUND)
+        else if (own.code != ERROR_NOT_FOUND && own.code != ERROR_CONFLICT) /* a link */
             good = error_set(err, own.code, "%s", own.message);
         free(path);
     }

@@ -26,13 +26,14 @@ void model_places_close(struct model_places *places);
 /* Whether model.path is called so. */
 bool model_places_is_path(const struct model_places *places, const char *name);
 
-/* The directory of a model, or NULL with ERROR_NOT_FOUND or ERROR_NO_MEMORY; free() it. */
+/* The directory of a model; free() it. NULL: ERROR_NOT_FOUND, ERROR_NO_MEMORY, and ERROR_CONFLICT where it, or
+ * something in it, is a link in the state directory. */
 char *model_places_find(const struct model_places *places, const char *name, struct error *err);
 
-/* The same in the state directory alone. */
+/* The same in the state directory alone, whatever is in it: to be removed. */
 char *model_places_find_in_state(const struct model_places *places, const char *name, struct error *err);
 
-/* The names of all, as the keys of an object; the caller's. NULL with *err. */
+/* The names of all but links, as the keys of an object; the caller's. NULL with *err. */
 json_t *model_places_names(const struct model_places *places, struct error *err);
 
 /* The name that the file has, or NULL: it is not there, or (then with *err) it cannot be read; free() it. */

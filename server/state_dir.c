@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,11 +56,36 @@ static bool check_owner(const char *path, struct error *err)
     return true;
 }
 
+static bool set_link(const char *path, struct error *err)
+{
+    return error_set(err, ERROR_CONFLICT, "%s: is a symbolic link, which is not followed", path);
+}
+
 bool state_dir_check_file(const char *path, struct error *err)
 {
     struct stat info;
-    return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) ||
-           error_set(err, ERROR_CONFLICT, "%s: is a symbolic link, which is not followed", path);
+    return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || set_link(path, err);
+}
+
+/* Where the name of the part begins in "DIR/models/NAME". */
+static size_t find_part(const char *path)
+{
+    size_t n = strlen(path);
+    for (int slashes = 0; n > 0 && (path[n - 1] != '/' || ++slashes < 2); n--) continue;
+    return n;
+}
+
+bool state_dir_check_entry(const char *path, struct error *err)
+{
+    const size_t part = find_part(path);
+    char *const roots[] = {(char *)(uintptr_t)path, NULL};
+    FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    bool good = tree || error_set_errno(err, errno, "%s", path + part);
+    for (FTSENT *entry; good && (entry = fts_read(tree));)
+        if (entry->fts_info == FTS_SL) good = set_link(entry->fts_path + part, err);
+    if (good && errno != 0) good = error_set_errno(err, errno, "%s", path + part);
+    if (tree) fts_close(tree);
+    return good;
 }
 
 /* A file and not the directory itself: network file systems lock only what can be written. */
@@ -67,6 +93,10 @@ static bool take_lock(struct state_dir *state, struct error *err)
 {
     char *path = path_join(state->path, "lock", err), holder[24] = "";
     if (!path) return false;
+    if (!state_dir_check_file(path, err)) {
+        free(path);
+        return false;
+    }
     state->lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     bool done = state->lock >= 0 && flock(state->lock, LOCK_EX | LOCK_NB) == 0;
     if (!done && state->lock >= 0 && errno == EWOULDBLOCK) {
@@ -91,7 +121,8 @@ static bool make_parts(struct state_dir *state, struct error *err)
 {
     for (size_t i = 0; i < PARTS; i++) {
         state->parts[i] = path_join(state->path, part_names[i], err);
-        if (!state->parts[i] || !make_directory(state->parts[i], err) || !check_owner(state->parts[i], err))
+        if (!state->parts[i] || !state_dir_check_file(state->parts[i], err) || !make_directory(state->parts[i], err) ||
+            !check_owner(state->parts[i], err))
             return false;
     }
     return true;
@@ -107,7 +138,7 @@ static bool sweep_jobs(const char *jobs, struct error *err)
         if (*entry->d_name == '.') continue;
         char *path = path_join(jobs, entry->d_name, err);
         struct stat info;
-        good = path && (stat(path, &info) != 0 || !S_ISDIR(info.st_mode) || directory_sweep(path, err));
+        good = path && (lstat(path, &info) != 0 || !S_ISDIR(info.st_mode) || directory_sweep(path, err));
         free(path);
     }
     closedir(directory);

@@ -24,7 +24,8 @@ struct state_dir;
 
 /* Makes what is not there of it (for its owner alone; the parent directory must exist), takes the lock, sweeps. A
  * directory that others could change is refused: one that everybody may write to, or another user's (root's aside; for
- * a daemon that runs as root, this is a warning). Errors: ERROR_INVALID for those, ERROR_CONFLICT where another daemon
+ * a daemon that runs as root, this is a warning). The path may be a symbolic link; nothing that is in the directory is
+ * followed. Errors: ERROR_INVALID for those that others could change, ERROR_CONFLICT for links and where another daemon
  * uses it, ERROR_IO, ERROR_NO_SPACE. */
 struct state_dir *state_dir_open(const char *path, struct error *err);
 void state_dir_close(struct state_dir *state); /* NULL allowed */
@@ -40,6 +41,10 @@ bool state_dir_room(const struct state_dir *state, uint64_t *room, uint64_t *siz
 
 /* False with ERROR_CONFLICT: a file of the state directory is a symbolic link, and could lead to anybody's file. */
 bool state_dir_check_file(const char *path, struct error *err);
+
+/* The same of a model, a dataset or a job, "DIR/models/NAME", and all that is in it. What is not there is right. The
+ * error names it as "models/NAME/...", without the state directory. */
+bool state_dir_check_entry(const char *path, struct error *err);
 
 /* For what needs one. False: ERROR_CONFLICT, with how to configure it, where state is NULL. */
 bool state_dir_require(const struct state_dir *state, struct error *err);

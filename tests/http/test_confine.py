@@ -113,16 +113,18 @@ def test_every_thread_is_confined(start, tmp_path):
 
 
 def test_a_model_outside_of_what_was_named_is_not_read(models, tmp_path):
-    """A link in the state directory leads out of it."""
-    state, outside = tmp_path / "state", tmp_path / "outside" / "deep"
-    (state / "models").mkdir(parents=True, mode=0o700)
-    os.chmod(state, 0o700)
+    """The path of the model leads elsewhere than at the start."""
+    outside = tmp_path / "outside" / "deep"
     outside.parent.mkdir()
     subprocess.run(["cp", "-r", models["tiny"], outside], check=True)
-    (state / "models/linked").symlink_to(outside)
     for sandbox, good in (("require", False), ("off", True)):
-        daemon = Daemon(models["ending"], {"server.state_dir": state, "server.sandbox": sandbox})
-        answer = daemon.admin("POST", "/models/linked/load")
+        named = tmp_path / sandbox / "named"
+        named.parent.mkdir()
+        subprocess.run(["cp", "-r", models["ending"], named], check=True)
+        daemon = Daemon(named, {"server.state_dir": tmp_path / f"state-{sandbox}", "server.sandbox": sandbox})
+        named.rename(tmp_path / sandbox / "away")
+        named.symlink_to(outside)
+        answer = daemon.admin("POST", "/models/named/load")
         daemon.close()
         assert (answer.status == 200) == good, answer.body
 

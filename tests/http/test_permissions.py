@@ -8,7 +8,7 @@ import tempfile
 import pytest
 
 import training
-from conftest import DEADLINE, PROGRAM, ROOT, Daemon
+from conftest import ADMIN, DEADLINE, PROGRAM, ROOT, Daemon
 
 OTHER, ANOTHER = 54321, 54322
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="SKIPPED: needs root, to give files to other users")
@@ -19,6 +19,10 @@ def refusal(model, state, preexec_fn=None):
     done = subprocess.run(command, stderr=subprocess.PIPE, timeout=DEADLINE, cwd=ROOT, preexec_fn=preexec_fn)
     assert done.returncode == 1, done.stderr
     return done.stderr.decode()
+
+
+def upload(daemon, method, path, data, kind):
+    return daemon.request(method, path, data, {"Content-Type": kind}, token=ADMIN)
 
 
 def become(user):
@@ -104,13 +108,123 @@ def test_default_that_is_a_link_is_not_followed(start, tmp_path):
     assert (state / "default").read_text() == "titles"
 
 
-def test_database_that_is_a_link_is_not_followed(models, tmp_path):
+@pytest.mark.parametrize("name", ["lstmd.db", "lstmd.db-wal", "lstmd.db-shm", "lstmd.db-journal", "lock"])
+def test_file_that_is_a_link_is_not_followed(models, tmp_path, name):
     state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
     state.mkdir(mode=0o700)
     elsewhere.write_text("")
-    (state / "lstmd.db").symlink_to(elsewhere)
-    assert "is a symbolic link, which is not followed" in refusal(models["tiny"], state)
+    (state / name).symlink_to(elsewhere)
+    assert f"{state / name}: is a symbolic link, which is not followed" in refusal(models["tiny"], state)
     assert elsewhere.read_text() == ""
+
+
+@pytest.mark.parametrize("part", ["models", "datasets", "jobs"])
+def test_part_that_is_a_link_is_not_followed(models, tmp_path, part):
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    left = elsewhere / "a.tmp-0123456789ab"  # what a sweep removes
+    left.mkdir(parents=True)
+    state.mkdir(mode=0o700)
+    (state / part).symlink_to(elsewhere)
+    line = refusal(models["tiny"], state)
+    assert "server.state_dir" in line and f"{state / part}: is a symbolic link, which is not followed" in line
+    assert left.exists()
+
+
+def test_state_directory_may_be_a_link_itself(start, tmp_path):
+    (tmp_path / "disk").mkdir(mode=0o700)
+    (tmp_path / "state").symlink_to(tmp_path / "disk")
+    start("tiny", {"server.state_dir": tmp_path / "state"})
+    assert (tmp_path / "disk" / "models").is_dir()
+
+
+@pytest.fixture
+def linked(start, tmp_path):
+    """A daemon that the kernel does not confine, the directory of its state, and one elsewhere that links lead to."""
+    state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
+    for part in ("models", "datasets", "jobs"):
+        (state / part).mkdir(mode=0o700, parents=True)
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("precious")
+    (state / "models/out").symlink_to(elsewhere)
+    (state / "datasets/out").symlink_to(elsewhere)
+    (state / "jobs/out").symlink_to(elsewhere)
+    (elsewhere / "a.tmp-0123456789ab").mkdir()
+    yield start("tiny", {"server.state_dir": state, "server.sandbox": "off"}), state, elsewhere
+    assert (elsewhere / "mine").read_text() == "precious" and (elsewhere / "a.tmp-0123456789ab").exists()
+    assert sorted(entry.name for entry in elsewhere.iterdir()) == ["a.tmp-0123456789ab", "mine"]
+
+
+def test_model_that_is_a_link_is_not_listed_loaded_replaced_or_removed(linked):
+    daemon, state, _ = linked
+    (state / "models/copy").symlink_to(ROOT / "model/pretrained/headlines")
+    assert [model["name"] for model in daemon.get("/models").json()["models"]] == ["tiny"]
+    assert daemon.get("/models/copy").status == 404
+    for method, path in (("POST", "/models/copy/load"), ("DELETE", "/models/copy")):
+        detail = daemon.admin(method, path).problem(409)["detail"]
+        assert detail == "models/copy: is a symbolic link, which is not followed"
+    answer = training.send(daemon, "POST", "/train", training.body("out"))
+    assert "models/out: is a symbolic link" in answer.problem(409)["detail"]
+    answer = upload(daemon, "POST", "/models/out/import", b"no model", "application/octet-stream")
+    assert "models/out: is a symbolic link" in answer.problem(409)["detail"]
+    assert (state / "models/out").is_symlink() and (state / "models/copy").is_symlink()
+
+
+def test_model_that_becomes_a_link_before_its_job_ends_is_not_replaced(linked):
+    daemon, state, elsewhere = linked
+    first = training.submit(daemon, "first", **training.ENDLESS)
+    late = training.submit(daemon, "late")  # waits for the other one
+    (state / "models/late").symlink_to(elsewhere)
+    training.act(daemon, first, "cancel")
+    ended = training.wait_end(daemon, late, "failed")
+    assert "models/late: is a symbolic link" in ended["error"]
+    assert (state / "models/late").is_symlink()
+
+
+def test_dataset_that_is_a_link_is_not_listed_or_replaced(linked):
+    daemon, state, _ = linked
+    assert daemon.admin("GET", "/datasets").json()["datasets"] == []
+    detail = upload(daemon, "PUT", "/datasets/out", b"abc", "text/plain").problem(409)["detail"]
+    assert "datasets/out: is a symbolic link" in detail
+    assert (state / "datasets/out").is_symlink()
+
+
+def test_job_with_links_in_its_directory_does_not_go_on(start, tmp_path):
+    state = tmp_path / "state"
+    settings = {"server.state_dir": state, "server.sandbox": "off", "train.snapshot_seconds": 0.05}
+    daemon = start("tiny", settings)
+    id = training.submit(daemon, **training.ENDLESS)
+    training.wait_for(daemon, id, "checkpoint")
+    training.act(daemon, id, "pause")
+    training.wait_for(daemon, id, "state", state="paused")
+    daemon.close()
+    snapshot = state / "jobs" / id / "model.train"
+    snapshot.rename(tmp_path / "elsewhere")
+    snapshot.symlink_to(tmp_path / "elsewhere")
+    before = sorted(file.name for file in (tmp_path / "elsewhere").iterdir())
+    daemon = start("tiny", settings)
+    training.act(daemon, id, "resume")
+    error = training.wait_end(daemon, id, "failed")["error"]
+    assert error == f"jobs/{id}/model.train: is a symbolic link, which is not followed"
+    assert sorted(file.name for file in (tmp_path / "elsewhere").iterdir()) == before
+
+
+def test_links_in_models_and_datasets_are_not_followed(start, tmp_path):
+    state, settings = tmp_path / "state", {"server.state_dir": tmp_path / "state", "server.sandbox": "off"}
+    daemon = start("tiny", settings)
+    assert upload(daemon, "PUT", "/datasets/d", b"abc", "text/plain").status == 201
+    training.wait_end(daemon, training.submit(daemon, "m"))
+    daemon.close()
+    for file in (state / "models/m/vocabulary.json", state / "datasets/d/data"):
+        file.rename(tmp_path / file.name)
+        file.symlink_to(tmp_path / file.name)
+    daemon = start("tiny", settings)
+    words = "is a symbolic link, which is not followed"
+    assert daemon.admin("POST", "/models/m/load").problem(409)["detail"] == f"models/m/vocabulary.json: {words}"
+    assert words in daemon.get("/models/m").json()["error"]
+    assert f"datasets/d/data: {words}" in daemon.wait_log('event="dataset left out"')
+    assert daemon.admin("GET", "/datasets").json()["datasets"] == []
+    assert daemon.admin("DELETE", "/models/m").status == 204  # the link goes, and not what it leads to
+    assert (tmp_path / "vocabulary.json").exists() and not (state / "models/m").exists()
 
 
 @pytest.mark.parametrize("key", ["auth.admin_token_file", "auth.generate_token_file"])
