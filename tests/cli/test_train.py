@@ -413,7 +413,7 @@ def test_train_time_limit_is_kept_and_gives_a_model(corpus, tmp_path):
 
 def test_train_time_that_ends_in_the_first_epoch_says_so_with_samples(tmp_path):
     path = tmp_path / "large.txt"
-    path.write_text(sentences(60000))
+    path.write_text(sentences(400000))
     done = lines(path, tmp_path / "model", "--epochs", 10, "--max-minutes", 0.02, "--validation", 0.001, "--sample-length", 20)
     (epoch,) = re.findall(r"^epoch (\d+), step \d+: validation", done.stderr, re.M)
     assert epoch == "1" and re.search(r"^time over in epoch 1, \d+ steps", done.stderr, re.M), done.stderr
