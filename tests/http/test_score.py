@@ -129,7 +129,7 @@ def send_score(daemon, text):
     return connection
 
 
-LONG = {"limits.max_score": 10_000_000, "limits.max_body": 2**26}
+LONG = {"limits.max_score": 10_000_000, "limits.max_body": 2**26, "limits.max_body_memory": 2**29}
 
 
 def test_short_text_does_not_wait_for_long_ones(start, tmp_path):

@@ -538,7 +538,7 @@ def test_events_of_a_job_that_is_still_stopping_end_with_the_daemon(own):
 # ---- survival ----
 
 
-LONGER = {"epochs": 30 * max(KILLS, 8), "sample_length": 20, "dropout": 0.2, "validate_every": 30}
+LONGER = {"epochs": 100 * max(KILLS, 8), "sample_length": 20, "dropout": 0.2, "validate_every": 30}
 
 
 @pytest.fixture(scope="module")
