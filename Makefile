@@ -59,7 +59,7 @@ KERNEL_FLAGS_avx512vnni := $(KERNEL_FLAGS_avx512) -mavx512vnni
 endif
 KERNEL_SETS := portable avx2 avx512 avx512vnni neon
 # Their loops are unrolled wide: checks in line make such a file a minute's work for the compiler. Bounds are checked by
-# calls instead, and undefined behaviour in kernels_ref.c alone, the same arithmetic in plain loops.
+# calls instead, and undefined behaviour in kernels/ref.c alone, the same arithmetic in plain loops.
 ifneq ($(findstring address,$(SANITIZE)),)
 KERNEL_SANITIZER += $(if $(findstring clang,$(CC)),-mllvm -asan,--param asan)-instrumentation-with-call-threshold=0
 endif
@@ -69,13 +69,13 @@ endif
 
 # ---- what there is ---------------------------------------------------------------------------------------------------
 
-LIBRARY_SOURCES := $(wildcard base/*.c config/*.c model/*.c server/*.c)
+LIBRARY_SOURCES := $(wildcard base/*.c config/*.c model/*/*.c server/*.c server/*/*.c)
 CLI_SOURCES := $(wildcard cli/*.c)
-UNIT_SOURCES := $(wildcard tests/unit/test_*.c)
-UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*.c))
+UNIT_SOURCES := $(wildcard tests/unit/*/test_*.c)
+UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*.c tests/unit/*/*.c))
 FUZZ_SOURCES := $(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c))
 SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) $(UNIT_SOURCES) $(UNIT_HELPERS) $(wildcard tests/fuzz/*.c)
-HEADERS := $(wildcard base/*.h config/*.h model/*.h server/*.h cli/*.h tests/*/*.h)
+HEADERS := $(wildcard base/*.h config/*.h model/*/*.h server/*.h server/*/*.h cli/*.h tests/*/*.h tests/unit/*/*.h)
 
 object = $(1:%.c=$(BUILD)/%.o)
 UNIT := $(UNIT_SOURCES:%.c=$(BUILD)/%)
@@ -99,7 +99,7 @@ $(BUILD)/libcli.a: $(call object,$(filter-out cli/main.c,$(CLI_SOURCES)))
 $(BUILD)/liblstmd.a: $(call object,$(LIBRARY_SOURCES))
 $(BUILD)/libcli.a $(BUILD)/liblstmd.a:
 	$(call say,AR,$@)
-	$(Q)rm -f $@ && $(AR) rcs $@ $^
+	$(Q)rm -f $@ && $(AR) qcs $@ $^
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(call say,CC,$<)
@@ -110,7 +110,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 # do not pass there, so HDF5 is the shared one.
 WRAPPED := malloc calloc realloc posix_memalign aligned_alloc strdup strndup \
     open write fsync mkdir rename renameat2 unlink unlinkat rmdir
-$(BUILD)/tests/unit/test_%: $(BUILD)/tests/unit/test_%.o $(call object,$(UNIT_HELPERS)) $(BUILD)/libcli.a \
+$(UNIT): %: %.o $(call object,$(UNIT_HELPERS)) $(BUILD)/libcli.a \
     $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(subst $(HDF5_LIBS),$(HDF5_SHARED),$(ALL_LDLIBS)) \
@@ -125,17 +125,17 @@ $(INJECT): tests/fault/inject.c
 
 # A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer's main() instead.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fuzz/driver.o) \
-    $(BUILD)/tests/unit/zip_support.o $(BUILD)/liblstmd.a
+    $(BUILD)/tests/unit/interop/zip_support.o $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) $(if $(FUZZER),-fsanitize=fuzzer) -o $@ $^ $(ALL_LDLIBS)
 
 OPTIMISE_FILE = $(OPTIMISE)
 $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
 $(foreach set,$(KERNEL_SETS),$(eval \
-    $(BUILD)/model/kernels_$(set).o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_$(set)) $(KERNEL_SANITIZER)))
+    $(BUILD)/model/kernels/$(set).o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_$(set)) $(KERNEL_SANITIZER)))
 
 # What the program serves as it is in the repository is part of that object (.incbin).
-$(BUILD)/server/embedded.o: openapi.yaml $(wildcard server/web/*)
+$(BUILD)/server/web/embedded.o: openapi.yaml $(wildcard server/web/*)
 
 # The version is known to one object; a new commit compiles that object and links.
 $(BUILD)/base/version.o: ALL_CPPFLAGS += -DLSTMD_VERSION='"$(word 1,$(shell cat $(BUILD)/version))"' \
@@ -292,7 +292,7 @@ $(BUILD)/tidy/%.ok: %.c .clang-tidy $(HEADERS)
 	$(Q)clang-tidy --quiet $< -- $(ALL_CPPFLAGS) -std=c11 $(TIDY_FLAGS) -DLSTMD_VERSION='""' -DLSTMD_REVISION='""' 2>$@.log \
 	    || { grep -v 'warnings generated' $@.log >&2; exit 1; }
 	@touch $@
-$(foreach set,$(KERNEL_SETS),$(eval $(BUILD)/tidy/model/kernels_$(set).ok: TIDY_FLAGS := $(KERNEL_FLAGS_$(set))))
+$(foreach set,$(KERNEL_SETS),$(eval $(BUILD)/tidy/model/kernels/$(set).ok: TIDY_FLAGS := $(KERNEL_FLAGS_$(set))))
 
 .PHONY: check-isa
 check-isa: check-gcc

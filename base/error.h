@@ -3,7 +3,7 @@
  * A function that can fail returns bool (or a pointer) and takes `struct error *err` last. On failure it fills *err
  * with a code and one clear sentence: what was wrong, where, and what would be right. The first cause wins; a caller
  * that knows more about the place adds it with error_add_context(). Passing NULL is allowed everywhere.
- * Nothing here allocates, so reporting "out of memory" always works. One table (server/problem.c) maps codes to
+ * Nothing here allocates, so reporting "out of memory" always works. One table (server/http/problem.c) maps codes to
  * HTTP statuses; the command line maps all of them to exit code 1, except ERROR_USAGE, which is 2.
  */
 #ifndef LSTMD_BASE_ERROR_H

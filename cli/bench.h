@@ -9,7 +9,7 @@
 
 #include <stddef.h>
 
-#include "model/team.h"
+#include "base/team.h"
 
 #define BENCH_MAX_VALUES  64
 #define BENCH_MAX_THREADS 2

@@ -10,7 +10,7 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "cli/bench.h"
-#include "model/kernels.h"
+#include "model/kernels/kernels.h"
 
 /* Multiply-adds in registers, on each thread; the work's units are floating-point operations. Close with
  * bench_peak_close(), also after a failure. */

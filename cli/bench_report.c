@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/version.h"
 #include "cli/bench_limits.h"
-#include "model/kernels.h"
+#include "model/kernels/kernels.h"
 
 struct bench_row *bench_report_add(struct bench_report *report, const char *name, const char *unit)
 {

@@ -1,6 +1,6 @@
 #include "cli/bench_tasks.h"
 
-#include "model/vocabulary.h"
+#include "model/text/vocabulary.h"
 
 #define STEPS_PER_CALL 256
 

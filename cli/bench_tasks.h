@@ -10,12 +10,12 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "base/rng.h"
 #include "cli/bench.h"
-#include "model/learner.h"
-#include "model/network.h"
-#include "model/rng.h"
-#include "model/sampler.h"
-#include "model/step.h"
+#include "model/generate/sampler.h"
+#include "model/generate/step.h"
+#include "model/network/network.h"
+#include "model/train/learner.h"
 
 /* A training shape: an LSTM with one-hot input, B streams, windows of T steps. */
 struct bench_shape {

@@ -10,7 +10,7 @@
 #include "cli/bench_report.h"
 #include "cli/bench_tasks.h"
 #include "cli/commands.h"
-#include "model/quantize.h"
+#include "model/network/quantize.h"
 
 #define GIGA             1e9
 #define STEP_VOCABULARY  84

@@ -9,8 +9,8 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
-#include "model/evaluate.h"
-#include "model/trainer_options.h"
+#include "model/generate/evaluate.h"
+#include "model/train/options.h"
 
 struct flags {
     const char *model, *columns, *label_column, *field;

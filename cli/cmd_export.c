@@ -8,8 +8,8 @@
 #include "base/file.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
-#include "model/checkpoint.h"
-#include "model/export.h"
+#include "model/files/checkpoint.h"
+#include "model/interop/export.h"
 
 #define VOCABULARY_ENDING ".vocabulary.json"
 

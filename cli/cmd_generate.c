@@ -7,11 +7,11 @@
 #include <sys/random.h>
 
 #include "base/clock.h"
+#include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
-#include "model/json_text.h"
-#include "server/answer.h"
+#include "server/api/answer.h"
 
 #define MAX_SEED 9007199254740991.0 /* 2^53 - 1: exact in every JSON reader */
 

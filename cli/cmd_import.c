@@ -26,8 +26,8 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/inspect.h"
-#include "model/checkpoint.h"
-#include "model/interop.h"
+#include "model/files/checkpoint.h"
+#include "model/interop/import.h"
 
 #ifndef __has_feature /* clang's way of saying what gcc defines */
 #define __has_feature(feature) 0

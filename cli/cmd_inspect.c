@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/inspect.h"
-#include "model/checkpoint.h"
-#include "model/json_text.h"
-#include "model/quantize.h"
+#include "model/files/checkpoint.h"
+#include "model/network/quantize.h"
 
 struct flags {
     const char *model;

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/utf8.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
-#include "model/json_text.h"
 
 #define SHOWN 20 /* rows of the table */
 

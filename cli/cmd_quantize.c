@@ -6,8 +6,8 @@
 
 #include "cli/arguments.h"
 #include "cli/commands.h"
-#include "model/checkpoint.h"
-#include "model/quantize.h"
+#include "model/files/checkpoint.h"
+#include "model/network/quantize.h"
 
 struct flags {
     const char *model, *out;

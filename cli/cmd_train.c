@@ -10,7 +10,7 @@
 #include "cli/commands.h"
 #include "cli/progress.h"
 #include "cli/train_options.h"
-#include "model/trainer.h"
+#include "model/train/trainer.h"
 
 static atomic_bool stop;
 

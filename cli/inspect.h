@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "model/checkpoint.h"
+#include "model/files/checkpoint.h"
 
 /* Prints a table to stdout, or JSON. */
 bool inspect_print(const struct model *model, bool as_json, struct error *err);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/quantize.h"
+#include "model/network/quantize.h"
 
 bool loaded_open_as(struct loaded *loaded, const char *directory, int weights, struct error *err)
 {

@@ -2,9 +2,9 @@
 #ifndef LSTMD_CLI_LOADED_H
 #define LSTMD_CLI_LOADED_H
 
-#include "model/checkpoint.h"
-#include "model/generate.h"
-#include "model/step.h"
+#include "model/files/checkpoint.h"
+#include "model/generate/generate.h"
+#include "model/generate/step.h"
 
 struct loaded {
     struct model model;

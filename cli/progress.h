@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdio.h>
 
-#include "model/trainer.h"
+#include "model/train/trainer.h"
 
 struct progress {
     FILE *out;

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "cli/arguments.h"
-#include "model/trainer.h"
+#include "model/train/trainer.h"
 
 static const struct option own_rows[] = {
     {"out", OPTION_TEXT, offsetof(struct train_arguments, out), NULL, 1, 4000, NULL, NULL,

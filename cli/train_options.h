@@ -1,4 +1,4 @@
-/* The flags of lstmd train: the trainer's options (model/trainer_options.h) and a few of the command. */
+/* The flags of lstmd train: the trainer's options (model/train/options.h) and a few of the command. */
 #ifndef LSTMD_CLI_TRAIN_OPTIONS_H
 #define LSTMD_CLI_TRAIN_OPTIONS_H
 
@@ -6,7 +6,7 @@
 
 #include "base/arena.h"
 #include "config/option.h"
-#include "model/trainer_options.h"
+#include "model/train/options.h"
 
 struct train_arguments {
     struct trainer_options trainer;

@@ -22,7 +22,7 @@ struct config {
     int64_t port;                       /* server.port: 0 picks a free one, which the log names */
     double drain_seconds;
     double ping_seconds;   /* server.ping_seconds: longest silence of a stream */
-    const char *state_dir; /* server.state_dir (server/state_dir.h); NULL: none */
+    const char *state_dir; /* server.state_dir (server/store/state_dir.h); NULL: none */
     const char *user;      /* server.user: whom root becomes; NULL: nobody else */
     int sandbox;           /* server.sandbox: enum sandbox_choice */
     /* model */
@@ -58,7 +58,7 @@ struct config {
     double session_ttl;       /* sessions.ttl seconds after its last use */
     int64_t sessions_max;     /* sessions.max_count */
     int64_t session_max_name; /* sessions.max_name bytes */
-    /* auth: bearer tokens (server/auth.h) */
+    /* auth: bearer tokens (server/api/auth.h) */
     struct option_list generate_tokens, admin_tokens;
     const char *generate_token_file, *admin_token_file;
     /* train */

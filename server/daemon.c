@@ -13,8 +13,8 @@
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/version.h"
-#include "model/quantize.h"
-#include "server/api.h"
+#include "model/network/quantize.h"
+#include "server/api/api.h"
 #include "server/confine.h"
 #include "server/settings.h"
 

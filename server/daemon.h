@@ -10,17 +10,17 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "base/worker.h"
 #include "config/config.h"
-#include "server/auth.h"
-#include "server/datasets.h"
-#include "server/http.h"
-#include "server/jobs.h"
-#include "server/metrics.h"
-#include "server/registry.h"
-#include "server/sessions.h"
-#include "server/state_cache.h"
-#include "server/state_dir.h"
-#include "server/worker.h"
+#include "server/api/auth.h"
+#include "server/api/metrics.h"
+#include "server/engine/sessions.h"
+#include "server/engine/state_cache.h"
+#include "server/http/http.h"
+#include "server/jobs/jobs.h"
+#include "server/models/registry.h"
+#include "server/store/datasets.h"
+#include "server/store/state_dir.h"
 
 struct daemon {
     const struct config *config;

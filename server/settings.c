@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "model/checkpoint.h"
-#include "server/auth.h"
+#include "model/files/checkpoint.h"
+#include "server/api/auth.h"
 #include "server/confine.h"
-#include "server/model_places.h"
+#include "server/models/places.h"
 
 static bool read_mode(const struct config *config, unsigned *mode, struct error *err)
 {

@@ -8,8 +8,8 @@
 
 #include "base/error.h"
 #include "config/config.h"
-#include "model/kernels.h"
-#include "server/http.h"
+#include "model/kernels/kernels.h"
+#include "server/http/http.h"
 
 /* Fills in what stands in the configuration; the rest is zero. Borrows from it. ERROR_INVALID for server.socket_mode.
  */

@@ -1,4 +1,4 @@
-"""The networks of lstmd in numpy and float64, written from the equations of model/architecture.h, and model directories
+"""The networks of lstmd in numpy and float64, written from the equations of model/network/architecture.h, and model directories
 with random weights: what the program is compared with."""
 
 import hashlib

@@ -1,5 +1,5 @@
 """lstmd import of Keras models: the samples that strangers published, the notebook's own model, and files that lie. That every
-layout of Keras gives its probabilities is tests/unit/test_interop_keras.c."""
+layout of Keras gives its probabilities is tests/unit/interop/test_keras.c."""
 
 import json
 import math

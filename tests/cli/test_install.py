@@ -141,7 +141,7 @@ def test_maintainer_of_the_debian_package_is_whoever_builds_it(package):
 def test_messages_that_operators_look_up_are_those_of_the_program():
     text = (ROOT / "docker/OPERATING.md").read_text()
     table = text[text.index("| it says |") :]
-    sources = "".join(path.read_text() for room in ("base", "config", "server", "model", "cli") for path in (ROOT / room).glob("*.[ch]"))
+    sources = "".join(path.read_text() for room in ("base", "config", "server", "model", "cli") for path in (ROOT / room).rglob("*.[ch]"))
     sources = sources.replace('"\n', "").replace('"', "")  # texts that go on in the next line
     messages = [part for line in table.splitlines()[2:] if line.startswith("|") for part in line.split("|")[1].split("`")[1::2]]
     assert len(messages) > 10

@@ -354,9 +354,9 @@ def test_train_notes_what_was_hardly_meant_to_be_learned(tmp_path):
 
 def test_train_commands_of_the_readme_work_in_a_fresh_tree(tmp_path):
     root = pathlib.Path(__file__).resolve().parents[2]
-    for file in [*root.glob("*.md"), *root.glob("docker/*.md"), *root.glob("model/*.[ch]"), root / "scripts/prose"]:
+    for file in [*root.glob("*.md"), *root.glob("docker/*.md"), *root.glob("model/*/*.[ch]"), root / "scripts/prose"]:
         copy = tmp_path / file.relative_to(root)
-        copy.parent.mkdir(exist_ok=True)
+        copy.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, copy)
     (tmp_path / "build").mkdir()
     (tmp_path / "build/lstmd").symlink_to(pathlib.Path(LSTMD).resolve())

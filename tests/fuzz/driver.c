@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
-#include "model/rng.h"
+#include "base/rng.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { MAX_INPUTS = 1000, MUTATIONS = 20000, MAX_SECONDS = 4 };

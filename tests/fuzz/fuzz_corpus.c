@@ -1,7 +1,7 @@
 /* Any bytes as a corpus; the first byte chooses format and options. Refused with a message, or documents that have text
  * and, outside of byte mode, are valid UTF-8. */
 #include "base/utf8.h"
-#include "model/corpus.h"
+#include "model/text/corpus.h"
 #include "tests/fuzz/fuzz.h"
 
 static const struct corpus_options variants[] = {

@@ -2,8 +2,8 @@
  * network, a name of server.hosts. Refused with a message, or an answer within its bounds. */
 #include <string.h>
 
-#include "server/accept.h"
-#include "server/http_internal.h"
+#include "server/http/internal.h"
+#include "server/http/negotiate.h"
 #include "tests/fuzz/fuzz.h"
 
 static void choose(const char *text)

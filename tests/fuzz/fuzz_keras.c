@@ -1,8 +1,8 @@
 /* Any text as the configuration of a Keras model: refused with a message, or read into a network that can be. Any other
  * bytes as an HDF5 file in which a text of variable length is looked up: what is found lies in the file. Whole files
  * are fuzz_keras_file.c's: the HDF5 library does not stand them in the process that fuzzes. */
-#include "model/interop_hdf5_heap.h"
-#include "model/interop_keras.h"
+#include "model/interop/hdf5_heap.h"
+#include "model/interop/keras.h"
 #include "tests/fuzz/fuzz.h"
 
 static void read_config(const char *text, size_t size, unsigned major)

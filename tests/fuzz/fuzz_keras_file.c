@@ -14,10 +14,10 @@
 #include <unistd.h>
 
 #include "base/file.h"
-#include "model/checkpoint.h"
-#include "model/interop_hdf5.h"
+#include "model/files/checkpoint.h"
+#include "model/interop/hdf5.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/unit/zip_support.h"
+#include "tests/unit/interop/zip_support.h"
 
 #define MAX_ANSWER ((size_t)1 << 20)
 #define MAX_CUT    ((size_t)4096)
@@ -71,7 +71,7 @@ static void write_archive(const uint8_t *weights, size_t size)
     write_whole("file", archive, make_zip(entries, 3, archive), 0);
 }
 
-/* HDF5 files that are shorter than they say are refused at once (tests/unit/test_interop_keras.c); with zeros behind
+/* HDF5 files that are shorter than they say are refused at once (tests/unit/interop/test_keras.c); with zeros behind
  * them, those that lost a piece are looked into. */
 static void write_file(const uint8_t *data, size_t size)
 {

@@ -1,5 +1,5 @@
 /* Any bytes as config.json: refused with a message, or a configuration whose network can be laid out. */
-#include "model/model_config.h"
+#include "model/files/model_config.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

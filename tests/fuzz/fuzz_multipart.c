@@ -2,7 +2,7 @@
  * its body. Refused with a message, or read; the same in pieces as at once. */
 #include <string.h>
 
-#include "server/multipart.h"
+#include "server/http/multipart.h"
 #include "tests/fuzz/fuzz.h"
 
 /* What passed by: names between two marks that no name holds, and data. */

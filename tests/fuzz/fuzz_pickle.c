@@ -1,7 +1,7 @@
 /* Any bytes as a pickle: refused with a message, or values whose every part can be reached; and what torch.save() would
  * mean by them. */
-#include "model/interop_pickle.h"
-#include "model/interop_torch_object.h"
+#include "model/interop/pickle.h"
+#include "model/interop/torch_object.h"
 #include "tests/fuzz/fuzz.h"
 
 enum { WALKED = 128 };

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "server/fields.h"
-#include "server/query.h"
+#include "server/api/fields.h"
+#include "server/http/query.h"
 #include "tests/fuzz/fuzz.h"
 
 struct target {

@@ -1,5 +1,5 @@
 /* Any bytes as a safetensors file: refused with a message, or read without touching a byte outside of it. */
-#include "model/safetensors.h"
+#include "model/files/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 
 static void read_entry(const struct safetensors *file, const struct safetensors_entry *entry)

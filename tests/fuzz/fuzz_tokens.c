@@ -2,7 +2,7 @@
  * a message, or a vocabulary of the size that was asked for. */
 #include <string.h>
 
-#include "model/interop_vocabulary.h"
+#include "model/interop/vocabulary_file.h"
 #include "tests/fuzz/fuzz.h"
 
 static void read_as(const char *text, size_t n, uint32_t size, bool pad)

@@ -2,7 +2,7 @@
  * and which takes any text. */
 #include <string.h>
 
-#include "model/vocabulary.h"
+#include "model/text/vocabulary.h"
 #include "tests/fuzz/fuzz.h"
 
 static void require_same_again(const char *json, size_t n)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Writes tests/golden/data/*.safetensors: what PyTorch computes for tiny networks, for tests/unit/test_golden.c.
+"""Writes tests/golden/data/*.safetensors: what PyTorch computes for tiny networks, for tests/unit/network/test_golden.c.
 
 Run with Debian's python3-torch (1.13):  /usr/bin/python3 tests/golden/make_golden.py
 

@@ -1,0 +1,535 @@
+#include "model/generate/generate.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "base/utf8.h"
+#include "model/text/skipped_text.h"
+
+const char *finish_reason_name(enum finish_reason reason)
+{
+    switch (reason) {
+    case FINISH_LENGTH:
+        return "length";
+    case FINISH_EOS:
+        return "eos";
+    case FINISH_STOP:
+        return "stop";
+    case FINISH_NONE:
+        break;
+    }
+    return "none";
+}
+
+static bool refuse(const char **field, const char *name, struct error *err, const char *message)
+{
+    if (field != NULL) *field = name;
+    return error_set(err, ERROR_INVALID, "%s", message);
+}
+
+static bool check_numbers(const struct generation_request *request, const char **field, struct error *err)
+{
+    const char *message;
+    if (request->length < 1) return refuse(field, "length", err, "length must be at least 1");
+    if (request->logprobs > GENERATION_MAX_LOGPROBS)
+        return refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
+    const char *wrong = sampler_options_check(&request->sampler, &message);
+    return wrong == NULL || refuse(field, wrong, err, message);
+}
+
+/* Adds ", "-separated label names to a message, as far as they fit. */
+static void list_labels(const struct vocabulary *vocabulary, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (uint32_t i = 0; i < vocabulary_label_count(vocabulary); i++) {
+        size_t n;
+        const char *name = vocabulary_token(vocabulary, vocabulary_label(vocabulary, i), &n);
+        if (n + 3 > size - used) return;
+        used += (size_t)snprintf(out + used, size - used, "%s%s", i > 0 ? ", " : "", name);
+    }
+}
+
+static bool add_label(struct generation *generation, const struct generation_request *request, const char **field,
+                      struct error *err)
+{
+    const char *label = request->label;
+    if (label == NULL) return true;
+    if (request->continues)
+        return refuse(field, "label", err, "a label stands at the start of a text; the session has begun already");
+    if (vocabulary_label_count(generation->vocabulary) == 0)
+        return refuse(field, "label", err, "the model has no labels: it was trained without a label column");
+
+    const uint32_t id = vocabulary_find_label(generation->vocabulary, label);
+    if (id != TOKEN_NONE) return token_list_append(&generation->prompt, id, err);
+
+    char names[256], message[ERROR_MESSAGE_SIZE];
+    list_labels(generation->vocabulary, names, sizeof names);
+    snprintf(message, sizeof message, "the model has no label \"%.100s\"; it has: %s", label, names);
+    return refuse(field, "label", err, message);
+}
+
+/* "NAME at byte N of the prompt is not in the model's vocabulary" and the ending. */
+static void describe_unknown(const struct unknown_text *item, const char *prompt, const char *ending,
+                             char out[GENERATION_WARNING_SIZE])
+{
+    char name[96];
+    skipped_text_name(prompt + item->offset, item->length, name, sizeof name);
+    snprintf(out, GENERATION_WARNING_SIZE, "%s at byte %zu of the prompt is not in the model's vocabulary%s", name,
+             item->offset, ending);
+}
+
+static bool add_prompt(struct generation *generation, const struct generation_request *request, const char **field,
+                       struct error *err)
+{
+    const char *text = request->prompt_bytes > 0 ? request->prompt : "";
+    struct error cause = {0};
+    if (!vocabulary_encode(generation->vocabulary, text, request->prompt_bytes, &generation->prompt,
+                           &generation->unknown, GENERATION_MAX_WARNINGS, &cause)) {
+        if (cause.code == ERROR_INVALID) return refuse(field, "prompt", err, cause.message);
+        return error_set(err, cause.code, "%s", cause.message);
+    }
+    if (request->unknown_is_error && generation->unknown.count > 0) {
+        char message[GENERATION_WARNING_SIZE];
+        describe_unknown(&generation->unknown.items[0], text, "", message);
+        return refuse(field, "prompt", err, message);
+    }
+    if (generation->prompt.count > 0) return true;
+    return refuse(field, "prompt", err,
+                  generation->unknown.count > 0
+                      ? "nothing of the prompt is in the model's vocabulary, and the model has no start token"
+                      : "the prompt is empty and the model has no start token; give it at least one character");
+}
+
+static bool encode(struct generation *generation, const struct generation_request *request, const char **field,
+                   struct error *err)
+{
+    const uint32_t first = request->continues ? request->pending : vocabulary_start(generation->vocabulary);
+    assert(first == TOKEN_NONE || first < vocabulary_size(generation->vocabulary));
+    if (first != TOKEN_NONE && !token_list_append(&generation->prompt, first, err)) return false;
+    return add_label(generation, request, field, err) && add_prompt(generation, request, field, err);
+}
+
+/* Room for the longest text and the record of its tokens. */
+static bool take_memory(struct generation *generation, const char **field, struct error *err)
+{
+    const size_t length = generation->length, per_token = generation->alternative_count;
+    size_t text, tokens, alternatives;
+    if (!size_multiply(length, vocabulary_max_token_bytes(generation->vocabulary) + 1, &text) ||
+        !size_add(text, 1, &text) || !size_multiply(length, sizeof *generation->tokens, &tokens) ||
+        !size_multiply(length, per_token * sizeof *generation->alternatives, &alternatives)) {
+        if (field != NULL) *field = "length";
+        return error_set(err, ERROR_TOO_LARGE, "length %zu is more than memory can hold", length);
+    }
+    generation->text_capacity = text;
+    generation->text = malloc(text);
+    if (generation->text == NULL) return error_set_no_memory(err, text, "the generated text");
+    generation->text[0] = '\0';
+    generation->tokens = malloc(tokens);
+    if (generation->tokens == NULL) return error_set_no_memory(err, tokens, "the generated tokens");
+    if (per_token == 0) return true;
+    generation->alternatives = malloc(alternatives);
+    if (generation->alternatives == NULL) return error_set_no_memory(err, alternatives, "log-probabilities");
+    const size_t logits = vocabulary_size(generation->vocabulary) * sizeof *generation->logits;
+    generation->logits = malloc(logits);
+    return generation->logits != NULL || error_set_no_memory(err, logits, "logits");
+}
+
+static void forbid(struct logit_bias *list, size_t *count, uint32_t id)
+{
+    if (id != TOKEN_NONE) list[(*count)++] = (struct logit_bias){id, SAMPLER_FORBID};
+}
+
+/* The request's biases and those that forbid what a continuation may never contain: pad, unknown, labels, and <eos>
+ * where it is to be ignored. */
+static struct logit_bias *list_biases(const struct vocabulary *vocabulary, const struct generation_request *request,
+                                      size_t *count, struct error *err)
+{
+    const struct sampler_options *options = &request->sampler;
+    const uint32_t labels = vocabulary_label_count(vocabulary);
+    struct logit_bias *list = calloc(options->bias_count + labels + 3, sizeof *list);
+    if (list == NULL) {
+        error_set_no_memory(err, (options->bias_count + labels + 3) * sizeof *list, "logit biases");
+        return NULL;
+    }
+    *count = options->bias_count;
+    if (*count > 0) memcpy(list, options->bias, *count * sizeof *list);
+    forbid(list, count, vocabulary_pad(vocabulary));
+    forbid(list, count, vocabulary_unknown(vocabulary));
+    for (uint32_t i = 0; i < labels; i++) forbid(list, count, vocabulary_label(vocabulary, i));
+    if (request->ignore_eos) forbid(list, count, vocabulary_eos(vocabulary));
+    return list;
+}
+
+/* <eos> and labels are not text: the penalties do not see them. */
+static void see_prompt(struct generation *generation)
+{
+    for (size_t i = 0; i < generation->prompt.count; i++) {
+        const uint32_t id = generation->prompt.ids[i];
+        if (!vocabulary_is_special(generation->vocabulary, id)) sampler_see(&generation->sampler, id, false);
+    }
+}
+
+static bool open_sampler(struct generation *generation, const struct generation_request *request, const char **field,
+                         struct error *err)
+{
+    const struct kernels *kernels = request->kernels != NULL ? request->kernels : kernels_select("auto");
+    struct sampler_options options = request->sampler;
+    struct error cause = {0};
+    struct logit_bias *list = list_biases(generation->vocabulary, request, &options.bias_count, err);
+    if (list == NULL) return false;
+    options.bias = list;
+    const bool opened = sampler_open(&generation->sampler, &options, kernels, vocabulary_size(generation->vocabulary),
+                                     generation->prompt.count + generation->length, &cause);
+    free(list);
+    if (opened) {
+        see_prompt(generation);
+        return true;
+    }
+    if (cause.code == ERROR_INVALID) return refuse(field, "logit_bias", err, cause.message);
+    return error_set(err, cause.code, "%s", cause.message);
+}
+
+static bool open_stop(struct generation *generation, const struct generation_request *request, const char **field,
+                      struct error *err)
+{
+    struct error cause = {0};
+    if (stop_matcher_open(&generation->stop, request->stop, request->stop_count, &cause)) return true;
+    if (cause.code == ERROR_INVALID) return refuse(field, "stop", err, cause.message);
+    return error_set(err, cause.code, "%s", cause.message);
+}
+
+/* Whether a word that comes next needs no space before it. */
+static bool starts_text(const struct vocabulary *vocabulary, const struct generation_request *request)
+{
+    if (request->prompt_bytes > 0) return strchr(" \t\r\n", request->prompt[request->prompt_bytes - 1]) != NULL;
+    return !request->continues || request->pending == TOKEN_NONE || request->pending == vocabulary_eos(vocabulary);
+}
+
+static uint32_t token_at(const struct generation *generation, size_t i)
+{
+    const size_t prompt = generation->prompt.count;
+    return i < prompt ? generation->prompt.ids[i] : generation->tokens[i - prompt].id;
+}
+
+static void choose_next(struct generation *generation)
+{
+    const bool pads = generation->padding > 0;
+    generation->next = pads ? vocabulary_pad(generation->vocabulary) : token_at(generation, generation->fed);
+}
+
+/* Begins the window that the next new token is predicted from. One that is the last one and a token more goes on. */
+static void move_window(struct generation *generation)
+{
+    const size_t count = generation->prompt.count + generation->produced;
+    const struct window_feed feed = window_feed(&generation->window, vocabulary_pad(generation->vocabulary), count);
+    if (feed.first != generation->feed.first || feed.padding != generation->feed.padding) {
+        generation->feed = feed;
+        generation->fed = feed.first;
+        generation->padding = feed.padding;
+        generation->resets = true;
+    }
+    choose_next(generation);
+}
+
+bool generation_open(struct generation *generation, const struct vocabulary *vocabulary,
+                     const struct generation_request *request, const char **field, struct error *err)
+{
+    const size_t V = vocabulary_size(vocabulary);
+    memset(generation, 0, sizeof *generation);
+    if (field != NULL) *field = NULL;
+    generation->vocabulary = vocabulary;
+    generation->length = request->length;
+    generation->window = request->window;
+    generation->alternative_count = request->logprobs < V ? request->logprobs : V;
+    generation->at_start = starts_text(vocabulary, request);
+    rng_seed(&generation->rng, request->seed, 0);
+
+    if (!check_numbers(request, field, err) || !open_stop(generation, request, field, err) ||
+        !encode(generation, request, field, err) || !take_memory(generation, field, err) ||
+        !open_sampler(generation, request, field, err))
+        return false;
+    move_window(generation);
+    return true;
+}
+
+void generation_close(struct generation *generation)
+{
+    token_list_free(&generation->prompt);
+    unknown_list_free(&generation->unknown);
+    stop_matcher_close(&generation->stop);
+    sampler_close(&generation->sampler);
+    free(generation->text);
+    free(generation->tokens);
+    free(generation->alternatives);
+    free(generation->logits);
+    memset(generation, 0, sizeof *generation);
+}
+
+void generation_skip(struct generation *generation, size_t count)
+{
+    assert(generation->fed == 0 && count < generation->prompt.count && generation->window.size == 0);
+    generation->cached = generation->fed = count;
+    generation->next = generation->prompt.ids[count];
+}
+
+uint64_t generation_seed(uint64_t seed, size_t i)
+{
+    return (seed + i) & ((UINT64_C(1) << 53) - 1);
+}
+
+bool generation_find_token(const struct vocabulary *vocabulary, const char *text, size_t n, uint32_t *id,
+                           struct error *err)
+{
+    struct token_list ids = {0};
+    struct unknown_list unknown = {0};
+    const uint32_t eos = vocabulary_eos(vocabulary);
+    size_t eos_bytes = 0;
+    const char *eos_text = eos == TOKEN_NONE ? "" : vocabulary_token(vocabulary, eos, &eos_bytes);
+    const bool encoded = vocabulary_encode(vocabulary, text, n, &ids, &unknown, 0, err);
+    bool found = encoded && ids.count == 1 && unknown.total == 0 && ids.ids[0] != vocabulary_unknown(vocabulary);
+    if (found) {
+        *id = ids.ids[0];
+    } else if (encoded && eos != TOKEN_NONE && n == eos_bytes && memcmp(text, eos_text, n) == 0) {
+        *id = eos;
+        found = true;
+    } else if (encoded) {
+        error_set(err, ERROR_INVALID, "\"%.*s\" is not one token of the model's vocabulary",
+                  (int)utf8_complete_prefix(text, n < 100 ? n : 100), text);
+    }
+    token_list_free(&ids);
+    unknown_list_free(&unknown);
+    return found;
+}
+
+bool generation_done(const struct generation *generation)
+{
+    return generation->finish != FINISH_NONE;
+}
+
+uint32_t generation_token(const struct generation *generation)
+{
+    return generation->next;
+}
+
+bool generation_resets(const struct generation *generation)
+{
+    return generation->resets;
+}
+
+bool generation_wants_logits(const struct generation *generation)
+{
+    return generation->padding == 0 && generation->fed + 1 >= generation->prompt.count + generation->produced;
+}
+
+static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
+
+/* Where the last n bytes of the searched text begin, as they are shown. */
+static size_t shown_begin(const struct generation *generation, size_t n)
+{
+    size_t at = generation->searched;
+    for (size_t shown = 0; at > 0 && shown < n;) {
+        bool valid;
+        const size_t length = utf8_last(generation->text, at, &valid);
+        shown += valid ? length : sizeof replacement - 1;
+        at -= length;
+    }
+    return at;
+}
+
+/* Searches what is new of the text, a character at a time and as it is shown: bytes that are none are U+FFFD. Ends the
+ * text before a stop text. over: no byte follows that could complete a character. */
+static void search_stop(struct generation *generation, bool over)
+{
+    while (generation->stop.count > 0 && generation->searched < generation->text_bytes) {
+        const char *text = generation->text + generation->searched;
+        size_t length, found = 0;
+        uint32_t code_point;
+        const enum utf8_scan kind =
+            utf8_scan(text, generation->text_bytes - generation->searched, &length, &code_point);
+        if (kind == UTF8_INCOMPLETE && !over) return;
+        const char *shown = kind == UTF8_VALID ? text : replacement;
+        const size_t size = kind == UTF8_VALID ? length : sizeof replacement - 1;
+        for (size_t i = 0; i < size && found == 0; i++) found = stop_matcher_feed(&generation->stop, shown[i]);
+        generation->searched += length;
+        if (found == 0) continue;
+        generation->text_bytes = shown_begin(generation, found);
+        generation->finish = FINISH_STOP;
+    }
+}
+
+static bool is_token_ready(const struct generation *generation, size_t i)
+{
+    if (generation->tokens[i].text_end <= generation->text_ready) return true;
+    return generation_done(generation) && (i > 0 ? generation->tokens[i - 1].text_end : 0) < generation->text_bytes;
+}
+
+static void update_ready(struct generation *generation)
+{
+    size_t ready = generation->text_bytes;
+    if (!generation_done(generation) && generation->stop.count > 0)
+        ready = shown_begin(generation, stop_matcher_held(&generation->stop));
+    else if (!generation_done(generation))
+        ready = utf8_complete_prefix(generation->text, ready);
+    assert(ready >= generation->text_ready);
+    generation->text_ready = ready;
+    while (generation->tokens_ready < generation->produced && is_token_ready(generation, generation->tokens_ready))
+        generation->tokens_ready++;
+}
+
+static void append(struct generation *generation, uint32_t id, float logprob)
+{
+    char *end = generation->text + generation->text_bytes;
+    const size_t n = vocabulary_decode(generation->vocabulary, id, generation->at_start, end);
+    if (n > 0) generation->at_start = false;
+    generation->text_bytes += n;
+    assert(generation->text_bytes < generation->text_capacity);
+    generation->tokens[generation->produced++] = (struct generated_token){generation->text_bytes, id, logprob};
+    search_stop(generation, generation->produced == generation->length);
+    if (!generation_done(generation) && generation->produced == generation->length) generation->finish = FINISH_LENGTH;
+    generation->text[generation->text_bytes] = '\0';
+}
+
+/* The next token; *logprob: of the model's own distribution, 0 where nobody asked. */
+static uint32_t pick(struct generation *generation, float *logits, float *logprob)
+{
+    struct sampler *sampler = &generation->sampler;
+    const size_t count = generation->alternative_count;
+    *logprob = 0;
+    if (count == 0) return sampler_pick(sampler, logits, &generation->rng);
+    const double logarithm =
+        sampler_logprobs(sampler, logits, count, generation->alternatives + generation->produced * count);
+    memcpy(generation->logits, logits, sampler->vocabulary_size * sizeof *logits);
+    const uint32_t id = sampler_pick(sampler, logits, &generation->rng);
+    *logprob = (float)((double)generation->logits[id] - logarithm);
+    return id;
+}
+
+void generation_advance(struct generation *generation, float *logits)
+{
+    assert(!generation_done(generation));
+    const bool choose = generation_wants_logits(generation);
+    float logprob;
+    generation->resets = false;
+    if (generation->padding > 0)
+        generation->padding--;
+    else
+        generation->fed++;
+    if (!choose) {
+        choose_next(generation);
+        return;
+    }
+    assert(logits);
+    generation->next = pick(generation, logits, &logprob);
+    if (generation->next == vocabulary_eos(generation->vocabulary)) {
+        generation->finish = FINISH_EOS;
+        search_stop(generation, true);
+    } else {
+        sampler_see(&generation->sampler, generation->next, true);
+        append(generation, generation->next, logprob);
+        move_window(generation);
+    }
+    update_ready(generation);
+}
+
+/* What one sequence needs to be stepped alone. */
+struct solo {
+    const struct stepper *stepper;
+    struct step_scratch scratch;
+    struct arena arena;
+    float *state, *logits;
+};
+
+static void solo_close(struct solo *solo)
+{
+    arena_free(&solo->arena);
+    step_scratch_close(&solo->scratch);
+}
+
+static bool solo_open(struct solo *solo, const struct stepper *stepper, struct error *err)
+{
+    *solo = (struct solo){.stepper = stepper};
+    solo->state = arena_alloc(&solo->arena, stepper->state_size, sizeof(float), "a hidden state", err);
+    solo->logits = arena_alloc(&solo->arena, stepper->logits_size, sizeof(float), "logits", err);
+    if (solo->state != NULL && solo->logits != NULL && step_scratch_open(&solo->scratch, stepper, 1, err)) return true;
+    solo_close(solo);
+    return false;
+}
+
+/* Feeds the next token; logits: those after it, where they are wanted. */
+static void solo_step(struct solo *solo, const struct generation *generation, float *logits)
+{
+    const uint32_t token = generation_token(generation);
+    if (!generation_wants_logits(generation)) logits = NULL;
+    if (generation_resets(generation)) memset(solo->state, 0, solo->stepper->state_size * sizeof *solo->state);
+    step(solo->stepper, &solo->scratch, 1, &token, &solo->state, &logits);
+}
+
+/* Feeds the prompt but for its last token. */
+static void solo_read_prompt(struct solo *solo, struct generation *generation)
+{
+    while (!generation_wants_logits(generation)) {
+        solo_step(solo, generation, NULL);
+        generation_advance(generation, NULL);
+    }
+}
+
+static bool emit_ready(const struct generation *generation, size_t *sent, generation_emit *emit, void *context)
+{
+    const char *text = generation->text + *sent;
+    const size_t n = generation->text_ready - *sent;
+    if (emit == NULL || n == 0) return true;
+    *sent += n;
+    return emit(context, text, n);
+}
+
+bool generation_run(struct generation *generation, const struct stepper *stepper, generation_emit *emit, void *context,
+                    struct error *err)
+{
+    struct solo solo;
+    size_t sent = 0;
+    bool wanted;
+    if (!solo_open(&solo, stepper, err)) return false;
+    solo_read_prompt(&solo, generation);
+    wanted = emit == NULL || emit(context, "", 0);
+    while (wanted && !generation_done(generation)) {
+        solo_step(&solo, generation, solo.logits);
+        generation_advance(generation, solo.logits);
+        wanted = emit_ready(generation, &sent, emit, context);
+    }
+    solo_close(&solo);
+    return wanted || error_set(err, ERROR_CANCELLED, "the generation was stopped");
+}
+
+bool generation_read_prompt(struct generation *generation, const struct stepper *stepper, float *logits,
+                            struct error *err)
+{
+    struct solo solo;
+    if (!solo_open(&solo, stepper, err)) return false;
+    solo_read_prompt(&solo, generation);
+    solo_step(&solo, generation, logits);
+    solo_close(&solo);
+    return true;
+}
+
+size_t generation_warning_count(const struct generation *generation)
+{
+    const struct unknown_list *unknown = &generation->unknown;
+    return unknown->count + (unknown->total > unknown->count ? 1 : 0);
+}
+
+void generation_warning(const struct generation *generation, const char *prompt, size_t index,
+                        char out[GENERATION_WARNING_SIZE])
+{
+    const struct unknown_list *unknown = &generation->unknown;
+    if (index < unknown->count) {
+        describe_unknown(&unknown->items[index], prompt, " and was skipped", out);
+    } else {
+        snprintf(out, GENERATION_WARNING_SIZE,
+                 "%zu more of the prompt are not in the model's vocabulary and were skipped",
+                 unknown->total - unknown->count);
+    }
+}

@@ -1,0 +1,155 @@
+/* One continuation: prompt -> tokens -> text, independent of who steps it.
+ *
+ * A `struct generation` is what the command line and the server's engine share: it knows which token to feed next, what
+ * to do with the logits, when to end and what text came out; the caller does the stepping (alone or in a batch):
+ *
+ *   generation_open(); generation_skip(), where a state is known; while (!generation_done(g)) {
+ *       zero the state if generation_resets(g);
+ *       step with generation_token(g) -> logits wanted if generation_wants_logits(g);
+ *       generation_advance(g, logits); }
+ *
+ * The sequence. It begins with <eos> (where the vocabulary has one), then the label, then the prompt, from the zero
+ * state: `prompt`. New tokens are `tokens`. `fed` counts the tokens that the hidden state contains, skipped ones
+ * included: prompt.ids[0 .. fed) and, behind the prompt, tokens[0 .. fed - prompt.count).
+ *   Prefix cache: a state after prompt.ids[0 .. k) of another generation may take the place of feeding them:
+ *   generation_skip(g, k), k < prompt.count, because the last token of the prompt must be fed to get logits.
+ *   Sessions: when a generation is over (or is given up), its state is the state after its last fed token; the token it
+ *   sampled last has not been fed and is generation_token(g): the last one of `tokens`, or <eos>. Both make a session:
+ * a request with `continues` and that token as `pending` starts from that state, feeds the pending token, then the
+ *   prompt, without <eos> and label. So two requests of a session step exactly as one long one would. Where the first
+ *   ended with a stop text, the state has seen that text.
+ *
+ *   Windows: a network that predicts every token from the last N (model/generate/window.h) is fed them anew for each,
+ * from the zero state, where the window moved or is padded; a state means nothing beyond that token, so neither
+ * skipping nor sessions go with it.
+ *
+ * Draws come from rng_seed(seed, 0), one per new token; the i-th of n continuations uses generation_seed(seed, i). Same
+ * request, model and kernels: same text. A generation belongs to one thread at a time.
+ */
+#ifndef LSTMD_MODEL_GENERATE_GENERATE_H
+#define LSTMD_MODEL_GENERATE_GENERATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "model/generate/sampler.h"
+#include "model/generate/step.h"
+#include "model/generate/stop.h"
+#include "model/generate/window.h"
+#include "model/text/vocabulary.h"
+
+#define GENERATION_MAX_WARNINGS 16  /* skipped characters (or words) of a prompt that are named one by one */
+#define GENERATION_WARNING_SIZE 200 /* bytes of one warning, NUL included */
+#define GENERATION_MAX_LOGPROBS 20  /* alternatives per token */
+
+enum finish_reason { FINISH_NONE, FINISH_LENGTH, FINISH_EOS, FINISH_STOP };
+const char *finish_reason_name(enum finish_reason reason); /* "length", "eos", "stop"; "none" while it runs */
+
+/* All zero but the length: the start of a document, greedy. Everything is borrowed during generation_open() only. */
+struct generation_request {
+    const char *prompt; /* UTF-8 (any bytes for a byte-level model) */
+    size_t prompt_bytes;
+    const char *label; /* NULL: none */
+    size_t length;     /* new tokens at most, >= 1 */
+    uint64_t seed;
+    struct sampler_options sampler;
+    bool unknown_is_error; /* a prompt character that the vocabulary lacks: ERROR_INVALID instead of a warning */
+
+    bool continues;   /* a session goes on: see above; refuses a label */
+    uint32_t pending; /* with continues: its token that was not fed yet */
+
+    const struct text_span
+        *stop;                  /* [stop_count] the text ends before the first of them to be complete; the prompt is */
+    size_t stop_count;          /* not searched, and bytes that are no character are searched as U+FFFD, as they are */
+                                /* shown. At most STOP_MAX_TEXTS of 1 .. STOP_MAX_BYTES bytes */
+    struct token_window window; /* that of the network's architecture; not with `continues` */
+    bool ignore_eos;            /* <eos> is forbidden: only length and stop end the text */
+    size_t logprobs;            /* 0: none; else that many alternatives per token, <= GENERATION_MAX_LOGPROBS */
+    const struct kernels *kernels; /* those of the stepper, for the sampler; NULL: the best of this CPU */
+};
+
+struct generated_token {
+    size_t text_end; /* the token's text ends at this byte of the completion (beyond text_bytes: cut by a stop text) */
+    uint32_t id;
+    float logprob; /* of the model's own distribution at temperature 1; 0 where logprobs were not asked for */
+};
+
+struct generation {
+    const struct vocabulary *vocabulary;
+    struct sampler sampler;
+    struct rng rng;
+    struct token_list prompt; /* tokens to feed: <eos>, label, prompt; or pending, prompt */
+    size_t cached;            /* prompt tokens that were skipped: the state that was given contained them */
+    size_t fed;               /* tokens that the state contains; with a window, and those before it */
+    uint32_t next;            /* the token to feed next */
+    struct token_window window;
+    struct window_feed feed; /* what is in the window before the next new token */
+    size_t padding;          /* pad tokens of it that are still to be fed */
+    bool resets;
+    size_t length, produced; /* new tokens: at most, so far (<eos> is not counted, those of a stop text are) */
+    enum finish_reason finish;
+    bool at_start;     /* a word that comes next needs no space before it */
+    char *text;        /* completion, raw bytes (byte-level models may end inside a character); NUL-terminated */
+    size_t text_bytes; /* so far, with what may yet turn out to be a stop text; shrinks when a stop text is complete */
+    size_t text_capacity; /* of text */
+    size_t text_ready; /* bytes that may be sent now: whole characters (the end of the text: all of it) that no stop */
+                       /* text can begin in; never shrinks, == text_bytes when done */
+    size_t tokens_ready;                    /* tokens whose text is ready; when done: all with a byte in the text */
+    struct generated_token *tokens;         /* [length], the first `produced` are filled */
+    size_t alternative_count;               /* per token: logprobs, at most V */
+    struct token_probability *alternatives; /* [length][alternative_count], likeliest first; NULL: none */
+    float *logits; /* [V] of this step, as the model gave them, where logprobs are wanted; else NULL */
+    struct stop_matcher stop;
+    size_t searched;             /* bytes of the text that the stop texts were looked for in; whole characters */
+    struct unknown_list unknown; /* prompt characters or words that were skipped */
+};
+
+/* The seed of the i-th of n continuations: seed + i, modulo 2^53 as seeds are. */
+uint64_t generation_seed(uint64_t seed, size_t i);
+
+/* The id of the token whose text this is, for logit_bias: text that is one token of the vocabulary, or "<eos>" where
+ * that is none. Errors: ERROR_INVALID (unknown, or more than one token), ERROR_NO_MEMORY. */
+bool generation_find_token(const struct vocabulary *vocabulary, const char *text, size_t n, uint32_t *id,
+                           struct error *err);
+
+/* Encodes the prompt and takes all memory the generation will need. Close with generation_close(), also after a
+ * failure. Errors: ERROR_INVALID with `field` set to the request field that is wrong ("prompt", "label", "length",
+ * "stop", "logprobs", "logit_bias" or a sampler option; NULL pointer allowed), ERROR_TOO_LARGE ("length"),
+ * ERROR_NO_MEMORY (field NULL). */
+bool generation_open(struct generation *generation, const struct vocabulary *vocabulary,
+                     const struct generation_request *request, const char **field, struct error *err);
+void generation_close(struct generation *generation);
+
+/* Before the first step: the state that will be stepped contains prompt.ids[0 .. count), count < prompt.count. */
+void generation_skip(struct generation *generation, size_t count);
+
+bool generation_done(const struct generation *generation);
+uint32_t generation_token(const struct generation *generation);
+bool generation_resets(const struct generation *generation);       /* the token is to be fed to the zero state */
+bool generation_wants_logits(const struct generation *generation); /* false while the prompt or a window is read */
+/* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */
+void generation_advance(struct generation *generation, float *logits);
+
+/* Runs a generation to its end, alone. `emit` (NULL allowed) is called once without text when the prompt has been read,
+ * then with each new piece of text that is ready, and at the very end with what was held back of it; where it answers
+ * false the generation stops there. Errors: ERROR_NO_MEMORY, ERROR_CANCELLED.
+ */
+typedef bool generation_emit(void *context, const char *text, size_t n);
+bool generation_run(struct generation *generation, const struct stepper *stepper, generation_emit *emit, void *context,
+                    struct error *err);
+
+/* Reads the prompt alone, instead of running: logits[stepper->logits_size] after its last token, nothing forbidden.
+ * Errors: ERROR_NO_MEMORY. */
+bool generation_read_prompt(struct generation *generation, const struct stepper *stepper, float *logits,
+                            struct error *err);
+
+/* The warnings about skipped prompt text: how many, and the index-th as one sentence that names the character and its
+ * byte offset (the last one may stand for all further ones). prompt: the request's. */
+size_t generation_warning_count(const struct generation *generation);
+void generation_warning(const struct generation *generation, const char *prompt, size_t index,
+                        char out[GENERATION_WARNING_SIZE]);
+
+#endif

@@ -1,0 +1,60 @@
+/* Incremental stepping: B independent sequences, one token each, hidden state carried (inference).
+ *
+ * Three structs: `struct stepper` holds the packed, immutable weights of one network and is shared by all threads;
+ * a sequence's hidden state is a plain float array of stepper->state_size that the caller owns (all zero: the start);
+ * `struct step_scratch` belongs to one thread and is allocated once, so a step never allocates. A step costs the same
+ * at every position and never sees the prefix. A sequence's result has the same bits whatever else is in the batch.
+ */
+#ifndef LSTMD_MODEL_GENERATE_STEP_H
+#define LSTMD_MODEL_GENERATE_STEP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/generate/step_weights.h"
+#include "model/kernels/kernels.h"
+#include "model/network/network.h"
+
+struct stepper {
+    struct architecture architecture;
+    const struct kernels *kernels;
+    struct step_weights weights;
+    size_t state_size;                      /* floats per sequence: for every layer h [Hp], then c [Hp] for LSTM */
+    size_t first_state[NETWORK_MAX_LAYERS]; /* where a layer's h begins */
+    size_t logits_size;                     /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
+};
+
+/* Arranges the weights, as float32; the network is not referenced afterwards. Close with stepper_close(), also after a
+ * failure. */
+bool stepper_open(struct stepper *stepper, const struct network *network, const struct kernels *kernels,
+                  struct error *err);
+/* The same, with the weights in another format. */
+bool stepper_open_as(struct stepper *stepper, const struct network *network, const struct kernels *kernels,
+                     enum kernel_format format, struct error *err);
+void stepper_close(struct stepper *stepper);
+
+struct step_scratch {
+    size_t max_batch;                 /* B */
+    float *h[2];                      /* [B][W] the new h of a layer, and of the one below; W: the largest width */
+    int16_t *h_integers, *x_integers; /* [B][W] INT8: of h_previous, and of the layer below; else NULL */
+    float *gates[2];                  /* [B][G*W] variants: the products with input and hidden state; else NULL */
+    /* [B] each: what struct kernel_step points at */
+    const float **start, **h_previous;
+    const void **x, **hidden_input;
+    float **h_rows, **c, **wanted, **gate_rows[2];
+    struct arena arena;
+};
+
+bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepper, size_t max_batch,
+                       struct error *err);
+void step_scratch_close(struct step_scratch *scratch);
+
+/* Steps `batch` sequences: tokens[b] is fed to states[b] (updated in place; the pointers are distinct), and where
+ * logits[b] is not NULL, logits[b][V] are written (room for logits_size). logits may be NULL: nobody wants any.
+ * batch is 1 .. max_batch; tokens are below V. */
+void step(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, const uint32_t *tokens,
+          float *const *states, float *const *logits);
+
+#endif

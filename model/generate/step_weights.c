@@ -1,0 +1,252 @@
+#include "model/generate/step_weights.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "model/network/quantize.h"
+#include "model/train/packed.h"
+
+#define BLOCK KERNEL_BLOCK
+
+static const size_t weight_sizes[] = {
+    [KERNEL_F32] = sizeof(float), [KERNEL_BF16] = sizeof(uint16_t), [KERNEL_INT8] = sizeof(int8_t)};
+
+size_t step_input_size(enum kernel_format format, size_t width)
+{
+    return width * (format == KERNEL_INT8 ? sizeof(int16_t) : sizeof(float));
+}
+
+int32_t step_input_limit(size_t width)
+{
+    return KERNEL_INT8_LIMIT((int64_t)width);
+}
+
+/* What one unit of an input's integers is worth (INT8). */
+static float input_unit(size_t width)
+{
+    return 1.0f / (float)step_input_limit(width);
+}
+
+/* A matrix that is being filled in. */
+struct target {
+    size_t outputs, inputs, group;
+    enum kernel_format format;
+    void *weights;
+    float *scale;
+    int8_t *row; /* [inputs] scratch of INT8 */
+};
+
+/* Where input k of an output lies, in weights (kernels.h). */
+static size_t place_of(const struct target *t, size_t output, size_t k)
+{
+    const size_t block = output / BLOCK, together = t->format == KERNEL_F32 ? 1 : 2;
+    const size_t row = block / t->group * (t->inputs / together) + k / together;
+    return ((row * t->group + block % t->group) * BLOCK + output % BLOCK) * together + k % together;
+}
+
+/* Output `output` of the matrix is values[n]. factor: what one unit of the input's integers is worth (INT8). */
+static void put_row(const struct target *t, size_t output, size_t n, const float *values, float factor)
+{
+    float *floats = t->weights;
+    uint16_t *halves = t->weights;
+    int8_t *bytes = t->weights;
+    switch (t->format) {
+    case KERNEL_F32:
+        for (size_t k = 0; k < n; k++) floats[place_of(t, output, k)] = values[k];
+        break;
+    case KERNEL_BF16:
+        for (size_t k = 0; k < n; k++) halves[place_of(t, output, k)] = quantize_bf16(values[k]);
+        break;
+    case KERNEL_INT8:
+        t->scale[output] = quantize_int8(n, values, t->row) * factor;
+        for (size_t k = 0; k < n; k++) bytes[place_of(t, output, k)] = t->row[k];
+        break;
+    }
+}
+
+/* Takes the memory of outputs x inputs, and describes it to the kernels. The sizes of a valid architecture cannot
+ * overflow. */
+static bool open_matrix(struct step_weights *weights, struct target *t, struct kernel_matrix *matrix, struct error *err)
+{
+    struct arena *arena = &weights->arena;
+    t->format = weights->format;
+    t->weights = arena_alloc(arena, t->outputs * t->inputs, weight_sizes[t->format], "weights", err);
+    if (t->weights == NULL) return false;
+    if (t->format == KERNEL_INT8) {
+        t->scale = arena_alloc(arena, t->outputs, sizeof(float), "the scales of weights", err);
+        t->row = arena_alloc(arena, t->inputs, 1, "a row of weights", err);
+        if (t->scale == NULL || t->row == NULL) return false;
+    }
+    *matrix =
+        (struct kernel_matrix){.format = t->format, .inputs = t->inputs, .weights = t->weights, .scale = t->scale};
+    return true;
+}
+
+/* Where row `row` of the file's [G*H] rows lies in a row of gates of layer k. */
+static size_t gate_index(const struct step_weights *weights, size_t k, bool hidden_part, size_t row)
+{
+    const size_t H = architecture_hidden(&weights->architecture, k);
+    if (weights->fused) return packed_gate_index(weights->architecture.cell, H, hidden_part, row);
+    return row / H * weights->layers[k].width + row % H;
+}
+
+static size_t gate_rows(const struct step_weights *weights, size_t k)
+{
+    return architecture_gates(&weights->architecture) * architecture_hidden(&weights->architecture, k);
+}
+
+/* W [G*H][columns] of the file. */
+static bool open_gates(struct step_weights *weights, size_t k, bool hidden_part, const float *values, size_t columns,
+                       float factor, struct kernel_matrix *matrix, struct error *err)
+{
+    const size_t group = weights->fused ? architecture_gates(&weights->architecture) : 1;
+    struct target t = {.outputs = weights->layers[k].gate_row, .inputs = size_round_up(columns, BLOCK), .group = group};
+    if (!open_matrix(weights, &t, matrix, err)) return false;
+    for (size_t row = 0; row < gate_rows(weights, k); row++)
+        put_row(&t, gate_index(weights, k, hidden_part, row), columns, values + row * columns, factor);
+    return true;
+}
+
+/* values NULL: zeros. */
+static const float *open_bias(struct step_weights *weights, size_t k, bool hidden_part, const float *values,
+                              struct error *err)
+{
+    float *bias = arena_alloc(&weights->arena, weights->layers[k].gate_row, sizeof(float), "biases", err);
+    for (size_t row = 0; bias != NULL && values != NULL && row < gate_rows(weights, k); row++)
+        bias[gate_index(weights, k, hidden_part, row)] = values[row];
+    return bias;
+}
+
+/* Row v: column v of W_ih [G*H][V] of layer 0, plus the bias. */
+static const float *open_table(struct step_weights *weights, const float *values, const float *bias, struct error *err)
+{
+    const size_t V = weights->architecture.vocabulary_size, width = weights->layers[0].gate_row;
+    float *table = arena_alloc(&weights->arena, V * width, sizeof(float), "the table of the one-hot input", err);
+    for (size_t row = 0; table != NULL && row < gate_rows(weights, 0); row++) {
+        const size_t at = gate_index(weights, 0, false, row);
+        for (size_t v = 0; v < V; v++) table[v * width + at] = values[row * V + v] + bias[row];
+    }
+    return table;
+}
+
+static float largest_of(const float *values, size_t n)
+{
+    float largest = 0;
+    for (size_t i = 0; i < n; i++) largest = fmaxf(largest, fabsf(values[i]));
+    return largest;
+}
+
+/* The rows that layer 0 reads; *unit: what one unit of their integers is worth (INT8). */
+static bool open_embedding(struct step_weights *weights, const struct network *network, const struct kernels *kernels,
+                           float *unit, struct error *err)
+{
+    const struct architecture *a = &weights->architecture;
+    const size_t V = a->vocabulary_size, E = a->embedding_size, width = weights->embedding_width;
+    const size_t size = step_input_size(weights->format, width);
+    const int32_t limit = step_input_limit(width);
+    const float largest = largest_of(network->embedding, V * E);
+    char *rows = arena_alloc(&weights->arena, V, size, "the embedding", err);
+    if (rows == NULL) return false;
+    *unit = largest / (float)limit;
+    for (size_t v = 0; v < V; v++) {
+        const float *values = network->embedding + v * E;
+        if (weights->format != KERNEL_INT8) {
+            memcpy(rows + v * size, values, E * sizeof(float));
+        } else if (*unit > 0) {
+            kernels->quantize(E, values, 1.0f / *unit, limit, (int16_t *)(void *)(rows + v * size));
+        }
+    }
+    weights->embedding = rows;
+    return true;
+}
+
+/* embedding_unit: what one unit of the embedding's integers is worth (INT8). */
+static bool open_layer(struct step_weights *weights, size_t k, const struct network *network, float embedding_unit,
+                       struct error *err)
+{
+    struct step_layer *layer = &weights->layers[k];
+    const struct architecture *a = &weights->architecture;
+    layer->width = size_round_up(architecture_hidden(a, k), BLOCK);
+    layer->gate_row = architecture_gates(a) * layer->width;
+    if (layer->width > weights->largest_width) weights->largest_width = layer->width;
+    if (k == 0 && a->embedding_size == 0) {
+        layer->table = open_table(weights, network->weight_ih[k], network->bias[k], err);
+        if (layer->table == NULL) return false;
+    } else {
+        const float unit = k == 0 ? embedding_unit : input_unit(weights->layers[k - 1].width);
+        layer->bias = open_bias(weights, k, false, network->bias[k], err);
+        if (layer->bias == NULL ||
+            !open_gates(weights, k, false, network->weight_ih[k], architecture_input(a, k), unit, &layer->input, err))
+            return false;
+    }
+    if (a->cell == CELL_GRU || !weights->fused) {
+        layer->bias_hh = open_bias(weights, k, true, network->bias_hh[k], err);
+        if (layer->bias_hh == NULL) return false;
+    }
+    return open_gates(weights, k, true, network->weight_hh[k], architecture_hidden(a, k), input_unit(layer->width),
+                      &layer->hidden, err);
+}
+
+/* W [outputs][inputs] and bias [outputs] of the file. */
+static bool open_dense(struct step_weights *weights, struct step_dense *dense, size_t outputs, size_t inputs,
+                       const float *values, const float *bias_values, struct error *err)
+{
+    dense->width = size_round_up(outputs, BLOCK);
+    struct target t = {.outputs = dense->width, .inputs = size_round_up(inputs, BLOCK), .group = 1};
+    float *bias = arena_alloc(&weights->arena, dense->width, sizeof(float), "biases", err);
+    if (bias == NULL || !open_matrix(weights, &t, &dense->matrix, err)) return false;
+    for (size_t row = 0; row < outputs; row++) put_row(&t, row, inputs, values + row * inputs, input_unit(t.inputs));
+    memcpy(bias, bias_values, outputs * sizeof(float));
+    dense->bias = bias;
+    return true;
+}
+
+static bool open_dense_layers(struct step_weights *weights, const struct network *network, struct error *err)
+{
+    const struct architecture *a = &weights->architecture;
+    for (size_t d = 0; d < a->dense_layers; d++) {
+        if (!open_dense(weights, &weights->dense[d], a->dense[d].size, architecture_dense_input(a, d),
+                        network->dense_weight[d], network->dense_bias[d], err))
+            return false;
+        if (weights->dense[d].width > weights->largest_width) weights->largest_width = weights->dense[d].width;
+    }
+    return open_dense(weights, &weights->output, a->vocabulary_size, architecture_top(a), network->output_weight,
+                      network->output_bias, err);
+}
+
+bool step_weights_open(struct step_weights *weights, const struct network *network, const struct kernels *kernels,
+                       enum kernel_format format, struct error *err)
+{
+    const struct architecture *a = &network->architecture;
+    float embedding_unit = 0;
+    *weights = (struct step_weights){0};
+    if (!architecture_validate(a, err) || !quantize_check(a, format, err)) return false;
+    weights->architecture = *a;
+    weights->format = format;
+    weights->fused = architecture_cell_is_standard(a);
+    weights->embedding_width = size_round_up(a->embedding_size, BLOCK);
+    if (a->embedding_size > 0 && !open_embedding(weights, network, kernels, &embedding_unit, err)) return false;
+    for (size_t k = 0; k < a->layers; k++)
+        if (!open_layer(weights, k, network, embedding_unit, err)) return false;
+    return open_dense_layers(weights, network, err);
+}
+
+void step_weights_close(struct step_weights *weights)
+{
+    arena_free(&weights->arena);
+}
+
+size_t step_weights_bytes(const struct step_weights *weights)
+{
+    const size_t size = weight_sizes[weights->format];
+    const size_t each = weights->format == KERNEL_INT8 ? 2 * sizeof(float) : sizeof(float); /* bias and scale */
+    size_t bytes = weights->output.width * (weights->output.matrix.inputs * size + each);
+    for (size_t d = 0; d < weights->architecture.dense_layers; d++)
+        bytes += weights->dense[d].width * (weights->dense[d].matrix.inputs * size + each);
+    for (size_t k = 0; k < weights->architecture.layers; k++) {
+        const struct step_layer *layer = &weights->layers[k];
+        bytes += layer->gate_row * ((layer->input.inputs + layer->hidden.inputs) * size + each);
+    }
+    return bytes;
+}

@@ -1,0 +1,20 @@
+/* Windows: which tokens a network is fed that predicts every token from the last N alone
+ * (model/network/architecture.h). Pure functions. */
+#ifndef LSTMD_MODEL_GENERATE_WINDOW_H
+#define LSTMD_MODEL_GENERATE_WINDOW_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/network/architecture.h"
+
+/* From the zero state: the pad token `padding` times, then the sequence's tokens from `first` on. */
+struct window_feed {
+    size_t padding, first;
+};
+
+/* What the prediction behind the first `count` tokens of a sequence is made from; without a window, all of them. pad:
+ * the vocabulary's; TOKEN_NONE: short windows are fed as they are. */
+struct window_feed window_feed(const struct token_window *window, uint32_t pad, size_t count);
+
+#endif

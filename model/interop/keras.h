@@ -1,0 +1,73 @@
+/* What a Keras model computes, from its configuration, and where its weights are to be found: the two halves of
+ * interop_keras_read() (model/interop/import.h). Used by them and by tests alone.
+ *
+ * A model must be a chain: (Embedding) -> recurrent layers of one kind -> (Dense) -> Dense that gives the logits, with
+ * layers between that do nothing when the model is used. Everything else is refused with the layer's name and class.
+ */
+#ifndef LSTMD_MODEL_INTEROP_KERAS_H
+#define LSTMD_MODEL_INTEROP_KERAS_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/interop/hdf5.h"
+#include "model/network/network.h"
+
+#define KERAS_MAX_CONFIG  ((size_t)1 << 24) /* bytes of a configuration */
+#define KERAS_MAX_LAYERS  1024u             /* with and without weights */
+#define KERAS_MAX_WEIGHED (NETWORK_MAX_LAYERS + NETWORK_MAX_DENSE + 2)
+
+enum keras_role { KERAS_EMBEDDING, KERAS_RECURRENT, KERAS_DENSE, KERAS_OUTPUT };
+
+/* A layer with weights. */
+struct keras_layer {
+    enum keras_role role;
+    size_t index; /* of the recurrent or the dense layer in struct network */
+    bool bias;
+    const char *name, *kind; /* its name, its class */
+    const char *stem;        /* what archives call its class: "lstm" */
+    const char *inside;      /* where its variables are below its group in an archive: "cell/" */
+    size_t ordinal;          /* which one of its class it is */
+};
+
+struct keras_model {
+    struct architecture architecture; /* complete but for the window */
+    struct keras_layer layers[KERAS_MAX_WEIGHED];
+    size_t layer_count;
+    bool mask_zero;   /* the Embedding masks id 0 */
+    bool masking;     /* there is a Masking layer */
+    bool gates_apart; /* Keras 1: every gate may have tensors of its own */
+    uint32_t window;  /* the length of its input, where it has one; else 0 */
+    json_t *config;   /* what the texts above belong to */
+};
+
+/* Whether it is a version whose files are read, "1.0.0" or later; *major is its first number. */
+bool keras_version_parse(const char *version, unsigned *major, const char *place, struct error *err);
+
+/* Reads `model_config` (.h5) or config.json (.keras). Close the model also after a failure. */
+bool keras_model_parse(struct keras_model *model, const char *text, size_t n, unsigned major, const char *place,
+                       struct error *err);
+void keras_model_close(struct keras_model *model);
+
+/* How a file keeps weights. */
+enum keras_layout {
+    KERAS_BY_NAME,       /* .h5: model_weights/<name>, and the names of its tensors in weight_names */
+    KERAS_BY_NAME_ALONE, /* .h5 of save_weights(): the same without model_weights/ */
+    KERAS_BY_CLASS /* model.weights.h5, in an archive or of save_weights(): layers/<class and ordinal>/vars/0, 1, ... */
+};
+
+/* Opens the network with the file's weights; it is closed by the caller, also after a failure. No memory is taken
+ * before every shape was found right. */
+bool keras_weights_read(struct network *network, const struct keras_model *model, struct hdf5 *file,
+                        enum keras_layout layout, const char *place, struct error *err);
+
+/* What is common to all forms of files, once the configuration and the weights are at hand: foreign->network, and what
+ * else the model tells. */
+struct foreign;
+bool keras_network_read(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, enum keras_layout layout,
+                        const char *place, struct error *err);
+
+#endif

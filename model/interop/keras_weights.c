@@ -1,0 +1,370 @@
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/interop/import.h"
+#include "model/interop/keras.h"
+
+#define MAX_PATH    1024
+#define KINDS       3           /* of tensors: kernel, recurrent kernel, bias */
+#define MAX_WEIGHTS (4 * KINDS) /* of every gate */
+
+/* One layer's tensors in the file. */
+struct source {
+    const struct keras_layer *layer;
+    size_t count;
+    char paths[MAX_WEIGHTS][MAX_PATH];
+    struct hdf5_shape shapes[MAX_WEIGHTS];
+    bool cudnn; /* gates in CuDNN's layout */
+    bool apart; /* every gate has its own three tensors */
+};
+
+struct reading {
+    const struct keras_model *model;
+    struct hdf5 *file;
+    enum keras_layout layout;
+    const char *place;
+    struct architecture architecture;
+};
+
+static bool refuse(const struct reading *reading, const struct keras_layer *layer, struct error *err,
+                   const char *problem)
+{
+    return error_set(err, ERROR_CORRUPT, "%s: layer \"%.64s\" (%.64s): %.300s", reading->place, layer->name,
+                     layer->kind, problem);
+}
+
+static size_t expected_count(const struct keras_layer *layer)
+{
+    return (layer->role == KERAS_RECURRENT ? 2u : 1u) + layer->bias;
+}
+
+/* --- Where a layer's tensors are --- */
+
+static bool join(const struct reading *reading, const struct keras_layer *layer, char path[MAX_PATH], struct error *err,
+                 const char *a, const char *b)
+{
+    int n = snprintf(path, MAX_PATH, "%s/%s", a, b);
+    return (n >= 0 && n < MAX_PATH) || refuse(reading, layer, err, "the path of a tensor is too long");
+}
+
+/* Keras 1 (consume_less "cpu", its default, or "mem"): W, U and b of one gate after the other. */
+static bool gates_are_apart(const struct reading *reading, const struct keras_layer *layer, size_t count)
+{
+    const size_t gates = architecture_gates(&reading->architecture);
+    return reading->model->gates_apart && layer->role == KERAS_RECURRENT && layer->bias && gates > 1 &&
+           count == gates * KINDS;
+}
+
+static bool name_group(const struct reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
+                       struct error *err)
+{
+    if (reading->layout == KERAS_BY_NAME) return join(reading, layer, group, err, "model_weights", layer->name);
+    const int n = snprintf(group, MAX_PATH, "%s", layer->name);
+    return (n >= 0 && n < MAX_PATH) || refuse(reading, layer, err, "its name is too long");
+}
+
+static bool find_by_name(const struct reading *reading, struct source *source, struct error *err)
+{
+    const struct keras_layer *layer = source->layer;
+    struct hdf5_texts names;
+    char group[MAX_PATH], problem[160];
+    if (!name_group(reading, layer, group, err)) return false;
+    if (!hdf5_texts(reading->file, group, "weight_names", &names, err)) return false;
+    source->apart = gates_are_apart(reading, layer, names.count);
+    if (source->apart) source->count = names.count;
+    if (names.count != source->count) {
+        (void)snprintf(problem, sizeof problem, "the file has %zu tensors for it, but its configuration asks for %zu",
+                       names.count, source->count);
+        return refuse(reading, layer, err, problem);
+    }
+    for (size_t i = 0; i < names.count; i++) {
+        if (!join(reading, layer, source->paths[i], err, group, names.items[i])) return false;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(names.items[i], names.items[k]) == 0)
+                return refuse(reading, layer, err, "its weight_names have a tensor twice");
+    }
+    return true;
+}
+
+/* The number in "lstm" (0) or "lstm_2" (2); false for names of another class. */
+static bool member_number(const char *member, const char *stem, unsigned long *number)
+{
+    size_t n = strlen(stem);
+    *number = 0;
+    if (strncmp(member, stem, n) != 0) return false;
+    if (member[n] == '\0') return true;
+    if (member[n] != '_' || strspn(member + n + 1, "0123456789") != strlen(member + n + 1)) return false;
+    *number = strtoul(member + n + 1, NULL, 10);
+    return member[n + 1] != '\0';
+}
+
+/* The group of that ordinal among those of the class, in the order of their numbers. */
+static const char *nth_member(const struct hdf5_texts *members, const char *stem, size_t ordinal)
+{
+    const char *found = NULL;
+    for (unsigned long least = 0, best = 0;; least = best + 1) {
+        found = NULL;
+        for (size_t i = 0; i < members->count; i++) {
+            unsigned long number;
+            if (!member_number(members->items[i], stem, &number) || number < least || (found && number >= best))
+                continue;
+            found = members->items[i];
+            best = number;
+        }
+        if (!found || ordinal-- == 0) return found;
+    }
+}
+
+/* The group of a layer: "layers/lstm_1" is the second LSTM. Keras 2 counts layers with weights twice, in a group of
+ * another name, so that there the numbers have gaps. */
+static bool find_group(const struct reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
+                       struct error *err)
+{
+    static const char keras2[] = "_layer_checkpoint_dependencies";
+    struct hdf5_texts members;
+    char member[64];
+    if (!hdf5_exists(reading->file, keras2)) {
+        (void)snprintf(member, sizeof member, "%s", layer->stem);
+        if (layer->ordinal > 0) (void)snprintf(member, sizeof member, "%s_%zu", layer->stem, layer->ordinal);
+        return join(reading, layer, group, err, "layers", member);
+    }
+    if (!hdf5_members(reading->file, keras2, &members, err)) return false;
+    const char *found = nth_member(&members, layer->stem, layer->ordinal);
+    if (!found) return refuse(reading, layer, err, "the archive has no weights for it");
+    return join(reading, layer, group, err, keras2, found);
+}
+
+static bool find_by_class(const struct reading *reading, struct source *source, struct error *err)
+{
+    char group[MAX_PATH], variable[32];
+    if (!find_group(reading, source->layer, group, err)) return false;
+    for (size_t i = 0; i < source->count; i++) {
+        (void)snprintf(variable, sizeof variable, "%svars/%zu", source->layer->inside, i);
+        if (!join(reading, source->layer, source->paths[i], err, group, variable)) return false;
+    }
+    return true;
+}
+
+/* --- What shapes they must have --- */
+
+static bool shape_is(const struct hdf5_shape *shape, size_t rows, size_t columns)
+{
+    if (columns == 0) return shape->rank == 1 && shape->dimensions[0] == rows;
+    return shape->rank == 2 && shape->dimensions[0] == rows && shape->dimensions[1] == columns;
+}
+
+static bool wrong_shape(const struct reading *reading, const struct source *source, size_t i, size_t rows,
+                        size_t columns, struct error *err)
+{
+    const struct hdf5_shape *shape = &source->shapes[i];
+    char problem[300], found[100] = "";
+    for (size_t k = 0, n = 0; k < shape->rank && n < sizeof found; k++)
+        n += (size_t)snprintf(found + n, sizeof found - n, "%s%zu", k > 0 ? ", " : "", shape->dimensions[k]);
+    if (source->layer->role == KERAS_RECURRENT && source->layer->index == 0 && i == 0 && shape->rank == 2 &&
+        reading->architecture.embedding_size == 0)
+        (void)snprintf(
+            problem, sizeof problem,
+            "it reads %zu number%s per step, but the model predicts %u tokens; without an Embedding lstmd feeds "
+            "one-hot vectors as wide as the vocabulary%s",
+            shape->dimensions[0], shape->dimensions[0] == 1 ? "" : "s", reading->architecture.vocabulary_size,
+            shape->dimensions[0] == 1 ? ", or " INTEROP_SCALED_IDS : "");
+    else if (columns > 0)
+        (void)snprintf(problem, sizeof problem, "tensor %zu is [%s], where its configuration asks for [%zu, %zu]", i,
+                       found, rows, columns);
+    else
+        (void)snprintf(problem, sizeof problem, "tensor %zu is [%s], where its configuration asks for [%zu]", i, found,
+                       rows);
+    return refuse(reading, source->layer, err, problem);
+}
+
+static bool check_shape(const struct reading *reading, const struct source *source, size_t i, size_t rows,
+                        size_t columns, struct error *err)
+{
+    if (shape_is(&source->shapes[i], rows, columns)) return true;
+    return wrong_shape(reading, source, i, rows, columns, err);
+}
+
+static bool check_gates(const struct reading *reading, const struct source *source, size_t inputs, size_t units,
+                        struct error *err)
+{
+    for (size_t i = 0; i < source->count; i += KINDS)
+        if (!check_shape(reading, source, i, inputs, units, err) ||
+            !check_shape(reading, source, i + 1, units, units, err) ||
+            !check_shape(reading, source, i + 2, units, 0, err))
+            return false;
+    return true;
+}
+
+/* The bias tells CuDNN's layout from Keras's: it has two halves in one dimension. */
+static bool check_recurrent(const struct reading *reading, struct source *source, struct error *err)
+{
+    const struct architecture *a = &reading->architecture;
+    size_t k = source->layer->index, units = architecture_hidden(a, k), width = architecture_gates(a) * units;
+    bool two = a->cell == CELL_GRU && !a->reset_before;
+    if (source->apart) return check_gates(reading, source, architecture_input(a, k), units, err);
+    if (!check_shape(reading, source, 0, architecture_input(a, k), width, err)) return false;
+    if (!check_shape(reading, source, 1, units, width, err)) return false;
+    if (!source->layer->bias) return true;
+    source->cudnn = a->cell != CELL_RNN && shape_is(&source->shapes[2], 2 * width, 0);
+    if (!source->cudnn) return check_shape(reading, source, 2, two ? 2 : width, two ? width : 0, err);
+    return !a->reset_before ||
+           refuse(reading, source->layer, err, "its weights are CuDNN's, but its configuration has not reset_after");
+}
+
+static bool check_shapes(const struct reading *reading, struct source *source, struct error *err)
+{
+    const struct architecture *a = &reading->architecture;
+    const struct keras_layer *layer = source->layer;
+    size_t inputs, outputs;
+    switch (layer->role) {
+    case KERAS_RECURRENT:
+        return check_recurrent(reading, source, err);
+    case KERAS_EMBEDDING:
+        return check_shape(reading, source, 0, a->vocabulary_size, a->embedding_size, err);
+    case KERAS_DENSE:
+        inputs = architecture_dense_input(a, layer->index);
+        outputs = a->dense[layer->index].size;
+        break;
+    case KERAS_OUTPUT:
+        inputs = architecture_top(a);
+        outputs = a->vocabulary_size;
+        break;
+    default:
+        return false;
+    }
+    return check_shape(reading, source, 0, inputs, outputs, err) &&
+           (!layer->bias || check_shape(reading, source, 1, outputs, 0, err));
+}
+
+static bool find_source(const struct reading *reading, struct source *source, struct error *err)
+{
+    source->count = expected_count(source->layer);
+    bool ok =
+        reading->layout == KERAS_BY_CLASS ? find_by_class(reading, source, err) : find_by_name(reading, source, err);
+    for (size_t i = 0; ok && i < source->count; i++)
+        ok = hdf5_shape(reading->file, source->paths[i], &source->shapes[i], err);
+    return ok && check_shapes(reading, source, err);
+}
+
+/* --- Into our layout --- */
+
+/* Which gate of Keras's (LSTM i f c o, GRU z r h) is ours (i f g o; r z n). */
+static size_t keras_gate(enum cell_kind cell, size_t gate)
+{
+    return cell == CELL_GRU && gate < 2 ? 1 - gate : gate;
+}
+
+/* A kernel [inputs][G*units] -> [G*units][inputs]. In CuDNN's layout a gate's block, read row by row as Keras cuts it
+ * out, already is [units][inputs]. */
+static void arrange_kernel(const struct source *source, enum cell_kind cell, size_t gates, size_t units, size_t inputs,
+                           const float *kernel, float *out)
+{
+    for (size_t gate = 0; gate < gates; gate++) {
+        const float *block = kernel + keras_gate(cell, gate) * units;
+        for (size_t row = 0; row < units; row++)
+            for (size_t column = 0; column < inputs; column++, out++) {
+                size_t i = row * inputs + column;
+                *out =
+                    source->cudnn ? block[i / units * gates * units + i % units] : block[column * gates * units + row];
+            }
+    }
+}
+
+static void add_bias(enum cell_kind cell, size_t gates, size_t units, const float *bias, float *out)
+{
+    for (size_t gate = 0; gate < gates; gate++)
+        for (size_t i = 0; i < units; i++) out[gate * units + i] += bias[keras_gate(cell, gate) * units + i];
+}
+
+/* Which gate of ours (i f g o; r z n) is the n-th of Keras 1 (LSTM i c f o, GRU z r h). */
+static size_t keras1_gate(enum cell_kind cell, size_t n)
+{
+    if (cell == CELL_LSTM) return n == 1 || n == 2 ? 3 - n : n;
+    return keras_gate(cell, n);
+}
+
+/* A tensor of a gate that has its own. */
+static void arrange_gate(struct network *network, const struct source *source, size_t i, const float *read)
+{
+    const struct architecture *a = &network->architecture;
+    const size_t k = source->layer->index, units = architecture_hidden(a, k), inputs = architecture_input(a, k);
+    const size_t gate = keras1_gate(a->cell, i / KINDS);
+    if (i % KINDS == 0)
+        arrange_kernel(source, CELL_RNN, 1, units, inputs, read, network->weight_ih[k] + gate * units * inputs);
+    else if (i % KINDS == 1)
+        arrange_kernel(source, CELL_RNN, 1, units, units, read, network->weight_hh[k] + gate * units * units);
+    else
+        add_bias(CELL_RNN, 1, units, read, network->bias[k] + gate * units);
+}
+
+/* Where the tensors of a layer go. */
+static void arrange(struct network *network, const struct source *source, size_t i, const float *read)
+{
+    const struct architecture *a = &network->architecture;
+    const struct keras_layer *layer = source->layer;
+    size_t k = layer->index, gates = architecture_gates(a);
+    size_t units = layer->role == KERAS_RECURRENT ? architecture_hidden(a, k) : 0;
+    bool dense = layer->role == KERAS_DENSE;
+    float *weight = dense ? network->dense_weight[k] : network->output_weight;
+    float *bias = dense ? network->dense_bias[k] : network->output_bias;
+    if (source->apart) {
+        arrange_gate(network, source, i, read);
+    } else if (layer->role == KERAS_EMBEDDING) {
+        memcpy(network->embedding, read, source->shapes[0].count * sizeof *read);
+    } else if (layer->role != KERAS_RECURRENT && i == 0) {
+        arrange_kernel(source, CELL_RNN, 1, source->shapes[0].dimensions[1], source->shapes[0].dimensions[0], read,
+                       weight);
+    } else if (layer->role != KERAS_RECURRENT) {
+        memcpy(bias, read, source->shapes[1].count * sizeof *read);
+    } else if (i == 0) {
+        arrange_kernel(source, a->cell, gates, units, architecture_input(a, k), read, network->weight_ih[k]);
+    } else if (i == 1) {
+        arrange_kernel(source, a->cell, gates, units, units, read, network->weight_hh[k]);
+    } else {
+        add_bias(a->cell, gates, units, read, network->bias[k]);
+        if (source->shapes[2].count > gates * units)
+            add_bias(a->cell, gates, units, read + gates * units,
+                     network->bias_hh[k] ? network->bias_hh[k] : network->bias[k]);
+    }
+}
+
+static bool read_source(const struct reading *reading, struct network *network, const struct source *source,
+                        struct error *err)
+{
+    for (size_t i = 0; i < source->count; i++) {
+        size_t count = source->shapes[i].count;
+        float *read = calloc(count, sizeof *read);
+        if (!read) return error_set_no_memory(err, count * sizeof *read, "a tensor");
+        bool ok = hdf5_read(reading->file, source->paths[i], read, count, err);
+        if (ok) arrange(network, source, i, read);
+        free(read);
+        if (!ok) return false;
+    }
+    return true;
+}
+
+static bool read_all(const struct reading *reading, struct source *sources, struct network *network, struct error *err)
+{
+    const struct keras_model *model = reading->model;
+    for (size_t i = 0; i < model->layer_count; i++) {
+        sources[i].layer = &model->layers[i];
+        if (!find_source(reading, &sources[i], err)) return false;
+    }
+    if (!network_open(network, &model->architecture, err)) return error_add_context(err, "%s", reading->place);
+    for (size_t i = 0; i < model->layer_count; i++)
+        if (!read_source(reading, network, &sources[i], err)) return false;
+    return true;
+}
+
+bool keras_weights_read(struct network *network, const struct keras_model *model, struct hdf5 *file,
+                        enum keras_layout layout, const char *place, struct error *err)
+{
+    struct reading reading = {
+        .model = model, .file = file, .layout = layout, .place = place, .architecture = model->architecture};
+    struct source *sources = calloc(model->layer_count, sizeof *sources);
+    if (!sources) return error_set_no_memory(err, model->layer_count * sizeof *sources, "the layers of a Keras model");
+    bool ok = read_all(&reading, sources, network, err);
+    free(sources);
+    return ok;
+}

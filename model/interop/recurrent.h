@@ -1,0 +1,23 @@
+/* Which network a list of tensors is, by names and shapes alone: PyTorch's.
+ *
+ * Recognised are nn.LSTM, nn.GRU, nn.RNN of any depth under any name, cells (nn.LSTMCell ...) whose names differ in a
+ * number, an Embedding or one-hot input, and one Linear head, tied or not. Every tensor of the model must have its
+ * place in the network: what would have to be left out is refused by name, and so is what could be read in two ways.
+ */
+#ifndef LSTMD_MODEL_INTEROP_RECURRENT_H
+#define LSTMD_MODEL_INTEROP_RECURRENT_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "model/interop/import.h"
+#include "model/interop/tensors.h"
+
+/* Whether some tensor is named like one of a recurrent layer. */
+bool recurrent_is_in(const struct foreign_tensors *tensors);
+
+/* Opens foreign->network with the tensors' values. Errors: ERROR_INVALID with the tensors' names and shapes where they
+ * are not such a network, ERROR_TOO_LARGE, ERROR_NO_MEMORY, those of the storages. */
+bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, struct error *err);
+
+#endif

@@ -1,0 +1,25 @@
+/* AVX-512 with VNNI (its multiply-add of 16-bit integers): 32 registers of 16 floats; a tile of 6 rows x 4 blocks uses
+ * 24 of them for sums. */
+#include "model/kernels/tables.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define LANES            16
+#define TILE_ROWS        6
+#define TILE_BLOCKS      4
+#define TILE_1_BLOCKS    8
+#define STRIP_ROWS       12
+#define STRIP_BLOCKS     2
+#define vf_fma(a, b, c)  ((vf)_mm512_fmadd_ps((__m512)(a), (__m512)(b), (__m512)(c)))
+#define vf_min(bound, x) ((vf)_mm512_min_ps((__m512)(bound), (__m512)(x)))
+#define vf_max(bound, x) ((vf)_mm512_max_ps((__m512)(bound), (__m512)(x)))
+#define STEP_ROWS        6
+#define STEP_1_GROUPS    2
+#define STEP_1_VECTORS   1
+#define vs_widen(p)      ((vs)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
+#define vi_dot(s, a, b)  ((vi)_mm512_dpwssd_epi32((__m512i)(s), (__m512i)(a), (__m512i)(b)))
+#define KERNELS_TABLE    kernels_avx512vnni
+#define KERNELS_NAME     "avx512vnni"
+#include "model/kernels/simd.h"
+#endif

@@ -1,0 +1,68 @@
+/* Which kernels this machine can run, best first.
+ *
+ * Maximum errors of the vector functions against the exact value, as tests/unit/kernels/test_kernels.c checks over
+ * their whole range: exp 2e-7 relative on [-87, 88] (clamped outside), sigmoid 2e-7 absolute, tanh 3e-7 relative.
+ */
+#include "model/kernels/kernels.h"
+
+#include <string.h>
+
+#include "model/kernels/tables.h"
+
+struct candidate {
+    const struct kernels *kernels;
+    bool (*runs)(void);
+    const char *names; /* this one and all after it */
+};
+
+static bool always(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw");
+}
+
+static bool has_avx512vnni(void)
+{
+    return has_avx512() && __builtin_cpu_supports("avx512vnni");
+}
+#endif
+
+static const struct candidate candidates[] = {
+#if defined(__x86_64__)
+    {&kernels_avx512vnni, has_avx512vnni, "avx512vnni, avx512, avx2, portable, ref"},
+    {&kernels_avx512, has_avx512, "avx512, avx2, portable, ref"},
+    {&kernels_avx2, has_avx2, "avx2, portable, ref"},
+#elif defined(__aarch64__)
+    {&kernels_neon, always, "neon, portable, ref"},
+#endif
+    {&kernels_portable, always, "portable, ref"},
+    {&kernels_ref, always, "ref"},
+};
+#define CANDIDATES (sizeof candidates / sizeof candidates[0])
+
+const struct kernels *kernels_select(const char *name)
+{
+    for (size_t i = 0; i < CANDIDATES; i++) {
+        if (!candidates[i].runs()) continue;
+        if (strcmp(name, "auto") == 0 || strcmp(name, candidates[i].kernels->name) == 0) return candidates[i].kernels;
+    }
+    return NULL;
+}
+
+const char *kernels_names(void)
+{
+    for (size_t i = 0; i < CANDIDATES; i++)
+        if (candidates[i].runs()) return candidates[i].names;
+    return "";
+}

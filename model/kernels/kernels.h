@@ -1,0 +1,155 @@
+/* The arithmetic that must be fast: packed products, gate non-linearities, fused steps, losses and updates.
+ *
+ * One table of functions per instruction set, chosen once by the CPU it runs on: ref (plain loops: the specification),
+ * portable (vectors of 4 that any compiler knows), avx2 (AVX2 + FMA), avx512 (AVX-512 F, VL, DQ, BW), avx512vnni (and
+ * VNNI), neon (arm64). Everything above this header reads like the equations. All functions are pure: thread-safe, no
+ * allocation, no errors.
+ *
+ * Layouts. A block is KERNEL_BLOCK = 16 floats, one cache line. H and E are padded to whole blocks (Hp, Ep); the
+ * padding is zero and stays zero.
+ *   packed matrix of N outputs and K inputs: N/16 blocks, each [K][16]: block j, row k holds W[16j .. 16j+15][k].
+ *   gates: the G gates of 16 units lie together: [Hp/16][G][16], so that a cell's elementwise part finds what it needs
+ *   in one place while it is still in the first-level cache.
+ *
+ * Summation order: every output of the products, of the fused steps and of project() is one accumulator over k = 0 ..
+ * K-1 (of the input, then of the hidden state), whatever M is and whichever other rows are there, so a sequence gets
+ * the same bits alone and beside others.
+ */
+#ifndef LSTMD_MODEL_KERNELS_KERNELS_H
+#define LSTMD_MODEL_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define KERNEL_BLOCK 16
+
+/* Scratch of product_over_rows(): the rows and the columns that are in work at once. */
+#define KERNEL_DEPTH           256
+#define KERNEL_STRIP           48
+#define KERNEL_SCRATCH(blocks) (KERNEL_DEPTH * (KERNEL_STRIP + (blocks)*KERNEL_BLOCK))
+
+/* How the weights are kept that stepping multiplies. */
+enum kernel_format { KERNEL_F32, KERNEL_BF16, KERNEL_INT8 };
+
+/* A matrix of N outputs and K inputs for stepping. The blocks of 16 outputs that belong together (the gates of 16
+ * units; the output layer: each block by itself) form a group of `group` blocks: F32:  float [N/16/group][K][group][16]
+ *   BF16: uint16_t [N/16/group][K/2][group][16][2], the upper halves of floats
+ *   INT8: int8_t, the same places as BF16; not below -KERNEL_INT8_MAX
+ * An input row is float [K], for INT8 int16_t [K], with no value beyond KERNEL_INT8_LIMIT(K) in magnitude. */
+struct kernel_matrix {
+    enum kernel_format format;
+    size_t inputs;       /* K, whole blocks of 16; 0: there is no product, and the rest is not looked at */
+    const void *weights; /* 4-byte aligned at least */
+    const float *scale;  /* INT8: [N], what the sum of integers is multiplied by */
+};
+
+/* Sums of INT8 are exact: K products of a weight and an input stay within 32 bits (K * 127 * limit < 2^31; up to 516
+ * inputs of 16 bits, 1024 of 15, 16384 of 11). */
+#define KERNEL_INT8_MAX      127
+#define KERNEL_INT8_LIMIT(K) ((K)*KERNEL_INT8_MAX > 65535 ? (int32_t)(INT32_MAX / ((K)*KERNEL_INT8_MAX)) : 32767)
+
+/* One step of one layer for `rows` sequences (one at least), each with its own places in memory. A row of gates is
+ * [blocks][G][16] floats. input and hidden have the same format. h must not overlap anything that is read; c is updated
+ * in place. */
+struct kernel_step {
+    size_t rows, blocks;             /* units: 16 * blocks */
+    struct kernel_matrix input;      /* W_ih: inputs 0 for a one-hot input */
+    struct kernel_matrix hidden;     /* W_hh */
+    const float *const *start;       /* [rows]: a row of gates: the input bias, or the one-hot input's table row */
+    const float *bias_hh;            /* GRU: [blocks][3][16] in the order r z q */
+    const void *const *x;            /* [rows]: input row of `input`; unused for a one-hot input */
+    const void *const *hidden_input; /* [rows]: input row of `hidden`: h_previous, for INT8 its integers */
+    const float *const *h_previous;  /* [rows]: GRU */
+    float *const *h;                 /* [rows] */
+    float *const *c;                 /* [rows]: LSTM */
+};
+
+#define KERNEL_MULTIPLY_ADDS (12 * KERNEL_BLOCK)
+
+struct kernels {
+    const char *name;
+
+    /* y[m][16j .. 16j+15] (+)= sum over k of x[m][k] * W, for m < M and j < blocks.
+     * Shapes: x [M][ldx], packed [blocks][K][16] with block_stride floats from block to block, y [M][ldy].
+     * accumulate: add to what y holds, else overwrite it. */
+    void (*product)(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
+                    size_t block_stride, float *y, size_t ldy, bool accumulate);
+
+    /* c[m][16j .. 16j+15] (+)= sum over k of a[k][m] * b[k][..], for m < M and j < blocks: a gradient of weights,
+     * summed over rows. Shapes: a [K][lda], b [K][ldb], c [M][ldc]; scratch: KERNEL_SCRATCH(blocks) floats.
+     * accumulate: add to what c holds, else overwrite it. */
+    void (*product_over_rows)(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
+                              float *c, size_t ldc, bool accumulate, float *scratch);
+
+    /* The elementwise part of a cell for M rows and `blocks` blocks of 16 units; rows of gates are ldg apart, rows of
+     * every state [M][16 * blocks] are ldh apart. Forward, in place:
+     * LSTM: gates [blocks][4][16] pre-activations i f g o -> activations; c_previous -> c, h. c may be c_previous. */
+    void (*lstm_forward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
+                         size_t ldh);
+    /* Backward: gates activations -> gradients of the pre-activations. dh [M]: gradient of h; dc: in: gradient that
+     * comes from the next step, out: gradient of c_previous. */
+    void (*lstm_backward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, const float *c,
+                          const float *dh, float *dc, size_t ldh);
+
+    /* GRU: gates_x [blocks][3][16] holds W_ih x + b in the order n r z -> activations n r z; gates_h [blocks][3][16]
+     * holds W_hh h + b_hh in the order r z q (q: the part inside n) and keeps q. */
+    void (*gru_forward)(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                        float *h, size_t ldh);
+    /* gates_x -> gradients dn dr dz, gates_h -> gradients dr dz dq. dh_previous: the part z * dh (overwritten). */
+    void (*gru_backward)(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                         const float *dh, float *dh_previous, size_t ldh);
+
+    /* RNN: gates [blocks][16] pre-activation -> h; and h, dh -> gradient of the pre-activation, written to gates. */
+    void (*rnn_forward)(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh);
+    void (*rnn_backward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh);
+
+    /* The product of input and hidden state with the weights, the gates and the new state in one go. Gates: LSTM i f g
+     * o; GRU n r z of the input and r z q of the hidden product; RNN one. */
+    void (*lstm_step)(const struct kernel_step *step);
+    void (*gru_step)(const struct kernel_step *step);
+    void (*rnn_step)(const struct kernel_step *step);
+
+    /* y[m] = bias + W x[m], 16 * blocks outputs each: the output layer. */
+    void (*project)(size_t rows, size_t blocks, const struct kernel_matrix *matrix, const float *bias,
+                    const void *const *x, float *const *y);
+
+    /* out[i] = x[i] * factor to the nearest integer (half to even), at most `limit` (<= 32767) in magnitude. */
+    void (*quantize)(size_t n, const float *x, float factor, int32_t limit, int16_t *out);
+
+    /* Softmax cross-entropy of one row of V logits against `target`: returns -log p(target) in nats and, unless
+     * gradient is NULL, writes gradient[v] = scale * (p[v] - [v == target]) (gradient may be logits). */
+    double (*cross_entropy)(size_t V, const float *logits, uint32_t target, float scale, float *gradient);
+
+    /* out[c][r] = in[r][c] for rows x columns; ldi, ldo: floats from row to row of in, out. */
+    void (*transpose)(size_t rows, size_t columns, const float *in, size_t ldi, float *out, size_t ldo);
+
+    /* y += x; sum of squares (float lanes, double total). */
+    void (*add)(size_t n, const float *x, float *y);
+    double (*sum_of_squares)(size_t n, const float *x);
+
+    /* Optimizer updates of n parameters; gradients are multiplied by `scale` (the clipping) first.
+     * Source of each formula: optimizer.h. */
+    void (*update_sgd)(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum);
+    void (*update_rmsprop)(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
+                           float epsilon);
+    void (*update_adam)(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
+                        float beta1, float beta2, float correction1, float correction2, float epsilon,
+                        float weight_decay);
+
+    /* n times KERNEL_MULTIPLY_ADDS multiply-adds with nothing read or written: what the processor can do at most.
+     * Returns a value that depends on all of them. For benchmarks. */
+    float (*multiply_add)(size_t n);
+
+    /* out[i] = f(in[i]); in and out may be the same. Maximum errors: kernels.c. For tests and benchmarks. */
+    void (*exp)(size_t n, const float *in, float *out);
+    void (*tanh)(size_t n, const float *in, float *out);
+    void (*sigmoid)(size_t n, const float *in, float *out);
+};
+
+/* The best table for this CPU, or the one named ("auto": the best). NULL where the name is unknown or the CPU lacks
+ * its instructions; kernels_names() lists what this machine can run, separated by commas. */
+const struct kernels *kernels_select(const char *name);
+const char *kernels_names(void);
+
+#endif

@@ -1,0 +1,356 @@
+/* The reference: every kernel as the plain loop that its comment in kernels.h describes. It is the specification that
+ * the vector kernels are tested against, and it can be forced (`kernel: ref`) where one of those is in doubt.
+ */
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "model/kernels/tables.h"
+
+#define BLOCK KERNEL_BLOCK
+
+static float sigmoid(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* Gate g of unit u in a row whose units have `gates` gates each. */
+static float *gate_at(float *row, size_t gates, size_t g, size_t u)
+{
+    return row + u / BLOCK * (gates * BLOCK) + g * BLOCK + u % BLOCK;
+}
+
+static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
+                    size_t block_stride, float *y, size_t ldy, bool accumulate)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t n = 0; n < blocks * BLOCK; n++) {
+            float sum = accumulate ? y[m * ldy + n] : 0.0f;
+            for (size_t k = 0; k < K; k++)
+                sum += x[m * ldx + k] * packed[n / BLOCK * block_stride + k * BLOCK + n % BLOCK];
+            y[m * ldy + n] = sum;
+        }
+    }
+}
+
+static void product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
+                              float *c, size_t ldc, bool accumulate, float *scratch)
+{
+    (void)scratch;
+    for (size_t m = 0; m < M; m++) {
+        for (size_t n = 0; n < blocks * BLOCK; n++) {
+            float sum = accumulate ? c[m * ldc + n] : 0.0f;
+            for (size_t k = 0; k < K; k++) sum += a[k * lda + m] * b[k * ldb + n];
+            c[m * ldc + n] = sum;
+        }
+    }
+}
+
+static void lstm_forward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
+                         size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *i = gate_at(gates + m * ldg, 4, 0, u), *f = gate_at(gates + m * ldg, 4, 1, u);
+            float *g = gate_at(gates + m * ldg, 4, 2, u), *o = gate_at(gates + m * ldg, 4, 3, u);
+            *i = sigmoid(*i);
+            *f = sigmoid(*f);
+            *g = tanhf(*g);
+            *o = sigmoid(*o);
+            c[m * ldh + u] = *f * c_previous[m * ldh + u] + *i * *g;
+            h[m * ldh + u] = *o * tanhf(c[m * ldh + u]);
+        }
+    }
+}
+
+static void lstm_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, const float *c,
+                          const float *dh, float *dc, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *i = gate_at(gates + m * ldg, 4, 0, u), *f = gate_at(gates + m * ldg, 4, 1, u);
+            float *g = gate_at(gates + m * ldg, 4, 2, u), *o = gate_at(gates + m * ldg, 4, 3, u);
+            size_t at = m * ldh + u;
+            float t = tanhf(c[at]), input = *i, cell = *g;
+            float dcell = dc[at] + dh[at] * *o * (1.0f - t * t);
+            dc[at] = dcell * *f;
+            *i = dcell * cell * input * (1.0f - input);
+            *f = dcell * c_previous[at] * *f * (1.0f - *f);
+            *g = dcell * input * (1.0f - cell * cell);
+            *o = dh[at] * t * *o * (1.0f - *o);
+        }
+    }
+}
+
+static void gru_forward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                        float *h, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *n = gate_at(gates_x + m * ldg, 3, 0, u), *r = gate_at(gates_x + m * ldg, 3, 1, u);
+            float *z = gate_at(gates_x + m * ldg, 3, 2, u);
+            *r = sigmoid(*r + *gate_at(gates_h + m * ldg, 3, 0, u));
+            *z = sigmoid(*z + *gate_at(gates_h + m * ldg, 3, 1, u));
+            *n = tanhf(*n + *r * *gate_at(gates_h + m * ldg, 3, 2, u));
+            h[m * ldh + u] = (1.0f - *z) * *n + *z * h_previous[m * ldh + u];
+        }
+    }
+}
+
+static void gru_backward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
+                         const float *dh, float *dh_previous, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float *x_n = gate_at(gates_x + m * ldg, 3, 0, u), *x_r = gate_at(gates_x + m * ldg, 3, 1, u);
+            float *x_z = gate_at(gates_x + m * ldg, 3, 2, u), *q = gate_at(gates_h + m * ldg, 3, 2, u);
+            float n = *x_n, r = *x_r, z = *x_z, d = dh[m * ldh + u];
+            *x_n = d * (1.0f - z) * (1.0f - n * n);
+            *x_r = *x_n * *q * r * (1.0f - r);
+            *x_z = d * (h_previous[m * ldh + u] - n) * z * (1.0f - z);
+            *gate_at(gates_h + m * ldg, 3, 0, u) = *x_r;
+            *gate_at(gates_h + m * ldg, 3, 1, u) = *x_z;
+            *q = *x_n * r;
+            dh_previous[m * ldh + u] = d * z;
+        }
+    }
+}
+
+static void rnn_forward(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) h[m * ldh + u] = gates[m * ldg + u] = tanhf(gates[m * ldg + u]);
+    }
+}
+
+static void rnn_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh)
+{
+    for (size_t m = 0; m < M; m++) {
+        for (size_t u = 0; u < blocks * BLOCK; u++) {
+            float t = gates[m * ldg + u];
+            gates[m * ldg + u] = dh[m * ldh + u] * (1.0f - t * t);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------ steps */
+
+/* Where input k of output `n` lies among the weights, in units of one weight (kernels.h has the layouts). */
+static size_t place_of(const struct kernel_matrix *matrix, size_t group, size_t n, size_t k)
+{
+    const size_t block = n / BLOCK, together = matrix->format == KERNEL_F32 ? 1 : 2;
+    const size_t row = block / group * (matrix->inputs / together) + k / together;
+    return ((row * group + block % group) * BLOCK + n % BLOCK) * together + k % together;
+}
+
+static float float_of_bf16(uint16_t upper)
+{
+    const uint32_t bits = (uint32_t)upper << 16;
+    float value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static float dot_int8(const struct kernel_matrix *matrix, size_t group, size_t n, const int16_t *x, float start)
+{
+    const int8_t *w = matrix->weights;
+    int32_t sum = 0;
+    for (size_t k = 0; k < matrix->inputs; k++) sum += w[place_of(matrix, group, n, k)] * x[k];
+    return start + (float)sum * matrix->scale[n];
+}
+
+/* start + row n of the matrix times x */
+static float dot(const struct kernel_matrix *matrix, size_t group, size_t n, const void *x, float start)
+{
+    const float *values = x, *weights = matrix->weights;
+    const uint16_t *halves = matrix->weights;
+    if (matrix->inputs == 0) return start;
+    if (matrix->format == KERNEL_INT8) return dot_int8(matrix, group, n, x, start);
+    float sum = start;
+    for (size_t k = 0; k < matrix->inputs; k++) {
+        const size_t at = place_of(matrix, group, n, k);
+        sum += values[k] * (matrix->format == KERNEL_BF16 ? float_of_bf16(halves[at]) : weights[at]);
+    }
+    return sum;
+}
+
+/* Gate g of unit u: its place in a row of gates. */
+static size_t gate_index(size_t gates, size_t g, size_t u)
+{
+    return u / BLOCK * (gates * BLOCK) + g * BLOCK + u % BLOCK;
+}
+
+/* Gate g of unit u of row m, before its non-linearity, where input and hidden part have the same gates. */
+static float gate_sum(const struct kernel_step *s, size_t gates, size_t g, size_t m, size_t u)
+{
+    const size_t n = gate_index(gates, g, u);
+    return dot(&s->hidden, gates, n, s->hidden_input[m],
+               dot(&s->input, gates, n, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][n]));
+}
+
+static void lstm_step(const struct kernel_step *s)
+{
+    for (size_t m = 0; m < s->rows; m++) {
+        for (size_t u = 0; u < s->blocks * BLOCK; u++) {
+            const float i = sigmoid(gate_sum(s, 4, 0, m, u)), f = sigmoid(gate_sum(s, 4, 1, m, u));
+            const float g = tanhf(gate_sum(s, 4, 2, m, u)), o = sigmoid(gate_sum(s, 4, 3, m, u));
+            s->c[m][u] = f * s->c[m][u] + i * g;
+            s->h[m][u] = o * tanhf(s->c[m][u]);
+        }
+    }
+}
+
+/* r (index 0) or z (1) of the GRU; they are gates 1 and 2 of the input part. */
+static float gru_gate(const struct kernel_step *s, size_t index, size_t m, size_t u)
+{
+    const size_t in = gate_index(3, index + 1, u), hidden = gate_index(3, index, u);
+    const float start = s->start[m][in] + s->bias_hh[hidden];
+    return sigmoid(dot(&s->hidden, 3, hidden, s->hidden_input[m],
+                       dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, start)));
+}
+
+static void gru_step(const struct kernel_step *s)
+{
+    for (size_t m = 0; m < s->rows; m++) {
+        for (size_t u = 0; u < s->blocks * BLOCK; u++) {
+            const size_t in = gate_index(3, 0, u), hidden = gate_index(3, 2, u);
+            const float r = gru_gate(s, 0, m, u), z = gru_gate(s, 1, m, u);
+            const float x = dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][in]);
+            const float q = dot(&s->hidden, 3, hidden, s->hidden_input[m], s->bias_hh[hidden]);
+            const float n = tanhf(x + r * q);
+            s->h[m][u] = (1.0f - z) * n + z * s->h_previous[m][u];
+        }
+    }
+}
+
+static void rnn_step(const struct kernel_step *s)
+{
+    for (size_t m = 0; m < s->rows; m++)
+        for (size_t u = 0; u < s->blocks * BLOCK; u++) s->h[m][u] = tanhf(gate_sum(s, 1, 0, m, u));
+}
+
+static void project(size_t rows, size_t blocks, const struct kernel_matrix *matrix, const float *bias,
+                    const void *const *x, float *const *y)
+{
+    for (size_t m = 0; m < rows; m++)
+        for (size_t n = 0; n < blocks * BLOCK; n++) y[m][n] = dot(matrix, 1, n, x[m], bias[n]);
+}
+
+static void quantize(size_t n, const float *x, float factor, int32_t limit, int16_t *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = (int16_t)lrintf(fmaxf(-(float)limit, fminf((float)limit, x[i] * factor)));
+}
+
+/* ------------------------------------------------------------------ loss */
+
+static double cross_entropy(size_t V, const float *logits, uint32_t target, float scale, float *gradient)
+{
+    assert(target < V);
+    double largest = -INFINITY, sum = 0;
+    const double target_logit = (double)logits[target];
+    for (size_t v = 0; v < V; v++) largest = fmax(largest, (double)logits[v]);
+    for (size_t v = 0; v < V; v++) sum += exp((double)logits[v] - largest);
+    for (size_t v = 0; gradient != NULL && v < V; v++)
+        gradient[v] = scale * ((float)(exp((double)logits[v] - largest) / sum) - (v == target ? 1.0f : 0.0f));
+    return log(sum) + largest - target_logit;
+}
+
+static void transpose(size_t rows, size_t columns, const float *in, size_t ldi, float *out, size_t ldo)
+{
+    for (size_t r = 0; r < rows; r++)
+        for (size_t c = 0; c < columns; c++) out[c * ldo + r] = in[r * ldi + c];
+}
+
+static void add(size_t n, const float *x, float *y)
+{
+    for (size_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static double sum_of_squares(size_t n, const float *x)
+{
+    double total = 0;
+    for (size_t i = 0; i < n; i++) total += (double)x[i] * (double)x[i];
+    return total;
+}
+
+static float multiply_add(size_t n)
+{
+    volatile float factor = 0.5f;
+    float sum = 0;
+    for (size_t i = 0; i < n * KERNEL_MULTIPLY_ADDS; i++) sum = sum * factor + 1.0f;
+    return sum;
+}
+
+static void update_sgd(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum)
+{
+    for (size_t i = 0; i < n; i++) {
+        velocity[i] = momentum * velocity[i] + g[i] * scale;
+        w[i] -= rate * velocity[i];
+    }
+}
+
+static void update_rmsprop(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
+                           float epsilon)
+{
+    for (size_t i = 0; i < n; i++) {
+        float d = g[i] * scale;
+        square[i] = decay * square[i] + (1.0f - decay) * d * d;
+        w[i] -= rate * d / (sqrtf(square[i]) + epsilon);
+    }
+}
+
+static void update_adam(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
+                        float beta1, float beta2, float correction1, float correction2, float epsilon,
+                        float weight_decay)
+{
+    for (size_t i = 0; i < n; i++) {
+        float d = g[i] * scale;
+        mean[i] = beta1 * mean[i] + (1.0f - beta1) * d;
+        square[i] = beta2 * square[i] + (1.0f - beta2) * d * d;
+        float direction = mean[i] * correction1 / (sqrtf(square[i] * correction2) + epsilon);
+        w[i] -= rate * (direction + weight_decay * w[i]);
+    }
+}
+
+static void map_exp(size_t n, const float *in, float *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = expf(in[i]);
+}
+
+static void map_tanh(size_t n, const float *in, float *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = tanhf(in[i]);
+}
+
+static void map_sigmoid(size_t n, const float *in, float *out)
+{
+    for (size_t i = 0; i < n; i++) out[i] = sigmoid(in[i]);
+}
+
+const struct kernels kernels_ref = {
+    .name = "ref",
+    .product = product,
+    .product_over_rows = product_over_rows,
+    .lstm_forward = lstm_forward,
+    .lstm_backward = lstm_backward,
+    .gru_forward = gru_forward,
+    .gru_backward = gru_backward,
+    .rnn_forward = rnn_forward,
+    .rnn_backward = rnn_backward,
+    .lstm_step = lstm_step,
+    .gru_step = gru_step,
+    .rnn_step = rnn_step,
+    .project = project,
+    .quantize = quantize,
+    .cross_entropy = cross_entropy,
+    .transpose = transpose,
+    .add = add,
+    .sum_of_squares = sum_of_squares,
+    .update_sgd = update_sgd,
+    .update_rmsprop = update_rmsprop,
+    .update_adam = update_adam,
+    .multiply_add = multiply_add,
+    .exp = map_exp,
+    .tanh = map_tanh,
+    .sigmoid = map_sigmoid,
+};

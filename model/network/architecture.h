@@ -1,0 +1,108 @@
+/* What a network computes: cell, sizes, activations, and how its input is fed. A plain description;
+ * model/network/network.h lays parameters out by it, config.json (model/files/model_config.h) stores it. Pure
+ * functions.
+ *
+ * lstmd trains standard networks (architecture_is_standard()). The rest are variants that imported models need, and
+ * that are served, evaluated and exported: other activations, the GRU that resets before the product, layers of
+ * different sizes, dense layers between the last recurrent layer and the output, and windows.
+ *
+ * Equations: x input, h hidden state, * elementwise; f is the activation (tanh), s the recurrent activation (sigmoid):
+ *   LSTM (Hochreiter and Schmidhuber 1997; Gers et al. 2000; activations as in the Keras documentation of LSTM):
+ *     i, f, o = s(W_ih x + W_hh h + b), g = f(same); c' = f * c + i * g; h' = o * f(c')
+ *   GRU, reset after the product (the variant of cuDNN, PyTorch and Keras 2+):
+ *     r, z = s(W_ih x + b + W_hh h + b_hh); n = f(W_ih x + b + r * (W_hh h + b_hh)); h' = (1 - z) * n + z * h
+ *   GRU, reset before the product (Cho et al. 2014, arXiv:1406.1078 version 1 to 3; Keras with reset_after=False):
+ *     r, z = s(W_ih x + W_hh h + b); n = f(W_ih x + W_hh (r * h) + b); h' = (1 - z) * n + z * h
+ *   RNN (Elman 1990): h' = f(W_ih x + W_hh h + b)
+ *   dense layers, from the top layer's h on: y = f(W x + b), each with its own f
+ *   output: logits = W_out y + b_out
+ *
+ * Windows: a network that was trained on windows of N tokens, each from the zero state and filled up with the pad token
+ * on the left, predicts every token from the last N alone: the state is not carried over, but the window is fed anew.
+ * Padding steps are fed like any token, or, where the network was trained with a mask, left out.
+ */
+#ifndef LSTMD_MODEL_NETWORK_ARCHITECTURE_H
+#define LSTMD_MODEL_NETWORK_ARCHITECTURE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define NETWORK_MAX_LAYERS    8
+#define NETWORK_MAX_DENSE     4
+#define NETWORK_MAX_HIDDEN    16384u
+#define NETWORK_MAX_EMBEDDING 16384u
+#define NETWORK_MAX_WINDOW    4096u
+
+enum cell_kind { CELL_LSTM, CELL_GRU, CELL_RNN };
+
+enum activation {
+    ACTIVATION_DEFAULT, /* tanh; the gates of LSTM and GRU: sigmoid; dense layers: linear */
+    ACTIVATION_TANH,
+    ACTIVATION_SIGMOID,
+    ACTIVATION_RELU,                /* max(0, x) */
+    ACTIVATION_LINEAR,              /* x */
+    ACTIVATION_HARD_SIGMOID,        /* x / 6 + 1/2 within 0 and 1: Keras 3, PyTorch */
+    ACTIVATION_HARD_SIGMOID_KERAS2, /* 0.2 x + 0.5 within 0 and 1: Keras 1 and 2 */
+};
+
+struct dense_layer {
+    uint32_t size; /* outputs */
+    enum activation activation;
+};
+
+struct token_window {
+    uint32_t size; /* tokens that the network sees; 0: all, the state is carried */
+    bool masked;   /* padding was masked in training: it is not fed */
+};
+
+/* All zero but for the first five: the standard network. */
+struct architecture {
+    enum cell_kind cell;
+    uint32_t layers;          /* 1 .. NETWORK_MAX_LAYERS */
+    uint32_t hidden_size;     /* H of every layer, or of those whose hidden_sizes is 0 */
+    uint32_t embedding_size;  /* E; 0: one-hot input */
+    uint32_t vocabulary_size; /* V */
+    bool tie_weights;         /* output.weight is embedding.weight; needs E equal to architecture_top() */
+    uint32_t hidden_sizes[NETWORK_MAX_LAYERS];   /* where layers differ: the size of each; 0: hidden_size */
+    enum activation activation;                  /* f of the cell */
+    enum activation recurrent_activation;        /* s of the cell; RNN: none */
+    bool reset_before;                           /* GRU: the reset gate stands inside the hidden product */
+    uint32_t dense_layers;                       /* 0 .. NETWORK_MAX_DENSE */
+    struct dense_layer dense[NETWORK_MAX_DENSE]; /* from the recurrent layers to the output */
+    struct token_window window;
+};
+
+const char *cell_name(enum cell_kind cell); /* "lstm", "gru", "rnn" */
+bool cell_parse(const char *name, enum cell_kind *cell);
+
+/* "tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "hard_sigmoid_keras2"; the default has no name. */
+const char *activation_name(enum activation activation);
+bool activation_parse(const char *name, enum activation *activation);
+
+size_t cell_gates(enum cell_kind cell);                                                 /* G */
+size_t architecture_gates(const struct architecture *architecture);                     /* G */
+size_t architecture_hidden(const struct architecture *architecture, size_t layer);      /* H of a layer */
+size_t architecture_input(const struct architecture *architecture, size_t layer);       /* I of a layer */
+size_t architecture_dense_input(const struct architecture *architecture, size_t dense); /* inputs of a dense layer */
+size_t architecture_top(const struct architecture *architecture);                       /* inputs of the output layer */
+
+/* Whether it is what training and the fused kernels compute: tanh and sigmoid, reset after the product; and for all of
+ * it, layers of one size without dense layers and windows. */
+bool architecture_cell_is_standard(const struct architecture *architecture);
+bool architecture_is_standard(const struct architecture *architecture);
+
+/* Whether every layer has the same size. */
+bool architecture_is_uniform(const struct architecture *architecture);
+
+/* Checks every field; the message names the first that is wrong. */
+bool architecture_check(const struct architecture *architecture, struct error *err);
+
+/* Puts what a default stands for in its place, so that equal networks have equal descriptions: activations are named;
+ * hidden_size is the top layer's; hidden_sizes is zero where all layers have the same; what the cell does not have is
+ * zero. `architecture` has passed architecture_check(). */
+void architecture_complete(struct architecture *architecture);
+
+#endif

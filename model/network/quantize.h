@@ -1,0 +1,38 @@
+/* Weights in fewer bits: bfloat16, and int8 with a scale per row. Pure functions, thread-safe.
+ *
+ * int8: w is about q * scale with q in -127 .. 127 and the largest weight of a row at +-127. A scale has at most 17
+ * significant bits, so q * scale is an exact float, and quantising q * scale again gives the same q and the same scale:
+ * a model that was quantised before it was saved gives the same bits as one that is quantised when it is loaded.
+ */
+#ifndef LSTMD_MODEL_NETWORK_QUANTIZE_H
+#define LSTMD_MODEL_NETWORK_QUANTIZE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/kernels/kernels.h"
+#include "model/network/network.h"
+
+const char *kernel_format_name(enum kernel_format format); /* "f32", "bf16", "int8" */
+bool kernel_format_parse(const char *name, enum kernel_format *format);
+
+/* What a setting of auto, f32, bf16 or int8 (0, 1, 2, 3) means for a model that keeps its weights as `own`. */
+enum kernel_format kernel_format_choose(int choice, enum kernel_format own);
+
+/* The nearest bfloat16 (half to even): the upper 16 bits of a float; finite for every finite weight. */
+uint16_t quantize_bf16(float weight);
+
+/* The row's scale, and q[n]. The weights are finite. A row of zeros has scale 0. */
+float quantize_int8(size_t n, const float *weights, int8_t *q);
+
+/* Whether a format keeps a tensor in fewer bits: the matrices that stepping multiplies. The rows of a one-hot input and
+ * of an embedding that is not tied are looked up, one per step, and stay as they are, and so do biases. */
+bool quantize_applies(const struct architecture *architecture, const struct tensor *tensor);
+
+/* Whether a network can be kept in this format. int8 needs every layer's output within -1 and 1, and a GRU's gates
+ * within 0 and 1: relu and linear do not keep them there. Errors: ERROR_INVALID. */
+bool quantize_check(const struct architecture *architecture, enum kernel_format format, struct error *err);
+
+#endif

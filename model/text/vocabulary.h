@@ -1,0 +1,121 @@
+/* A vocabulary: text <-> token ids.
+ *
+ * Levels: "char" (Unicode code points, case kept unless asked otherwise), "word" (split as the Keras Tokenizer does:
+ * optional lower-casing, then filter characters become spaces, then split at spaces), "byte" (256 possible tokens, for
+ * corpora that are not UTF-8; a token's JSON string is the code point with the byte's value).
+ * Ids: 0 is <eos>, then <unk> where the vocabulary has one, then tokens by falling count (ties: first appearance), and
+ * last the label tokens of a conditional corpus (names as in the corpus, one token each). <eos> starts and ends every
+ * document. Special tokens and labels are never matched in text: "<eos>" in a corpus is five characters, or, where the
+ * filters let it through, a word like any other with a token of its own.
+ *
+ * Immutable once made, so thread-safe. Files: vocabulary.json of checkpoint.md, read and written by checkpoint.c
+ * through vocabulary_from_json()/vocabulary_to_json().
+ */
+#ifndef LSTMD_MODEL_TEXT_VOCABULARY_H
+#define LSTMD_MODEL_TEXT_VOCABULARY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define TOKEN_NONE               UINT32_MAX /* "no such token" for eos, pad, unknown, label */
+#define VOCABULARY_MAX_TOKENS    1000000u   /* refused beyond this */
+#define VOCABULARY_KERAS_FILTERS "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n"
+
+enum token_level { TOKEN_LEVEL_CHAR, TOKEN_LEVEL_WORD, TOKEN_LEVEL_BYTE };
+
+struct vocabulary; /* opaque */
+
+struct vocabulary_options {
+    enum token_level level;
+    bool lower;          /* char, word: lower-case as Python's str.lower() does */
+    const char *filters; /* word level: characters that become spaces; NULL: the Keras default */
+    uint64_t min_count;  /* tokens seen fewer times are left out; 0 or 1: keep all */
+    uint32_t max_tokens; /* at most this many tokens in all, specials included; 0: no limit */
+    bool unknown;        /* have <unk>; forced where min_count or max_tokens leave a token out */
+};
+
+/* Building: add every training document, then finish. vocabulary_builder_finish() frees the builder, also when it
+ * fails; vocabulary_builder_free() (NULL allowed) gives up. Errors: ERROR_INVALID for options that contradict each
+ * other, invalid UTF-8 (with the byte offset) and fewer than 2 distinct tokens besides the special ones. */
+struct vocabulary_builder;
+struct vocabulary_builder *vocabulary_builder_new(const struct vocabulary_options *options, struct error *err);
+bool vocabulary_builder_add(struct vocabulary_builder *builder, const char *text, size_t n, struct error *err);
+/* name: UTF-8, not empty. A label that was added before is not added again. */
+bool vocabulary_builder_add_label(struct vocabulary_builder *builder, const char *name, struct error *err);
+struct vocabulary *vocabulary_builder_finish(struct vocabulary_builder *builder, struct error *err);
+void vocabulary_builder_free(struct vocabulary_builder *builder);
+
+/* JSON text as in checkpoint.md, plus "lower" and "filters" for words, "lower": true for lower-cased characters, and
+ * "labels" (ids) where there are any. `place` (a path) begins messages, which name the field and the index. Strict:
+ * unknown keys, ids out of range, and a text token or a label that comes twice are refused.
+ * vocabulary_to_json() gives the same bytes for the same vocabulary; caller frees. */
+struct vocabulary *vocabulary_from_json(const char *json, size_t n, const char *place, struct error *err);
+char *vocabulary_to_json(const struct vocabulary *vocabulary, size_t *n, struct error *err);
+void vocabulary_free(struct vocabulary *vocabulary);
+
+enum token_level vocabulary_level(const struct vocabulary *vocabulary);
+const char *token_level_name(enum token_level level); /* "char", "word", "byte" */
+bool token_level_parse(const char *name, enum token_level *level);
+uint32_t vocabulary_size(const struct vocabulary *vocabulary);
+uint32_t vocabulary_eos(const struct vocabulary *vocabulary); /* TOKEN_NONE: imported model without one */
+/* What stands before a text: eos, unless it ends texts alone, as in models of Keras and PyTorch. TOKEN_NONE: nothing.
+ */
+uint32_t vocabulary_start(const struct vocabulary *vocabulary);
+/* From now on eos starts texts, too; for the owner of a vocabulary that nobody else has seen yet. */
+void vocabulary_let_eos_start(struct vocabulary *vocabulary);
+uint32_t vocabulary_pad(const struct vocabulary *vocabulary);     /* TOKEN_NONE: none */
+uint32_t vocabulary_unknown(const struct vocabulary *vocabulary); /* TOKEN_NONE: none */
+uint32_t vocabulary_label_count(const struct vocabulary *vocabulary);
+uint32_t vocabulary_label(const struct vocabulary *vocabulary, uint32_t index); /* token id of the index-th label */
+uint32_t vocabulary_find_label(const struct vocabulary *vocabulary, const char *name); /* or TOKEN_NONE */
+
+/* eos, pad, unknown or a label: a token that stands for no text. */
+bool vocabulary_is_special(const struct vocabulary *vocabulary, uint32_t id);
+
+/* The token's own text ("<eos>" for eos); for bytes, the raw byte. Borrowed; *n bytes, NUL-terminated. */
+const char *vocabulary_token(const struct vocabulary *vocabulary, uint32_t id, size_t *n);
+
+/* A growable list of ids. `struct token_list t = {0};` is empty; token_list_free() returns it to that. */
+struct token_list {
+    uint32_t *ids;
+    size_t count, capacity;
+};
+/* Makes room for `more` further ids. */
+bool token_list_reserve(struct token_list *list, size_t more, struct error *err);
+bool token_list_append(struct token_list *list, uint32_t id, struct error *err);
+void token_list_free(struct token_list *list);
+
+/* Text the vocabulary lacks: bytes text[offset .. offset + length). */
+struct unknown_text {
+    size_t offset, length;
+};
+struct unknown_list {
+    struct unknown_text *items;
+    size_t count, capacity;
+    size_t total; /* skipped characters or words, noted in items or not */
+    /* Characters that no token stands for: of a skipped word, with the separators before it, or behind it where no
+     * known word came earlier in the text. */
+    size_t characters;
+    bool
+        word_known; /* such a word came earlier. A text that is encoded in pieces keeps it; false where a text begins */
+};
+/* How many characters of text[0..n) the ids of vocabulary_encode() stand for: what a loss per character divides by. */
+size_t vocabulary_encoded_characters(const char *text, size_t n, const struct unknown_list *unknown);
+void unknown_list_free(struct unknown_list *list);
+
+/* Appends the ids of text[0..n) to `ids` (no <eos> is added). Text that has no token becomes <unk> where the
+ * vocabulary has one; otherwise it is skipped and noted in `unknown` (NULL: not noted; at most `unknown_max` are
+ * noted, all are counted). Errors: ERROR_INVALID with the byte offset where a char or word vocabulary gets invalid
+ * UTF-8. */
+bool vocabulary_encode(const struct vocabulary *vocabulary, const char *text, size_t n, struct token_list *ids,
+                       struct unknown_list *unknown, size_t unknown_max, struct error *err);
+
+/* Writes the text of one token as it stands in running text: words get a space before them unless `first`; special
+ * tokens give nothing. Returns bytes; `out` has room for vocabulary_max_token_bytes() + 1. */
+size_t vocabulary_decode(const struct vocabulary *vocabulary, uint32_t id, bool first, char *out);
+size_t vocabulary_max_token_bytes(const struct vocabulary *vocabulary);
+
+#endif

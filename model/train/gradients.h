@@ -1,0 +1,44 @@
+/* Gradients of all parameters in the kernels' order of gates (packed.h), one set per worker, and their sum in the order
+ * of the files (network.h).
+ */
+#ifndef LSTMD_MODEL_TRAIN_GRADIENTS_H
+#define LSTMD_MODEL_TRAIN_GRADIENTS_H
+
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/train/packed.h"
+
+struct layer_gradients {
+    float *table;     /* [V][G*Hp] one-hot layer 0; else NULL */
+    float *weight_ih; /* [G*Hp][input]; NULL for one-hot */
+    float *weight_hh; /* [G*Hp][Hp] */
+    float *bias;      /* [G*Hp]; NULL for one-hot: it is the sum of the table's rows */
+    float *bias_hh;   /* [G*Hp] GRU; else NULL */
+};
+
+struct gradients {
+    struct layer_gradients layers[NETWORK_MAX_LAYERS];
+    float *embedding;   /* [V][Ep]; NULL for one-hot */
+    float *output;      /* [V][Hp] */
+    float *output_bias; /* [Vp] */
+    float *scratch;     /* [16][V] and at least [17][Hp], of gradients_reduce() and packed_update() */
+};
+
+bool gradients_open(struct gradients *gradients, const struct packed_network *packed, struct arena *arena,
+                    struct error *err);
+
+/* The share of a tensor that worker `part` of `parts` adds up and updates: `rows` rows from `first`. */
+struct gradients_share {
+    size_t first, rows;
+};
+struct gradients_share gradients_share(const struct tensor *tensor, size_t part, size_t parts);
+
+/* Writes the sum over workers, in their order, of the share of every tensor into `sum`, and returns the sum of squares
+ * of that share. Workers with different parts may do this at the same time. weight_drop: as the weights were packed. */
+double gradients_reduce(struct gradients *const *workers, const struct packed_network *packed,
+                        const struct kernels *kernels, struct network *sum, size_t part, size_t parts,
+                        const struct dropout *weight_drop);
+
+#endif

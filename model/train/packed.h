@@ -1,0 +1,71 @@
+/* A network's weights arranged for the kernels (kernels.h says the layouts); made from a struct network by
+ * packed_update(), for training (stepping has its own arrangement: step_weights.h). Immutable between updates, so
+ * threads may share it.
+ *
+ * Letters: Hp, Ep, Vp are H, E, V rounded up to whole blocks of 16; Gx, Gh are the gates of the input and of the hidden
+ * product (LSTM 4 and 4: i f g o; GRU 3: n r z and 3: r z q; RNN 1 and 1). The packed matrix of N outputs and K inputs
+ * has its blocks K * 16 floats apart.
+ */
+#ifndef LSTMD_MODEL_TRAIN_PACKED_H
+#define LSTMD_MODEL_TRAIN_PACKED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/arena.h"
+#include "base/error.h"
+#include "model/kernels/kernels.h"
+#include "model/network/network.h"
+#include "model/train/dropout.h"
+
+struct packed_layer {
+    size_t input;       /* K of the input product: Ep or Hp of the layer below; 0 where the input is one-hot */
+    float *table;       /* [V][Gx*Hp] one-hot layer 0: the input product and bias of each token; else NULL */
+    float *bias;        /* [Gx*Hp] input bias */
+    float *bias_hh;     /* [Gh*Hp] GRU; else NULL */
+    float *weight_ih;   /* [Gx*Hp/16][input][16]; NULL for one-hot */
+    float *weight_ih_t; /* [input/16][Gx*Hp][16] the transpose */
+    float *weight_hh;   /* [Gh*Hp/16][Hp][16] */
+    float *weight_hh_t; /* [Hp/16][Gh*Hp][16] the transpose */
+};
+
+struct packed_network {
+    struct architecture architecture;
+    size_t hidden;          /* Hp */
+    size_t embedding_width; /* Ep */
+    size_t vocabulary;      /* Vp */
+    size_t gates;           /* Gx = Gh */
+    size_t gate_row;        /* floats of one row of gates: Gx*Hp */
+    struct packed_layer layers[NETWORK_MAX_LAYERS];
+    float *embedding;   /* [V][Ep]; NULL for one-hot */
+    float *output;      /* [Vp/16][Hp][16] */
+    float *output_t;    /* [Hp/16][Vp][16] the transpose */
+    float *output_bias; /* [Vp] */
+    struct arena arena;
+};
+
+/* Fills in the sizes alone, of a valid architecture; takes no memory. */
+void packed_layout(struct packed_network *packed, const struct architecture *architecture);
+
+/* Allocates; the weights are zero until packed_update(). Close with packed_close(), also after a failure. Errors:
+ * ERROR_INVALID (not a standard network: architecture_is_standard()), ERROR_NO_MEMORY. */
+bool packed_open(struct packed_network *packed, const struct architecture *architecture, struct error *err);
+
+/* Copies the weights in. Share `part` of `parts`: training's workers each pack a share; shares are disjoint, so they
+ * may run at the same time (0 of 1: everything). weight_drop (its probability may be 0): recurrent weights are packed
+ * with its masks; scratch is then [17][Hp], the caller's. */
+void packed_update(struct packed_network *packed, const struct network *network, const struct kernels *kernels,
+                   size_t part, size_t parts, const struct dropout *weight_drop, float *scratch);
+void packed_close(struct packed_network *packed);
+
+/* Block j of a row of gates is the gates of 16 units: which unit is the first, and which gate of the file's order it
+ * is. `hidden_part`: the hidden product's order, else the input product's (they differ for GRU). */
+struct packed_place {
+    size_t gate, unit;
+};
+struct packed_place packed_place(const struct architecture *architecture, bool hidden_part, size_t block);
+
+/* The inverse: where row `row` of the file's [G*H] rows of a layer of H units lies in a row of gates. */
+size_t packed_gate_index(enum cell_kind cell, size_t hidden_size, bool hidden_part, size_t row);
+
+#endif

@@ -1,0 +1,356 @@
+#include "model/train/pass.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/size.h"
+#include "model/train/cell.h"
+#include "model/train/dropout.h"
+
+#define BLOCK        KERNEL_BLOCK
+#define CHUNK_FLOATS ((size_t)1 << 20) /* of logits kept at once: 4 MiB */
+#define PRODUCT_ROWS 96                /* rows per product over a whole window: they stay in the second-level cache */
+
+static size_t state_kinds(const struct architecture *architecture)
+{
+    return architecture->cell == CELL_LSTM ? 2 : 1;
+}
+
+/* ------------------------------------------------------------------ memory */
+
+/* Counts, or takes, the memory: one description of both. */
+struct taker {
+    struct arena *arena; /* NULL: only count */
+    size_t floats;
+    bool overflow;
+    struct error *err;
+    bool failed;
+};
+
+static float *take(struct taker *taker, size_t rows, size_t columns)
+{
+    size_t count;
+    if (!size_multiply(rows, columns, &count) || !size_add(taker->floats, count + ARENA_ALIGNMENT, &taker->floats))
+        taker->overflow = true;
+    if (taker->arena == NULL || taker->overflow || taker->failed) return NULL;
+    float *memory = arena_alloc(taker->arena, count, sizeof(float), "the training window", taker->err);
+    if (memory == NULL) taker->failed = true;
+    return memory;
+}
+
+static void take_layer(struct pass_layer *layer, const struct packed_network *packed, size_t rows, struct taker *taker)
+{
+    const enum cell_kind cell = packed->architecture.cell;
+    layer->gates_x = take(taker, rows, packed->gate_row);
+    if (cell == CELL_GRU) layer->gates_h = take(taker, rows, packed->gate_row);
+    layer->h = take(taker, rows, packed->hidden);
+    layer->h_previous = take(taker, rows, packed->hidden);
+    if (cell != CELL_LSTM) return;
+    layer->c = take(taker, rows, packed->hidden);
+    layer->c_previous = take(taker, rows, packed->hidden);
+}
+
+static void take_all(struct pass *pass, const struct packed_network *packed, struct taker *taker)
+{
+    const struct architecture *a = &packed->architecture;
+    const size_t rows = pass->streams * pass->window, Hp = packed->hidden;
+    const size_t widest = Hp > packed->embedding_width ? Hp : packed->embedding_width;
+
+    for (size_t k = 0; k < a->layers; k++) take_layer(&pass->layers[k], packed, rows, taker);
+    for (size_t k = 0; k <= a->layers; k++) {
+        struct pass_input *input = &pass->inputs[k];
+        input->width = k > 0 ? Hp : packed->embedding_width;
+        const bool dropped = pass->dropout > 0 && input->width > 0;
+        if (dropped || (k == 0 && input->width > 0)) input->values = take(taker, rows, input->width);
+        if (dropped) input->mask = take(taker, rows, input->width);
+    }
+    pass->gradient = take(taker, rows, widest);
+    pass->gradient_below = take(taker, rows, widest);
+    pass->dh = take(taker, pass->streams, Hp);
+    pass->dc = take(taker, pass->streams, Hp);
+    pass->chunk = CHUNK_FLOATS / packed->vocabulary;
+    if (pass->chunk < 1) pass->chunk = 1;
+    if (pass->chunk > rows) pass->chunk = rows;
+    pass->logits = take(taker, pass->chunk, packed->vocabulary);
+    pass->scratch = take(taker, 1, KERNEL_SCRATCH(widest / BLOCK));
+}
+
+bool pass_open(struct pass *pass, const struct packed_network *packed, const struct kernels *kernels, size_t streams,
+               size_t window, double dropout, struct arena *arena, struct error *err)
+{
+    *pass =
+        (struct pass){.packed = packed, .kernels = kernels, .streams = streams, .window = window, .dropout = dropout};
+    struct taker taker = {.arena = arena, .err = err};
+    take_all(pass, packed, &taker);
+    if (taker.overflow)
+        return error_set(err, ERROR_TOO_LARGE, "%zu streams of %zu steps are too many", streams, window);
+    return !taker.failed && gradients_open(&pass->gradients, packed, arena, err);
+}
+
+bool pass_bytes(const struct architecture *architecture, size_t streams, size_t window, double dropout, size_t *bytes)
+{
+    struct packed_network packed;
+    packed_layout(&packed, architecture);
+    struct pass pass = {.streams = streams, .window = window, .dropout = dropout};
+    struct taker taker = {.arena = NULL};
+    size_t rows;
+    if (!size_multiply(streams, window, &rows)) return false;
+    take_all(&pass, &packed, &taker);
+    return !taker.overflow && size_multiply(taker.floats, sizeof(float), bytes);
+}
+
+/* ------------------------------------------------------------------ forward */
+
+static void multiply(size_t n, const float *mask, float *values)
+{
+    for (size_t i = 0; i < n; i++) values[i] *= mask[i];
+}
+
+/* Copies `below` (NULL: the values are there already) to the input's own memory, with dropout. */
+static void drop(struct pass *pass, size_t place, size_t T, const float *below, uint64_t step)
+{
+    struct pass_input *input = &pass->inputs[place];
+    const size_t n = pass->streams, width = input->width;
+    const struct dropout dropout = {.probability = pass->dropout, .seed = pass->seed, .step = step};
+    for (size_t t = 0; t < T; t++) {
+        for (size_t b = 0; b < n; b++) {
+            const size_t at = (t * n + b) * width;
+            if (below != NULL) memcpy(input->values + at, below + at, width * sizeof(float));
+            const uint64_t row = (pass->first_stream + b) * (uint64_t)pass->window + t;
+            dropout_draw(&dropout, (unsigned)place, row, width, input->mask + at);
+            multiply(width, input->mask + at, input->values + at);
+        }
+    }
+}
+
+/* What the reader at `place` reads: prepared by prepare_input(). */
+static const float *input_values(const struct pass *pass, size_t place, bool dropped)
+{
+    const struct pass_input *input = &pass->inputs[place];
+    if (place > 0 && !dropped) return pass->layers[place - 1].h;
+    return input->values;
+}
+
+static const float *prepare_input(struct pass *pass, size_t place, size_t T, const uint32_t *inputs, bool train,
+                                  uint64_t step)
+{
+    const struct packed_network *packed = pass->packed;
+    const size_t E = packed->embedding_width, rows = T * pass->streams;
+    const bool dropped = train && pass->inputs[place].mask != NULL;
+    if (place == 0) {
+        for (size_t r = 0; r < rows; r++)
+            memcpy(pass->inputs[0].values + r * E, packed->embedding + inputs[r] * E, E * sizeof(float));
+    }
+    if (dropped) drop(pass, place, T, place > 0 ? pass->layers[place - 1].h : NULL, step);
+    return input_values(pass, place, dropped);
+}
+
+/* y [rows][blocks * 16] = bias + x * W for a whole window. */
+static void input_product(const struct pass *pass, size_t rows, size_t width, const float *x, const float *weights,
+                          const float *bias, size_t gate_row, float *y)
+{
+    for (size_t r = 0; r < rows; r += PRODUCT_ROWS) {
+        const size_t m = rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS;
+        for (size_t i = 0; i < m; i++) memcpy(y + (r + i) * gate_row, bias, gate_row * sizeof(float));
+        pass->kernels->product(m, gate_row / BLOCK, width, x + r * width, width, weights, width * BLOCK,
+                               y + r * gate_row, gate_row, true);
+    }
+}
+
+/* Rows of the state before step t: the carried ones or those after step t - 1, zero where the step resets. */
+static void previous_state(const struct pass *pass, size_t t, const uint32_t *inputs, const float *carried,
+                           const float *after, float *before)
+{
+    const size_t n = pass->streams, Hp = pass->packed->hidden;
+    const float *from = t == 0 ? carried : after + (t - 1) * n * Hp;
+    float *to = before + t * n * Hp;
+    for (size_t b = 0; b < n; b++) {
+        if (inputs[t * n + b] == pass->reset_token) {
+            memset(to + b * Hp, 0, Hp * sizeof(float));
+        } else {
+            memcpy(to + b * Hp, from + b * Hp, Hp * sizeof(float));
+        }
+    }
+}
+
+static struct cell_rows rows_at(const struct pass *pass, size_t k, size_t t)
+{
+    const struct pass_layer *layer = &pass->layers[k];
+    const size_t n = pass->streams, G = pass->packed->gate_row, at = t * n * pass->packed->hidden;
+    return (struct cell_rows){
+        .n = n,
+        .gates_x = layer->gates_x + t * n * G,
+        .gates_h = layer->gates_h != NULL ? layer->gates_h + t * n * G : NULL,
+        .h_previous = layer->h_previous + at,
+        .c_previous = layer->c_previous != NULL ? layer->c_previous + at : NULL,
+        .h = layer->h + at,
+        .c = layer->c != NULL ? layer->c + at : NULL,
+    };
+}
+
+static void forward_layer(struct pass *pass, size_t k, size_t T, const uint32_t *inputs, struct pass_state state,
+                          bool train, uint64_t step)
+{
+    const struct packed_network *packed = pass->packed;
+    const struct packed_layer *weights = &packed->layers[k];
+    struct pass_layer *layer = &pass->layers[k];
+    const size_t n = pass->streams, G = packed->gate_row, Hp = packed->hidden;
+    float *h = state.values + k * state_kinds(&packed->architecture) * state.stride, *c = h + state.stride;
+
+    if (weights->table == NULL) {
+        const float *x = prepare_input(pass, k, T, inputs, train, step);
+        input_product(pass, T * n, weights->input, x, weights->weight_ih, weights->bias, G, layer->gates_x);
+    }
+    for (size_t t = 0; t < T; t++) {
+        for (size_t b = 0; weights->table != NULL && b < n; b++) {
+            const size_t row = t * n + b;
+            memcpy(layer->gates_x + row * G, weights->table + inputs[row] * G, G * sizeof(float));
+        }
+        previous_state(pass, t, inputs, h, layer->h, layer->h_previous);
+        if (layer->c != NULL) previous_state(pass, t, inputs, c, layer->c, layer->c_previous);
+        const struct cell_rows rows = rows_at(pass, k, t);
+        cell_forward(packed, pass->kernels, k, &rows);
+    }
+    memcpy(h, layer->h + (T - 1) * n * Hp, n * Hp * sizeof(float));
+    if (layer->c != NULL) memcpy(c, layer->c + (T - 1) * n * Hp, n * Hp * sizeof(float));
+}
+
+void pass_forward(struct pass *pass, size_t T, const uint32_t *inputs, struct pass_state state, bool train,
+                  uint64_t step)
+{
+    const size_t layers = pass->packed->architecture.layers;
+    for (size_t k = 0; k < layers; k++) forward_layer(pass, k, T, inputs, state, train, step);
+    prepare_input(pass, layers, T, inputs, train, step);
+}
+
+/* ------------------------------------------------------------------ loss */
+
+/* Gradients of the output layer from the logits' gradients of rows [r, r + m). */
+static void output_gradients(struct pass *pass, const float *x, size_t r, size_t m)
+{
+    const struct packed_network *packed = pass->packed;
+    const size_t V = packed->architecture.vocabulary_size, Vp = packed->vocabulary, Hp = packed->hidden;
+    const bool first = r == 0;
+    pass->kernels->product_over_rows(V, Hp / BLOCK, m, pass->logits, Vp, x + r * Hp, Hp, pass->gradients.output, Hp,
+                                     !first, pass->scratch);
+    if (first) memset(pass->gradients.output_bias, 0, Vp * sizeof(float));
+    for (size_t i = 0; i < m; i++) pass->kernels->add(Vp, pass->logits + i * Vp, pass->gradients.output_bias);
+    for (size_t i = 0; i < m; i += PRODUCT_ROWS) {
+        const size_t rows = m - i < PRODUCT_ROWS ? m - i : PRODUCT_ROWS;
+        pass->kernels->product(rows, Hp / BLOCK, Vp, pass->logits + i * Vp, Vp, packed->output_t, Vp * BLOCK,
+                               pass->gradient + (r + i) * Hp, Hp, false);
+    }
+}
+
+double pass_loss(struct pass *pass, size_t T, const uint32_t *targets, float scale, bool gradients, float *logits,
+                 size_t logits_stride)
+{
+    const struct packed_network *packed = pass->packed;
+    const struct architecture *a = &packed->architecture;
+    const size_t V = a->vocabulary_size, Vp = packed->vocabulary, Hp = packed->hidden, rows = T * pass->streams;
+    const float *x = input_values(pass, a->layers, gradients && pass->inputs[a->layers].mask != NULL);
+    double loss = 0;
+    for (size_t r = 0; r < rows; r += pass->chunk) {
+        const size_t m = rows - r < pass->chunk ? rows - r : pass->chunk;
+        input_product(pass, m, Hp, x + r * Hp, packed->output, packed->output_bias, Vp, pass->logits);
+        for (size_t i = 0; i < m; i++) {
+            float *row = pass->logits + i * Vp;
+            const size_t t = (r + i) / pass->streams, b = (r + i) % pass->streams;
+            if (logits != NULL) memcpy(logits + t * logits_stride + b * V, row, V * sizeof(float));
+            loss += pass->kernels->cross_entropy(V, row, targets[r + i], scale, gradients ? row : NULL);
+        }
+        if (gradients) output_gradients(pass, x, r, m);
+    }
+    return loss;
+}
+
+/* ------------------------------------------------------------------ backward */
+
+/* Zeroes the rows of streams that reset at step t. */
+static void cut(const struct pass *pass, size_t t, const uint32_t *inputs, float *rows)
+{
+    const size_t n = pass->streams, Hp = pass->packed->hidden;
+    for (size_t b = 0; b < n; b++)
+        if (inputs[t * n + b] == pass->reset_token) memset(rows + b * Hp, 0, Hp * sizeof(float));
+}
+
+/* Back through time: pass->gradient holds the gradient of the layer's output, gates become their gradients. */
+static void backward_time(struct pass *pass, size_t k, size_t T, const uint32_t *inputs)
+{
+    const size_t n = pass->streams, Hp = pass->packed->hidden;
+    memset(pass->dh, 0, n * Hp * sizeof(float));
+    memset(pass->dc, 0, n * Hp * sizeof(float));
+    for (size_t t = T; t-- > 0;) {
+        const struct cell_rows rows = rows_at(pass, k, t);
+        float *dh = pass->gradient + t * n * Hp;
+        pass->kernels->add(n * Hp, pass->dh, dh);
+        cell_backward(pass->packed, pass->kernels, k, &rows, dh, pass->dc, t > 0 ? pass->dh : NULL);
+        if (t == 0) break;
+        cut(pass, t, inputs, pass->dh);
+        cut(pass, t, inputs, pass->dc);
+    }
+}
+
+static void sum_rows(const struct pass *pass, size_t rows, size_t width, const float *x, float *sum)
+{
+    memset(sum, 0, width * sizeof(float));
+    for (size_t r = 0; r < rows; r++) pass->kernels->add(width, x + r * width, sum);
+}
+
+static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint32_t *inputs)
+{
+    const struct packed_network *packed = pass->packed;
+    const size_t G = packed->gate_row, Hp = packed->hidden, width = packed->layers[k].input;
+    const struct pass_layer *layer = &pass->layers[k];
+    struct layer_gradients *gradients = &pass->gradients.layers[k];
+    const struct cell_rows first = rows_at(pass, k, 0);
+    const float *hidden = cell_hidden_gradient(packed, &first);
+
+    pass->kernels->product_over_rows(G, Hp / BLOCK, rows, hidden, G, layer->h_previous, Hp, gradients->weight_hh, Hp,
+                                     false, pass->scratch);
+    if (gradients->bias_hh != NULL) sum_rows(pass, rows, G, hidden, gradients->bias_hh);
+    if (gradients->table != NULL) {
+        memset(gradients->table, 0, packed->architecture.vocabulary_size * G * sizeof(float));
+        for (size_t r = 0; r < rows; r++)
+            pass->kernels->add(G, layer->gates_x + r * G, gradients->table + inputs[r] * G);
+        return;
+    }
+    const float *x = input_values(pass, k, pass->inputs[k].mask != NULL);
+    pass->kernels->product_over_rows(G, width / BLOCK, rows, layer->gates_x, G, x, width, gradients->weight_ih, width,
+                                     false, pass->scratch);
+    sum_rows(pass, rows, G, layer->gates_x, gradients->bias);
+}
+
+/* pass->gradient becomes the gradient of what lies below layer k. */
+static void input_gradient(struct pass *pass, size_t k, size_t rows)
+{
+    const struct packed_network *packed = pass->packed;
+    const size_t G = packed->gate_row, width = packed->layers[k].input;
+    for (size_t r = 0; r < rows; r += PRODUCT_ROWS) {
+        const size_t m = rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS;
+        pass->kernels->product(m, width / BLOCK, G, pass->layers[k].gates_x + r * G, G, packed->layers[k].weight_ih_t,
+                               G * BLOCK, pass->gradient_below + r * width, width, false);
+    }
+    float *above = pass->gradient;
+    pass->gradient = pass->gradient_below;
+    pass->gradient_below = above;
+}
+
+void pass_backward(struct pass *pass, size_t T, const uint32_t *inputs)
+{
+    const struct packed_network *packed = pass->packed;
+    const size_t rows = T * pass->streams, E = packed->embedding_width;
+    for (size_t k = packed->architecture.layers + 1; k-- > 0;) {
+        /* Here pass->gradient is that of the input at place k + 1, or of the output layer's. */
+        if (k < packed->architecture.layers) {
+            backward_time(pass, k, T, inputs);
+            layer_gradients(pass, k, rows, inputs);
+            if (pass->inputs[k].width == 0) return;
+            input_gradient(pass, k, rows);
+        }
+        if (pass->inputs[k].mask != NULL) multiply(rows * pass->inputs[k].width, pass->inputs[k].mask, pass->gradient);
+    }
+    memset(pass->gradients.embedding, 0, packed->architecture.vocabulary_size * E * sizeof(float));
+    for (size_t r = 0; r < rows; r++)
+        pass->kernels->add(E, pass->gradient + r * E, pass->gradients.embedding + inputs[r] * E);
+}

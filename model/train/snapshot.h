@@ -1,0 +1,76 @@
+/* Snapshots: all that a training run needs to go on bit for bit, in its work directory.
+ *
+ * snapshot.json holds the options, the identity of the corpora and the run's counters; snapshot.safetensors the
+ * weights, the optimizer's moments, the carried hidden state and the averaged weights where there are any. Both are one
+ * directory, published atomically (base/file.h), so they always belong together. Best weights are not kept here: the
+ * published model directory holds them.
+ *
+ * Life cycle: snapshot_save() at any time between two steps; snapshot_open(), snapshot_restore(), snapshot_close() to
+ * go on; snapshot_remove() when the run has ended.
+ */
+#ifndef LSTMD_MODEL_TRAIN_SNAPSHOT_H
+#define LSTMD_MODEL_TRAIN_SNAPSHOT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/generate/evaluate.h"
+#include "model/network/network.h"
+#include "model/train/learner.h"
+#include "model/train/optimizer.h"
+#include "model/train/options.h"
+
+/* Where a run stands. All numbers, so that the file is a list of them. */
+struct run_state {
+    uint64_t epoch;    /* finished epochs: the index of the one under way */
+    uint64_t position; /* of the next window in that epoch's streams */
+    uint64_t step;     /* optimisation steps done */
+    double seconds;    /* of training until the snapshot */
+    /* what comes before the next step */
+    bool validation_due, samples_due;
+    /* training loss of the epoch under way, and of the last one that ended */
+    double epoch_nats;
+    uint64_t epoch_tokens;
+    double train_loss; /* nats per token */
+    struct schedule_state schedule;
+    /* best validation so far */
+    bool has_best;
+    struct evaluation best;
+    uint64_t best_epoch, best_step;
+    uint64_t waited;         /* validations since then */
+    uint64_t validated_step; /* step of the last validation */
+    uint64_t high_steps;     /* steps in a row whose loss was far too high */
+};
+
+void run_state_init(struct run_state *state);
+
+struct snapshot {
+    json_t *json; /* all of snapshot.json; text of the options points into it */
+    char *directory;
+    struct trainer_options options;
+    struct run_state state;
+    uint64_t learner_steps;
+};
+
+/* identity: the corpora as training_data_describe() says them; borrowed. Errors leave an older snapshot intact. */
+bool snapshot_save(const char *directory, const struct trainer_options *options, const json_t *identity,
+                   const struct run_state *state, const struct network *network, struct learner *learner,
+                   struct error *err);
+
+/* Reads snapshot.json. Close with snapshot_close(), also after a failure. Errors: ERROR_NOT_FOUND where there is none;
+ * ERROR_CORRUPT. */
+bool snapshot_open(struct snapshot *snapshot, const char *directory, struct error *err);
+const json_t *snapshot_identity(const struct snapshot *snapshot);
+/* Reads the arrays into a network and a learner of the same architecture and optimizer. */
+bool snapshot_restore(const struct snapshot *snapshot, struct network *network, struct learner *learner,
+                      struct error *err);
+void snapshot_close(struct snapshot *snapshot);
+
+bool snapshot_exists(const char *directory);
+
+/* Removes the two files and the directory. Best effort: a directory that holds other files stays. */
+void snapshot_remove(const char *directory);
+
+#endif

@@ -1,0 +1,33 @@
+/* Where the text of a training comes from, and how much it is. */
+#ifndef LSTMD_MODEL_TRAIN_TRAINING_SOURCE_H
+#define LSTMD_MODEL_TRAIN_TRAINING_SOURCE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "model/train/options.h"
+
+/* Besides what the options say. */
+struct training_source {
+    const char *name; /* of the corpus, in messages and descriptions; NULL: its path is */
+    const char *text; /* the corpus itself, instead of options->data; borrowed. NULL: there is a file */
+    size_t text_size;
+    const char *directory;   /* for what is too large for memory (base/scratch.h) */
+    const atomic_bool *stop; /* NULL, or ERROR_CANCELLED soon after it becomes true: gigabytes take a while */
+};
+
+struct training_size {
+    uint32_t vocabulary; /* tokens */
+    uint64_t targets;    /* of the part that is trained on */
+};
+
+/* Reads a text as a training does, and forgets it. `init` (NULL: none) gives its vocabulary away. Errors: those that
+ * the training would have before its first step. */
+struct model;
+bool training_source_measure(const struct trainer_options *options, const struct training_source *source,
+                             struct model *init, struct training_size *size, struct error *err);
+
+#endif

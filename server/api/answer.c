@@ -1,0 +1,240 @@
+#include "server/api/answer.h"
+
+#include <string.h>
+
+#define LEAST_LOGPROB (-9999.0f) /* JSON has no infinity */
+#define PART_BYTES    ((size_t)8 * 1024)
+
+double answer_logprob(float logprob)
+{
+    return logprob > LEAST_LOGPROB ? (double)logprob : (double)LEAST_LOGPROB;
+}
+
+/* "id":...,"token":...,"logprob":... */
+static void write_token(const struct vocabulary *vocabulary, uint32_t id, float logprob, struct json_writer *out)
+{
+    size_t n;
+    const char *text = vocabulary_token(vocabulary, id, &n);
+    json_write_literal(out, "\"id\":");
+    json_write_integer(out, id);
+    json_write_literal(out, ",\"token\":");
+    json_write_string(out, text, n);
+    json_write_literal(out, ",\"logprob\":");
+    json_write_real(out, answer_logprob(logprob));
+}
+
+/* Token i with its alternatives, and a comma before it unless it is the list's first. */
+static void write_logprob(const struct generation *generation, size_t i, bool first, struct json_writer *out)
+{
+    const size_t count = generation->alternative_count;
+    const struct token_probability *top = generation->alternatives + i * count;
+    const struct generated_token *token = &generation->tokens[i];
+    json_write(out, first ? "{" : ",{", first ? 1 : 2);
+    write_token(generation->vocabulary, token->id, token->logprob, out);
+    json_write_literal(out, ",\"top_logprobs\":[");
+    for (size_t k = 0; k < count; k++) {
+        json_write(out, k > 0 ? ",{" : "{", k > 0 ? 2 : 1);
+        write_token(generation->vocabulary, top[k].id, top[k].logprob, out);
+        json_write_literal(out, "}");
+    }
+    json_write_literal(out, "]}");
+}
+
+void answer_write_logprobs(const struct generation *generation, size_t first, size_t count, struct json_writer *out)
+{
+    json_write_literal(out, "[");
+    for (size_t i = first; i < first + count; i++) write_logprob(generation, i, i == first, out);
+    json_write_literal(out, "]");
+}
+
+void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,
+                           struct json_writer *out)
+{
+    const size_t count = generation_warning_count(generation);
+    json_write_literal(out, "\"warnings\":[");
+    if (warning) json_write_string(out, warning, strlen(warning));
+    for (size_t i = 0; i < count; i++) {
+        char text[GENERATION_WARNING_SIZE];
+        generation_warning(generation, prompt, i, text);
+        if (i > 0 || warning) json_write_literal(out, ",");
+        json_write_string(out, text, strlen(text));
+    }
+    json_write_literal(out, "]");
+}
+
+static size_t completion_tokens(const struct answer *answer)
+{
+    size_t sum = 0;
+    for (size_t i = 0; i < answer->count; i++) sum += answer->generations[i]->produced;
+    return sum;
+}
+
+static void write_count(const char *key, size_t n, struct json_writer *out)
+{
+    json_write(out, key, strlen(key));
+    json_write_integer(out, (int64_t)n);
+}
+
+static void write_milliseconds(const char *key, double value, struct json_writer *out)
+{
+    json_write(out, key, strlen(key));
+    json_write_real(out, value);
+}
+
+/* usage, timings, warnings */
+static void write_numbers(const struct answer *answer, struct json_writer *out)
+{
+    const struct generation *first = answer->generations[0];
+    const size_t tokens = completion_tokens(answer);
+    const double seconds = answer->generate_ms / 1000;
+    write_count("\"usage\":{\"prompt_tokens\":", first->prompt.count, out);
+    write_count(",\"cached_tokens\":", first->cached, out);
+    write_count(",\"completion_tokens\":", tokens, out);
+    write_milliseconds("},\"timings\":{\"queue_ms\":", answer->queue_ms, out);
+    write_milliseconds(",\"prompt_ms\":", answer->prompt_ms, out);
+    write_milliseconds(",\"generate_ms\":", answer->generate_ms, out);
+    write_milliseconds(",\"tokens_per_second\":", seconds > 0 ? (double)tokens / seconds : 0, out);
+    json_write_literal(out, "},");
+    answer_write_warnings(first, answer->prompt, answer->warning, out);
+}
+
+/* "finish_reason":...,"seed":... of a continuation */
+static void write_facts(const struct answer *answer, size_t index, struct json_writer *out)
+{
+    const char *reason = finish_reason_name(answer->generations[index]->finish);
+    json_write_literal(out, "\"finish_reason\":");
+    json_write_string(out, reason, strlen(reason));
+    json_write_literal(out, ",\"seed\":");
+    json_write_integer(out, (int64_t)generation_seed(answer->seed, index));
+}
+
+void answer_write_end(const struct answer *answer, struct json_writer *out)
+{
+    write_facts(answer, 0, out);
+    json_write_literal(out, ",");
+    write_numbers(answer, out);
+}
+
+/* --- The answer in pieces --- */
+
+static size_t block_index(const struct answer_writer *writer)
+{
+    return writer->block > 0 ? writer->block - 1 : 0;
+}
+
+static void begin_block(const struct answer_writer *writer, struct json_writer *out)
+{
+    const struct answer *answer = writer->answer;
+    if (writer->block == 0) {
+        json_write_literal(out, "{\"id\":");
+        json_write_string(out, answer->id, strlen(answer->id));
+        json_write_literal(out, ",\"model\":");
+        json_write_string(out, answer->model, strlen(answer->model));
+    } else {
+        json_write_literal(out, "{\"index\":");
+        json_write_integer(out, (int64_t)writer->block - 1);
+    }
+    json_write_literal(out, ",\"text\":\"");
+}
+
+/* The next part of what is left of a text, n bytes; true where that is all. */
+static bool write_part(struct answer_writer *writer, const char *text, size_t n, struct json_writer *out)
+{
+    const size_t part = n < PART_BYTES ? n : PART_BYTES;
+    json_write_part(out, &writer->string, text, part);
+    writer->at += part;
+    return part == n;
+}
+
+/* The prompt and the completion are one string, or a character that the one begins and the other ends is lost. */
+static bool write_text(struct answer_writer *writer, struct json_writer *out)
+{
+    const struct answer *answer = writer->answer;
+    const struct generation *generation = answer->generations[block_index(writer)];
+    const size_t prompt = writer->stage == ANSWER_TEXT ? answer->prompt_bytes : 0;
+    if (writer->at < prompt) {
+        write_part(writer, answer->prompt + writer->at, prompt - writer->at, out);
+        return false;
+    }
+    const size_t at = writer->at - prompt;
+    if (!write_part(writer, generation->text + at, generation->text_bytes - at, out)) return false;
+    json_write_part_end(out, &writer->string);
+    json_write_literal(out, "\"");
+    writer->at = 0;
+    return true;
+}
+
+/* The choice is over, or the members of the answer that stand before choices. */
+static void end_block(struct answer_writer *writer, struct json_writer *out)
+{
+    const size_t blocks = writer->answer->count > 1 ? writer->answer->count + 1 : 1;
+    writer->at = 0;
+    if (writer->block > 0) json_write_literal(out, "}");
+    if (++writer->block < blocks) {
+        if (writer->block == 1)
+            json_write_literal(out, ",\"choices\":[");
+        else
+            json_write_literal(out, ",");
+        writer->stage = ANSWER_BEGIN;
+        return;
+    }
+    if (blocks > 1) json_write_literal(out, "]");
+    writer->stage = ANSWER_END;
+}
+
+/* One token; behind the last one the list ends. */
+static void write_tokens(struct answer_writer *writer, struct json_writer *out)
+{
+    const struct generation *generation = writer->answer->generations[block_index(writer)];
+    if (writer->at < generation->tokens_ready) {
+        write_logprob(generation, writer->at, writer->at == 0, out);
+        writer->at++;
+        return;
+    }
+    json_write_literal(out, "]");
+    end_block(writer, out);
+}
+
+static void end_facts(struct answer_writer *writer, struct json_writer *out)
+{
+    const struct answer *answer = writer->answer;
+    const bool shows = answer->count == 1 || writer->block > 0;
+    json_write_literal(out, ",");
+    write_facts(answer, block_index(writer), out);
+    if (shows && answer->generations[block_index(writer)]->alternative_count > 0) {
+        json_write_literal(out, ",\"logprobs\":[");
+        writer->stage = ANSWER_LOGPROBS;
+    } else {
+        end_block(writer, out);
+    }
+}
+
+bool answer_write(struct answer_writer *writer, struct json_writer *out)
+{
+    switch (writer->stage) {
+    case ANSWER_BEGIN:
+        begin_block(writer, out);
+        writer->stage = ANSWER_TEXT;
+        return true;
+    case ANSWER_TEXT:
+        if (!write_text(writer, out)) return true;
+        json_write_literal(out, ",\"completion\":\"");
+        writer->stage = ANSWER_COMPLETION;
+        return true;
+    case ANSWER_COMPLETION:
+        if (write_text(writer, out)) writer->stage = ANSWER_FACTS;
+        return true;
+    case ANSWER_FACTS:
+        end_facts(writer, out);
+        return true;
+    case ANSWER_LOGPROBS:
+        write_tokens(writer, out);
+        return true;
+    case ANSWER_END:
+        json_write_literal(out, ",");
+        write_numbers(writer->answer, out);
+        json_write_literal(out, "}\n");
+        break;
+    }
+    return false;
+}

@@ -1,0 +1,64 @@
+/* The JSON answer of one request: what POST /generate sends and `lstmd generate --json` prints. It is written a piece
+ * at a time, so it may be of any size.
+ *
+ * {id, model, text, completion, finish_reason, seed, logprobs[], choices[], usage{prompt_tokens, cached_tokens,
+ * completion_tokens}, timings{queue_ms, prompt_ms, generate_ms, tokens_per_second}, warnings[]}, keys in this order.
+ *
+ * Where there is more than one continuation, choices[] has {index, text, completion, finish_reason, seed, logprobs} of
+ * each, and the answer's own text, completion, finish_reason and seed are those of the first; else there are no
+ * choices. logprobs stand in the choices where there are any, and only where they were asked for.
+ * prompt_tokens counts all that the sequence begins with (<eos> and label, or a session's pending token, included),
+ * once; cached_tokens is what was skipped of it, for the first continuation; completion_tokens is the sum of all.
+ * Text that is not valid UTF-8 gets U+FFFD.
+ */
+#ifndef LSTMD_SERVER_API_ANSWER_H
+#define LSTMD_SERVER_API_ANSWER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/json_writer.h"
+#include "model/generate/generate.h"
+
+struct answer {
+    const char *id;    /* of the request */
+    const char *model; /* name */
+    const char *prompt;
+    size_t prompt_bytes;
+    const char *warning;                         /* NULL, or one that stands before those of the prompt */
+    const struct generation *const *generations; /* [count] finished continuations of the prompt */
+    size_t count;                                /* >= 1 */
+    uint64_t seed;                               /* of the first, below 2^53; the others': generation_seed() */
+    double queue_ms, prompt_ms, generate_ms;
+};
+
+/* How far an answer is written. `struct answer_writer w = {.answer = &answer};` begins. */
+struct answer_writer {
+    const struct answer
+        *answer;  /* borrowed, with all that it points to; the id only until the first piece is written */
+    size_t block; /* 0: the answer's own members; k: those of the k-th choice */
+    enum { ANSWER_BEGIN, ANSWER_TEXT, ANSWER_COMPLETION, ANSWER_FACTS, ANSWER_LOGPROBS, ANSWER_END } stage;
+    size_t at; /* bytes of a text, or tokens, that are written */
+    struct json_string string;
+};
+
+/* Appends the next piece. False: that was all. */
+bool answer_write(struct answer_writer *writer, struct json_writer *out);
+
+/* The members that a stream ends with, without braces: finish_reason, seed, usage, timings, warnings. */
+void answer_write_end(const struct answer *answer, struct json_writer *out);
+
+/* "warnings":[...], of the generation's prompt and of what else there is to say (NULL: nothing). */
+void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,
+                           struct json_writer *out);
+
+/* [{id, token, logprob, top_logprobs[{id, token, logprob}]}] of the generated tokens first .. first + count - 1, for a
+ * generation that was asked for logprobs. token: the token's own text as the vocabulary has it, without the space that
+ * stands before a word. A probability of zero is -9999. */
+void answer_write_logprobs(const struct generation *generation, size_t first, size_t count, struct json_writer *out);
+
+/* A log-probability as JSON has it: -9999 stands for all below. */
+double answer_logprob(float logprob);
+
+#endif

@@ -1,0 +1,145 @@
+/* A request for continuations, from its fields to its answer: checked, encoded, given to the engine as n jobs, and
+ * answered as a whole or as a stream. POST and GET /generate and POST /v1/completions are this with two faces, struct
+ * completion_dialect: the names of the fields and the form of what is sent.
+ *
+ * Life cycle: a handler calls completion_new(), reads its fields into completion->fields, and ends with
+ * completion_run(). The memory is shared by the request and its jobs: the last of them to end frees it, so a stream
+ * whose client has left does not wait for the engine.
+ *
+ * Threads: `parts[i].job.generation` belongs to the engine from the submission until `over` is set; what the stream may
+ * read before that are the bytes of its text and the tokens that text_ready and tokens_ready count, which do not change
+ * any more. Everything else belongs to the thread that handles the request.
+ */
+#ifndef LSTMD_SERVER_API_COMPLETION_H
+#define LSTMD_SERVER_API_COMPLETION_H
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/json_writer.h"
+#include "server/api/fields.h"
+#include "server/daemon.h"
+#include "server/engine/engine.h"
+#include "server/http/http.h"
+#include "server/http/problem.h"
+
+struct completion;
+
+#define COMPLETION_DEFAULT_LENGTH 100
+#define COMPLETION_MAX_N          128 /* what limits.max_n may be */
+
+struct completion_fields {
+    struct field_text prompt, model, label, session;
+    uint64_t length, seed, n, logprobs, top_k, repetition_window;
+    double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+    struct field_texts stop;
+    json_t *logit_bias; /* owned, or NULL */
+    int unknown;        /* 0: skip, 1: error */
+    bool seed_given, ignore_eos, stream, cache_prompt;
+    /* OpenAI's: */
+    struct field_texts prompts;
+    uint64_t best_of, shown_logprobs; /* alternatives that are shown of the `logprobs` that are computed */
+    struct field_text suffix;
+    json_t *stream_options; /* owned, or NULL */
+    bool echo, include_usage;
+};
+
+/* What one event of a stream carries: text[0..size) of a continuation, the text of some of its tokens. */
+struct completion_piece {
+    size_t index; /* of the continuation */
+    const char *text;
+    size_t size;
+    size_t first_token, token_count;
+    bool last; /* of this continuation: its generation is over */
+};
+
+struct completion_dialect {
+    const char *length_field; /* how `length` is called in errors */
+    bool counts_written;      /* presence and frequency penalties count the written tokens alone */
+    /* The token that a name in logit_bias means, or false with the error. */
+    bool (*find_token)(const struct vocabulary *vocabulary, const char *name, size_t size, uint32_t *id,
+                       struct error *err);
+    /* Appends the next piece of the answer; false: that was all. `state`: answer_size bytes, zero at first. The first
+     * piece is written while there is a request, the others may come later and in another thread. */
+    bool (*answer)(const struct completion *completion, void *state, struct json_writer *out);
+    size_t answer_size;
+    /* Append a document. after (NULL allowed): what stands behind the last event; false: nothing. */
+    void (*event)(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out);
+    bool (*after)(const struct completion *completion, struct json_writer *out);
+};
+
+struct completion_part {
+    struct engine_job job; /* first: the engine gives it back */
+    struct completion *completion;
+    atomic_size_t tokens_ready, text_ready; /* stored in this order, read in the other */
+    atomic_bool over;                       /* job and generation are the request's again */
+    size_t sent_text, sent_tokens;          /* the stream's */
+    bool closed;                            /* its last event was made */
+};
+
+struct completion {
+    struct http_request *request;
+    struct daemon *daemon;
+    struct served *served; /* the model; acquired until the last job and the request are over */
+    const struct completion_dialect *dialect;
+    json_t *body; /* owns the texts of `fields` where they came from JSON */
+    struct completion_fields fields;
+    const char *label; /* the vocabulary's own text, or NULL */
+    struct logit_bias *bias;
+    size_t bias_count;
+    struct session *session; /* busy until the job is over, or NULL */
+    bool session_lost;
+    struct engine_group group;
+    struct completion_part *parts; /* [count] */
+    size_t count;
+    int64_t created; /* seconds since 1970 */
+    atomic_size_t running, references;
+
+    void *answer; /* the dialect's state of an answer that is being written */
+
+    /* The stream's: an event that was begun to be sent. */
+    struct http_stream stream;
+    struct json_writer event;
+    size_t event_sent;
+    size_t turn; /* the continuation that is looked at first */
+    uint64_t sent_ns;
+    bool ended, failed;
+};
+
+/* NULL without memory. Consumes body (NULL allowed). Fields have their defaults. The request owns it: it needs no free.
+ */
+struct completion *completion_new(struct http_request *request, struct daemon *daemon,
+                                  const struct completion_dialect *dialect, json_t *body);
+
+/* Checks what is beyond single fields, adds what is wrong to `problem`, which may hold errors already, and answers with
+ * it or starts the jobs. Closes the problem. */
+enum http_outcome completion_run(struct completion *completion, struct problem *problem);
+
+/* Answers with the problem and closes it. */
+enum http_outcome completion_refuse(struct http_request *request, struct problem *problem);
+
+/* The model that a request names (the default where it names none), acquired; NULL with the problem, which for a name
+ * that there is not is the wrong field "model". */
+struct served *completion_acquire(const struct daemon *daemon, const struct field_text *model, struct problem *problem);
+
+/* As completion_refuse() where the daemon is shutting down. */
+bool completion_is_draining(struct http_request *request, const struct daemon *daemon);
+
+/* What there is to say beside the warnings of the prompt, or NULL. */
+const char *completion_warning(const struct completion *completion);
+
+/* How the generations went, as api.md's answer has it; of parts [first .. first + count), which are over. */
+struct answer;
+void completion_describe(const struct completion *completion, size_t first, size_t count,
+                         const struct generation **generations, struct answer *answer);
+
+/* For completion.c alone: server/api/completion_stream.c. Submitted jobs are told by the caller. */
+void completion_stream_begin(struct completion *completion);
+void completion_cancel(struct completion *completion);
+void completion_log(struct completion *completion);
+void completion_set_failure(const struct completion *completion, enum engine_outcome outcome, struct problem *problem);
+
+#endif

@@ -1,0 +1,139 @@
+/* /generate: the fields of api.md and the form of its answers and events. What happens in between: completion.h. */
+#include <stddef.h>
+#include <string.h>
+
+#include "server/api/answer.h"
+#include "server/api/api.h"
+#include "server/api/completion.h"
+
+static const char *const unknown_choices[] = {"skip", "error", NULL};
+
+#define MEMBER(name) offsetof(struct completion_fields, name)
+
+enum { ROW_LENGTH, ROW_N, ROW_SEED };
+
+static const struct field rows[] = {
+    [ROW_LENGTH] = {"length", FIELD_INTEGER, MEMBER(length), 1, 0, NULL, 0}, /* at most limits.max_length */
+    [ROW_N] = {"n", FIELD_INTEGER, MEMBER(n), 1, 0, NULL, 0},                /* at most limits.max_n */
+    [ROW_SEED] = {"seed", FIELD_INTEGER, MEMBER(seed), 0, FIELDS_MAX_INTEGER, NULL, 0},
+    {"prompt", FIELD_TEXT, MEMBER(prompt), 0, 0, NULL, 0},
+    {"temperature", FIELD_REAL, MEMBER(temperature), 0, SAMPLER_MAX_TEMPERATURE, NULL, 0},
+    {"top_k", FIELD_INTEGER, MEMBER(top_k), 0, FIELDS_MAX_INTEGER, NULL, 0},
+    {"top_p", FIELD_REAL, MEMBER(top_p), 0, 1, NULL, FIELD_ABOVE},
+    {"min_p", FIELD_REAL, MEMBER(min_p), 0, 1, NULL, FIELD_BELOW},
+    {"repetition_penalty", FIELD_REAL, MEMBER(repetition_penalty), SAMPLER_MIN_REPETITION, SAMPLER_MAX_REPETITION, NULL,
+     0},
+    {"presence_penalty", FIELD_REAL, MEMBER(presence_penalty), -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL, 0},
+    {"frequency_penalty", FIELD_REAL, MEMBER(frequency_penalty), -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL, 0},
+    {"repetition_window", FIELD_INTEGER, MEMBER(repetition_window), 0, FIELDS_MAX_INTEGER, NULL, 0},
+    {"logit_bias", FIELD_OBJECT, MEMBER(logit_bias), 0, 0, NULL, 0},
+    {"stop", FIELD_TEXTS, MEMBER(stop), 1, STOP_MAX_BYTES, NULL, 0},
+    {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, 0},
+    {"logprobs", FIELD_INTEGER, MEMBER(logprobs), 0, GENERATION_MAX_LOGPROBS, NULL, 0},
+    {"stream", FIELD_BOOL, MEMBER(stream), 0, 0, NULL, 0},
+    {"session", FIELD_TEXT, MEMBER(session), 0, 0, NULL, 0},
+    {"cache_prompt", FIELD_BOOL, MEMBER(cache_prompt), 0, 0, NULL, 0},
+    {"unknown", FIELD_CHOICE, MEMBER(unknown), 0, 0, unknown_choices, 0},
+    {"label", FIELD_TEXT, MEMBER(label), 0, 0, NULL, 0},
+    {"model", FIELD_TEXT, MEMBER(model), 0, 0, NULL, 0},
+};
+
+#define ROW_COUNT (sizeof rows / sizeof *rows)
+
+struct answer_state {
+    struct answer_writer writer;
+    struct answer answer;
+    const struct generation *generations[COMPLETION_MAX_N];
+};
+
+static bool answer(const struct completion *completion, void *context, struct json_writer *out)
+{
+    struct answer_state *state = context;
+    if (!state->writer.answer) {
+        completion_describe(completion, 0, completion->count, state->generations, &state->answer);
+        state->writer.answer = &state->answer;
+    }
+    return answer_write(&state->writer, out);
+}
+
+/* {id, index, delta, token_count}, logprobs where they were asked for, and with the last one how it ended. */
+static void event(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out)
+{
+    const struct generation *generation = &completion->parts[piece->index].job.generation;
+    const char *id = http_request_id(completion->request);
+    json_write_literal(out, "{\"id\":");
+    json_write_string(out, id, strlen(id));
+    json_write_literal(out, ",\"index\":");
+    json_write_integer(out, (int64_t)piece->index);
+    json_write_literal(out, ",\"delta\":");
+    json_write_string(out, piece->text, piece->size);
+    json_write_literal(out, ",\"token_count\":");
+    json_write_integer(out, (int64_t)piece->token_count);
+    if (completion->fields.logprobs > 0) {
+        json_write_literal(out, ",\"logprobs\":");
+        answer_write_logprobs(generation, piece->first_token,
+                              piece->last ? generation->tokens_ready - piece->first_token : piece->token_count, out);
+    }
+    if (piece->last) {
+        const struct generation *one;
+        struct answer end;
+        completion_describe(completion, piece->index, 1, &one, &end);
+        json_write_literal(out, ",\"model\":");
+        json_write_string(out, end.model, strlen(end.model));
+        json_write_literal(out, ",");
+        answer_write_end(&end, out);
+    }
+    json_write_literal(out, "}");
+}
+
+static const struct completion_dialect dialect = {.length_field = "length",
+                                                  .find_token = generation_find_token,
+                                                  .answer = answer,
+                                                  .answer_size = sizeof(struct answer_state),
+                                                  .event = event};
+
+/* body: NULL for a request that came as a query. */
+static enum http_outcome generate(struct http_request *request, struct daemon *daemon, json_t *body,
+                                  struct problem *problem)
+{
+    struct completion *completion = completion_new(request, daemon, &dialect, body);
+    if (!completion) {
+        problem_set(problem, 503, "out of memory");
+        return completion_refuse(request, problem);
+    }
+    struct field limited[ROW_COUNT];
+    memcpy(limited, rows, sizeof rows);
+    limited[ROW_LENGTH].maximum = (double)daemon->config->max_length;
+    limited[ROW_N].maximum = (double)daemon->config->max_n;
+    const struct field_table table = {limited, ROW_COUNT};
+    uint64_t given;
+    if (body)
+        fields_read_json(&table, &completion->fields, body, &given, problem);
+    else
+        fields_read_query(&table, &completion->fields, http_request_query(request), &given, problem);
+    completion->fields.seed_given = given & UINT64_C(1) << ROW_SEED;
+    if (!body && !problem->status && completion->fields.stream && http_request_header(request, "Last-Event-ID")) {
+        /* An EventSource that comes back after its stream: it must not get another text each time, and 204 ends it. */
+        http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
+        return HTTP_REPLIED;
+    }
+    return completion_run(completion, problem);
+}
+
+enum http_outcome api_generate_post(struct http_request *request, void *context)
+{
+    struct daemon *daemon = context;
+    struct problem problem = {0};
+    if (completion_is_draining(request, daemon)) return HTTP_REPLIED;
+    size_t size;
+    const char *text = http_request_body(request, &size);
+    json_t *body = fields_parse_body(text, size, &problem);
+    return body ? generate(request, daemon, body, &problem) : completion_refuse(request, &problem);
+}
+
+enum http_outcome api_generate_get(struct http_request *request, void *context)
+{
+    struct problem problem = {0};
+    if (completion_is_draining(request, context)) return HTTP_REPLIED;
+    return generate(request, context, NULL, &problem);
+}

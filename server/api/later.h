@@ -1,0 +1,13 @@
+/* Handlers that wait: for files, for a model to be loaded. The HTTP thread does neither, so the request is suspended
+ * and the handler runs in a worker.
+ */
+#ifndef LSTMD_SERVER_API_LATER_H
+#define LSTMD_SERVER_API_LATER_H
+
+#include "base/worker.h"
+#include "server/http/http.h"
+
+/* For a handler to return: runs `handler`, which must reply (HTTP_REPLIED), in the worker and resumes the request. */
+enum http_outcome later(struct worker *worker, struct http_request *request, http_handler *handler, void *context);
+
+#endif

@@ -1,0 +1,145 @@
+#include "server/api/text_reply.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPORT_QUIET_SECONDS 60.0 /* a stream that waits for its worker needs no other wake */
+
+/* Referred to by the stream, until it is over, and by the worker while it fills the buffer. Who fills it has the
+ * buffer; else the HTTP thread has it. */
+struct text_reply {
+    struct task task; /* first: the worker gives it back */
+    struct http_stream stream;
+    struct text_source source;
+    struct json_writer buffer;
+    size_t sent;
+    enum text_state state;
+    atomic_bool filling, gone;
+    atomic_uint references;
+};
+
+static void drop(struct text_reply *reply)
+{
+    if (atomic_fetch_sub(&reply->references, 1) > 1) return;
+    if (reply->source.release) reply->source.release(reply->source.context);
+    json_writer_close(&reply->buffer);
+    free(reply);
+}
+
+static void fill(struct text_reply *reply, struct error *err)
+{
+    const struct text_source *source = &reply->source;
+    reply->buffer.size = reply->sent = 0;
+    while (reply->state == TEXT_MORE && reply->buffer.size < TEXT_REPLY_BUFFER && !atomic_load(&reply->gone))
+        reply->state = source->write(source->context, &reply->buffer, err);
+    if (!reply->buffer.failed) return;
+    reply->state = TEXT_BROKEN;
+    error_set_no_memory(err, reply->buffer.capacity, "the answer");
+}
+
+/* The worker's thread. */
+static void refill(struct task *task)
+{
+    struct text_reply *reply = (struct text_reply *)task;
+    fill(reply, NULL);
+    atomic_store(&reply->filling, false);
+    http_stream_wake(&reply->stream);
+    drop(reply);
+}
+
+/* Asks for the next buffer; false where the daemon ends. */
+static bool ask(struct text_reply *reply)
+{
+    atomic_store(&reply->filling, true);
+    atomic_fetch_add(&reply->references, 1);
+    reply->task.run = refill;
+    if (worker_submit(reply->source.worker, &reply->task)) return true;
+    atomic_fetch_sub(&reply->references, 1);
+    return false;
+}
+
+static size_t read_buffer(void *context, char *out, size_t size)
+{
+    struct text_reply *reply = context;
+    if (atomic_load(&reply->gone)) return HTTP_STREAM_BROKEN;
+    if (atomic_load(&reply->filling)) return 0;
+    if (reply->state == TEXT_BROKEN) return HTTP_STREAM_BROKEN;
+    const size_t left = reply->buffer.size - reply->sent, n = left < size ? left : size;
+    if (n > 0) {
+        memcpy(out, reply->buffer.text + reply->sent, n);
+        reply->sent += n;
+        return n;
+    }
+    if (reply->state == TEXT_END) return HTTP_STREAM_END;
+    return ask(reply) ? 0 : HTTP_STREAM_BROKEN;
+}
+
+static void over(struct http_request *request, bool complete, void *context)
+{
+    struct text_reply *reply = context;
+    (void)request, (void)complete;
+    atomic_store(&reply->gone, true);
+    drop(reply);
+}
+
+static void gone(void *context)
+{
+    atomic_store(&((struct text_reply *)context)->gone, true);
+}
+
+static void refuse(struct http_request *request, const struct error *err)
+{
+    struct problem problem = {0};
+    problem_set_error(&problem, err);
+    http_reply_problem(request, &problem);
+    problem_close(&problem);
+}
+
+/* All of it is in the buffer, whose memory the reply takes. */
+static void reply_whole(struct http_request *request, int status, const char *content_type, struct text_reply *reply)
+{
+    http_reply(request, status, content_type, reply->buffer.text, reply->buffer.size, HTTP_TAKEN);
+    reply->buffer = (struct json_writer){0};
+}
+
+void text_reply(struct http_request *request, int status, const char *content_type, const struct text_source *source)
+{
+    struct error err = {0};
+    struct text_reply *reply = calloc(1, sizeof *reply);
+    if (!reply) {
+        if (source->release) source->release(source->context);
+        error_set_no_memory(&err, sizeof *reply, "the answer");
+        refuse(request, &err);
+        return;
+    }
+    reply->source = *source;
+    atomic_init(&reply->references, 1);
+    fill(reply, &err);
+    if (reply->state == TEXT_MORE) {
+        reply->stream.read = read_buffer;
+        reply->stream.over = over;
+        reply->stream.gone = gone;
+        reply->stream.context = reply;
+        reply->stream.quiet_seconds = REPORT_QUIET_SECONDS;
+        http_reply_stream(request, status, content_type, &reply->stream);
+        return;
+    }
+    if (reply->state == TEXT_END)
+        reply_whole(request, status, content_type, reply);
+    else
+        refuse(request, &err);
+    drop(reply);
+}
+
+void text_write_json(struct json_writer *out, json_t *value)
+{
+    const size_t flags = JSON_COMPACT | JSON_REAL_PRECISION(15);
+    const size_t n = value ? json_dumpb(value, NULL, 0, flags) : 0;
+    char *text = n > 0 ? json_writer_room(out, n) : NULL;
+    if (text && json_dumpb(value, text, n, flags) == n)
+        out->size += n;
+    else
+        out->failed = true;
+    json_decref(value);
+}

@@ -1,0 +1,114 @@
+#include "server/http/negotiate.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <strings.h>
+
+#define WEIGHT_ONE 1000 /* weights have three decimals */
+#define BLANKS     " \t"
+
+enum { NOT_NAMED, ANY_TYPE, ANY_SUBTYPE, NAMED, WITH_PARAMETERS }; /* how specific a range is about a type */
+
+/* One range of the header. */
+struct range {
+    const char *type; /* "text/csv", [size] */
+    size_t size;
+    bool has_parameters;
+    unsigned weight;
+};
+
+/* The end of an element: a comma that does not stand in a quoted string. */
+static const char *find_end(const char *text)
+{
+    bool quoted = false;
+    for (; *text && (quoted || *text != ','); text++) {
+        if (quoted && *text == '\\' && text[1])
+            text++;
+        else if (*text == '"')
+            quoted = !quoted;
+    }
+    return text;
+}
+
+/* "0", "0.25", "1", "1.000"; false for anything else. */
+static bool parse_weight(const char *text, size_t n, unsigned *weight)
+{
+    if (n < 1 || n > 5 || (text[0] != '0' && text[0] != '1') || (n > 1 && text[1] != '.')) return false;
+    unsigned value = 0, unit = WEIGHT_ONE / 10;
+    for (size_t i = 2; i < n; i++, unit /= 10) {
+        if (text[i] < '0' || text[i] > '9') return false;
+        value += (unsigned)(text[i] - '0') * unit;
+    }
+    *weight = (text[0] == '1' ? WEIGHT_ONE : 0) + value;
+    return *weight <= WEIGHT_ONE;
+}
+
+/* The parameters text[0..n) of a range, which begin with ";". */
+static bool parse_parameters(const char *text, size_t n, struct range *range)
+{
+    const char *end = text + n;
+    while (text < end) {
+        text += 1 + strspn(text + 1, BLANKS);
+        const char *next = text;
+        bool quoted = false;
+        for (; next < end && (quoted || *next != ';'); next++) quoted ^= *next == '"';
+        size_t size = (size_t)(next - text);
+        while (size > 0 && strchr(BLANKS, text[size - 1])) size--;
+        if (size >= 2 && strncasecmp(text, "q=", 2) == 0) return parse_weight(text + 2, size - 2, &range->weight);
+        if (size > 0) range->has_parameters = true;
+        text = next;
+    }
+    return true;
+}
+
+static bool parse_range(const char *text, const char *end, struct range *range)
+{
+    text += strspn(text, BLANKS);
+    *range = (struct range){.type = text, .weight = WEIGHT_ONE};
+    while (text < end && !strchr(BLANKS ";", *text)) text++;
+    range->size = (size_t)(text - range->type);
+    text += strspn(text, BLANKS);
+    if (text < end && *text != ';') return false;
+    return memchr(range->type, '/', range->size) &&
+           (text >= end || parse_parameters(text, (size_t)(end - text), range));
+}
+
+static int specificity(const struct range *range, const char *type)
+{
+    const size_t slash = strcspn(type, "/") + 1;
+    if (range->size == 3 && memcmp(range->type, "*/*", 3) == 0) return ANY_TYPE;
+    if (range->size == slash + 1 && range->type[slash] == '*' && strncasecmp(range->type, type, slash) == 0)
+        return ANY_SUBTYPE;
+    if (range->size != strlen(type) || strncasecmp(range->type, type, range->size) != 0) return NOT_NAMED;
+    return range->has_parameters ? WITH_PARAMETERS : NAMED;
+}
+
+/* Of the most specific range that names the type; of two such, the greater. */
+static unsigned weight_of(const char *accept, const char *type)
+{
+    int best = NOT_NAMED;
+    unsigned weight = 0;
+    for (const char *end; *accept; accept = *end ? end + 1 : end) {
+        struct range range;
+        end = find_end(accept);
+        if (!parse_range(accept, end, &range)) continue;
+        const int how = specificity(&range, type);
+        if (how == NOT_NAMED || how < best) continue;
+        if (how > best || range.weight > weight) weight = range.weight;
+        best = how;
+    }
+    return weight;
+}
+
+size_t accept_choose(const char *accept, const char *const *types, size_t count)
+{
+    size_t chosen = 0;
+    unsigned most = 0;
+    for (size_t i = 0; accept && i < count; i++) {
+        const unsigned weight = weight_of(accept, types[i]);
+        if (weight <= most) continue;
+        most = weight;
+        chosen = i;
+    }
+    return chosen;
+}

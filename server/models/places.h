@@ -1,0 +1,45 @@
+/* Where models lie: <state_dir>/models/<name>, which come first, and model.path, under the name of its directory; and
+ * the file <state_dir>/default. Reads directories, keeps nothing of what it saw. Immutable, so any thread may use it.
+ */
+#ifndef LSTMD_SERVER_MODELS_PLACES_H
+#define LSTMD_SERVER_MODELS_PLACES_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "server/store/state_dir.h"
+
+#define MODEL_PLACES_DEFAULT "default" /* file in the state directory: the name of the default model */
+
+struct model_places {
+    const struct state_dir *state; /* NULL: none */
+    const char *path;              /* model.path; NULL: none */
+    char *path_name;               /* what it is called */
+    char *default_file;            /* NULL: no state directory */
+};
+
+/* state and path are borrowed. Close with model_places_close(), also after a failure. */
+bool model_places_open(struct model_places *places, const struct state_dir *state, const char *path, struct error *err);
+void model_places_close(struct model_places *places);
+
+/* Whether model.path is called so. */
+bool model_places_is_path(const struct model_places *places, const char *name);
+
+/* The directory of a model; free() it. NULL: ERROR_NOT_FOUND, ERROR_NO_MEMORY, and ERROR_CONFLICT where it, or
+ * something in it, is a link in the state directory. */
+char *model_places_find(const struct model_places *places, const char *name, struct error *err);
+
+/* The same in the state directory alone, whatever is in it: to be removed. */
+char *model_places_find_in_state(const struct model_places *places, const char *name, struct error *err);
+
+/* The names of all but links, as the keys of an object; the caller's. NULL with *err. */
+json_t *model_places_names(const struct model_places *places, struct error *err);
+
+/* The name that the file has, or NULL: it is not there, or (then with *err) it cannot be read; free() it. */
+char *model_places_default(const struct model_places *places, struct error *err);
+
+/* Publishes it; nothing without a state directory. */
+bool model_places_set_default(const struct model_places *places, const char *name, struct error *err);
+
+#endif

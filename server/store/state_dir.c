@@ -1,0 +1,239 @@
+#include "server/store/state_dir.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <fts.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+enum { MODELS, DATASETS, JOBS, PARTS };
+static const char *const part_names[PARTS] = {[MODELS] = "models", [DATASETS] = "datasets", [JOBS] = "jobs"};
+
+struct state_dir {
+    char *path;
+    char *parts[PARTS];
+    int lock;
+};
+
+static bool make_directory(const char *path, struct error *err)
+{
+    struct stat info;
+    if (mkdir(path, 0700) == 0) return true;
+    if (errno != EEXIST) return error_set_errno(err, errno, "%s: cannot make this directory", path);
+    if (stat(path, &info) != 0) return error_set_errno(err, errno, "%s", path);
+    return S_ISDIR(info.st_mode) || error_set(err, ERROR_INVALID, "%s: is there and is not a directory", path);
+}
+
+/* What a volume of containers looks like must pass: root's, with a group that may write. As root the daemon can use a
+ * directory of anybody's, mounted into a container from somebody's home. */
+static bool check_owner(const char *path, struct error *err)
+{
+    struct stat info;
+    if (stat(path, &info) != 0) return error_set_errno(err, errno, "%s", path);
+    if (info.st_mode & S_IWOTH)
+        return error_set(err, ERROR_INVALID,
+                         "%s: everybody may write into this directory; take that away (chmod o-w), or name a directory "
+                         "below it",
+                         path);
+    if (info.st_uid == geteuid() || info.st_uid == 0) return true;
+    if (geteuid() != 0)
+        return error_set(err, ERROR_INVALID,
+                         "%s: this directory belongs to user %lu, who could change what is in it, and the daemon runs "
+                         "as user %lu",
+                         path, (unsigned long)info.st_uid, (unsigned long)geteuid());
+    char owner[24];
+    snprintf(owner, sizeof owner, "%lu", (unsigned long)info.st_uid);
+    log_event(LOG_WARNING, "the state directory belongs to user", LOG_TEXT("user", owner), LOG_TEXT("path", path));
+    return true;
+}
+
+static bool set_link(const char *path, struct error *err)
+{
+    return error_set(err, ERROR_CONFLICT, "%s: is a symbolic link, which is not followed", path);
+}
+
+bool state_dir_check_file(const char *path, struct error *err)
+{
+    struct stat info;
+    return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || set_link(path, err);
+}
+
+/* Where the name of the part begins in "DIR/models/NAME". */
+static size_t find_part(const char *path)
+{
+    size_t n = strlen(path);
+    for (int slashes = 0; n > 0 && (path[n - 1] != '/' || ++slashes < 2); n--) continue;
+    return n;
+}
+
+bool state_dir_check_entry(const char *path, struct error *err)
+{
+    const size_t part = find_part(path);
+    char *const roots[] = {(char *)(uintptr_t)path, NULL};
+    FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    bool good = tree || error_set_errno(err, errno, "%s", path + part);
+    for (FTSENT *entry; good && (entry = fts_read(tree));)
+        if (entry->fts_info == FTS_SL) good = set_link(entry->fts_path + part, err);
+    if (good && errno != 0) good = error_set_errno(err, errno, "%s", path + part);
+    if (tree) fts_close(tree);
+    return good;
+}
+
+/* A file and not the directory itself: network file systems lock only what can be written. */
+static bool take_lock(struct state_dir *state, struct error *err)
+{
+    char *path = path_join(state->path, "lock", err), holder[24] = "";
+    if (!path) return false;
+    if (!state_dir_check_file(path, err)) {
+        free(path);
+        return false;
+    }
+    state->lock = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    bool done = state->lock >= 0 && flock(state->lock, LOCK_EX | LOCK_NB) == 0;
+    if (!done && state->lock >= 0 && errno == EWOULDBLOCK) {
+        const ssize_t n = read(state->lock, holder, sizeof holder - 1);
+        holder[n > 0 ? strspn(holder, "0123456789") : 0] = '\0';
+        error_set(err, ERROR_CONFLICT, "%s: another daemon uses this state directory (process %s)", state->path,
+                  *holder ? holder : "unknown");
+    } else if (!done) {
+        error_set_errno(err, errno, "%s: cannot lock", path);
+    } else {
+        snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
+        /* Who holds it is for people to read: where the disk is full it is not known. */
+        done = (ftruncate(state->lock, 0) == 0 && write(state->lock, holder, strlen(holder)) > 0) || errno == ENOSPC ||
+               errno == EDQUOT;
+        if (!done) error_set_errno(err, errno, "%s: cannot write", path);
+    }
+    free(path);
+    return done;
+}
+
+static bool make_parts(struct state_dir *state, struct error *err)
+{
+    for (size_t i = 0; i < PARTS; i++) {
+        state->parts[i] = path_join(state->path, part_names[i], err);
+        if (!state->parts[i] || !state_dir_check_file(state->parts[i], err) || !make_directory(state->parts[i], err) ||
+            !check_owner(state->parts[i], err))
+            return false;
+    }
+    return true;
+}
+
+/* What a job publishes stands in its own directory. */
+static bool sweep_jobs(const char *jobs, struct error *err)
+{
+    DIR *directory = opendir(jobs);
+    if (!directory) return error_set_errno(err, errno, "%s", jobs);
+    bool good = true;
+    for (struct dirent *entry; (good = good && directory_next(directory, jobs, &entry, err)) && entry;) {
+        if (*entry->d_name == '.') continue;
+        char *path = path_join(jobs, entry->d_name, err);
+        struct stat info;
+        good = path && (lstat(path, &info) != 0 || !S_ISDIR(info.st_mode) || directory_sweep(path, err));
+        free(path);
+    }
+    closedir(directory);
+    return good;
+}
+
+static bool sweep(const struct state_dir *state, struct error *err)
+{
+    if (!directory_sweep(state->path, err)) return false;
+    for (size_t i = 0; i < PARTS; i++)
+        if (!directory_sweep(state->parts[i], err)) return false;
+    return sweep_jobs(state->parts[JOBS], err);
+}
+
+struct state_dir *state_dir_open(const char *path, struct error *err)
+{
+    struct state_dir *state = calloc(1, sizeof *state);
+    if (!state) {
+        error_set_no_memory(err, sizeof *state, "the state directory");
+        return NULL;
+    }
+    state->lock = -1;
+    state->path = strdup(path);
+    if (!state->path)
+        error_set_no_memory(err, strlen(path), "a path");
+    else if (make_directory(path, err) && check_owner(path, err) && take_lock(state, err) && make_parts(state, err) &&
+             sweep(state, err))
+        return state;
+    error_add_context(err, "server.state_dir");
+    state_dir_close(state);
+    return NULL;
+}
+
+void state_dir_close(struct state_dir *state)
+{
+    if (!state) return;
+    if (state->lock >= 0) close(state->lock);
+    for (size_t i = 0; i < PARTS; i++) free(state->parts[i]);
+    free(state->path);
+    free(state);
+}
+
+const char *state_dir_path(const struct state_dir *state)
+{
+    return state->path;
+}
+
+const char *state_dir_models(const struct state_dir *state)
+{
+    return state->parts[MODELS];
+}
+
+const char *state_dir_datasets(const struct state_dir *state)
+{
+    return state->parts[DATASETS];
+}
+
+const char *state_dir_jobs(const struct state_dir *state)
+{
+    return state->parts[JOBS];
+}
+
+bool state_dir_room(const struct state_dir *state, uint64_t *room, uint64_t *size)
+{
+    struct statvfs disk;
+    if (statvfs(state->path, &disk) != 0) return false;
+    *room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    *size = (uint64_t)disk.f_blocks * disk.f_frsize;
+    return true;
+}
+
+bool state_dir_require(const struct state_dir *state, struct error *err)
+{
+    return state || error_set(err, ERROR_CONFLICT,
+                              "this daemon has no state directory; start it with --set server.state_dir=DIR");
+}
+
+bool state_name_valid(const char *name, size_t size)
+{
+    char text[STATE_NAME_MAX + 1];
+    if (size < 1 || size > STATE_NAME_MAX || *name == '.' || *name == '-') return false;
+    for (size_t i = 0; i < size; i++) {
+        const char c = name[i];
+        const bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+        if (!letter && !(c >= '0' && c <= '9') && !memchr("._-", c, 3)) return false;
+        text[i] = c;
+    }
+    text[size] = '\0';
+    return !file_name_is_aside(text);
+}
+
+bool state_name_check(const char *name, size_t size, const char *what, struct error *err)
+{
+    return state_name_valid(name, size) ||
+           error_set(err, ERROR_INVALID,
+                     "%s has 1 to %d letters, digits and ._-, of which the first is neither . nor -", what,
+                     STATE_NAME_MAX);
+}

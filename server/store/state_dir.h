@@ -1,0 +1,59 @@
+/* The state directory (server.state_dir): what a daemon keeps from one start to the next.
+ *
+ *     <path>/models/<name>/    model directories (model/files/checkpoint.h)
+ *     <path>/datasets/<name>   corpora
+ *     <path>/jobs/<id>/        what training jobs work in
+ *     <path>/lock              held by the daemon that uses it, with its process id
+ *
+ * One daemon uses it at a time: the lock goes with the process, however that ends. Everything in it is published
+ * (base/file.h), and what a killed process left aside is removed when it is opened. Immutable while open, so any thread
+ * may use it.
+ */
+#ifndef LSTMD_SERVER_STORE_STATE_DIR_H
+#define LSTMD_SERVER_STORE_STATE_DIR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+#define STATE_NAME_MAX 64 /* bytes */
+
+struct state_dir;
+
+/* Makes what is not there of it (for its owner alone; the parent directory must exist), takes the lock, sweeps. A
+ * directory that others could change is refused: one that everybody may write to, or another user's (root's aside; for
+ * a daemon that runs as root, this is a warning). The path may be a symbolic link; nothing that is in the directory is
+ * followed. Errors: ERROR_INVALID for those that others could change, ERROR_CONFLICT for links and where another daemon
+ * uses it, ERROR_IO, ERROR_NO_SPACE. */
+struct state_dir *state_dir_open(const char *path, struct error *err);
+void state_dir_close(struct state_dir *state); /* NULL allowed */
+
+/* Borrowed. */
+const char *state_dir_path(const struct state_dir *state);
+const char *state_dir_models(const struct state_dir *state);
+const char *state_dir_datasets(const struct state_dir *state);
+const char *state_dir_jobs(const struct state_dir *state);
+
+/* Bytes of its file system: those that are free for the daemon, and all. False: the system does not say. */
+bool state_dir_room(const struct state_dir *state, uint64_t *room, uint64_t *size);
+
+/* False with ERROR_CONFLICT: a file of the state directory is a symbolic link, and could lead to anybody's file. */
+bool state_dir_check_file(const char *path, struct error *err);
+
+/* The same of a model, a dataset or a job, "DIR/models/NAME", and all that is in it. What is not there is right. The
+ * error names it as "models/NAME/...", without the state directory. */
+bool state_dir_check_entry(const char *path, struct error *err);
+
+/* For what needs one. False: ERROR_CONFLICT, with how to configure it, where state is NULL. */
+bool state_dir_require(const struct state_dir *state, struct error *err);
+
+/* Whether this may be the name of a model, a dataset or a session on disk: 1 to 64 letters, digits and ._-, the first
+ * neither . nor -, and not one that base/file.h gives to what it puts aside. */
+bool state_name_valid(const char *name, size_t size);
+
+/* The same as an error: ERROR_INVALID, with `what` ("a model's name"). */
+bool state_name_check(const char *name, size_t size, const char *what, struct error *err);
+
+#endif

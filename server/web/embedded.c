@@ -1,0 +1,40 @@
+#include "server/web/embedded.h"
+
+#include <string.h>
+
+/* The assembler copies a file into the read-only data, with its size behind it; the file's path is relative to the top
+ * of the repository, where the compiler runs. The Makefile knows that this object depends on the files. */
+#define EMBED(name, file)                                                                                              \
+    extern const char embedded_##name[];                                                                               \
+    extern const uint64_t embedded_##name##_size;                                                                      \
+    __asm__(".pushsection .rodata\n"                                                                                   \
+            ".global embedded_" #name "\n"                                                                             \
+            ".global embedded_" #name "_size\n"                                                                        \
+            "embedded_" #name ":\n"                                                                                    \
+            ".incbin \"" file "\"\n"                                                                                   \
+            "embedded_" #name "_end:\n"                                                                                \
+            ".balign 8\n"                                                                                              \
+            "embedded_" #name "_size:\n"                                                                               \
+            ".quad embedded_" #name "_end - embedded_" #name "\n"                                                      \
+            ".popsection\n")
+
+EMBED(index, "server/web/index.html");
+EMBED(script, "server/web/app.js");
+EMBED(style, "server/web/style.css");
+EMBED(icon, "server/web/icon.svg");
+EMBED(openapi, "openapi.yaml");
+
+static const struct embedded_file files[] = {
+    {"/", "text/html; charset=utf-8", embedded_index, &embedded_index_size},
+    {"/web/app.js", "text/javascript; charset=utf-8", embedded_script, &embedded_script_size},
+    {"/web/style.css", "text/css; charset=utf-8", embedded_style, &embedded_style_size},
+    {"/web/icon.svg", "image/svg+xml", embedded_icon, &embedded_icon_size},
+    {"/openapi.yaml", "application/yaml", embedded_openapi, &embedded_openapi_size},
+};
+
+const struct embedded_file *embedded_find(const char *path)
+{
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (strcmp(files[i].path, path) == 0) return &files[i];
+    return NULL;
+}
