@@ -77,7 +77,7 @@ bool file_read_at(int directory, const char *name, const char *place, size_t max
     *data = content;
 out:
     close(fd);
-    return content != NULL;
+    return content;
 }
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err)

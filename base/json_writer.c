@@ -27,7 +27,7 @@ char *json_writer_room(struct json_writer *writer, size_t n)
     if (capacity < FIRST_CAPACITY) capacity = FIRST_CAPACITY;
     if (capacity < needed) capacity = needed;
     char *text = realloc(writer->text, capacity);
-    writer->failed = text == NULL;
+    writer->failed = !text;
     if (!text) return NULL;
     writer->text = text;
     writer->capacity = capacity;

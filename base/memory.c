@@ -18,7 +18,7 @@ static size_t read_limit(const char *path, size_t otherwise)
     char text[32] = "";
     FILE *file = fopen(path, "re");
     if (!file) return otherwise;
-    const bool read = fgets(text, sizeof text, file) != NULL;
+    const bool read = fgets(text, sizeof text, file);
     fclose(file);
     char *end;
     errno = 0;

@@ -85,7 +85,7 @@ struct team *team_new(size_t workers, struct error *err)
 {
     struct team *team = calloc(1, sizeof *team);
     struct worker *list = calloc(workers, sizeof *list);
-    if (team == NULL || list == NULL) {
+    if (!team || !list) {
         free(team);
         free(list);
         error_set_no_memory(err, workers * sizeof *list, "worker threads");
@@ -115,7 +115,7 @@ struct team *team_new(size_t workers, struct error *err)
 
 void team_free(struct team *team)
 {
-    if (team == NULL) return;
+    if (!team) return;
     team->closing = true;
     team_barrier(team);
     for (size_t i = 1; i <= team->started; i++) pthread_join(team->workers[i].thread, NULL);

@@ -147,7 +147,7 @@ static bool is_given(const struct option *option, const void *target)
 {
     const void *field = (const char *)target + option->offset;
     if (option->type == OPTION_LIST) return ((const struct option_list *)field)->count > 0;
-    return *(const char *const *)field != NULL;
+    return *(const char *const *)field;
 }
 
 static bool check_required(const struct parse *parse)

@@ -24,7 +24,7 @@ bool bench_peak_open(struct bench_peak *peak, size_t threads, struct error *err)
                                      .context = peak,
                                      .team = team_new(threads, err),
                                      .units = (double)threads * 2.0 * KERNEL_MULTIPLY_ADDS * PEAK_CALLS};
-    return peak->work.team != NULL;
+    return peak->work.team;
 }
 
 void bench_peak_close(struct bench_peak *peak)
@@ -45,11 +45,11 @@ bool bench_product_open(struct bench_product *product, size_t threads, struct er
     *product = (struct bench_product){.kernels = kernels_select("auto")};
     struct arena *arena = &product->arena;
     const size_t count = threads * N * N;
-    if ((product->a = arena_alloc(arena, count, sizeof(float), "matrices", err)) == NULL) return false;
-    if ((product->b = arena_alloc(arena, count, sizeof(float), "matrices", err)) == NULL) return false;
-    if ((product->c = arena_alloc(arena, count, sizeof(float), "matrices", err)) == NULL) return false;
+    if (!(product->a = arena_alloc(arena, count, sizeof(float), "matrices", err))) return false;
+    if (!(product->b = arena_alloc(arena, count, sizeof(float), "matrices", err))) return false;
+    if (!(product->c = arena_alloc(arena, count, sizeof(float), "matrices", err))) return false;
     product->scratch = arena_alloc(arena, threads * KERNEL_SCRATCH(N / KERNEL_BLOCK), sizeof(float), "matrices", err);
-    if (product->scratch == NULL) return false;
+    if (!product->scratch) return false;
     for (size_t i = 0; i < count; i++) {
         product->a[i] = (float)(i % 7) - 3.0f;
         product->b[i] = (float)(i % 5) - 2.0f;
@@ -58,7 +58,7 @@ bool bench_product_open(struct bench_product *product, size_t threads, struct er
                                         .context = product,
                                         .team = team_new(threads, err),
                                         .units = (double)threads * 2.0 * N * N * N};
-    return product->work.team != NULL;
+    return product->work.team;
 }
 
 void bench_product_close(struct bench_product *product)
@@ -78,14 +78,14 @@ bool bench_read_open(struct bench_read *read, size_t threads, size_t bytes, stru
     *read = (struct bench_read){.kernels = kernels_select("auto"), .floats = bytes / sizeof(float)};
     read->sums = arena_alloc(&read->arena, threads * LINE, sizeof(double), "sums", err);
     read->buffers = arena_alloc(&read->arena, threads, read->floats * sizeof(float), "buffers", err);
-    if (read->sums == NULL || read->buffers == NULL) return false;
+    if (!read->sums || !read->buffers) return false;
     /* Written once: pages that nobody wrote to may all be the one page of zeros. */
     for (size_t i = 0; i < threads * read->floats; i++) read->buffers[i] = 1.0f;
     read->work = (struct bench_work){.once = read_once,
                                      .context = read,
                                      .team = team_new(threads, err),
                                      .units = (double)(threads * read->floats * sizeof(float))};
-    return read->work.team != NULL;
+    return read->work.team;
 }
 
 void bench_read_close(struct bench_read *read)
@@ -100,8 +100,8 @@ static bool read_cache_file(unsigned index, const char *file, char *out, size_t 
     char path[96];
     snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index%u/%s", index, file);
     FILE *in = fopen(path, "r");
-    if (in == NULL) return false;
-    const bool ok = fgets(out, (int)size, in) != NULL;
+    if (!in) return false;
+    const bool ok = fgets(out, (int)size, in);
     fclose(in);
     return ok;
 }

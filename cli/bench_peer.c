@@ -36,13 +36,13 @@ static bool start(struct bench_peer *peer, const char *command, struct error *er
         peer->pid = 0;
         return error_set_errno(err, failure, "peer %s: cannot start /bin/sh", peer->name);
     }
-    return peer->requests != NULL && peer->answers != NULL ? true : error_set_no_memory(err, BUFSIZ, "a peer's pipes");
+    return peer->requests && peer->answers ? true : error_set_no_memory(err, BUFSIZ, "a peer's pipes");
 }
 
 /* What does not fit into `out` is dropped. */
 static bool read_line(struct bench_peer *peer, char *out, size_t size, struct error *err)
 {
-    if (fgets(out, (int)size, peer->answers) == NULL)
+    if (!fgets(out, (int)size, peer->answers))
         return error_set(err, ERROR_UNAVAILABLE, "peer %s ended without an answer", peer->name);
     const size_t length = strcspn(out, "\n");
     for (int c = (unsigned char)out[length]; c != '\n' && c != EOF;) c = fgetc(peer->answers);
@@ -54,7 +54,7 @@ bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct err
 {
     *peer = (struct bench_peer){0};
     const char *equals = strchr(assignment, '=');
-    const size_t length = equals != NULL ? (size_t)(equals - assignment) : 0;
+    const size_t length = equals ? (size_t)(equals - assignment) : 0;
     if (length == 0 || length >= sizeof peer->name || equals[1] == '\0')
         return error_set(err, ERROR_USAGE, "--peer %.60s: NAME=COMMAND is expected, a name of at most %zu bytes",
                          assignment, sizeof peer->name - 1);
@@ -64,8 +64,8 @@ bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct err
 
 void bench_peer_close(struct bench_peer *peer)
 {
-    if (peer->requests != NULL) fclose(peer->requests);
-    if (peer->answers != NULL) fclose(peer->answers);
+    if (peer->requests) fclose(peer->requests);
+    if (peer->answers) fclose(peer->answers);
     if (peer->pid > 0) {
         int status;
         while (waitpid(peer->pid, &status, 0) < 0 && errno == EINTR) continue;

@@ -26,14 +26,14 @@ static void processor_name(char *out, size_t size)
     char line[256];
     snprintf(out, size, "unknown processor");
     FILE *file = fopen("/proc/cpuinfo", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+    while (file && fgets(line, sizeof line, file)) {
         const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || colon == NULL) continue;
+        if (strncmp(line, "model name", 10) != 0 || !colon) continue;
         snprintf(out, size, "%s", colon + 1 + strspn(colon + 1, " "));
         out[strcspn(out, "\n")] = '\0';
         break;
     }
-    if (file != NULL) fclose(file);
+    if (file) fclose(file);
 }
 
 struct machine {
@@ -138,7 +138,7 @@ bool bench_report_print_json(const struct bench_report *report, FILE *out, struc
     for (size_t i = 0; i < report->count; i++) json_array_append_new(rows, row_json(report, &report->rows[i]));
     json_t *all = json_pack("{s:o, s:I, s:o}", "machine", machine_json(report), "repetitions",
                             (json_int_t)report->repetitions, "rows", rows);
-    if (all == NULL) return error_set_no_memory(err, sizeof *report, "the report");
+    if (!all) return error_set_no_memory(err, sizeof *report, "the report");
     json_dumpf(all, out, JSON_INDENT(2) | JSON_REAL_PRECISION(10));
     fputc('\n', out);
     json_decref(all);

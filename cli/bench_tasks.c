@@ -26,7 +26,7 @@ static uint32_t *random_tokens(struct arena *arena, struct rng *rng, size_t coun
                                struct error *err)
 {
     uint32_t *tokens = arena_alloc(arena, count, sizeof *tokens, "tokens", err);
-    for (size_t i = 0; tokens != NULL && i < count; i++) tokens[i] = (uint32_t)rng_below(rng, vocabulary);
+    for (size_t i = 0; tokens && i < count; i++) tokens[i] = (uint32_t)rng_below(rng, vocabulary);
     return tokens;
 }
 
@@ -48,12 +48,12 @@ bool bench_training_open(struct bench_training *training, const struct bench_sha
     if (!open_network(&training->network, shape->layers, shape->hidden, shape->vocabulary, err)) return false;
     training->inputs = random_tokens(&training->arena, &rng, tokens, shape->vocabulary, err);
     training->targets = random_tokens(&training->arena, &rng, tokens, shape->vocabulary, err);
-    if (training->inputs == NULL || training->targets == NULL) return false;
-    if ((training->learner = learner_new(&training->network, &options, err)) == NULL) return false;
+    if (!training->inputs || !training->targets) return false;
+    if (!(training->learner = learner_new(&training->network, &options, err))) return false;
     /* The learner has threads of its own: one caller. */
     training->work =
         (struct bench_work){.once = train_once, .context = training, .team = team_new(1, err), .units = (double)tokens};
-    return training->work.team != NULL;
+    return training->work.team;
 }
 
 void bench_training_close(struct bench_training *training)
@@ -93,8 +93,8 @@ static void step_some(void *context, size_t worker)
 static bool take_rows(struct arena *arena, float **rows, size_t count, size_t width, struct error *err)
 {
     float *values = arena_alloc(arena, count, width * sizeof(float), "states", err);
-    for (size_t i = 0; values != NULL && i < count; i++) rows[i] = values + i * width;
-    return values != NULL;
+    for (size_t i = 0; values && i < count; i++) rows[i] = values + i * width;
+    return values;
 }
 
 /* Random weights; those of network_initialise() would take minutes for the large shapes. */
@@ -119,7 +119,7 @@ static bool open_lane(struct bench_lane *lane, const struct stepper *stepper, st
     lane->tokens = arena_alloc(arena, n, sizeof *lane->tokens, "tokens", err);
     lane->states = arena_alloc(arena, n, sizeof *lane->states, "states", err);
     lane->logits = arena_alloc(arena, n, sizeof *lane->logits, "logits", err);
-    if (lane->tokens == NULL || lane->states == NULL || lane->logits == NULL) return false;
+    if (!lane->tokens || !lane->states || !lane->logits) return false;
     return take_rows(arena, lane->states, n, stepper->state_size, err) &&
            take_rows(arena, lane->logits, n, stepper->logits_size, err) &&
            sampler_open(&lane->sampler, &options, stepper->kernels, stepper->architecture.vocabulary_size, 0, err);
@@ -141,7 +141,7 @@ bool bench_stepping_open(struct bench_stepping *stepping, const struct bench_ste
         stepping->work.units += (double)(lane->batch * steps_per_call(lane));
     }
     stepping->work.team = team_new(stepping->lane_count, err);
-    return stepping->work.team != NULL;
+    return stepping->work.team;
 }
 
 void bench_stepping_close(struct bench_stepping *stepping)

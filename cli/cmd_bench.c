@@ -57,9 +57,9 @@ struct bench {
 /* A new row, or NULL where --only leaves it out. */
 static struct bench_row *add_row(struct bench *bench, const char *name, const char *unit)
 {
-    if (bench->flags.only != NULL && strstr(name, bench->flags.only) == NULL) return NULL;
+    if (bench->flags.only && !strstr(name, bench->flags.only)) return NULL;
     struct bench_row *row = bench_report_add(&bench->report, name, unit);
-    if (row != NULL) fprintf(stderr, "bench: %s\n", name);
+    if (row) fprintf(stderr, "bench: %s\n", name);
     return row;
 }
 
@@ -80,7 +80,7 @@ static void measure_peak(struct bench *bench, size_t threads)
     char name[64];
     snprintf(name, sizeof name, "arithmetic, %zu %s", threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "GFLOP/s");
-    if (row == NULL) return;
+    if (!row) return;
     peak_rate(bench, threads);
     for (size_t i = 0; i < bench->report.repetitions; i++) bench_add(&row->values, peak_rate(bench, threads) / GIGA);
 }
@@ -94,10 +94,10 @@ static bool measure_product_once(struct bench *bench, struct bench_product *prod
         double rate;
         if (!bench_peer_product(&bench->report.peers[i], BENCH_PRODUCT_SIZE, threads, bench->seconds, &rate, err))
             return false;
-        if (row != NULL && rate > 0) bench_add(&row->peers[i], rate / GIGA);
+        if (row && rate > 0) bench_add(&row->peers[i], rate / GIGA);
     }
     const double rate = bench_measure(&product->work, bench->seconds);
-    if (row == NULL) return true;
+    if (!row) return true;
     bench_add(&row->limits, peak / GIGA);
     bench_add(&row->values, rate / GIGA);
     return true;
@@ -109,7 +109,7 @@ static bool measure_product(struct bench *bench, size_t threads, struct error *e
     struct bench_product product;
     snprintf(name, sizeof name, "product %d, %zu %s", BENCH_PRODUCT_SIZE, threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "GFLOP/s");
-    if (row == NULL) return true;
+    if (!row) return true;
     bool ok = bench_product_open(&product, threads, err) && measure_product_once(bench, &product, threads, NULL, err);
     for (size_t i = 0; ok && i < bench->report.repetitions; i++)
         ok = measure_product_once(bench, &product, threads, row, err);
@@ -125,7 +125,7 @@ static bool measure_read(struct bench *bench, const struct bench_level *level, s
     snprintf(name, sizeof name, "bandwidth %s (%zu %s), %zu %s", level->name, kib < 1024 ? kib : kib >> 10,
              kib < 1024 ? "KiB" : "MiB", threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "GB/s");
-    if (row == NULL) return true;
+    if (!row) return true;
     const bool ok = bench_read_open(&read, threads, level->bytes, err);
     for (size_t i = 0; ok && i < bench->report.repetitions; i++)
         bench_add(&row->values, bench_measure(&read.work, bench->seconds / 2) / GIGA);
@@ -182,10 +182,10 @@ static bool measure_stepping_once(struct bench *bench, const struct bench_step_s
         double rate;
         if (!bench_peer_step(&bench->report.peers[i], shape, bench->seconds, &rate, err)) return false;
         for (size_t f = 0; keep && rate > 0 && f < FORMATS; f++)
-            if (all[f].row != NULL) bench_add(&all[f].row->peers[i], rate);
+            if (all[f].row) bench_add(&all[f].row->peers[i], rate);
     }
     for (size_t f = 0; f < FORMATS; f++) {
-        if (all[f].row == NULL) continue;
+        if (!all[f].row) continue;
         const double limit = stepping_limit(bench, shape, &all[f].read);
         const double rate = bench_measure(&all[f].stepping.work, bench->seconds);
         if (!keep) continue;
@@ -205,7 +205,7 @@ static bool measure_stepping(struct bench *bench, struct bench_step_shape shape,
         snprintf(name, sizeof name, "step %ux%u %s B=%zu, sampled, %zu %s", shape.layers, shape.hidden,
                  kernel_format_name(shape.format), shape.batch, shape.threads, plural(shape.threads));
         all[f].row = add_row(bench, name, "chars/s");
-        if (all[f].row == NULL) continue;
+        if (!all[f].row) continue;
         wanted = true;
         ok = ok && open_stepping_row(&all[f], &shape, err);
     }
@@ -258,10 +258,10 @@ static bool measure_training_once(struct bench *bench, struct bench_training *tr
     for (size_t i = 0; i < bench->report.peer_count; i++) {
         double rate;
         if (!peer_training_rate(bench, &bench->report.peers[i], shape, threads, &rate, err)) return false;
-        if (row != NULL && rate > 0) bench_add(&row->peers[i], rate);
+        if (row && rate > 0) bench_add(&row->peers[i], rate);
     }
     const double rate = bench_measure(&training->work, bench->seconds);
-    if (row == NULL) return true;
+    if (!row) return true;
     bench_add(&row->limits, peak / bench_training_operations(shape));
     bench_add(&row->values, rate);
     return true;
@@ -274,7 +274,7 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
     snprintf(name, sizeof name, "train %ux%u B=%zu T=%zu, %zu %s", shape->layers, shape->hidden, shape->batch,
              shape->window, threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "chars/s");
-    if (row == NULL) return true;
+    if (!row) return true;
     bool ok = bench_training_open(&training, shape, threads, err) &&
               measure_training_once(bench, &training, shape, threads, NULL, err);
     for (size_t i = 0; ok && i < bench->report.repetitions; i++)

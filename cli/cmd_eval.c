@@ -110,9 +110,9 @@ static struct corpus_options corpus_options(const struct flags *flags, const cha
     const int format = flags->format == FORMAT_TRAINED ? default_format(data, &options) : flags->format - 1;
     keep_what_fits(&options, data, format);
     options.bytes = flags->bytes || vocabulary_level(model->vocabulary) == TOKEN_LEVEL_BYTE;
-    if (flags->columns != NULL) options.columns = flags->columns;
-    if (flags->label_column != NULL) options.label_column = flags->label_column;
-    if (flags->field != NULL) options.field = flags->field;
+    if (flags->columns) options.columns = flags->columns;
+    if (flags->label_column) options.label_column = flags->label_column;
+    if (flags->field) options.field = flags->field;
     if (flags->csv_header != HEADER_TRAINED) options.csv_header = flags->csv_header - 1;
     return trainer_corpus_options(&options);
 }
@@ -171,7 +171,7 @@ static bool print_json(const struct evaluation *result, struct error *err)
                              (json_int_t)result->characters, "nats_per_token", result->nats_per_token, "nats_per_char",
                              result->nats_per_character, "bits_per_char", result->bits_per_character, "perplexity",
                              result->perplexity, "accuracy", result->accuracy);
-    if (json == NULL) return error_set(err, ERROR_NO_MEMORY, "out of memory for the result");
+    if (!json) return error_set(err, ERROR_NO_MEMORY, "out of memory for the result");
     json_dumpf(json, stdout, JSON_INDENT(2));
     putchar('\n');
     json_decref(json);

@@ -135,7 +135,7 @@ static bool print_answer(const struct run *run, struct error *err)
     if (!random_bits(&bits, err)) return false;
     snprintf(id, sizeof id, "%016llx", (unsigned long long)bits);
     const struct generation **list = calloc(n > 0 ? n : 1, sizeof *list);
-    if (list == NULL) return error_set_no_memory(err, n * sizeof *list, "the answer");
+    if (!list) return error_set_no_memory(err, n * sizeof *list, "the answer");
     for (size_t i = 0; i < n; i++) list[i] = &run->generations[i];
     const struct answer answer = {.id = id,
                                   .model = run->loaded->model.name,
@@ -152,7 +152,7 @@ static bool print_answer(const struct run *run, struct error *err)
     free(list);
     json_t *json = text.failed ? NULL : json_text_parse(text.text, text.size, JSON_ALLOW_NUL, &(json_error_t){0});
     json_writer_close(&text);
-    if (json == NULL) return error_set_no_memory(err, 0, "the answer");
+    if (!json) return error_set_no_memory(err, 0, "the answer");
     json_dumpf(json, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(json);
@@ -196,7 +196,7 @@ static bool parse_bias(const char *text, const struct vocabulary *vocabulary, st
 {
     char *end;
     const char *number = strrchr(text, '=');
-    if (number == NULL || number == text || number[1] == '\0')
+    if (!number || number == text || number[1] == '\0')
         return error_set(err, ERROR_USAGE, "--logit-bias: \"%.100s\" is not TOKEN=BIAS", text);
     const double value = strtod(number + 1, &end);
     if (*end != '\0' || !(value >= -SAMPLER_MAX_BIAS && value <= SAMPLER_MAX_BIAS))
@@ -212,7 +212,7 @@ static bool read_lists(const struct flags *flags, const struct vocabulary *vocab
 {
     struct logit_bias *bias = arena_alloc(arena, flags->logit_bias.count, sizeof *bias, "logit biases", err);
     struct text_span *stop = arena_alloc(arena, flags->stop.count, sizeof *stop, "stop texts", err);
-    if (bias == NULL || stop == NULL) return false;
+    if (!bias || !stop) return false;
     for (size_t i = 0; i < flags->logit_bias.count; i++)
         if (!parse_bias(flags->logit_bias.items[i], vocabulary, &bias[i], err)) return false;
     for (size_t i = 0; i < flags->stop.count; i++)
@@ -255,7 +255,7 @@ static bool generate(const struct flags *flags, struct arena *arena, struct erro
     if (flags->logprobs > 0 && !flags->json)
         return error_set(err, ERROR_USAGE, "--logprobs: log-probabilities are a part of the answer; add --json");
     run.generations = arena_alloc(arena, (size_t)flags->n, sizeof *run.generations, "continuations", err);
-    if (run.generations == NULL) return false;
+    if (!run.generations) return false;
     if (loaded_open(&loaded, flags->model, err) && choose_seed(flags, &run.seed, err) &&
         read_lists(flags, loaded.model.vocabulary, &request, arena, err)) {
         request.kernels = loaded.stepper.kernels;
@@ -274,7 +274,7 @@ int cmd_generate(int argc, char **argv)
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
-        if (flags.prompt == NULL) flags.prompt = "";
+        if (!flags.prompt) flags.prompt = "";
         if (!generate(&flags, &arena, &err)) {
             /* main() reports a stdout that could not be written. */
             exit_code = ferror(stdout) ? 1 : command_fail(&err);

@@ -63,7 +63,7 @@ static json_t *prompt_json(const char *prompt)
 {
     const size_t n = strlen(prompt);
     char *clean = malloc(3 * n + 1);
-    json_t *json = clean != NULL ? json_stringn(clean, utf8_sanitize(prompt, n, clean)) : NULL;
+    json_t *json = clean ? json_stringn(clean, utf8_sanitize(prompt, n, clean)) : NULL;
     free(clean);
     return json;
 }
@@ -80,11 +80,11 @@ static bool print_json(const struct distribution *distribution, const char *prom
     }
     json_t *json = json_pack("{s:o, s:o, s:o, s:o}", "prompt", prompt_json(prompt), "ids", ids, "tokens", tokens,
                              "probabilities", probabilities);
-    if (json != NULL && !failed) {
+    if (json && !failed) {
         json_dumpf(json, stdout, JSON_REAL_PRECISION(17));
         putchar('\n');
     }
-    const bool done = json != NULL && !failed;
+    const bool done = json && !failed;
     json_decref(json);
     return done || error_set(err, ERROR_NO_MEMORY, "out of memory for the answer");
 }
@@ -104,14 +104,14 @@ static bool print_table(const struct distribution *distribution, struct error *e
 {
     const uint32_t V = vocabulary_size(distribution->vocabulary);
     bool *shown = calloc(V, sizeof *shown);
-    if (shown == NULL) return error_set_no_memory(err, V, "the table");
+    if (!shown) return error_set_no_memory(err, V, "the table");
     printf("%8s  %-12s %s\n", "id", "probability", "token");
     for (uint32_t i = 0; i < V && i < SHOWN; i++) {
         const uint32_t id = likeliest(distribution, shown);
         json_t *token = token_json(distribution->vocabulary, id);
         size_t n;
         char *text = json_text_print(token, JSON_ENCODE_ANY, &n, NULL); /* quotes, and escapes what is not printable */
-        printf("%8u  %-12.6g %s\n", id, distribution->probabilities[id], text != NULL ? text : "");
+        printf("%8u  %-12.6g %s\n", id, distribution->probabilities[id], text ? text : "");
         free(text);
         json_decref(token);
         shown[id] = true;
@@ -126,7 +126,7 @@ static bool read_distribution(const struct loaded *loaded, const struct flags *f
 {
     const struct stepper *stepper = &loaded->stepper;
     float *logits = calloc(stepper->logits_size, sizeof *logits);
-    if (logits == NULL) return error_set_no_memory(err, stepper->logits_size * sizeof *logits, "logits");
+    if (!logits) return error_set_no_memory(err, stepper->logits_size * sizeof *logits, "logits");
     const bool done = generation_read_prompt(generation, stepper, logits, err);
     if (done) sampler_softmax(logits, stepper->architecture.vocabulary_size, flags->temperature, probabilities);
     free(logits);
@@ -149,7 +149,7 @@ static bool next(const struct flags *flags, struct error *err)
     loaded_print_warnings(&generation, flags->prompt);
     const size_t V = vocabulary_size(loaded.model.vocabulary);
     probabilities = calloc(V, sizeof *probabilities);
-    if (probabilities == NULL) {
+    if (!probabilities) {
         error_set_no_memory(err, V * sizeof *probabilities, "the probabilities");
         goto out;
     }
@@ -170,7 +170,7 @@ int cmd_next(int argc, char **argv)
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
-        if (flags.prompt == NULL) flags.prompt = "";
+        if (!flags.prompt) flags.prompt = "";
         if (!next(&flags, &err)) exit_code = command_fail(&err);
     }
     arena_free(&arena);

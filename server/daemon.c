@@ -41,7 +41,7 @@ static bool open_states(struct daemon *daemon, struct error *err)
     if (!daemon->sessions) return false;
     if (config->cache_max_bytes == 0) return true;
     daemon->cache = state_cache_new((size_t)config->cache_max_bytes, err);
-    return daemon->cache != NULL;
+    return daemon->cache;
 }
 
 static bool open_registry(struct daemon *daemon, struct error *err)
@@ -66,7 +66,7 @@ static bool open_registry(struct daemon *daemon, struct error *err)
                               .timeout_ns = nanoseconds(config->request_timeout)}},
     };
     daemon->registry = registry_new(&options, err);
-    return daemon->registry != NULL;
+    return daemon->registry;
 }
 
 static bool open_workers(struct daemon *daemon, struct error *err)
@@ -110,7 +110,7 @@ static bool open_jobs(struct daemon *daemon, struct error *err)
                                          .find_model = find_model,
                                          .context = daemon};
     daemon->jobs = jobs_new(&options, err);
-    return daemon->jobs != NULL;
+    return daemon->jobs;
 }
 
 /* The page as a link for whoever reads the log in a terminal. NULL: no browser gets there by a URL. */
@@ -120,7 +120,7 @@ static const char *page_url(const struct http_server *http, char out[URL_SIZE])
     if (strncmp(address, "unix:", 5) == 0 || strchr(address, '%')) return NULL;
     if (strcmp(address, "0.0.0.0") == 0) address = "127.0.0.1";
     if (strcmp(address, "::") == 0) address = "::1";
-    const bool version_6 = strchr(address, ':') != NULL;
+    const bool version_6 = strchr(address, ':');
     snprintf(out, URL_SIZE, version_6 ? "http://[%s]:%u/" : "http://%s:%u/", address, http_server_port(http));
     return out;
 }
@@ -151,7 +151,7 @@ static bool open_metrics(struct daemon *daemon, struct error *err)
     daemon->metrics = metrics_new(api_route_count, err);
     for (size_t i = 0; daemon->metrics && i < api_route_count; i++)
         metrics_name_route(daemon->metrics, i, api_routes[i].pattern);
-    return daemon->metrics != NULL;
+    return daemon->metrics;
 }
 
 static void account(const struct http_account *account, void *context)
@@ -198,7 +198,7 @@ static bool open_http(struct daemon *daemon, struct error *err)
     options.account = account;
     options.context = daemon;
     daemon->http = http_server_new(&options, err);
-    return daemon->http != NULL;
+    return daemon->http;
 }
 
 /* What only the user who started the daemon may do comes first: reading tokens, taking a port below 1024. */

@@ -115,7 +115,7 @@ static bool check_origins(const struct config *config, struct error *err)
 
 static bool check_kernel(const struct config *config, struct error *err)
 {
-    return settings_kernels(config, err) != NULL;
+    return settings_kernels(config, err);
 }
 
 static bool check_user(const struct config *config, struct error *err)

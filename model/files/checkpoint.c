@@ -58,7 +58,7 @@ static bool load_config(struct model *model, struct model_config *config, const 
         model->config = model_config_parse(config, text, n, path, err);
     free(text);
     free(path);
-    return model->config != NULL;
+    return model->config;
 }
 
 /* The vocabulary that was parsed must be the one that config.json describes. */

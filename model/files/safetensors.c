@@ -136,7 +136,7 @@ static bool read_metadata(struct safetensors *file, const json_t *value, struct 
     if (!text) return false;
     file->metadata = arena_copy_text(&file->arena, text, n, err);
     free(text);
-    return file->metadata != NULL;
+    return file->metadata;
 }
 
 static bool read_header(struct safetensors *file, const json_t *header, const struct region *region, struct error *err)
@@ -341,7 +341,7 @@ static bool add_metadata(json_t *header, const char *metadata, struct error *err
     json_error_t problem = {0};
     json_t *value = json_text_parse(metadata, strlen(metadata), JSON_REJECT_DUPLICATES, &problem);
     if (!is_object_of_strings(value)) {
-        bool parsed = value != NULL;
+        bool parsed = value;
         json_decref(value);
         if (!parsed && json_text_lacked_memory(&problem)) return out_of_memory(err);
         return error_set(err, ERROR_INVALID, "the metadata is not a JSON object of strings");
@@ -370,7 +370,7 @@ static bool print_header(struct header *header, const json_t *json, struct arena
         memcpy(header->text, text, n);
     }
     free(text);
-    return header->text != NULL;
+    return header->text;
 }
 
 static bool make_header(struct header *header, const struct safetensors_entry *const *entries, size_t count,
@@ -436,5 +436,5 @@ bool safetensors_serialise(const struct safetensors_entry *entries, size_t count
             error_set(err, ERROR_TOO_LARGE, "the safetensors file would be too large");
     }
     arena_free(&arena);
-    return *data != NULL;
+    return *data;
 }

@@ -158,7 +158,7 @@ static bool worker_open(struct worker *worker, struct evaluation_state *state, s
         return error_set(err, ERROR_TOO_LARGE, "a batch of %zu sequences is more than memory can hold", batch);
 
 #define TAKE(field, count)                                                                                             \
-    if ((worker->field = arena_alloc(arena, (count), sizeof *worker->field, "evaluation", err)) == NULL) return false
+    if (!(worker->field = arena_alloc(arena, (count), sizeof *worker->field, "evaluation", err))) return false
     TAKE(spans, batch);
     TAKE(positions, batch);
     TAKE(padding, batch);
@@ -243,7 +243,7 @@ static void count(struct worker *worker, size_t b)
     const uint32_t target = tokens_get(&state->dataset->tokens, worker->positions[b] + 1);
     const float *logits = worker->wanted[b];
     struct span *span = worker->spans[b];
-    if (logits == NULL) return;
+    if (!logits) return;
     span->nats += state->stepper->kernels->cross_entropy(V, logits, target, 1, NULL);
     span->correct += sampler_argmax(logits, V) == target;
 }
@@ -262,7 +262,7 @@ static bool next_input(struct worker *worker, size_t b)
 
 static bool stopped(const struct evaluation_state *state)
 {
-    return state->stop != NULL && atomic_load_explicit(state->stop, memory_order_relaxed);
+    return state->stop && atomic_load_explicit(state->stop, memory_order_relaxed);
 }
 
 static void *work(void *argument)
@@ -341,7 +341,7 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
     }
     wanted = worker_count(options, state.span_count);
     workers = arena_alloc(&arena, wanted, sizeof *workers, "evaluation", err);
-    if (workers == NULL) goto out;
+    if (!workers) goto out;
     const size_t batch = worker_batch(options, state.span_count, wanted);
     while (opened < wanted)
         if (!worker_open(&workers[opened++], &state, batch, err)) goto out;

@@ -26,7 +26,7 @@ const char *finish_reason_name(enum finish_reason reason)
 
 static bool refuse(const char **field, const char *name, struct error *err, const char *message)
 {
-    if (field != NULL) *field = name;
+    if (field) *field = name;
     return error_set(err, ERROR_INVALID, "%s", message);
 }
 
@@ -37,7 +37,7 @@ static bool check_numbers(const struct generation_request *request, const char *
     if (request->logprobs > GENERATION_MAX_LOGPROBS)
         return refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
     const char *wrong = sampler_options_check(&request->sampler, &message);
-    return wrong == NULL || refuse(field, wrong, err, message);
+    return !wrong || refuse(field, wrong, err, message);
 }
 
 /* Adds ", "-separated label names to a message, as far as they fit. */
@@ -57,7 +57,7 @@ static bool add_label(struct generation *generation, const struct generation_req
                       struct error *err)
 {
     const char *label = request->label;
-    if (label == NULL) return true;
+    if (!label) return true;
     if (request->continues)
         return refuse(field, "label", err, "a label stands at the start of a text; the session has begun already");
     if (vocabulary_label_count(generation->vocabulary) == 0)
@@ -121,21 +121,21 @@ static bool take_memory(struct generation *generation, const char **field, struc
     if (!size_multiply(length, vocabulary_max_token_bytes(generation->vocabulary) + 1, &text) ||
         !size_add(text, 1, &text) || !size_multiply(length, sizeof *generation->tokens, &tokens) ||
         !size_multiply(length, per_token * sizeof *generation->alternatives, &alternatives)) {
-        if (field != NULL) *field = "length";
+        if (field) *field = "length";
         return error_set(err, ERROR_TOO_LARGE, "length %zu is more than memory can hold", length);
     }
     generation->text_capacity = text;
     generation->text = malloc(text);
-    if (generation->text == NULL) return error_set_no_memory(err, text, "the generated text");
+    if (!generation->text) return error_set_no_memory(err, text, "the generated text");
     generation->text[0] = '\0';
     generation->tokens = malloc(tokens);
-    if (generation->tokens == NULL) return error_set_no_memory(err, tokens, "the generated tokens");
+    if (!generation->tokens) return error_set_no_memory(err, tokens, "the generated tokens");
     if (per_token == 0) return true;
     generation->alternatives = malloc(alternatives);
-    if (generation->alternatives == NULL) return error_set_no_memory(err, alternatives, "log-probabilities");
+    if (!generation->alternatives) return error_set_no_memory(err, alternatives, "log-probabilities");
     const size_t logits = vocabulary_size(generation->vocabulary) * sizeof *generation->logits;
     generation->logits = malloc(logits);
-    return generation->logits != NULL || error_set_no_memory(err, logits, "logits");
+    return generation->logits || error_set_no_memory(err, logits, "logits");
 }
 
 static void forbid(struct logit_bias *list, size_t *count, uint32_t id)
@@ -151,7 +151,7 @@ static struct logit_bias *list_biases(const struct vocabulary *vocabulary, const
     const struct sampler_options *options = &request->sampler;
     const uint32_t labels = vocabulary_label_count(vocabulary);
     struct logit_bias *list = calloc(options->bias_count + labels + 3, sizeof *list);
-    if (list == NULL) {
+    if (!list) {
         error_set_no_memory(err, (options->bias_count + labels + 3) * sizeof *list, "logit biases");
         return NULL;
     }
@@ -176,11 +176,11 @@ static void see_prompt(struct generation *generation)
 static bool open_sampler(struct generation *generation, const struct generation_request *request, const char **field,
                          struct error *err)
 {
-    const struct kernels *kernels = request->kernels != NULL ? request->kernels : kernels_select("auto");
+    const struct kernels *kernels = request->kernels ? request->kernels : kernels_select("auto");
     struct sampler_options options = request->sampler;
     struct error cause = {0};
     struct logit_bias *list = list_biases(generation->vocabulary, request, &options.bias_count, err);
-    if (list == NULL) return false;
+    if (!list) return false;
     options.bias = list;
     const bool opened = sampler_open(&generation->sampler, &options, kernels, vocabulary_size(generation->vocabulary),
                                      generation->prompt.count + generation->length, &cause);
@@ -205,7 +205,7 @@ static bool open_stop(struct generation *generation, const struct generation_req
 /* Whether a word that comes next needs no space before it. */
 static bool starts_text(const struct vocabulary *vocabulary, const struct generation_request *request)
 {
-    if (request->prompt_bytes > 0) return strchr(" \t\r\n", request->prompt[request->prompt_bytes - 1]) != NULL;
+    if (request->prompt_bytes > 0) return strchr(" \t\r\n", request->prompt[request->prompt_bytes - 1]);
     return !request->continues || request->pending == TOKEN_NONE || request->pending == vocabulary_eos(vocabulary);
 }
 
@@ -240,7 +240,7 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
 {
     const size_t V = vocabulary_size(vocabulary);
     memset(generation, 0, sizeof *generation);
-    if (field != NULL) *field = NULL;
+    if (field) *field = NULL;
     generation->vocabulary = vocabulary;
     generation->length = request->length;
     generation->window = request->window;
@@ -454,7 +454,7 @@ static bool solo_open(struct solo *solo, const struct stepper *stepper, struct e
     *solo = (struct solo){.stepper = stepper};
     solo->state = arena_alloc(&solo->arena, stepper->state_size, sizeof(float), "a hidden state", err);
     solo->logits = arena_alloc(&solo->arena, stepper->logits_size, sizeof(float), "logits", err);
-    if (solo->state != NULL && solo->logits != NULL && step_scratch_open(&solo->scratch, stepper, 1, err)) return true;
+    if (solo->state && solo->logits && step_scratch_open(&solo->scratch, stepper, 1, err)) return true;
     solo_close(solo);
     return false;
 }
@@ -481,7 +481,7 @@ static bool emit_ready(const struct generation *generation, size_t *sent, genera
 {
     const char *text = generation->text + *sent;
     const size_t n = generation->text_ready - *sent;
-    if (emit == NULL || n == 0) return true;
+    if (!emit || n == 0) return true;
     *sent += n;
     return emit(context, text, n);
 }
@@ -494,7 +494,7 @@ bool generation_run(struct generation *generation, const struct stepper *stepper
     bool wanted;
     if (!solo_open(&solo, stepper, err)) return false;
     solo_read_prompt(&solo, generation);
-    wanted = emit == NULL || emit(context, "", 0);
+    wanted = !emit || emit(context, "", 0);
     while (wanted && !generation_done(generation)) {
         solo_step(&solo, generation, solo.logits);
         generation_advance(generation, solo.logits);

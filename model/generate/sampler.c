@@ -52,8 +52,8 @@ static bool looks_back(const struct sampler_options *options)
 
 void sampler_see(struct sampler *sampler, uint32_t id, bool written)
 {
-    if (sampler->written != NULL && written) sampler->written[id]++;
-    if (sampler->window == NULL) return;
+    if (sampler->written && written) sampler->written[id]++;
+    if (!sampler->window) return;
     uint32_t *slot = &sampler->window[sampler->seen % sampler->window_size];
     if (sampler->seen++ >= sampler->window_size) sampler->counts[*slot]--;
     *slot = id;
@@ -66,8 +66,8 @@ static void penalise(const struct sampler *sampler, float *logits)
     const uint32_t *counts = options->counts_written ? sampler->written : sampler->counts;
     const double r = options->repetition_penalty == 0 ? 1 : options->repetition_penalty;
     for (size_t v = 0; v < sampler->vocabulary_size; v++) {
-        const uint32_t count = counts != NULL ? counts[v] : 0;
-        const bool repeats = sampler->counts != NULL && sampler->counts[v] > 0;
+        const uint32_t count = counts ? counts[v] : 0;
+        const bool repeats = sampler->counts && sampler->counts[v] > 0;
         double logit = (double)logits[v];
         if (repeats) logit = logit > 0 ? logit / r : logit * r;
         if (count > 0) logit = logit - options->presence_penalty - options->frequency_penalty * count;
@@ -178,14 +178,14 @@ static bool take_window(struct sampler *sampler, size_t history, struct error *e
         arena_alloc(&sampler->arena, sampler->window_size, sizeof *sampler->window, "the window of the penalties", err);
     sampler->counts = arena_alloc(&sampler->arena, sampler->vocabulary_size, sizeof *sampler->counts,
                                   "the counts of the penalties", err);
-    return sampler->window != NULL && sampler->counts != NULL;
+    return sampler->window && sampler->counts;
 }
 
 static bool copy_bias(struct sampler *sampler, struct error *err)
 {
     const size_t n = sampler->options.bias_count;
     struct logit_bias *copy = arena_alloc(&sampler->arena, n, sizeof *copy, "logit biases", err);
-    if (copy == NULL) return false;
+    if (!copy) return false;
     memcpy(copy, sampler->options.bias, n * sizeof *copy);
     sampler->options.bias = copy;
     for (size_t i = 0; i < n; i++) {
@@ -216,16 +216,16 @@ bool sampler_open(struct sampler *sampler, const struct sampler_options *options
     const bool top_p = options->top_p > 0 && options->top_p < 1;
     sampler->weights = arena_alloc(arena, padded, sizeof *sampler->weights, "the sampler's weights", err);
     sampler->sums = arena_alloc(arena, padded / KERNEL_BLOCK, sizeof *sampler->sums, "the sampler's sums", err);
-    if (sampler->weights == NULL || sampler->sums == NULL) return false;
+    if (!sampler->weights || !sampler->sums) return false;
     if (top_k || top_p) {
         sampler->order = arena_alloc(arena, vocabulary_size, sizeof *sampler->order, "the sampler's order", err);
-        if (sampler->order == NULL) return false;
+        if (!sampler->order) return false;
     }
     if (options->bias_count > 0 && !(copy_bias(sampler, err) && check_possible(sampler, err))) return false;
     if (options->counts_written && subtracts(options)) {
         sampler->written =
             arena_alloc(arena, vocabulary_size, sizeof *sampler->written, "the counts of the penalties", err);
-        if (sampler->written == NULL) return false;
+        if (!sampler->written) return false;
     }
     return !looks_back(options) || take_window(sampler, history, err);
 }
@@ -336,13 +336,13 @@ uint32_t sampler_pick(struct sampler *sampler, float *logits, struct rng *rng)
 {
     const struct sampler_options *options = &sampler->options;
     const size_t V = sampler->vocabulary_size;
-    if (sampler->counts != NULL || sampler->written != NULL) penalise(sampler, logits);
+    if (sampler->counts || sampler->written) penalise(sampler, logits);
     add_bias(sampler, logits);
     if (!(options->temperature > 0)) return sampler_argmax(logits, V);
 
     const double uniform = rng_uniform(rng);
     weigh(sampler, logits, largest_of(logits, V), options->temperature);
-    if (sampler->order != NULL) return pick_ranked(sampler, logits, uniform);
+    if (sampler->order) return pick_ranked(sampler, logits, uniform);
     if (options->min_p > 0) drop_unlikely(sampler);
     return token_at(sampler, uniform * sum_blocks(sampler));
 }

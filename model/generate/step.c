@@ -46,7 +46,7 @@ static bool open_gates(struct step_scratch *scratch, const struct stepper *stepp
         scratch->gates[part] = arena_alloc(&scratch->arena, scratch->max_batch, row * sizeof(float), "stepping", err);
         scratch->gate_rows[part] =
             arena_alloc(&scratch->arena, scratch->max_batch, sizeof *scratch->gate_rows[part], "stepping", err);
-        if (scratch->gates[part] == NULL || scratch->gate_rows[part] == NULL) return false;
+        if (!scratch->gates[part] || !scratch->gate_rows[part]) return false;
     }
     return true;
 }
@@ -60,7 +60,7 @@ bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepp
     if (!size_multiply(max_batch, stepper->weights.largest_width, &values))
         return error_set(err, ERROR_TOO_LARGE, "a batch of %zu sequences is more than memory can hold", max_batch);
 #define TAKE(field, count)                                                                                             \
-    if ((scratch->field = arena_alloc(arena, (count), sizeof *scratch->field, "stepping", err)) == NULL) return false
+    if (!(scratch->field = arena_alloc(arena, (count), sizeof *scratch->field, "stepping", err))) return false
     TAKE(h[0], values);
     TAKE(h[1], values);
     if (stepper->weights.format == KERNEL_INT8) {
@@ -102,7 +102,7 @@ static void prepare_tokens(const struct stepper *stepper, struct step_scratch *s
     const struct step_layer *layer = &weights->layers[0];
     const size_t size = step_input_size(weights->format, weights->embedding_width);
     for (size_t b = 0; b < batch; b++) {
-        if (layer->table != NULL) {
+        if (layer->table) {
             scratch->start[b] = layer->table + tokens[b] * layer->gate_row;
         } else {
             scratch->start[b] = layer->bias;
@@ -186,7 +186,7 @@ static void output(const struct stepper *stepper, struct step_scratch *scratch, 
 {
     size_t n = 0;
     for (size_t b = 0; b < batch; b++) {
-        if (logits[b] == NULL) continue;
+        if (!logits[b]) continue;
         scratch->h_previous[n] = scratch->h_rows[b];
         scratch->wanted[n++] = logits[b];
     }
@@ -209,5 +209,5 @@ void step(const struct stepper *stepper, struct step_scratch *scratch, size_t ba
         }
         step_layer(stepper, scratch, layer, batch, states);
     }
-    if (logits != NULL) output(stepper, scratch, batch, logits);
+    if (logits) output(stepper, scratch, batch, logits);
 }

@@ -141,7 +141,7 @@ static struct kernel_matrix part_of(const struct kernel_matrix *matrix, size_t f
         [KERNEL_F32] = sizeof(float), [KERNEL_BF16] = sizeof(uint16_t), [KERNEL_INT8] = sizeof(int8_t)};
     struct kernel_matrix part = *matrix;
     part.weights = (const char *)matrix->weights + first * matrix->inputs * sizes[matrix->format];
-    if (matrix->scale != NULL) part.scale = matrix->scale + first;
+    if (matrix->scale) part.scale = matrix->scale + first;
     return part;
 }
 

@@ -72,11 +72,11 @@ static bool open_matrix(struct step_weights *weights, struct target *t, struct k
     struct arena *arena = &weights->arena;
     t->format = weights->format;
     t->weights = arena_alloc(arena, t->outputs * t->inputs, weight_sizes[t->format], "weights", err);
-    if (t->weights == NULL) return false;
+    if (!t->weights) return false;
     if (t->format == KERNEL_INT8) {
         t->scale = arena_alloc(arena, t->outputs, sizeof(float), "the scales of weights", err);
         t->row = arena_alloc(arena, t->inputs, 1, "a row of weights", err);
-        if (t->scale == NULL || t->row == NULL) return false;
+        if (!t->scale || !t->row) return false;
     }
     *matrix =
         (struct kernel_matrix){.format = t->format, .inputs = t->inputs, .weights = t->weights, .scale = t->scale};
@@ -113,7 +113,7 @@ static const float *open_bias(struct step_weights *weights, size_t k, bool hidde
                               struct error *err)
 {
     float *bias = arena_alloc(&weights->arena, weights->layers[k].gate_row, sizeof(float), "biases", err);
-    for (size_t row = 0; bias != NULL && values != NULL && row < gate_rows(weights, k); row++)
+    for (size_t row = 0; bias && values && row < gate_rows(weights, k); row++)
         bias[gate_index(weights, k, hidden_part, row)] = values[row];
     return bias;
 }
@@ -123,7 +123,7 @@ static const float *open_table(struct step_weights *weights, const float *values
 {
     const size_t V = weights->architecture.vocabulary_size, width = weights->layers[0].gate_row;
     float *table = arena_alloc(&weights->arena, V * width, sizeof(float), "the table of the one-hot input", err);
-    for (size_t row = 0; table != NULL && row < gate_rows(weights, 0); row++) {
+    for (size_t row = 0; table && row < gate_rows(weights, 0); row++) {
         const size_t at = gate_index(weights, 0, false, row);
         for (size_t v = 0; v < V; v++) table[v * width + at] = values[row * V + v] + bias[row];
     }
@@ -147,7 +147,7 @@ static bool open_embedding(struct step_weights *weights, const struct network *n
     const int32_t limit = step_input_limit(width);
     const float largest = largest_of(network->embedding, V * E);
     char *rows = arena_alloc(&weights->arena, V, size, "the embedding", err);
-    if (rows == NULL) return false;
+    if (!rows) return false;
     *unit = largest / (float)limit;
     for (size_t v = 0; v < V; v++) {
         const float *values = network->embedding + v * E;
@@ -172,17 +172,17 @@ static bool open_layer(struct step_weights *weights, size_t k, const struct netw
     if (layer->width > weights->largest_width) weights->largest_width = layer->width;
     if (k == 0 && a->embedding_size == 0) {
         layer->table = open_table(weights, network->weight_ih[k], network->bias[k], err);
-        if (layer->table == NULL) return false;
+        if (!layer->table) return false;
     } else {
         const float unit = k == 0 ? embedding_unit : input_unit(weights->layers[k - 1].width);
         layer->bias = open_bias(weights, k, false, network->bias[k], err);
-        if (layer->bias == NULL ||
+        if (!layer->bias ||
             !open_gates(weights, k, false, network->weight_ih[k], architecture_input(a, k), unit, &layer->input, err))
             return false;
     }
     if (a->cell == CELL_GRU || !weights->fused) {
         layer->bias_hh = open_bias(weights, k, true, network->bias_hh[k], err);
-        if (layer->bias_hh == NULL) return false;
+        if (!layer->bias_hh) return false;
     }
     return open_gates(weights, k, true, network->weight_hh[k], architecture_hidden(a, k), input_unit(layer->width),
                       &layer->hidden, err);
@@ -195,7 +195,7 @@ static bool open_dense(struct step_weights *weights, struct step_dense *dense, s
     dense->width = size_round_up(outputs, BLOCK);
     struct target t = {.outputs = dense->width, .inputs = size_round_up(inputs, BLOCK), .group = 1};
     float *bias = arena_alloc(&weights->arena, dense->width, sizeof(float), "biases", err);
-    if (bias == NULL || !open_matrix(weights, &t, &dense->matrix, err)) return false;
+    if (!bias || !open_matrix(weights, &t, &dense->matrix, err)) return false;
     for (size_t row = 0; row < outputs; row++) put_row(&t, row, inputs, values + row * inputs, input_unit(t.inputs));
     memcpy(bias, bias_values, outputs * sizeof(float));
     dense->bias = bias;

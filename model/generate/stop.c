@@ -42,7 +42,7 @@ bool stop_matcher_open(struct stop_matcher *matcher, const struct text_span *tex
     total *= 3; /* what a byte may become */
     matcher->texts = malloc(total);
     matcher->fallback = malloc(total * sizeof *matcher->fallback);
-    if (matcher->texts == NULL || matcher->fallback == NULL)
+    if (!matcher->texts || !matcher->fallback)
         return error_set_no_memory(err, total * (1 + sizeof *matcher->fallback), "the stop texts");
     for (size_t i = 0, start = 0; i < count; i++) {
         char *text = matcher->texts + start;

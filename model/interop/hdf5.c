@@ -329,7 +329,7 @@ static bool open_attribute(const struct hdf5 *file, const char *path, const char
 static bool copy_text(struct hdf5 *file, const char *text, size_t n, const char **copy, struct error *err)
 {
     *copy = arena_copy_text(&file->arena, text, n, err);
-    return *copy != NULL;
+    return *copy;
 }
 
 /* Texts of one width each, ended by NUL or by the width. */
@@ -386,7 +386,7 @@ static bool append_texts(struct hdf5 *file, const char *path, const char *name, 
     *there = ok && attribute.id >= 0;
     if (*there && attribute.count > 0) {
         const char **grown = arena_alloc(&file->arena, texts->count + attribute.count, sizeof *grown, "texts", err);
-        ok = grown != NULL;
+        ok = grown;
         if (ok && texts->count > 0) memcpy(grown, texts->items, texts->count * sizeof *grown);
         const char **added = ok ? grown + texts->count : NULL;
         if (ok)

@@ -51,7 +51,7 @@ static bool describe(struct foreign *foreign, const char *version, const char *f
     char text[96];
     int n = snprintf(text, sizeof text, "Keras %.32s %s", version, form);
     foreign->format = arena_copy_text(&foreign->arena, text, (size_t)n, err);
-    return foreign->format != NULL;
+    return foreign->format;
 }
 
 /* --- .h5 --- */

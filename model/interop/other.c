@@ -117,7 +117,7 @@ static bool begins(const char *text, size_t size, const char *with)
 
 static bool contains(const char *text, size_t size, const char *part)
 {
-    return memmem(text, size, part, strlen(part)) != NULL;
+    return memmem(text, size, part, strlen(part));
 }
 
 static const char *explain_text(const char *text, size_t size)

@@ -130,7 +130,7 @@ static bool load_entry(void *context, struct foreign_storage *storage, struct er
     free(content);
     storage->data = data;
     file->loaded += n;
-    return data != NULL;
+    return data;
 }
 
 /* ---- the legacy form ---- */
@@ -249,7 +249,7 @@ static bool read_model(struct torch_file *file, struct foreign *foreign, struct 
     const int n = snprintf(format, sizeof format, "PyTorch %s%s", kind, file->zip ? "" : " (legacy form)");
     foreign->format = arena_copy_text(&foreign->arena, format, (size_t)n, err);
     foreign->tokens = torch_object_tokens(file->root, foreign->network.architecture.vocabulary_size);
-    return foreign->format != NULL;
+    return foreign->format;
 }
 
 static bool read_pickled(const char *path, const struct file_map *map, bool zip, struct foreign *foreign,

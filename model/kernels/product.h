@@ -48,7 +48,7 @@ INLINE void tile(size_t rows, size_t blocks, size_t K, const float *x, size_t ld
     }
 #pragma GCC unroll 1
     for (size_t turns = K / 2; turns > 0; turns--, x += 2, panel.packed += 2 * KERNEL_BLOCK) {
-        if (panel.fetched != NULL) {
+        if (panel.fetched) {
 #pragma GCC unroll 16
             for (size_t j = 0; j < blocks; j++) __builtin_prefetch(panel.fetched + j * panel.stride, 0, 2);
             panel.fetched += KERNEL_BLOCK;
@@ -108,7 +108,7 @@ INLINE void rows_by_blocks(size_t M, size_t blocks, size_t K, const float *x, si
     const float *next = panel.fetched;
     for (size_t t = 0, m = 0, end; t < tiles; t++, m = end) {
         end = M * (t + 1) / tiles;
-        panel.fetched = next != NULL && t < 2 ? next + t * (K / 2) * KERNEL_BLOCK : NULL;
+        panel.fetched = next && t < 2 ? next + t * (K / 2) * KERNEL_BLOCK : NULL;
         tile_of(end - m, blocks, K, x + m * ldx, ldx, panel, y + m * ldy, ldy, accumulate);
     }
     priority_give_way(M * K * blocks * KERNEL_BLOCK);

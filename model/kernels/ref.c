@@ -250,7 +250,7 @@ static double cross_entropy(size_t V, const float *logits, uint32_t target, floa
     const double target_logit = (double)logits[target];
     for (size_t v = 0; v < V; v++) largest = fmax(largest, (double)logits[v]);
     for (size_t v = 0; v < V; v++) sum += exp((double)logits[v] - largest);
-    for (size_t v = 0; gradient != NULL && v < V; v++)
+    for (size_t v = 0; gradient && v < V; v++)
         gradient[v] = scale * ((float)(exp((double)logits[v] - largest) / sum) - (v == target ? 1.0f : 0.0f));
     return log(sum) + largest - target_logit;
 }

@@ -234,7 +234,7 @@ static double cross_entropy(size_t V, const float *logits, uint32_t target, floa
     for (size_t i = 0; i < V; i += LANES) {
         vf e = vf_exp(load_padded(logits, V, i) - largest);
         sum_lanes += e;
-        if (gradient == NULL) continue;
+        if (!gradient) continue;
         if (i + LANES <= V) {
             vf_store(gradient + i, e);
         } else {
@@ -242,7 +242,7 @@ static double cross_entropy(size_t V, const float *logits, uint32_t target, floa
         }
     }
     const float sum = vf_sum(sum_lanes);
-    if (gradient != NULL) {
+    if (gradient) {
         const float factor = scale / sum;
         for (size_t v = 0; v < V; v++) gradient[v] *= factor;
         gradient[target] -= scale;

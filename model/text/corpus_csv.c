@@ -149,7 +149,7 @@ static bool note_header(struct corpus_loader *loader, struct csv_reader reader, 
     if (loader->summary || !has_names(&reader) || has_names(&reader)) return true;
     const char *text = list_row(first, &names);
     loader->corpus->header = arena_copy_text(&loader->corpus->arena, text, strlen(text), err);
-    return loader->corpus->header != NULL;
+    return loader->corpus->header;
 }
 
 static bool select_columns(struct corpus_loader *loader, struct csv_reader *reader, struct selection *selection,

@@ -53,7 +53,7 @@ void cell_backward(const struct packed_network *packed, const struct kernels *ke
         kernels->rnn_backward(n, units, rows->gates_x, G, dh, Hp);
         break;
     }
-    if (dh_previous == NULL) return;
+    if (!dh_previous) return;
     if (accumulate) memcpy(dh_previous, dc, n * Hp * sizeof(float));
     kernels->product(n, units, G, cell_hidden_gradient(packed, rows), G, weights->weight_hh_t, G * BLOCK, dh_previous,
                      Hp, accumulate);

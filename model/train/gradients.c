@@ -10,19 +10,19 @@ bool gradients_open(struct gradients *gradients, const struct packed_network *pa
     const size_t V = packed->architecture.vocabulary_size, G = packed->gate_row, Hp = packed->hidden;
     memset(gradients, 0, sizeof *gradients);
 #define TAKE(field, count)                                                                                             \
-    if ((gradients->field = arena_alloc(arena, (count), sizeof(float), "gradients", err)) == NULL) return false
+    if (!(gradients->field = arena_alloc(arena, (count), sizeof(float), "gradients", err))) return false
     for (size_t k = 0; k < packed->architecture.layers; k++) {
         const struct packed_layer *layer = &packed->layers[k];
         TAKE(layers[k].weight_hh, G * Hp);
-        if (layer->table != NULL) {
+        if (layer->table) {
             TAKE(layers[k].table, V * G);
         } else {
             TAKE(layers[k].weight_ih, G * layer->input);
             TAKE(layers[k].bias, G);
         }
-        if (layer->bias_hh != NULL) TAKE(layers[k].bias_hh, G);
+        if (layer->bias_hh) TAKE(layers[k].bias_hh, G);
     }
-    if (packed->embedding != NULL) TAKE(embedding, V * packed->embedding_width);
+    if (packed->embedding) TAKE(embedding, V * packed->embedding_width);
     TAKE(output, V * Hp);
     TAKE(output_bias, packed->vocabulary);
     TAKE(scratch, BLOCK * V > (BLOCK + 1) * Hp ? BLOCK * V : (BLOCK + 1) * Hp);
@@ -128,7 +128,7 @@ double gradients_reduce(struct gradients *const *workers, const struct packed_ne
     for (size_t t = 0; t < sum->tensor_count; t++) {
         const struct tensor *tensor = &sum->tensors[t];
         const struct gradients_share share = gradients_share(tensor, part, parts);
-        const bool table = tensor->layer == 0 && packed->layers[0].table != NULL &&
+        const bool table = tensor->layer == 0 && packed->layers[0].table &&
                            (tensor->kind == TENSOR_weight_ih || tensor->kind == TENSOR_bias);
         if (table) {
             sum_table(workers, parts, packed, kernels, tensor, share, workers[part]->scratch);

@@ -85,7 +85,7 @@ static bool open_worker(struct learner *learner, size_t index, struct error *err
     const size_t rows = worker->streams * options->window;
     worker->inputs = arena_alloc(&learner->arena, rows, sizeof *worker->inputs, "window inputs", err);
     worker->targets = arena_alloc(&learner->arena, rows, sizeof *worker->targets, "window targets", err);
-    return worker->inputs != NULL && worker->targets != NULL;
+    return worker->inputs && worker->targets;
 }
 
 static bool open_learner(struct learner *learner, struct error *err)
@@ -105,23 +105,22 @@ static bool open_learner(struct learner *learner, struct error *err)
                                    sizeof(float) * optimizer_moments(options->optimizer.kind), "moments", err);
     learner->workers = arena_alloc(arena, learner->count, sizeof *learner->workers, "workers", err);
     learner->gradients = arena_alloc(arena, learner->count, sizeof(struct gradients *), "workers", err);
-    if (learner->state == NULL || learner->moments == NULL || learner->workers == NULL || learner->gradients == NULL)
-        return false;
+    if (!learner->state || !learner->moments || !learner->workers || !learner->gradients) return false;
     for (size_t i = 0; i < learner->count; i++)
         if (!open_worker(learner, i, err)) return false;
     learner->team = team_new(learner->count, err);
-    return learner->team != NULL;
+    return learner->team;
 }
 
 struct learner *learner_new(struct network *network, const struct learner_options *options, struct error *err)
 {
     struct arena arena = {0};
     struct learner *learner = arena_alloc(&arena, 1, sizeof *learner, "learner", err);
-    if (learner == NULL) return NULL;
+    if (!learner) return NULL;
     learner->arena = arena;
     learner->options = *options;
     learner->network = network;
-    learner->kernels = options->kernels != NULL ? options->kernels : kernels_select("auto");
+    learner->kernels = options->kernels ? options->kernels : kernels_select("auto");
     learner->count = effective_threads(options);
     if (!open_learner(learner, err)) {
         learner_free(learner);
@@ -133,7 +132,7 @@ struct learner *learner_new(struct network *network, const struct learner_option
 
 void learner_free(struct learner *learner)
 {
-    if (learner == NULL) return;
+    if (!learner) return;
     team_free(learner->team);
     packed_close(&learner->packed);
     network_close(&learner->sum);

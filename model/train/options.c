@@ -268,7 +268,7 @@ static bool read_more_data(struct trainer_options *options, const json_t *list)
 json_t *trainer_options_to_json(const struct trainer_options *options, unsigned flags, struct error *err)
 {
     json_t *json = json_object();
-    bool ok = json != NULL;
+    bool ok = json;
     for (size_t i = 0; ok && i < trainer_option_count; i++) {
         const struct trainer_option *row = &trainer_option_table[i];
         const void *field = field_of_const(row, options);

@@ -32,8 +32,7 @@ static bool open_layer(struct packed_network *packed, size_t k, struct error *er
 
     layer->input = one_hot ? 0 : k == 0 ? packed->embedding_width : H;
 #define TAKE(field, count)                                                                                             \
-    if ((layer->field = arena_alloc(&packed->arena, (count), sizeof(float), "packed " #field, err)) == NULL)           \
-    return false
+    if (!(layer->field = arena_alloc(&packed->arena, (count), sizeof(float), "packed " #field, err))) return false
     TAKE(bias, row);
     TAKE(weight_hh, row * H);
     TAKE(weight_hh_t, row * H);
@@ -76,10 +75,10 @@ bool packed_open(struct packed_network *packed, const struct architecture *archi
     packed->output = arena_alloc(arena, output, sizeof(float), "packed output weights", err);
     packed->output_bias = arena_alloc(arena, packed->vocabulary, sizeof(float), "packed output bias", err);
     packed->output_t = arena_alloc(arena, output, sizeof(float), "packed output weights", err);
-    if (packed->output == NULL || packed->output_bias == NULL || packed->output_t == NULL) return false;
+    if (!packed->output || !packed->output_bias || !packed->output_t) return false;
     if (architecture->embedding_size > 0) {
         packed->embedding = arena_alloc(arena, V * packed->embedding_width, sizeof(float), "packed embedding", err);
-        if (packed->embedding == NULL) return false;
+        if (!packed->embedding) return false;
     }
     for (size_t k = 0; k < architecture->layers; k++)
         if (!open_layer(packed, k, err)) return false;
@@ -194,7 +193,7 @@ void packed_update(struct packed_network *packed, const struct network *network,
             pack_gates(packed, kernels, true, network->weight_hh[k], a->hidden_size, packed->hidden, layer->weight_hh,
                        layer->weight_hh_t, part, parts);
         }
-        if (layer->table != NULL) {
+        if (layer->table) {
             pack_table(packed, kernels, network->weight_ih[k], network->bias[k], layer->table, part, parts);
         } else {
             pack_gates(packed, kernels, false, network->weight_ih[k], architecture_input(a, k), layer->input,
@@ -202,12 +201,12 @@ void packed_update(struct packed_network *packed, const struct network *network,
         }
         if (part != k % parts) continue;
         pack_bias(packed, false, network->bias[k], layer->bias);
-        if (layer->bias_hh != NULL) pack_bias(packed, true, network->bias_hh[k], layer->bias_hh);
+        if (layer->bias_hh) pack_bias(packed, true, network->bias_hh[k], layer->bias_hh);
     }
     pack_output(packed, kernels, network->output_weight, part, parts);
     if (part != 0) return;
     memcpy(packed->output_bias, network->output_bias, a->vocabulary_size * sizeof(float));
-    for (size_t v = 0; packed->embedding != NULL && v < a->vocabulary_size; v++)
+    for (size_t v = 0; packed->embedding && v < a->vocabulary_size; v++)
         memcpy(packed->embedding + v * packed->embedding_width, network->embedding + v * a->embedding_size,
                a->embedding_size * sizeof(float));
 }

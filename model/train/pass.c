@@ -32,9 +32,9 @@ static float *take(struct taker *taker, size_t rows, size_t columns)
     size_t count;
     if (!size_multiply(rows, columns, &count) || !size_add(taker->floats, count + ARENA_ALIGNMENT, &taker->floats))
         taker->overflow = true;
-    if (taker->arena == NULL || taker->overflow || taker->failed) return NULL;
+    if (!taker->arena || taker->overflow || taker->failed) return NULL;
     float *memory = arena_alloc(taker->arena, count, sizeof(float), "the training window", taker->err);
-    if (memory == NULL) taker->failed = true;
+    if (!memory) taker->failed = true;
     return memory;
 }
 
@@ -115,7 +115,7 @@ static void drop(struct pass *pass, size_t place, size_t T, const float *below, 
     for (size_t t = 0; t < T; t++) {
         for (size_t b = 0; b < n; b++) {
             const size_t at = (t * n + b) * width;
-            if (below != NULL) memcpy(input->values + at, below + at, width * sizeof(float));
+            if (below) memcpy(input->values + at, below + at, width * sizeof(float));
             const uint64_t row = (pass->first_stream + b) * (uint64_t)pass->window + t;
             dropout_draw(&dropout, (unsigned)place, row, width, input->mask + at);
             multiply(width, input->mask + at, input->values + at);
@@ -136,7 +136,7 @@ static const float *prepare_input(struct pass *pass, size_t place, size_t T, con
 {
     const struct packed_network *packed = pass->packed;
     const size_t E = packed->embedding_width, rows = T * pass->streams;
-    const bool dropped = train && pass->inputs[place].mask != NULL;
+    const bool dropped = train && pass->inputs[place].mask;
     if (place == 0) {
         for (size_t r = 0; r < rows; r++)
             memcpy(pass->inputs[0].values + r * E, packed->embedding + inputs[r] * E, E * sizeof(float));
@@ -180,11 +180,11 @@ static struct cell_rows rows_at(const struct pass *pass, size_t k, size_t t)
     return (struct cell_rows){
         .n = n,
         .gates_x = layer->gates_x + t * n * G,
-        .gates_h = layer->gates_h != NULL ? layer->gates_h + t * n * G : NULL,
+        .gates_h = layer->gates_h ? layer->gates_h + t * n * G : NULL,
         .h_previous = layer->h_previous + at,
-        .c_previous = layer->c_previous != NULL ? layer->c_previous + at : NULL,
+        .c_previous = layer->c_previous ? layer->c_previous + at : NULL,
         .h = layer->h + at,
-        .c = layer->c != NULL ? layer->c + at : NULL,
+        .c = layer->c ? layer->c + at : NULL,
     };
 }
 
@@ -197,22 +197,22 @@ static void forward_layer(struct pass *pass, size_t k, size_t T, const uint32_t 
     const size_t n = pass->streams, G = packed->gate_row, Hp = packed->hidden;
     float *h = state.values + k * state_kinds(&packed->architecture) * state.stride, *c = h + state.stride;
 
-    if (weights->table == NULL) {
+    if (!weights->table) {
         const float *x = prepare_input(pass, k, T, inputs, train, step);
         input_product(pass, T * n, weights->input, x, weights->weight_ih, weights->bias, G, layer->gates_x);
     }
     for (size_t t = 0; t < T; t++) {
-        for (size_t b = 0; weights->table != NULL && b < n; b++) {
+        for (size_t b = 0; weights->table && b < n; b++) {
             const size_t row = t * n + b;
             memcpy(layer->gates_x + row * G, weights->table + inputs[row] * G, G * sizeof(float));
         }
         previous_state(pass, t, inputs, h, layer->h, layer->h_previous);
-        if (layer->c != NULL) previous_state(pass, t, inputs, c, layer->c, layer->c_previous);
+        if (layer->c) previous_state(pass, t, inputs, c, layer->c, layer->c_previous);
         const struct cell_rows rows = rows_at(pass, k, t);
         cell_forward(packed, pass->kernels, k, &rows);
     }
     memcpy(h, layer->h + (T - 1) * n * Hp, n * Hp * sizeof(float));
-    if (layer->c != NULL) memcpy(c, layer->c + (T - 1) * n * Hp, n * Hp * sizeof(float));
+    if (layer->c) memcpy(c, layer->c + (T - 1) * n * Hp, n * Hp * sizeof(float));
 }
 
 void pass_forward(struct pass *pass, size_t T, const uint32_t *inputs, struct pass_state state, bool train,
@@ -248,7 +248,7 @@ double pass_loss(struct pass *pass, size_t T, const uint32_t *targets, float sca
     const struct packed_network *packed = pass->packed;
     const struct architecture *a = &packed->architecture;
     const size_t V = a->vocabulary_size, Vp = packed->vocabulary, Hp = packed->hidden, rows = T * pass->streams;
-    const float *x = input_values(pass, a->layers, gradients && pass->inputs[a->layers].mask != NULL);
+    const float *x = input_values(pass, a->layers, gradients && pass->inputs[a->layers].mask);
     double loss = 0;
     for (size_t r = 0; r < rows; r += pass->chunk) {
         const size_t m = rows - r < pass->chunk ? rows - r : pass->chunk;
@@ -256,7 +256,7 @@ double pass_loss(struct pass *pass, size_t T, const uint32_t *targets, float sca
         for (size_t i = 0; i < m; i++) {
             float *row = pass->logits + i * Vp;
             const size_t t = (r + i) / pass->streams, b = (r + i) % pass->streams;
-            if (logits != NULL) memcpy(logits + t * logits_stride + b * V, row, V * sizeof(float));
+            if (logits) memcpy(logits + t * logits_stride + b * V, row, V * sizeof(float));
             loss += pass->kernels->cross_entropy(V, row, targets[r + i], scale, gradients ? row : NULL);
         }
         if (gradients) output_gradients(pass, x, r, m);
@@ -308,14 +308,14 @@ static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint
 
     pass->kernels->product_over_rows(G, Hp / BLOCK, rows, hidden, G, layer->h_previous, Hp, gradients->weight_hh, Hp,
                                      false, pass->scratch);
-    if (gradients->bias_hh != NULL) sum_rows(pass, rows, G, hidden, gradients->bias_hh);
-    if (gradients->table != NULL) {
+    if (gradients->bias_hh) sum_rows(pass, rows, G, hidden, gradients->bias_hh);
+    if (gradients->table) {
         memset(gradients->table, 0, packed->architecture.vocabulary_size * G * sizeof(float));
         for (size_t r = 0; r < rows; r++)
             pass->kernels->add(G, layer->gates_x + r * G, gradients->table + inputs[r] * G);
         return;
     }
-    const float *x = input_values(pass, k, pass->inputs[k].mask != NULL);
+    const float *x = input_values(pass, k, pass->inputs[k].mask);
     pass->kernels->product_over_rows(G, width / BLOCK, rows, layer->gates_x, G, x, width, gradients->weight_ih, width,
                                      false, pass->scratch);
     sum_rows(pass, rows, G, layer->gates_x, gradients->bias);
@@ -348,7 +348,7 @@ void pass_backward(struct pass *pass, size_t T, const uint32_t *inputs)
             if (pass->inputs[k].width == 0) return;
             input_gradient(pass, k, rows);
         }
-        if (pass->inputs[k].mask != NULL) multiply(rows * pass->inputs[k].width, pass->inputs[k].mask, pass->gradient);
+        if (pass->inputs[k].mask) multiply(rows * pass->inputs[k].width, pass->inputs[k].mask, pass->gradient);
     }
     memset(pass->gradients.embedding, 0, packed->architecture.vocabulary_size * E * sizeof(float));
     for (size_t r = 0; r < rows; r++)

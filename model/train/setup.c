@@ -277,7 +277,7 @@ static bool open_learner(struct trainer *trainer, struct error *err)
     learner.reset_token = vocabulary_eos(trainer->data.vocabulary);
     learner.kernels = trainer->kernels;
     trainer->learner = learner_new(&trainer->network, &learner, err);
-    return trainer->learner != NULL;
+    return trainer->learner;
 }
 
 static bool open_streams(struct trainer *trainer, struct error *err)

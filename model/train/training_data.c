@@ -138,7 +138,7 @@ static bool encode_parts(struct training_data *data, const struct trainer_option
     if (!data->vocabulary) return error_add_context(err, "%s", data->name);
     if (!encode(data, &data->dataset, train, data->name, source->directory, &data->skipped_training, err)) return false;
     if (init && data->dataset.characters == 0) return refuse_unknown(data, data->name, "the model", err);
-    data->has_validation = validation != NULL;
+    data->has_validation = validation;
     return !validation || encode(data, &data->validation, validation, file, source->directory, &data->skipped, err);
 }
 

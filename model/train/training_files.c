@@ -144,7 +144,7 @@ json_t *training_files_describe(const struct training_files *files, struct error
 {
     if (files->count == 1) return training_file_describe(files->name, &files->list[0].corpus, err);
     struct sha256_stream *stream = sha256_stream_new(err);
-    bool ok = stream != NULL;
+    bool ok = stream;
     size_t bytes = 0;
     for (size_t i = 0; ok && i < files->count; i++) {
         bytes += files->list[i].corpus.map.size;

@@ -213,7 +213,7 @@ static void write_memory(FILE *out)
     char line[128] = "", *end;
     FILE *file = fopen("/proc/self/statm", "re");
     if (!file) return;
-    const bool good = fgets(line, sizeof line, file) != NULL;
+    const bool good = fgets(line, sizeof line, file);
     fclose(file);
     if (!good) return;
     const double page = (double)sysconf(_SC_PAGESIZE);
@@ -259,7 +259,7 @@ enum http_outcome api_metrics(struct http_request *request, void *context)
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
-    bool good = out != NULL;
+    bool good = out;
     if (good) {
         metrics_write(daemon->metrics, out);
         write_models(daemon, out);

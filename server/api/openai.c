@@ -435,7 +435,7 @@ static bool model_is_there(const struct daemon *daemon, const struct field_text 
 {
     struct served *served = acquire_model(daemon, name, problem);
     registry_release(served);
-    return served != NULL;
+    return served;
 }
 
 enum http_outcome api_v1_completions(struct http_request *request, void *context)

@@ -110,7 +110,7 @@ struct engine *engine_new(const struct engine_options *options, struct error *er
     pthread_mutex_init(&engine->mutex, NULL);
     const size_t threads = engine->options.threads;
     engine->workers = arena_alloc(&engine->arena, threads, sizeof *engine->workers, "the engine's threads", err);
-    bool good = engine->workers != NULL;
+    bool good = engine->workers;
     for (size_t i = 0; good && i < threads; i++) {
         engine->workers[i].engine = engine;
         pthread_cond_init(&engine->workers[i].wake, NULL);
@@ -275,7 +275,7 @@ static void admit(struct worker *worker)
     struct engine *engine = worker->engine;
     const uint64_t now = clock_monotonic_ns();
     struct engine_job *job;
-    while (is_least_loaded(worker) && (job = engine_queue_pop(&engine->queue, holds_group)) != NULL)
+    while (is_least_loaded(worker) && (job = engine_queue_pop(&engine->queue, holds_group)))
         place(worker, &worker->slots[atomic_fetch_add(&worker->running, 1)], job, now);
     if (engine->queue.ready > 0 && free_slots(engine) == 0) exchange(worker, now);
     if (atomic_load(&worker->running) == engine->options.max_batch) worker->share_end = first_share_end(worker);

@@ -46,7 +46,7 @@ static void hold_line(struct engine_queue *queue, struct engine_line *line)
 void engine_queue_push(struct engine_queue *queue, struct engine_job *job)
 {
     struct engine_group *group = job->group;
-    const bool listed = group->fresh.first != NULL;
+    const bool listed = group->fresh.first;
     append_job(&group->fresh, job);
     queue->waiting++;
     if (!group->held) queue->ready++;

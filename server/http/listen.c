@@ -121,7 +121,7 @@ bool listen_check(const char *setting, const char *where, struct error *err)
     if (strncmp(where, "unix:", 5) == 0) return read_path(&path, setting, where + 5, err);
     struct addrinfo *found = find_address(setting, where, 0, err);
     if (found) freeaddrinfo(found);
-    return found != NULL;
+    return found;
 }
 
 bool listen_bind(struct listener *listener, const char *setting, const char *where, uint16_t port, unsigned mode,

@@ -81,7 +81,7 @@ static bool take_body(struct multipart *multipart, bool *more, struct error *err
         return false;
     drop(multipart, n + (end ? multipart->delimiter_size : 0));
     if (end) multipart->state = DELIMITER;
-    *more = end != NULL;
+    *more = end;
     return true;
 }
 
@@ -116,7 +116,7 @@ static bool take_head(struct multipart *multipart, bool *more, struct error *err
 {
     char name[MAX_NAME];
     char *end = memmem(multipart->buffer, multipart->used, "\r\n\r\n", 4);
-    *more = end != NULL;
+    *more = end;
     if (!end && multipart->used == BUFFER_SIZE)
         return error_set(err, ERROR_INVALID, "the head of a part of the form is longer than %d bytes", BUFFER_SIZE);
     if (!end) return true;

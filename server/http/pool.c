@@ -87,7 +87,7 @@ bool http_pool_make_room(struct http_pool *pool)
 {
     struct http_connection *idlest = find_idlest(pool);
     if (idlest) make_room_by(idlest);
-    return idlest != NULL;
+    return idlest;
 }
 
 static bool has_room(struct http_pool *pool)

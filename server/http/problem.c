@@ -183,7 +183,7 @@ bool problem_write(const struct problem *problem, const char *path, struct probl
     document->content_type = openai ? "application/json" : "application/problem+json";
     document->text = openai ? openai_text(problem, document->status, &document->size)
                             : problem_to_json(problem, path, &document->size);
-    return document->text != NULL;
+    return document->text;
 }
 
 void problem_close(struct problem *problem)

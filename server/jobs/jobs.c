@@ -489,10 +489,12 @@ static bool start_job(struct jobs *jobs, int64_t id, struct error *err)
         *active = (struct active){.id = id, .jobs = jobs, .next = jobs->active, .figures = no_figures};
         snprintf(active->figures.model, sizeof active->figures.model, "%s", member(job.request, "model"));
         const uint64_t needed = needed_room(jobs, &job);
-        if (needed > free_room(jobs))
+        if (needed > free_room(jobs)) {
             settled = pause_for_room(jobs, active, needed, err);
-        else
-            settled = (active->run = start_run(jobs, active, &job, directory, err)) != NULL;
+        } else {
+            active->run = start_run(jobs, active, &job, directory, err);
+            settled = active->run;
+        }
     }
     if (settled)
         add_active(jobs, active);

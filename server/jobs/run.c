@@ -128,7 +128,7 @@ static void note(void *context, const char *text)
     if (!news) return;
     news->kind = NEWS_NOTE;
     news->event = print(json_pack("{s:o}", "text", json_safe_string(text, strlen(text))));
-    send(news, news->event != NULL);
+    send(news, news->event);
 }
 
 static void tell_progress(struct run *run)
@@ -149,7 +149,7 @@ static void tell_progress(struct run *run)
     news->fraction = now->fraction;
     news->progress = print_progress(run);
     run->told_seconds = now->seconds;
-    send(news, news->progress != NULL);
+    send(news, news->progress);
 }
 
 static void progress(void *context, const struct trainer_progress *now)
@@ -208,7 +208,7 @@ static void sample(void *context, const struct trainer_sample *told)
     if (news->sample.prompt && news->sample.text)
         news->event = print(json_pack("{s:I, s:f, s:s, s:s}", "epoch", (json_int_t)told->epoch, "temperature",
                                       told->temperature, "prompt", news->sample.prompt, "text", news->sample.text));
-    send(news, news->event != NULL);
+    send(news, news->event);
 }
 
 static void snapshot(void *context, uint64_t step)
@@ -217,7 +217,7 @@ static void snapshot(void *context, uint64_t step)
     if (!news) return;
     news->kind = NEWS_CHECKPOINT;
     news->event = print(json_pack("{s:I}", "step", (json_int_t)step));
-    send(news, news->event != NULL);
+    send(news, news->event);
 }
 
 /* ---- the thread ---- */

@@ -62,7 +62,7 @@ static bool add_origins(json_t *card, const json_t *training)
         !add_origin(card, training, "dataset", JSON_STRING) || !add_origin(card, training, "job", JSON_STRING))
         return false;
     json_t *corpus = json_object_get(json_object_get(training, "corpus"), "name");
-    const bool by_job = json_object_get(training, "dataset") != NULL; /* null: its text came with the request */
+    const bool by_job = json_object_get(training, "dataset"); /* null: its text came with the request */
     return by_job || !json_is_string(corpus) || json_object_set(card, "dataset", corpus) == 0;
 }
 

@@ -134,7 +134,7 @@ static struct entry *add(struct registry *registry, const char *name, struct err
 {
     pthread_mutex_lock(&registry->mutex);
     struct entry *entry = find(registry, name, strlen(name));
-    if (!entry && (entry = calloc(1, sizeof *entry)) != NULL) {
+    if (!entry && (entry = calloc(1, sizeof *entry))) {
         entry->name = strdup(name);
         entry->id = ++registry->ids;
         struct entry **link = &registry->entries;
@@ -159,10 +159,10 @@ static bool look(struct registry *registry, struct error *err)
     if (!names) return false;
     bool good = true;
     for (void *at = json_object_iter(names); good && at; at = json_object_iter_next(names, at))
-        good = add(registry, json_object_iter_key(at), err) != NULL;
+        good = add(registry, json_object_iter_key(at), err);
     pthread_mutex_lock(&registry->mutex);
     for (struct entry *entry = registry->entries; entry; entry = entry->next)
-        entry->listed = json_object_get(names, entry->name) != NULL;
+        entry->listed = json_object_get(names, entry->name);
     pthread_mutex_unlock(&registry->mutex);
     json_decref(names);
     return good;
@@ -240,7 +240,7 @@ static bool load(struct registry *registry, const char *name, struct error *err)
         set_loading(registry, entry, false);
     }
     free(directory);
-    return served != NULL;
+    return served;
 }
 
 static void set_standard(struct registry *registry, struct entry *entry)
@@ -290,7 +290,7 @@ bool registry_unload(struct registry *registry, const char *name, struct error *
 {
     pthread_mutex_lock(&registry->changes);
     struct entry *entry = known(registry, name, err);
-    bool done = entry != NULL;
+    bool done = entry;
     if (entry && entry == registry->standard)
         done = error_set(err, ERROR_CONFLICT, "\"%s\" is the default model; make another one the default first", name);
     else if (entry && entry->served) {

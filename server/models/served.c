@@ -74,7 +74,7 @@ static bool start_engine(struct served *served, const struct served_options *opt
         return false;
     served->engine = engine_new(&engine, err);
     if (!served->engine && engine.cache) state_cache_drop_model(engine.cache, served->version);
-    return served->engine != NULL;
+    return served->engine;
 }
 
 struct served *served_new(const struct served_options *options, const char *directory, uint64_t name_id,

@@ -37,7 +37,7 @@ struct dataset_upload {
 static bool copy_text(struct dataset_upload *upload, const char **text, struct error *err)
 {
     if (*text) *text = arena_copy_text(&upload->arena, *text, strlen(*text), err);
-    return *text != NULL;
+    return *text;
 }
 
 static bool copy_options(struct dataset_upload *upload, const struct corpus_options *options, struct error *err)
@@ -60,7 +60,7 @@ static bool open_decoder(struct dataset_upload *upload, struct error *err)
                                                    .context = upload};
     if (upload->options.bytes) return true;
     upload->decoder = corpus_decoder_new(&options, err);
-    return upload->decoder != NULL;
+    return upload->decoder;
 }
 
 struct dataset_upload *dataset_upload_new(struct datasets *datasets, const char *name,

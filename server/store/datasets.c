@@ -97,7 +97,7 @@ static bool set_path(struct dataset_entry *entry, const struct datasets *dataset
     if (path) entry->dataset.path = arena_copy_text(&entry->arena, path, strlen(path), err);
     free(path);
     free(directory);
-    return entry->dataset.path != NULL;
+    return entry->dataset.path;
 }
 
 struct dataset_entry *dataset_entry_new(const struct datasets *datasets, const char *name, json_t *description,
@@ -302,7 +302,7 @@ bool datasets_reserve(struct datasets *datasets, const char *name, bool *existed
     pthread_mutex_lock(&datasets->lock);
     struct dataset_entry *entry = find(datasets, name);
     const bool done = check_entry(datasets, entry, err);
-    *existed = entry != NULL;
+    *existed = entry;
     if (done && entry) {
         entry->changing = true;
     } else if (done) {

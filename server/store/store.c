@@ -166,7 +166,7 @@ static bool change(struct store *store, struct error *err, const char *sql, cons
     va_start(values, types);
     sqlite3_stmt *statement = prepare(store, err, sql, types, &values);
     va_end(values);
-    bool ok = statement != NULL;
+    bool ok = statement;
     while (ok && next_row(store, statement, &ok, err)) continue;
     sqlite3_finalize(statement);
     return ok;
@@ -228,7 +228,7 @@ static void copy_text(char *out, size_t size, const char *text)
 static bool read_integer(struct store *store, const char *sql, int64_t *value, struct error *err)
 {
     sqlite3_stmt *statement = query(store, err, sql, "");
-    bool ok = statement != NULL;
+    bool ok = statement;
     if (ok && next_row(store, statement, &ok, err)) *value = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     return ok;
@@ -256,7 +256,7 @@ static bool check_owner(struct store *store, int64_t *version, struct error *err
 static bool check_content(struct store *store, struct error *err)
 {
     sqlite3_stmt *statement = query(store, err, "PRAGMA quick_check(1)", "");
-    bool ok = statement != NULL;
+    bool ok = statement;
     if (ok && next_row(store, statement, &ok, err) && strcmp(column_text(statement, 0), "ok") != 0)
         ok = error_set(err, ERROR_CORRUPT, "%s: damaged (%.200s); " WAY_OUT, store->path, column_text(statement, 0));
     sqlite3_finalize(statement);
@@ -288,7 +288,7 @@ static bool open_database(struct store *store, struct error *err)
         migrate(store, version, err);
     /* Last: settings and new tables make SQLite prepare it anew. */
     if (good) store->rollback = query(store, err, "ROLLBACK", "");
-    return store->rollback != NULL;
+    return store->rollback;
 }
 
 struct store *store_open(const char *path, struct error *err)
@@ -366,7 +366,7 @@ bool store_find_key(struct store *store, const char *key, int64_t *id, char hash
 {
     sqlite3_stmt *statement =
         query(store, err, "SELECT id, request_hash FROM jobs WHERE idempotency_key = ?", "t", key);
-    bool ok = statement != NULL;
+    bool ok = statement;
     *id = 0;
     if (ok && next_row(store, statement, &ok, err)) {
         *id = sqlite3_column_int64(statement, 0);
@@ -423,7 +423,7 @@ void store_close_job(struct job *job)
 bool store_get_job(struct store *store, int64_t id, struct job *job, struct error *err)
 {
     sqlite3_stmt *statement = query(store, err, "SELECT " JOB_COLUMNS " FROM jobs WHERE id = ?", "i", id);
-    bool ok = statement != NULL, found = ok && next_row(store, statement, &ok, err);
+    bool ok = statement, found = ok && next_row(store, statement, &ok, err);
     *job = (struct job){0};
     if (found)
         ok = read_job(store, statement, job, err);
@@ -441,7 +441,7 @@ bool store_list_jobs(struct store *store, enum job_state state, int64_t before, 
               "SELECT " JOB_COLUMNS " FROM jobs WHERE (?1 IS NULL OR state = ?1) AND (?2 = 0 OR id < ?2)"
               " ORDER BY id DESC LIMIT ?3",
               "tii", job_state_names[state], before, (int64_t)limit);
-    bool ok = statement != NULL, more = true;
+    bool ok = statement, more = true;
     while (ok && more && next_row(store, statement, &ok, err)) {
         struct job job;
         ok = read_job(store, statement, &job, err);
@@ -455,7 +455,7 @@ bool store_list_jobs(struct store *store, enum job_state state, int64_t before, 
 char *store_job_text(struct store *store, int64_t id, struct error *err)
 {
     sqlite3_stmt *statement = query(store, err, "SELECT text FROM jobs WHERE id = ?", "i", id);
-    bool ok = statement != NULL;
+    bool ok = statement;
     char *text = NULL;
     if (ok && next_row(store, statement, &ok, err)) {
         const char *stored = column_text(statement, 0);
@@ -470,7 +470,7 @@ bool store_next_queued(struct store *store, int64_t after, int64_t *id, struct e
 {
     sqlite3_stmt *statement =
         query(store, err, "SELECT id FROM jobs WHERE state = 'queued' AND id > ? ORDER BY id LIMIT 1", "i", after);
-    bool ok = statement != NULL;
+    bool ok = statement;
     *id = 0;
     if (ok && next_row(store, statement, &ok, err)) *id = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
@@ -595,7 +595,7 @@ bool store_metrics(struct store *store, int64_t id, int64_t after, size_t limit,
                               " tokens_per_second, validation_nats FROM metrics WHERE job = ?1 AND step > ?2"
                               " ORDER BY step LIMIT ?3",
                               "iii", id, after, (int64_t)limit);
-    bool ok = row != NULL, more = true;
+    bool ok = row, more = true;
     while (ok && more && next_row(store, row, &ok, err)) {
         const struct metric metric = {.step = (uint64_t)sqlite3_column_int64(row, 0),
                                       .epoch = (uint64_t)sqlite3_column_int64(row, 1),
@@ -618,7 +618,7 @@ json_t *store_samples(struct store *store, int64_t id, struct error *err)
                               "SELECT epoch, temperature, prompt, text FROM samples WHERE job = ?1"
                               " AND epoch = (SELECT max(epoch) FROM samples WHERE job = ?1) ORDER BY temperature",
                               "i", id);
-    bool ok = row != NULL;
+    bool ok = row;
     while (ok && next_row(store, row, &ok, err)) {
         json_t *sample =
             json_pack("{s:I, s:f, s:s, s:s}", "epoch", (json_int_t)sqlite3_column_int64(row, 0), "temperature",
@@ -637,7 +637,7 @@ json_t *store_notes(struct store *store, int64_t id, struct error *err)
     json_t *list = json_array();
     sqlite3_stmt *row =
         query(store, err, "SELECT data FROM events WHERE job = ? AND type = 'note' ORDER BY sequence", "i", id);
-    bool ok = row != NULL;
+    bool ok = row;
     while (ok && next_row(store, row, &ok, err)) {
         json_t *note;
         ok = read_json(store, row, 0, &note, err);
@@ -658,7 +658,7 @@ bool store_events(struct store *store, int64_t id, int64_t after, size_t limit, 
                               "SELECT sequence, type, data FROM events WHERE job = ? AND sequence > ?"
                               " ORDER BY sequence LIMIT ?",
                               "iii", id, after, (int64_t)limit);
-    bool ok = row != NULL, more = true;
+    bool ok = row, more = true;
     while (ok && more && next_row(store, row, &ok, err)) {
         const char *type = column_text(row, 1), *data = column_text(row, 2);
         ok = texts_are_whole(store, err);
