@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 static char *print(const json_t *json, size_t flags, const char *end, size_t *n, struct error *err)
 {
     const size_t size = json_dumpb(json, NULL, 0, flags), tail = strlen(end);
@@ -153,4 +155,14 @@ json_t *json_text_parse(const char *text, size_t n, size_t flags, json_error_t *
 bool json_text_lacked_memory(const json_error_t *where)
 {
     return json_error_code(where) == json_error_out_of_memory;
+}
+
+json_t *json_safe_string(const char *text, size_t n)
+{
+    if (utf8_valid_prefix(text, n) == n) return json_stringn_nocheck(text, n);
+    char *clean = malloc(3 * n);
+    if (!clean) return NULL;
+    json_t *string = json_stringn_nocheck(clean, utf8_sanitize(text, n, clean));
+    free(clean);
+    return string;
 }

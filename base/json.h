@@ -1,4 +1,5 @@
-/* JSON as text, for files and answers: jansson 2.14 without what it does wrong where memory runs out. */
+/* JSON as text, for files and answers: jansson 2.14 without what it does wrong where memory runs out; and JSON strings
+ * of bytes that may be no UTF-8. */
 #ifndef LSTMD_BASE_JSON_H
 #define LSTMD_BASE_JSON_H
 
@@ -21,5 +22,9 @@ json_t *json_text_parse(const char *text, size_t n, size_t flags, json_error_t *
 
 /* Whether json_text_parse() failed for want of memory. The text is then not at fault. */
 bool json_text_lacked_memory(const json_error_t *where);
+
+/* A JSON string of n bytes, each invalid byte of UTF-8 as U+FFFD; NULL where memory is out. jansson refuses such bytes.
+ * Thread-safe. */
+json_t *json_safe_string(const char *text, size_t n);
 
 #endif

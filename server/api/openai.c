@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/json.h"
 #include "base/utf8.h"
 #include "server/api/answer.h"
 #include "server/api/api.h"

@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/utf8.h"
 
 static const struct {
     int status;
@@ -69,16 +68,6 @@ static int status_of_error(enum error_code code)
         break;
     }
     return 500;
-}
-
-json_t *json_safe_string(const char *text, size_t n)
-{
-    if (utf8_valid_prefix(text, n) == n) return json_stringn_nocheck(text, n);
-    char *clean = malloc(3 * n);
-    if (!clean) return NULL;
-    json_t *string = json_stringn_nocheck(clean, utf8_sanitize(text, n, clean));
-    free(clean);
-    return string;
 }
 
 bool problem_set(struct problem *problem, int status, const char *format, ...)

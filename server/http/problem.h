@@ -56,7 +56,4 @@ void problem_close(struct problem *problem);
 /* "Not Found" for 404; "Error" for a status that lstmd never sends. */
 const char *http_status_reason(int status);
 
-/* A JSON string of n bytes in which invalid UTF-8 has become U+FFFD; NULL where memory is out. */
-json_t *json_safe_string(const char *text, size_t n);
-
 #endif

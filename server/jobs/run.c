@@ -16,7 +16,6 @@
 #include "base/priority.h"
 #include "model/train/snapshot.h"
 #include "model/train/trainer.h"
-#include "server/http/problem.h"
 
 #define NEWS_ON_THE_WAY 64 /* a run waits for the clerk where it is further ahead */
 

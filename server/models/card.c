@@ -5,7 +5,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "server/http/problem.h"
+#include "base/json.h"
 
 static json_t *label_names(const struct vocabulary *vocabulary)
 {

@@ -8,9 +8,9 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "model/network/quantize.h"
-#include "server/http/problem.h"
 #include "server/models/card.h"
 #include "server/models/places.h"
 

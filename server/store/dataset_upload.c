@@ -9,7 +9,6 @@
 #include "base/sha256.h"
 #include "base/utf8.h"
 #include "model/text/corpus_decode.h"
-#include "server/http/problem.h"
 #include "server/store/datasets_internal.h"
 #include "server/store/state_dir.h"
 

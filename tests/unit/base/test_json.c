@@ -80,6 +80,22 @@ static void test_json_text_whose_end_is_wrong_is_refused_as_quickly_as_it_is_rea
     }
 }
 
+static void test_json_safe_string_replaces_what_is_no_utf8(void **state)
+{
+    (void)state;
+    json_t *good = json_safe_string("a\xc3\xa4", 3), *bad = json_safe_string("a\xc3"
+                                                                             "b\xff",
+                                                                             4);
+    assert_string_equal(json_string_value(good), "a\xc3\xa4");
+    assert_string_equal(json_string_value(bad), "a\xef\xbf\xbd"
+                                                "b\xef\xbf\xbd");
+    json_decref(good);
+    json_decref(bad);
+    fail_allocation(1);
+    assert_null(json_safe_string("\xff", 1));
+    assert_true(fail_allocation_done());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -87,6 +103,7 @@ int main(void)
         cmocka_unit_test(test_json_text_of_many_parts_survives_failing_allocations),
         cmocka_unit_test(test_json_text_with_a_fault_is_told_from_lack_of_memory),
         cmocka_unit_test(test_json_text_whose_end_is_wrong_is_refused_as_quickly_as_it_is_read),
+        cmocka_unit_test(test_json_safe_string_replaces_what_is_no_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
