@@ -86,15 +86,15 @@ static bool wait_for_stop(int other_fd, uint64_t deadline_ns)
 /* Lets running requests finish. False where a second signal ended that. */
 static bool drain(struct daemon *daemon)
 {
-    const double seconds = daemon->config->drain_seconds;
+    const double seconds = daemon->services.config->drain_seconds;
     const uint64_t deadline = clock_monotonic_ns() + (uint64_t)(seconds * 1e9);
     daemon_drain(daemon);
     notify_service_manager("STOPPING=1");
-    log_event(LOG_INFO, "draining", LOG_INTEGER("requests", http_server_open_requests(daemon->http)),
+    log_event(LOG_INFO, "draining", LOG_INTEGER("requests", http_server_open_requests(daemon->services.http)),
               LOG_REAL("seconds", seconds));
-    while (http_server_open_requests(daemon->http) > 0 && clock_monotonic_ns() < deadline) {
-        if (wait_for_stop(http_server_idle_fd(daemon->http), deadline)) return false;
-        take(http_server_idle_fd(daemon->http));
+    while (http_server_open_requests(daemon->services.http) > 0 && clock_monotonic_ns() < deadline) {
+        if (wait_for_stop(http_server_idle_fd(daemon->services.http), deadline)) return false;
+        take(http_server_idle_fd(daemon->services.http));
     }
     return true;
 }

@@ -31,33 +31,33 @@ static uint64_t nanoseconds(double seconds)
     return (uint64_t)(seconds * 1e9);
 }
 
-static bool open_states(struct daemon *daemon, struct error *err)
+static bool open_states(struct services *services, struct error *err)
 {
-    const struct config *config = daemon->config;
+    const struct config *config = services->config;
     const struct sessions_options options = {.max_count = (size_t)config->sessions_max,
                                              .max_name = (size_t)config->session_max_name,
                                              .ttl_ns = nanoseconds(config->session_ttl)};
-    daemon->sessions = sessions_new(&options, err);
-    if (!daemon->sessions) return false;
+    services->sessions = sessions_new(&options, err);
+    if (!services->sessions) return false;
     if (config->cache_max_bytes == 0) return true;
-    daemon->cache = state_cache_new((size_t)config->cache_max_bytes, err);
-    return daemon->cache;
+    services->cache = state_cache_new((size_t)config->cache_max_bytes, err);
+    return services->cache;
 }
 
-static bool open_registry(struct daemon *daemon, struct error *err)
+static bool open_registry(struct services *services, struct error *err)
 {
-    const struct config *config = daemon->config;
+    const struct config *config = services->config;
     const struct kernels *kernels = settings_kernels(config, err);
     if (!kernels) return false;
     const struct registry_options options = {
-        .state = daemon->state,
+        .state = services->state,
         .path = config->model_path,
         .path_origin = settings_model_origin(config),
         .path_required = settings_model_is_required(config),
-        .sessions = daemon->sessions,
+        .sessions = services->sessions,
         .served = {.kernels = kernels,
                    .weights = config->weights,
-                   .engine = {.cache = daemon->cache,
+                   .engine = {.cache = services->cache,
                               .threads = (size_t)config->threads,
                               .max_batch = (size_t)config->max_batch,
                               .queue_limit = (size_t)config->queue,
@@ -65,52 +65,52 @@ static bool open_registry(struct daemon *daemon, struct error *err)
                               .cache_interval = (size_t)config->cache_interval,
                               .timeout_ns = nanoseconds(config->request_timeout)}},
     };
-    daemon->registry = registry_new(&options, err);
-    return daemon->registry;
+    services->registry = registry_new(&options, err);
+    return services->registry;
 }
 
-static bool open_workers(struct daemon *daemon, struct error *err)
+static bool open_workers(struct services *services, struct error *err)
 {
-    return (daemon->scorer = worker_new(err)) && (daemon->loader = worker_new(err)) &&
-           (daemon->reader = worker_new(err)) && (daemon->writer = worker_new(err));
+    return (services->scorer = worker_new(err)) && (services->loader = worker_new(err)) &&
+           (services->reader = worker_new(err)) && (services->writer = worker_new(err));
 }
 
 /* A model that a job has made. */
 static bool take_model(void *context, const char *model, bool deploy, struct error *err)
 {
-    struct daemon *daemon = context;
-    return registry_load(daemon->registry, model, err) &&
-           (!deploy || registry_set_default(daemon->registry, model, err));
+    struct services *services = context;
+    return registry_load(services->registry, model, err) &&
+           (!deploy || registry_set_default(services->registry, model, err));
 }
 
 static void count_job(void *context, enum job_state state)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     const enum metrics_counter counter = state == JOB_SUCCEEDED ? METRICS_JOBS_SUCCEEDED
                                          : state == JOB_FAILED  ? METRICS_JOBS_FAILED
                                                                 : METRICS_JOBS_CANCELLED;
-    metrics_add(daemon->metrics, counter, 1);
+    metrics_add(services->metrics, counter, 1);
 }
 
 static char *find_model(void *context, const char *model, struct error *err)
 {
-    return registry_directory(((struct daemon *)context)->registry, model, err);
+    return registry_directory(((struct services *)context)->registry, model, err);
 }
 
-static bool open_jobs(struct daemon *daemon, struct error *err)
+static bool open_jobs(struct services *services, struct error *err)
 {
-    const struct config *config = daemon->config;
-    if (!daemon->state) return true;
-    const struct jobs_options options = {.state = daemon->state,
-                                         .datasets = daemon->datasets,
+    const struct config *config = services->config;
+    if (!services->state) return true;
+    const struct jobs_options options = {.state = services->state,
+                                         .datasets = services->datasets,
                                          .max_parallel = (size_t)config->train_max_parallel,
                                          .snapshot_seconds = config->train_snapshot_seconds,
                                          .published = take_model,
                                          .ended = count_job,
                                          .find_model = find_model,
-                                         .context = daemon};
-    daemon->jobs = jobs_new(&options, err);
-    return daemon->jobs;
+                                         .context = services};
+    services->jobs = jobs_new(&options, err);
+    return services->jobs;
 }
 
 /* The page as a link for whoever reads the log in a terminal. NULL: no browser gets there by a URL. */
@@ -127,12 +127,13 @@ static const char *page_url(const struct http_server *http, char out[URL_SIZE])
 
 static void log_listening(const struct daemon *daemon, uint64_t begun)
 {
+    const struct services *services = &daemon->services;
     char url[URL_SIZE];
-    struct served *served = registry_acquire(daemon->registry, NULL, 0, NULL);
-    log_event(LOG_INFO, "listening", LOG_TEXT("address", http_server_address(daemon->http)),
-              LOG_INTEGER("port", http_server_port(daemon->http)), LOG_TEXT("url", page_url(daemon->http, url)),
+    struct served *served = registry_acquire(services->registry, NULL, 0, NULL);
+    log_event(LOG_INFO, "listening", LOG_TEXT("address", http_server_address(services->http)),
+              LOG_INTEGER("port", http_server_port(services->http)), LOG_TEXT("url", page_url(services->http, url)),
               LOG_TEXT("model", served ? served->model.name : NULL),
-              LOG_TEXT("kernel", kernels_select(daemon->config->kernel)->name),
+              LOG_TEXT("kernel", kernels_select(services->config->kernel)->name),
               LOG_TEXT("weights", served ? kernel_format_name(served->stepper.weights.format) : NULL),
               LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
     registry_release(served);
@@ -140,24 +141,24 @@ static void log_listening(const struct daemon *daemon, uint64_t begun)
     for (size_t i = 0; i < 2; i++)
         if (daemon->lacking[i].code)
             log_event(LOG_WARNING, "not fully confined", LOG_TEXT("lacking", daemon->lacking[i].message));
-    if (http_server_admin_address(daemon->http))
+    if (http_server_admin_address(services->http))
         log_event(LOG_INFO, "listening for administration",
-                  LOG_TEXT("address", http_server_admin_address(daemon->http)),
-                  LOG_INTEGER("port", http_server_admin_port(daemon->http)));
+                  LOG_TEXT("address", http_server_admin_address(services->http)),
+                  LOG_INTEGER("port", http_server_admin_port(services->http)));
 }
 
-static bool open_metrics(struct daemon *daemon, struct error *err)
+static bool open_metrics(struct services *services, struct error *err)
 {
-    daemon->metrics = metrics_new(api_route_count, err);
-    for (size_t i = 0; daemon->metrics && i < api_route_count; i++)
-        metrics_name_route(daemon->metrics, i, api_routes[i].pattern);
-    return daemon->metrics;
+    services->metrics = metrics_new(api_route_count, err);
+    for (size_t i = 0; services->metrics && i < api_route_count; i++)
+        metrics_name_route(services->metrics, i, api_routes[i].pattern);
+    return services->metrics;
 }
 
 static void account(const struct http_account *account, void *context)
 {
-    const struct daemon *daemon = context;
-    metrics_request(daemon->metrics, account->route, account->status, account->seconds, account->bytes_in,
+    const struct services *services = context;
+    metrics_request(services->metrics, account->route, account->status, account->seconds, account->bytes_in,
                     account->bytes_out);
 }
 
@@ -165,7 +166,7 @@ static void account(const struct http_account *account, void *context)
  * enough. Twice as many are asked for as are counted, so that whoever watches their number sees when they are short. */
 static bool plan_connections(struct daemon *daemon, struct error *err)
 {
-    const struct config *config = daemon->config;
+    const struct config *config = daemon->services.config;
     const struct http_options options = {.max_connections = (size_t)config->max_connections,
                                          .max_admin_connections = (size_t)config->max_admin_connections};
     const size_t others = DESCRIPTORS + DESCRIPTORS_OF_UPLOAD * (size_t)config->max_uploads +
@@ -190,38 +191,40 @@ static bool plan_connections(struct daemon *daemon, struct error *err)
 static bool open_http(struct daemon *daemon, struct error *err)
 {
     struct http_options options;
-    if (!settings_http(&options, daemon->config, err)) return false;
+    if (!settings_http(&options, daemon->services.config, err)) return false;
     options.max_connections = daemon->max_connections;
     options.routes = api_routes;
     options.route_count = api_route_count;
     options.authorise = api_authorise;
     options.account = account;
-    options.context = daemon;
-    daemon->http = http_server_new(&options, err);
-    return daemon->http;
+    options.context = &daemon->services;
+    daemon->services.http = http_server_new(&options, err);
+    return daemon->services.http;
 }
 
 /* What only the user who started the daemon may do comes first: reading tokens, taking a port below 1024. */
 static bool open_confined(struct daemon *daemon, struct error *err)
 {
-    const struct config *config = daemon->config;
-    if (!(daemon->auth = auth_new(config, err)) || !open_http(daemon, err)) return false;
-    const char *const sockets[2] = {http_server_address(daemon->http), http_server_admin_address(daemon->http)};
+    struct services *services = &daemon->services;
+    const struct config *config = services->config;
+    if (!(services->auth = auth_new(config, err)) || !open_http(daemon, err)) return false;
+    const char *const sockets[2] = {http_server_address(services->http), http_server_admin_address(services->http)};
     return confine_user(config, sockets, err) &&
-           (!config->state_dir || (daemon->state = state_dir_open(config->state_dir, err))) &&
+           (!config->state_dir || (services->state = state_dir_open(config->state_dir, err))) &&
            confine_paths(config, sockets, &daemon->lacking[0], err);
 }
 
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
 {
+    struct services *services = &daemon->services;
     const uint64_t begun = clock_monotonic_ns();
-    *daemon = (struct daemon){.config = config, .started = (int64_t)time(NULL)};
-    if (!plan_connections(daemon, err) || !open_metrics(daemon, err) || !open_confined(daemon, err)) return false;
-    if (daemon->state && !(daemon->datasets = datasets_new(state_dir_datasets(daemon->state), err))) return false;
-    if (!open_states(daemon, err) || !open_registry(daemon, err) || !open_workers(daemon, err) ||
-        !open_jobs(daemon, err))
+    *daemon = (struct daemon){.services = {.config = config, .started = (int64_t)time(NULL)}};
+    if (!plan_connections(daemon, err) || !open_metrics(services, err) || !open_confined(daemon, err)) return false;
+    if (services->state && !(services->datasets = datasets_new(state_dir_datasets(services->state), err))) return false;
+    if (!open_states(services, err) || !open_registry(services, err) || !open_workers(services, err) ||
+        !open_jobs(services, err))
         return false;
-    if (!http_server_start(daemon->http, err) || !confine_calls(config, &daemon->lacking[1], err)) return false;
+    if (!http_server_start(services->http, err) || !confine_calls(config, &daemon->lacking[1], err)) return false;
     log_listening(daemon, begun);
     return true;
 }
@@ -230,12 +233,12 @@ static void reload_models(struct task *task)
 {
     struct daemon *daemon = (struct daemon *)((char *)task - offsetof(struct daemon, reload));
     atomic_store(&daemon->reloading, false); /* first: what changes from now on is for the next one */
-    if (!registry_reload(daemon->registry)) metrics_add(daemon->metrics, METRICS_RELOAD_FAILURES, 1);
+    if (!registry_reload(daemon->services.registry)) metrics_add(daemon->services.metrics, METRICS_RELOAD_FAILURES, 1);
 }
 
 void daemon_refuse_reload(struct daemon *daemon, const struct error *err)
 {
-    metrics_add(daemon->metrics, METRICS_RELOAD_FAILURES, 1);
+    metrics_add(daemon->services.metrics, METRICS_RELOAD_FAILURES, 1);
     log_event(LOG_ERROR, "not reloaded", LOG_TEXT("error", err->message));
 }
 
@@ -243,8 +246,8 @@ void daemon_reload(struct daemon *daemon, const struct config *config)
 {
     struct error err = {0};
     daemon->reload.run = reload_models;
-    if (!atomic_exchange(&daemon->reloading, true)) worker_submit(daemon->loader, &daemon->reload);
-    if (!auth_reload(daemon->auth, config, &err)) {
+    if (!atomic_exchange(&daemon->reloading, true)) worker_submit(daemon->services.loader, &daemon->reload);
+    if (!auth_reload(daemon->services.auth, config, &err)) {
         daemon_refuse_reload(daemon, &err);
         return;
     }
@@ -252,7 +255,7 @@ void daemon_reload(struct daemon *daemon, const struct config *config)
     for (size_t i = 0; i < config_table.count; i++) {
         const struct option *option = &config_table.options[i];
         char now[1024], wanted[1024];
-        options_format(option, daemon->config, now, sizeof now);
+        options_format(option, daemon->services.config, now, sizeof now);
         options_format(option, config, wanted, sizeof wanted);
         if (strncmp(option->key, "auth.", 5) != 0 && strcmp(now, wanted) != 0)
             log_event(LOG_WARNING, "needs a restart", LOG_TEXT("key", option->key));
@@ -261,9 +264,9 @@ void daemon_reload(struct daemon *daemon, const struct config *config)
 
 void daemon_drain(struct daemon *daemon)
 {
-    atomic_store(&daemon->draining, true);
-    http_server_drain(daemon->http);
-    if (daemon->jobs) jobs_drain(daemon->jobs);
+    atomic_store(&daemon->services.draining, true);
+    http_server_drain(daemon->services.http);
+    if (daemon->services.jobs) jobs_drain(daemon->services.jobs);
 }
 
 /* Gives answers that are ready the time to be sent. */
@@ -279,26 +282,27 @@ static void wait_for_answers(struct http_server *http)
 
 void daemon_close(struct daemon *daemon)
 {
-    if (daemon->http) daemon_drain(daemon);
-    atomic_store(&daemon->closing, true);
-    if (daemon->jobs) jobs_stop(daemon->jobs);
-    if (daemon->loader) worker_stop(daemon->loader);
-    if (daemon->reader) worker_stop(daemon->reader);
-    if (daemon->registry) registry_stop(daemon->registry);
-    if (daemon->scorer) worker_stop(daemon->scorer);
-    if (daemon->http) wait_for_answers(daemon->http);
-    if (daemon->writer) worker_stop(daemon->writer);
-    http_server_free(daemon->http);
-    worker_free(daemon->reader);
-    worker_free(daemon->loader);
-    worker_free(daemon->scorer);
-    worker_free(daemon->writer);
-    registry_free(daemon->registry);
-    sessions_free(daemon->sessions);
-    state_cache_free(daemon->cache);
-    jobs_free(daemon->jobs);
-    datasets_free(daemon->datasets);
-    state_dir_close(daemon->state);
-    auth_free(daemon->auth);
-    metrics_free(daemon->metrics);
+    struct services *services = &daemon->services;
+    if (services->http) daemon_drain(daemon);
+    atomic_store(&services->closing, true);
+    if (services->jobs) jobs_stop(services->jobs);
+    if (services->loader) worker_stop(services->loader);
+    if (services->reader) worker_stop(services->reader);
+    if (services->registry) registry_stop(services->registry);
+    if (services->scorer) worker_stop(services->scorer);
+    if (services->http) wait_for_answers(services->http);
+    if (services->writer) worker_stop(services->writer);
+    http_server_free(services->http);
+    worker_free(services->reader);
+    worker_free(services->loader);
+    worker_free(services->scorer);
+    worker_free(services->writer);
+    registry_free(services->registry);
+    sessions_free(services->sessions);
+    state_cache_free(services->cache);
+    jobs_free(services->jobs);
+    datasets_free(services->datasets);
+    state_dir_close(services->state);
+    auth_free(services->auth);
+    metrics_free(services->metrics);
 }

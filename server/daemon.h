@@ -12,37 +12,13 @@
 #include "base/error.h"
 #include "base/worker.h"
 #include "config/config.h"
-#include "server/api/auth.h"
-#include "server/api/metrics.h"
-#include "server/engine/sessions.h"
-#include "server/engine/state_cache.h"
-#include "server/http/http.h"
-#include "server/jobs/jobs.h"
-#include "server/models/registry.h"
-#include "server/store/datasets.h"
-#include "server/store/state_dir.h"
+#include "server/api/services.h"
 
 struct daemon {
-    const struct config *config;
-    struct state_dir *state; /* NULL: server.state_dir is not set */
-    int64_t started;         /* seconds since 1970 */
-    struct metrics *metrics;
-    struct auth *auth;
-    struct datasets *datasets; /* NULL: there is no state directory */
-    struct jobs *jobs;         /* the same */
-    struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
-    struct sessions *sessions;
-    struct registry *registry;
-    struct worker *loader;   /* changes the registry: one change at a time, as long as each takes; deletes datasets */
-    struct worker *reader;   /* describes models: reads a few small files */
-    struct worker *writer;   /* writes answers that are too long for one buffer, a buffer of each in turn */
-    struct worker *scorer;   /* reads the texts of /score, a slice of each in turn */
-    atomic_size_t scores;    /* requests that it has */
-    size_t max_connections;  /* limits.max_connections, or what the system allows */
-    struct error lacking[2]; /* what the kernel did not grant when the daemon confined itself: paths, calls */
-    struct http_server *http;
-    atomic_bool draining, closing;
-    struct task reload; /* the loader's, while `reloading` */
+    struct services services; /* what handlers get to see; owned */
+    size_t max_connections;   /* limits.max_connections, or what the system allows */
+    struct error lacking[2];  /* what the kernel did not grant when the daemon confined itself: paths, calls */
+    struct task reload;       /* the loader's, while `reloading` */
     atomic_bool reloading;
 };
 

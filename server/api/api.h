@@ -1,5 +1,5 @@
 /* The resources of the HTTP API: each handler is a thin translation between requests and calls of model/ and server/.
- * openapi.yaml describes them in full. The context of every handler is the struct daemon.
+ * openapi.yaml describes them in full. The context of every handler is the struct services.
  */
 #ifndef LSTMD_SERVER_API_API_H
 #define LSTMD_SERVER_API_API_H

@@ -32,7 +32,7 @@ static void release(void *context)
     drop_reference(context);
 }
 
-struct completion *completion_new(struct http_request *request, struct daemon *daemon,
+struct completion *completion_new(struct http_request *request, struct services *services,
                                   const struct completion_dialect *dialect, json_t *body)
 {
     struct completion *completion = calloc(1, sizeof *completion);
@@ -40,9 +40,9 @@ struct completion *completion_new(struct http_request *request, struct daemon *d
         json_decref(body);
         return NULL;
     }
-    const uint64_t most = (uint64_t)daemon->config->max_length;
+    const uint64_t most = (uint64_t)services->config->max_length;
     completion->request = request;
-    completion->daemon = daemon;
+    completion->services = services;
     completion->dialect = dialect;
     completion->body = body;
     completion->created = (int64_t)time(NULL);
@@ -68,10 +68,10 @@ enum http_outcome completion_refuse(struct http_request *request, struct problem
     return HTTP_REPLIED;
 }
 
-bool completion_is_draining(struct http_request *request, const struct daemon *daemon)
+bool completion_is_draining(struct http_request *request, const struct services *services)
 {
     struct problem problem = {0};
-    if (!atomic_load(&daemon->draining)) return false;
+    if (!atomic_load(&services->draining)) return false;
     problem_set(&problem, 503, "the daemon is shutting down");
     completion_refuse(request, &problem);
     return true;
@@ -87,10 +87,11 @@ static uint64_t random_seed(void)
     return seed & (uint64_t)FIELDS_MAX_INTEGER;
 }
 
-struct served *completion_acquire(const struct daemon *daemon, const struct field_text *model, struct problem *problem)
+struct served *completion_acquire(const struct services *services, const struct field_text *model,
+                                  struct problem *problem)
 {
     struct error err = {0};
-    struct served *served = registry_acquire(daemon->registry, model->data, model->size, &err);
+    struct served *served = registry_acquire(services->registry, model->data, model->size, &err);
     if (!served && err.code == ERROR_NOT_FOUND)
         problem_add_field(problem, "model", "%s", err.message);
     else if (!served)
@@ -100,7 +101,7 @@ struct served *completion_acquire(const struct daemon *daemon, const struct fiel
 
 static bool check_prompt(const struct completion *completion, struct problem *problem)
 {
-    const size_t size = completion->fields.prompt.size, most = (size_t)completion->daemon->config->max_prompt;
+    const size_t size = completion->fields.prompt.size, most = (size_t)completion->services->config->max_prompt;
     return size <= most || problem_add_field(problem, "prompt", "has %zu bytes; limits.max_prompt is %zu", size, most);
 }
 
@@ -173,7 +174,7 @@ static bool begin_session(struct completion *completion, struct problem *problem
             problem, "session", "this model keeps no state: it sees the last %u tokens; send the text so far as prompt",
             served->stepper.architecture.window.size);
     struct error err = {0};
-    completion->session = sessions_begin(completion->daemon->sessions, served->name_id, served->version, name->data,
+    completion->session = sessions_begin(completion->services->sessions, served->name_id, served->version, name->data,
                                          name->size, served->stepper.state_size, clock_monotonic_ns(), &err);
     completion->session_lost = completion->session && session_was_lost(completion->session);
     if (completion->session) return true;
@@ -184,7 +185,7 @@ static bool begin_session(struct completion *completion, struct problem *problem
 static void end_session(struct completion *completion, bool keep, uint32_t pending)
 {
     if (!completion->session) return;
-    sessions_end(completion->daemon->sessions, completion->session, keep, pending, clock_monotonic_ns());
+    sessions_end(completion->services->sessions, completion->session, keep, pending, clock_monotonic_ns());
     completion->session = NULL;
 }
 
@@ -298,7 +299,7 @@ static void finished(struct engine_job *job)
     struct completion_part *part = (struct completion_part *)job;
     struct completion *completion = part->completion;
     end_session(completion, job->outcome == ENGINE_DONE, generation_token(&job->generation));
-    count(completion->daemon->metrics, job);
+    count(completion->services->metrics, job);
     atomic_store(&part->over, true);
     const bool last = atomic_fetch_sub(&completion->running, 1) == 1;
     if (completion->fields.stream)
@@ -392,7 +393,7 @@ static bool has_begun(const struct completion *completion)
 void completion_set_failure(const struct completion *completion, enum engine_outcome outcome, struct problem *problem)
 {
     if (outcome == ENGINE_TIMEOUT)
-        problem_set_timeout(problem, "the text was not finished", completion->daemon->config->request_timeout,
+        problem_set_timeout(problem, "the text was not finished", completion->services->config->request_timeout,
                             has_begun(completion));
     else
         problem_set(problem, 503, "the daemon was shut down before the text was finished");
@@ -419,7 +420,7 @@ static void reply_answer(struct http_request *request, struct completion *comple
     text_reply(
         request, 200, "application/json",
         &(struct text_source){
-            .write = write_answer, .release = release, .context = completion, .worker = completion->daemon->writer});
+            .write = write_answer, .release = release, .context = completion, .worker = completion->services->writer});
 }
 
 static void resumed(struct http_request *request, void *context)
@@ -462,7 +463,7 @@ static bool submit(struct completion *completion, struct error *err)
     atomic_store(&completion->running, completion->count);
     atomic_fetch_add(&completion->references, completion->count);
     if (engine_submit(completion->served->engine, jobs, completion->count, err)) return true;
-    metrics_add(completion->daemon->metrics, METRICS_REFUSED, 1);
+    metrics_add(completion->services->metrics, METRICS_REFUSED, 1);
     atomic_fetch_sub(&completion->references, completion->count);
     end_session(completion, false, 0);
     return false;
@@ -494,7 +495,7 @@ enum http_outcome completion_run(struct completion *completion, struct problem *
 {
     if (!completion->fields.seed_given) completion->fields.seed = random_seed();
     /* The prompt is encoded even where other fields are wrong, so that everything wrong is named at once. */
-    completion->served = completion_acquire(completion->daemon, &completion->fields.model, problem);
+    completion->served = completion_acquire(completion->services, &completion->fields.model, problem);
     if (completion->served) {
         check_label(completion, problem);
         check_bias(completion, problem);

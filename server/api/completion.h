@@ -21,7 +21,7 @@
 
 #include "base/json_writer.h"
 #include "server/api/fields.h"
-#include "server/daemon.h"
+#include "server/api/services.h"
 #include "server/engine/engine.h"
 #include "server/http/http.h"
 #include "server/http/problem.h"
@@ -82,7 +82,7 @@ struct completion_part {
 
 struct completion {
     struct http_request *request;
-    struct daemon *daemon;
+    struct services *services;
     struct served *served; /* the model; acquired until the last job and the request are over */
     const struct completion_dialect *dialect;
     json_t *body; /* owns the texts of `fields` where they came from JSON */
@@ -111,7 +111,7 @@ struct completion {
 
 /* NULL without memory. Consumes body (NULL allowed). Fields have their defaults. The request owns it: it needs no free.
  */
-struct completion *completion_new(struct http_request *request, struct daemon *daemon,
+struct completion *completion_new(struct http_request *request, struct services *services,
                                   const struct completion_dialect *dialect, json_t *body);
 
 /* Checks what is beyond single fields, adds what is wrong to `problem`, which may hold errors already, and answers with
@@ -123,10 +123,11 @@ enum http_outcome completion_refuse(struct http_request *request, struct problem
 
 /* The model that a request names (the default where it names none), acquired; NULL with the problem, which for a name
  * that there is not is the wrong field "model". */
-struct served *completion_acquire(const struct daemon *daemon, const struct field_text *model, struct problem *problem);
+struct served *completion_acquire(const struct services *services, const struct field_text *model,
+                                  struct problem *problem);
 
 /* As completion_refuse() where the daemon is shutting down. */
-bool completion_is_draining(struct http_request *request, const struct daemon *daemon);
+bool completion_is_draining(struct http_request *request, const struct services *services);
 
 /* What there is to say beside the warnings of the prompt, or NULL. */
 const char *completion_warning(const struct completion *completion);

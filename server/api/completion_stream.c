@@ -179,7 +179,7 @@ void completion_stream_begin(struct completion *completion)
     stream->gone = gone;
     stream->context = completion;
     /* Looked at twice in that time, the stream is never silent for longer than it. */
-    stream->quiet_seconds = completion->daemon->config->ping_seconds / 2;
+    stream->quiet_seconds = completion->services->config->ping_seconds / 2;
     completion->sent_ns = clock_monotonic_ns();
     if (!completion->body) begin_with_id(completion);
     http_reply_header(request, "Cache-Control", "no-store");

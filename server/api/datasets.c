@@ -10,8 +10,8 @@
 #include "server/api/api.h"
 #include "server/api/fields.h"
 #include "server/api/later.h"
+#include "server/api/services.h"
 #include "server/api/text_reply.h"
-#include "server/daemon.h"
 #include "server/store/datasets.h"
 
 #define MAX_COLUMNS 1023 /* bytes */
@@ -89,7 +89,7 @@ static void check_format(const char *name, const struct corpus_options *options,
         problem_add_field(problem, "label_column", "needs format csv, tsv or jsonl, not %s", is);
 }
 
-static void read_options(const struct http_request *request, const struct daemon *daemon,
+static void read_options(const struct http_request *request, const struct services *services,
                          struct corpus_options *options, struct problem *problem)
 {
     static const int header[] = {-1, 1, 0}; /* in the order of headers */
@@ -104,7 +104,7 @@ static void read_options(const struct http_request *request, const struct daemon
         .field = check_text("field", &fields.field, MAX_FIELD, problem),
         .csv_header = header[fields.csv_header],
         .bytes = fields.bytes,
-        .most_unpacked = (uint64_t)daemon->config->max_dataset,
+        .most_unpacked = (uint64_t)services->config->max_dataset,
     };
     if (options->format == CORPUS_AUTO) options->format = format_of_type(http_request_header(request, "Content-Type"));
     check_format(http_request_parameter(request), options, problem);
@@ -141,20 +141,20 @@ static void abandon(void *context)
 
 bool api_dataset_body(struct http_request *request, struct http_sink *sink, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct error err = {0};
     struct problem problem = {0};
     struct corpus_options options;
-    read_options(request, daemon, &options, &problem);
-    if (!state_dir_require(daemon->state, &err)) problem_set_error(&problem, &err);
+    read_options(request, services, &options, &problem);
+    if (!state_dir_require(services->state, &err)) problem_set_error(&problem, &err);
     struct dataset_upload *upload =
-        problem.status ? NULL : dataset_upload_new(daemon->datasets, http_request_parameter(request), &options, &err);
+        problem.status ? NULL : dataset_upload_new(services->datasets, http_request_parameter(request), &options, &err);
     if (!upload) {
         problem_set_error(&problem, &err);
         refuse(request, &problem);
         return false;
     }
-    *sink = (struct http_sink){.max_size = daemon->config->max_dataset,
+    *sink = (struct http_sink){.max_size = services->config->max_dataset,
                                .limit = "limits.max_dataset",
                                .write = write_piece,
                                .abandon = abandon,
@@ -164,11 +164,11 @@ bool api_dataset_body(struct http_request *request, struct http_sink *sink, void
 
 enum http_outcome api_dataset_put(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct dataset_upload *upload = http_request_sink(request);
     struct error err = {0};
     json_t *json = dataset_upload_finish(upload, &err)
-                       ? datasets_describe(daemon->datasets, dataset_upload_name(upload), &err)
+                       ? datasets_describe(services->datasets, dataset_upload_name(upload), &err)
                        : NULL;
     if (json) {
         log_event(LOG_INFO, "dataset stored", LOG_TEXT("id", http_request_id(request)),
@@ -213,27 +213,27 @@ static enum text_state write_dataset(void *context, struct json_writer *out, str
 
 enum http_outcome api_datasets(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct error err = {0};
-    if (!state_dir_require(daemon->state, &err)) return refuse_error(request, &err);
+    if (!state_dir_require(services->state, &err)) return refuse_error(request, &err);
     struct listing *listing = calloc(1, sizeof *listing);
     if (!listing) {
         error_set_no_memory(&err, sizeof *listing, "the list of datasets");
         return refuse_error(request, &err);
     }
-    listing->datasets = daemon->datasets;
+    listing->datasets = services->datasets;
     const struct text_source source = {
-        .write = write_dataset, .release = free, .context = listing, .worker = daemon->reader};
+        .write = write_dataset, .release = free, .context = listing, .worker = services->reader};
     text_reply(request, 200, "application/json", &source);
     return HTTP_REPLIED;
 }
 
 enum http_outcome api_dataset(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct error err = {0};
-    json_t *json = state_dir_require(daemon->state, &err)
-                       ? datasets_describe(daemon->datasets, http_request_parameter(request), &err)
+    json_t *json = state_dir_require(services->state, &err)
+                       ? datasets_describe(services->datasets, http_request_parameter(request), &err)
                        : NULL;
     if (!json) return refuse_error(request, &err);
     http_reply_json(request, 200, json);
@@ -242,10 +242,10 @@ enum http_outcome api_dataset(struct http_request *request, void *context)
 
 static enum http_outcome delete_now(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct error err = {0};
     const char *name = http_request_parameter(request);
-    if (!datasets_delete(daemon->datasets, name, &err)) return refuse_error(request, &err);
+    if (!datasets_delete(services->datasets, name, &err)) return refuse_error(request, &err);
     log_event(LOG_INFO, "dataset deleted", LOG_TEXT("id", http_request_id(request)), LOG_TEXT("name", name));
     http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
     return HTTP_REPLIED;
@@ -253,8 +253,8 @@ static enum http_outcome delete_now(struct http_request *request, void *context)
 
 enum http_outcome api_dataset_delete(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct error err = {0};
-    if (!state_dir_require(daemon->state, &err)) return refuse_error(request, &err);
-    return later(daemon->loader, request, delete_now, context);
+    if (!state_dir_require(services->state, &err)) return refuse_error(request, &err);
+    return later(services->loader, request, delete_now, context);
 }

@@ -93,18 +93,18 @@ static const struct completion_dialect dialect = {.length_field = "length",
                                                   .event = event};
 
 /* body: NULL for a request that came as a query. */
-static enum http_outcome generate(struct http_request *request, struct daemon *daemon, json_t *body,
+static enum http_outcome generate(struct http_request *request, struct services *services, json_t *body,
                                   struct problem *problem)
 {
-    struct completion *completion = completion_new(request, daemon, &dialect, body);
+    struct completion *completion = completion_new(request, services, &dialect, body);
     if (!completion) {
         problem_set(problem, 503, "out of memory");
         return completion_refuse(request, problem);
     }
     struct field limited[ROW_COUNT];
     memcpy(limited, rows, sizeof rows);
-    limited[ROW_LENGTH].maximum = (double)daemon->config->max_length;
-    limited[ROW_N].maximum = (double)daemon->config->max_n;
+    limited[ROW_LENGTH].maximum = (double)services->config->max_length;
+    limited[ROW_N].maximum = (double)services->config->max_n;
     const struct field_table table = {limited, ROW_COUNT};
     uint64_t given;
     if (body)
@@ -122,13 +122,13 @@ static enum http_outcome generate(struct http_request *request, struct daemon *d
 
 enum http_outcome api_generate_post(struct http_request *request, void *context)
 {
-    struct daemon *daemon = context;
+    struct services *services = context;
     struct problem problem = {0};
-    if (completion_is_draining(request, daemon)) return HTTP_REPLIED;
+    if (completion_is_draining(request, services)) return HTTP_REPLIED;
     size_t size;
     const char *text = http_request_body(request, &size);
     json_t *body = fields_parse_body(text, size, &problem);
-    return body ? generate(request, daemon, body, &problem) : completion_refuse(request, &problem);
+    return body ? generate(request, services, body, &problem) : completion_refuse(request, &problem);
 }
 
 enum http_outcome api_generate_get(struct http_request *request, void *context)

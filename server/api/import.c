@@ -16,7 +16,7 @@
 #include "model/interop/import.h"
 #include "server/api/api.h"
 #include "server/api/fields.h"
-#include "server/daemon.h"
+#include "server/api/services.h"
 #include "server/http/multipart.h"
 
 #define MAX_SECONDS   120u                /* of the processor; twice that by the clock */
@@ -184,16 +184,16 @@ static void read_type(struct import *import, const struct http_request *request,
     if (err.code != ERROR_NONE) problem_set_error(problem, &err);
 }
 
-static struct import *import_new(const struct daemon *daemon, const struct http_request *request,
+static struct import *import_new(const struct services *services, const struct http_request *request,
                                  struct problem *problem)
 {
     struct error err = {0};
     const char *name = http_request_parameter(request);
     struct import *import = NULL;
     char *models = NULL;
-    if (state_dir_require(daemon->state, &err) && state_name_check(name, strlen(name), "a model's name", &err)) {
-        models = realpath(state_dir_models(daemon->state), NULL);
-        if (!models) error_set_errno(&err, errno, "%s", state_dir_models(daemon->state));
+    if (state_dir_require(services->state, &err) && state_name_check(name, strlen(name), "a model's name", &err)) {
+        models = realpath(state_dir_models(services->state), NULL);
+        if (!models) error_set_errno(&err, errno, "%s", state_dir_models(services->state));
     }
     if (models && !(import = calloc(1, sizeof *import))) error_set_no_memory(&err, sizeof *import, "an import");
     if (import) {
@@ -209,10 +209,10 @@ static struct import *import_new(const struct daemon *daemon, const struct http_
 
 bool api_import_body(struct http_request *request, struct http_sink *sink, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct problem problem = {0};
-    struct import *import = import_new(daemon, request, &problem);
-    *sink = (struct http_sink){.max_size = daemon->config->max_import,
+    struct import *import = import_new(services, request, &problem);
+    *sink = (struct http_sink){.max_size = services->config->max_import,
                                .limit = "limits.max_import",
                                .write = write_piece,
                                .abandon = import_free,
@@ -258,14 +258,14 @@ static bool set_import_error(const char *reason, struct error *err)
 }
 
 /* What the import says of its sandbox is for whoever runs the daemon, not for whoever asks. */
-static void note_lacking(const struct daemon *daemon, const char *message)
+static void note_lacking(const struct services *services, const char *message)
 {
     const char *found = strstr(message, SANDBOX_LACKING);
     char line[256];
     if (!found) return;
     (void)snprintf(line, sizeof line, "%.*s", (int)strcspn(found, "\n"), found);
     log_event(LOG_WARNING, "a file was imported", LOG_TEXT("note", line));
-    metrics_add(daemon->metrics, METRICS_IMPORTS_UNSANDBOXED, 1);
+    metrics_add(services->metrics, METRICS_IMPORTS_UNSANDBOXED, 1);
 }
 
 /* The model as it is seen from the directory aside, where the import runs: whoever asks reads its messages, and is not
@@ -275,7 +275,7 @@ static char *relative_out(const struct import *import, struct error *err)
     return path_join("..", strrchr(import->aside.path, '/') + 1, err);
 }
 
-static bool run_to(struct import *import, const char *out, const struct daemon *daemon, struct error *err)
+static bool run_to(struct import *import, const char *out, const struct services *services, struct error *err)
 {
     const char *arguments[32] = {"import", parts[PART_FILE].name, "--out", out};
     size_t n = 4;
@@ -287,28 +287,29 @@ static bool run_to(struct import *import, const char *out, const struct daemon *
             arguments[n++] = parts[i].flag;
             arguments[n++] = parts[i].name;
         }
-    const struct child_options options = {arguments, import->aside.aside, 2.0 * MAX_SECONDS, &daemon->closing};
+    const struct child_options options = {arguments, import->aside.aside, 2.0 * MAX_SECONDS, &services->closing};
     struct child_result result;
     if (!child_run(&options, &result, err)) return false;
-    note_lacking(daemon, result.message);
+    note_lacking(services, result.message);
     if (result.exit_code == 0) return true;
     if (result.exit_code < 0)
         return error_set(err, ERROR_INVALID, "importing took more than its time or memory; nothing was changed");
     return set_import_error(last_error(&result), err);
 }
 
-static bool run(struct import *import, const struct daemon *daemon, struct error *err)
+static bool run(struct import *import, const struct services *services, struct error *err)
 {
     char *out = relative_out(import, err);
-    const bool ok = out && run_to(import, out, daemon, err);
+    const bool ok = out && run_to(import, out, services, err);
     free(out);
     return ok;
 }
 
 /* The model is there; where it is not found, somebody has deleted it since. */
-static json_t *load(const struct daemon *daemon, const char *name, struct error *err)
+static json_t *load(const struct services *services, const char *name, struct error *err)
 {
-    json_t *json = registry_load(daemon->registry, name, err) ? registry_describe(daemon->registry, name, err) : NULL;
+    json_t *json =
+        registry_load(services->registry, name, err) ? registry_describe(services->registry, name, err) : NULL;
     if (!json && err->code == ERROR_NOT_FOUND) {
         *err = (struct error){0};
         error_set(err, ERROR_CONFLICT, "the model \"%s\" was deleted when it had been imported", name);
@@ -318,14 +319,14 @@ static json_t *load(const struct daemon *daemon, const char *name, struct error 
 
 enum http_outcome api_model_import(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct import *import = http_request_sink(request);
     const char *name = http_request_parameter(request);
     struct problem problem = {0};
     struct error err = {0};
     bool replaced = access(import->path, F_OK) == 0;
     json_t *json = NULL;
-    if (finish_parts(import, &err) && run(import, daemon, &err)) json = load(daemon, name, &err);
+    if (finish_parts(import, &err) && run(import, services, &err)) json = load(services, name, &err);
     import_free(import);
     if (json) {
         log_event(LOG_INFO, "model imported", LOG_TEXT("id", http_request_id(request)), LOG_TEXT("name", name));

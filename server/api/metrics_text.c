@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/version.h"
 #include "server/api/api.h"
-#include "server/daemon.h"
+#include "server/api/services.h"
 
 #define CONTENT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 
@@ -62,7 +62,7 @@ static void count_model(void *context, const struct served *served, bool is_defa
     ++*(double *)context;
 }
 
-static void write_models(struct daemon *daemon, FILE *out)
+static void write_models(struct services *services, FILE *out)
 {
     static const struct {
         const char *metric, *type, *help;
@@ -76,12 +76,12 @@ static void write_models(struct daemon *daemon, FILE *out)
          "Sequences that were stepped; by lstmd_engine_steps_total, the mean size of a batch.", sequences},
     };
     double count = 0;
-    registry_each_loaded(daemon->registry, count_model, &count);
+    registry_each_loaded(services->registry, count_model, &count);
     metrics_write_one(out, "lstmd_models_loaded", "gauge", "Models that are in memory.", count);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct model_numbers numbers = {out, rows[i].metric, rows[i].read};
         metrics_write_head(out, rows[i].metric, rows[i].type, rows[i].help);
-        registry_each_loaded(daemon->registry, write_model, &numbers);
+        registry_each_loaded(services->registry, write_model, &numbers);
     }
 }
 
@@ -113,7 +113,7 @@ static void count_job(void *context, int64_t id, const struct job_figures *figur
 }
 
 /* The label is not called job: that is Prometheus' own, and ours would be renamed. */
-static void write_jobs(struct daemon *daemon, FILE *out)
+static void write_jobs(struct services *services, FILE *out)
 {
 #define FIGURE(name) offsetof(struct job_figures, name)
     static const struct {
@@ -128,27 +128,27 @@ static void write_jobs(struct daemon *daemon, FILE *out)
     };
 #undef FIGURE
     double count = 0;
-    if (daemon->jobs) jobs_each_running(daemon->jobs, count_job, &count);
+    if (services->jobs) jobs_each_running(services->jobs, count_job, &count);
     metrics_write_one(out, "lstmd_train_running_jobs", "gauge", "Jobs that train at this moment.", count);
     metrics_write_one(out, "lstmd_train_waiting_jobs", "gauge", "Jobs that wait for room on the disk or for memory.",
-                      daemon->jobs ? (double)jobs_count_waiting(daemon->jobs) : 0);
-    if (!daemon->jobs) return;
+                      services->jobs ? (double)jobs_count_waiting(services->jobs) : 0);
+    if (!services->jobs) return;
     metrics_write_one(out, "lstmd_train_store_open", "gauge",
                       "0 where the jobs cannot be read, since the disk was full at the start.",
-                      jobs_require_open(daemon->jobs, NULL));
+                      jobs_require_open(services->jobs, NULL));
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct job_numbers numbers = {out, rows[i].metric, rows[i].data, rows[i].member};
         if (rows[i].help) metrics_write_head(out, rows[i].metric, "gauge", rows[i].help);
-        jobs_each_running(daemon->jobs, write_job, &numbers);
+        jobs_each_running(services->jobs, write_job, &numbers);
     }
 }
 
 /* --- The state directory --- */
 
-static void write_state_dir(const struct daemon *daemon, FILE *out)
+static void write_state_dir(const struct services *services, FILE *out)
 {
     uint64_t room, size;
-    if (!daemon->state || !state_dir_room(daemon->state, &room, &size)) return;
+    if (!services->state || !state_dir_room(services->state, &room, &size)) return;
     metrics_write_one(out, "lstmd_state_dir_free_bytes", "gauge", "What the state directory's file system has free.",
                       (double)room);
     metrics_write_one(out, "lstmd_state_dir_size_bytes", "gauge", "How large the state directory's file system is.",
@@ -157,12 +157,12 @@ static void write_state_dir(const struct daemon *daemon, FILE *out)
 
 /* --- Hidden states --- */
 
-static void write_states(struct daemon *daemon, FILE *out)
+static void write_states(struct services *services, FILE *out)
 {
     metrics_write_one(out, "lstmd_sessions", "gauge", "Sessions that are kept.",
-                      (double)sessions_count(daemon->sessions));
-    if (!daemon->cache) return;
-    const struct state_cache_numbers cache = state_cache_numbers(daemon->cache);
+                      (double)sessions_count(services->sessions));
+    if (!services->cache) return;
+    const struct state_cache_numbers cache = state_cache_numbers(services->cache);
     metrics_write_one(out, "lstmd_cache_states", "gauge", "Hidden states in the prefix cache.", (double)cache.states);
     metrics_write_one(out, "lstmd_cache_bytes", "gauge", "Bytes of the prefix cache.", (double)cache.bytes);
     metrics_write_one(out, "lstmd_cache_hits_total", "counter", "Prompts of which a prefix was in the cache.",
@@ -227,7 +227,7 @@ static double seconds(struct timeval time)
     return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
 }
 
-static void write_process(const struct daemon *daemon, FILE *out)
+static void write_process(const struct services *services, FILE *out)
 {
     struct rusage usage;
     struct rlimit files = {0};
@@ -239,7 +239,7 @@ static void write_process(const struct daemon *daemon, FILE *out)
     metrics_write_one(out, "process_open_fds", "gauge", "Open file descriptors.", open_files((double)files.rlim_cur));
     metrics_write_one(out, "process_max_fds", "gauge", "File descriptors that may be open.", (double)files.rlim_cur);
     metrics_write_one(out, "process_start_time_seconds", "gauge", "When the daemon started, in seconds since 1970.",
-                      (double)daemon->started);
+                      (double)services->started);
 }
 
 static void write_build(FILE *out)
@@ -254,24 +254,24 @@ static void write_build(FILE *out)
 
 enum http_outcome api_metrics(struct http_request *request, void *context)
 {
-    struct daemon *daemon = context;
+    struct services *services = context;
     struct problem problem = {0};
     char *text = NULL;
     size_t size = 0;
     FILE *out = open_memstream(&text, &size);
     bool good = out;
     if (good) {
-        metrics_write(daemon->metrics, out);
-        write_models(daemon, out);
-        write_jobs(daemon, out);
-        write_state_dir(daemon, out);
-        write_states(daemon, out);
+        metrics_write(services->metrics, out);
+        write_models(services, out);
+        write_jobs(services, out);
+        write_state_dir(services, out);
+        write_states(services, out);
         metrics_write_one(out, "lstmd_open_requests", "gauge", "Requests that are being answered, this one included.",
-                          (double)http_server_open_requests(daemon->http));
+                          (double)http_server_open_requests(services->http));
         metrics_write_one(out, "lstmd_body_memory_bytes", "gauge", "What bodies of more than 64 KiB take.",
-                          (double)http_server_body_memory(daemon->http));
-        write_connections(daemon->http, out);
-        write_process(daemon, out);
+                          (double)http_server_body_memory(services->http));
+        write_connections(services->http, out);
+        write_process(services, out);
         write_build(out);
         good = !ferror(out);
         good = fclose(out) == 0 && good;

@@ -8,8 +8,8 @@
 #include "server/api/api.h"
 #include "server/api/completion.h"
 #include "server/api/later.h"
+#include "server/api/services.h"
 #include "server/api/text_reply.h"
-#include "server/daemon.h"
 
 static void set_problem(struct problem *problem, const struct error *err)
 {
@@ -52,29 +52,29 @@ static enum text_state write_model(void *context, struct json_writer *out, struc
 
 static enum http_outcome list(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct error err = {0};
     struct listing *listing = calloc(1, sizeof *listing);
     if (!listing) {
         error_set_no_memory(&err, sizeof *listing, "the list of models");
         return refuse(request, &err);
     }
-    listing->registry = daemon->registry;
+    listing->registry = services->registry;
     const struct text_source source = {
-        .write = write_model, .release = free, .context = listing, .worker = daemon->reader};
+        .write = write_model, .release = free, .context = listing, .worker = services->reader};
     text_reply(request, 200, "application/json", &source);
     return HTTP_REPLIED;
 }
 
 enum http_outcome api_models(struct http_request *request, void *context)
 {
-    return later(((struct daemon *)context)->reader, request, list, context);
+    return later(((struct services *)context)->reader, request, list, context);
 }
 
-static enum http_outcome describe(struct http_request *request, const struct daemon *daemon, const char *name)
+static enum http_outcome describe(struct http_request *request, const struct services *services, const char *name)
 {
     struct error err = {0};
-    json_t *model = registry_describe(daemon->registry, name, &err);
+    json_t *model = registry_describe(services->registry, name, &err);
     if (!model) return refuse(request, &err);
     http_reply_json(request, 200, model);
     return HTTP_REPLIED;
@@ -87,26 +87,27 @@ static enum http_outcome describe_one(struct http_request *request, void *contex
 
 enum http_outcome api_model(struct http_request *request, void *context)
 {
-    return later(((struct daemon *)context)->reader, request, describe_one, context);
+    return later(((struct services *)context)->reader, request, describe_one, context);
 }
 
 /* --- Changes --- */
 
-static enum http_outcome change(struct http_request *request, const struct daemon *daemon,
+static enum http_outcome change(struct http_request *request, const struct services *services,
                                 bool (*what)(struct registry *registry, const char *name, struct error *err))
 {
     struct error err = {0};
     const char *name = http_request_parameter(request);
-    return what(daemon->registry, name, &err) ? describe(request, daemon, name) : refuse(request, &err);
+    return what(services->registry, name, &err) ? describe(request, services, name) : refuse(request, &err);
 }
 
 /* The two that take no fields. */
-static enum http_outcome change_later(struct http_request *request, const struct daemon *daemon, http_handler *handler)
+static enum http_outcome change_later(struct http_request *request, const struct services *services,
+                                      http_handler *handler)
 {
     struct problem problem = {0};
     size_t size;
     http_request_body(request, &size);
-    if (size == 0) return later(daemon->loader, request, handler, (void *)(uintptr_t)daemon);
+    if (size == 0) return later(services->loader, request, handler, (void *)(uintptr_t)services);
     problem_set(&problem, 422, "this request takes no body");
     return completion_refuse(request, &problem);
 }
@@ -132,8 +133,8 @@ enum http_outcome api_model_unload(struct http_request *request, void *context)
 }
 
 static enum http_outcome delete (struct http_request *request, void *context) {
-    const struct daemon *daemon = context; struct error err = {0};
-    if (!registry_remove(daemon->registry, http_request_parameter(request), &err)) return refuse(request, &err);
+    const struct services *services = context; struct error err = {0};
+    if (!registry_remove(services->registry, http_request_parameter(request), &err)) return refuse(request, &err);
     http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
     return HTTP_REPLIED;
 }
@@ -153,7 +154,7 @@ static const struct field rows[] = {
 
 static enum http_outcome put_default(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     static const struct field_table table = {rows, sizeof rows / sizeof *rows};
     struct default_fields fields = {0};
     struct problem problem = {0};
@@ -164,19 +165,19 @@ static enum http_outcome put_default(struct http_request *request, void *context
     if (body) fields_read_json(&table, &fields, body, NULL, &problem);
     if (!problem.status && (!fields.name.data || strlen(fields.name.data) != fields.name.size))
         problem_add_field(&problem, "name", "must be the name of a model");
-    if (!problem.status && !registry_set_default(daemon->registry, fields.name.data, &err)) {
+    if (!problem.status && !registry_set_default(services->registry, fields.name.data, &err)) {
         if (err.code == ERROR_NOT_FOUND)
             problem_add_field(&problem, "name", "%s", err.message);
         else
             set_problem(&problem, &err);
     }
     const enum http_outcome outcome =
-        problem.status ? completion_refuse(request, &problem) : describe(request, daemon, fields.name.data);
+        problem.status ? completion_refuse(request, &problem) : describe(request, services, fields.name.data);
     json_decref(body);
     return outcome;
 }
 
 enum http_outcome api_default_put(struct http_request *request, void *context)
 {
-    return later(((struct daemon *)context)->loader, request, put_default, context);
+    return later(((struct services *)context)->loader, request, put_default, context);
 }

@@ -421,10 +421,11 @@ static void check(struct completion_fields *fields, bool logprobs_given, struct 
 }
 
 /* OpenAI has 404 for a model that is not there, whatever else is wrong. The caller releases what it gets. */
-static struct served *acquire_model(const struct daemon *daemon, const struct field_text *name, struct problem *problem)
+static struct served *acquire_model(const struct services *services, const struct field_text *name,
+                                    struct problem *problem)
 {
     struct problem own = {0};
-    struct served *served = completion_acquire(daemon, name, &own);
+    struct served *served = completion_acquire(services, name, &own);
     if (served) return served;
     if (own.status == 422) own.status = 404;
     problem_close(problem);
@@ -432,23 +433,23 @@ static struct served *acquire_model(const struct daemon *daemon, const struct fi
     return NULL;
 }
 
-static bool model_is_there(const struct daemon *daemon, const struct field_text *name, struct problem *problem)
+static bool model_is_there(const struct services *services, const struct field_text *name, struct problem *problem)
 {
-    struct served *served = acquire_model(daemon, name, problem);
+    struct served *served = acquire_model(services, name, problem);
     registry_release(served);
     return served;
 }
 
 enum http_outcome api_v1_completions(struct http_request *request, void *context)
 {
-    struct daemon *daemon = context;
+    struct services *services = context;
     struct problem problem = {0};
     size_t size;
-    if (completion_is_draining(request, daemon)) return HTTP_REPLIED;
+    if (completion_is_draining(request, services)) return HTTP_REPLIED;
     const char *text = http_request_body(request, &size);
     json_t *body = fields_parse_body(text, size, &problem);
     if (!body) return completion_refuse(request, &problem);
-    struct completion *completion = completion_new(request, daemon, &dialect, body);
+    struct completion *completion = completion_new(request, services, &dialect, body);
     if (!completion) {
         problem_set(&problem, 503, "out of memory");
         return completion_refuse(request, &problem);
@@ -456,15 +457,15 @@ enum http_outcome api_v1_completions(struct http_request *request, void *context
     struct completion_fields *fields = &completion->fields;
     struct field limited[ROW_COUNT];
     memcpy(limited, rows, sizeof rows);
-    limited[ROW_LENGTH].maximum = (double)daemon->config->max_length;
-    limited[ROW_N].maximum = (double)daemon->config->max_n;
+    limited[ROW_LENGTH].maximum = (double)services->config->max_length;
+    limited[ROW_N].maximum = (double)services->config->max_n;
     const struct field_table table = {limited, ROW_COUNT};
     if (fields->length > DEFAULT_MAX_TOKENS) fields->length = DEFAULT_MAX_TOKENS;
     fields_read_json(&table, fields, body, NULL, &problem);
     /* null is as if it were not there. */
     fields->seed_given = json_is_number(json_object_get(body, "seed"));
     check(fields, json_is_number(json_object_get(body, "logprobs")), &problem);
-    if (fields->model.data && !model_is_there(daemon, &fields->model, &problem))
+    if (fields->model.data && !model_is_there(services, &fields->model, &problem))
         return completion_refuse(request, &problem);
     return completion_run(completion, &problem);
 }
@@ -486,10 +487,10 @@ static json_t *model_document(const struct served *served)
 
 enum http_outcome api_v1_models(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     const void *position = NULL;
     json_t *data = json_array();
-    for (struct served *served; (served = registry_next_loaded(daemon->registry, &position));) {
+    for (struct served *served; (served = registry_next_loaded(services->registry, &position));) {
         if (json_array_append_new(data, model_document(served)) != 0) {
             json_decref(data);
             data = NULL; /* and so is what is packed around it: 503 */

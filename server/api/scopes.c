@@ -3,7 +3,7 @@
 
 #include "base/clock.h"
 #include "server/api/api.h"
-#include "server/daemon.h"
+#include "server/api/services.h"
 
 static const char *const how_to_set_one =
     "nobody may administer this daemon, since it has no admin token: put one (openssl rand -hex 32) into a file, name "
@@ -62,10 +62,10 @@ static void describe(struct http_request *request, enum auth_verdict verdict, en
 
 bool api_authorise(struct http_request *request, enum http_scope scope, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     unsigned seconds = 0;
     if (scope <= HTTP_PUBLIC) return true;
-    const enum auth_verdict verdict = auth_check(daemon->auth, scope, http_request_header(request, "Authorization"),
+    const enum auth_verdict verdict = auth_check(services->auth, scope, http_request_header(request, "Authorization"),
                                                  http_request_client(request), clock_monotonic_ns(), &seconds);
     if (verdict == AUTH_GRANTED) return true;
     struct problem problem = {0};

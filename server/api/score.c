@@ -36,7 +36,7 @@ struct score {
     struct task task; /* first: the scorer gives it back */
     atomic_uint references;
     struct http_request *request;
-    struct daemon *daemon;
+    struct services *services;
     struct served *served; /* the model */
     json_t *body;
     struct score_fields fields;
@@ -127,7 +127,7 @@ static void read_text(struct score *score)
             score->outcome = SCORE_DONE;
         else if (atomic_load(&score->gone))
             score->outcome = SCORE_LEFT;
-        else if (atomic_load(&score->daemon->closing))
+        else if (atomic_load(&score->services->closing))
             score->outcome = SCORE_CLOSED;
         else if (now >= score->deadline_ns)
             score->outcome = SCORE_TIMEOUT;
@@ -145,11 +145,11 @@ static void run(struct task *task)
     struct score *score = (struct score *)task;
     if (score->state || open_reading(score)) read_text(score);
     if (score->outcome == SCORE_READING) {
-        if (worker_submit(score->daemon->scorer, &score->task)) return;
+        if (worker_submit(score->services->scorer, &score->task)) return;
         score->outcome = SCORE_CLOSED;
     }
     close_reading(score);
-    atomic_fetch_sub(&score->daemon->scores, 1);
+    atomic_fetch_sub(&score->services->scores, 1);
     http_request_resume(score->request);
 }
 
@@ -228,14 +228,14 @@ static void resumed(struct http_request *request, void *context)
     struct problem problem = {0};
     const size_t read = score->outcome == SCORE_DONE ? score->generation.prompt.count : score->read;
     http_request_log(request, LOG_INTEGER("prompt_tokens", read));
-    metrics_add(score->daemon->metrics, METRICS_SCORED_TOKENS, read);
+    metrics_add(score->services->metrics, METRICS_SCORED_TOKENS, read);
     http_reply_header(request, "Cache-Control", "no-store");
     switch (score->outcome) {
     case SCORE_DONE:
         atomic_fetch_add(&score->references, 1);
         text_reply(request, 200, "application/json",
                    &(struct text_source){
-                       .write = write_answer, .release = release, .context = score, .worker = score->daemon->writer});
+                       .write = write_answer, .release = release, .context = score, .worker = score->services->writer});
         return;
     case SCORE_LEFT:
         http_reply_nothing(request);
@@ -244,7 +244,8 @@ static void resumed(struct http_request *request, void *context)
         problem_set(&problem, 503, "the daemon was shut down before the text was read");
         break;
     case SCORE_TIMEOUT:
-        problem_set_timeout(&problem, "the text was not read", score->daemon->config->request_timeout, score->read > 0);
+        problem_set_timeout(&problem, "the text was not read", score->services->config->request_timeout,
+                            score->read > 0);
         break;
     case SCORE_READING:
     case SCORE_NO_MEMORY:
@@ -258,7 +259,7 @@ static void resumed(struct http_request *request, void *context)
 /* Through a window, each token costs as many steps as the window has tokens. */
 static void check_cost(const struct score *score, size_t tokens, struct problem *problem)
 {
-    const size_t limit = (size_t)score->daemon->config->max_score;
+    const size_t limit = (size_t)score->services->config->max_score;
     const size_t window = score->served->stepper.architecture.window.size;
     if (tokens <= limit / (window > 0 ? window : 1)) return;
     if (window == 0)
@@ -305,22 +306,22 @@ static void open_text(struct score *score, struct problem *problem)
 
 static bool submit(struct score *score)
 {
-    struct daemon *daemon = score->daemon;
+    struct services *services = score->services;
     score->task.run = run;
-    score->deadline_ns = clock_monotonic_ns() + (uint64_t)(daemon->config->request_timeout * 1e9);
-    if (atomic_fetch_add(&daemon->scores, 1) <= (size_t)daemon->config->queue &&
-        worker_submit(daemon->scorer, &score->task))
+    score->deadline_ns = clock_monotonic_ns() + (uint64_t)(services->config->request_timeout * 1e9);
+    if (atomic_fetch_add(&services->scores, 1) <= (size_t)services->config->queue &&
+        worker_submit(services->scorer, &score->task))
         return true;
-    atomic_fetch_sub(&daemon->scores, 1);
+    atomic_fetch_sub(&services->scores, 1);
     return false;
 }
 
 enum http_outcome api_score(struct http_request *request, void *context)
 {
-    struct daemon *daemon = context;
+    struct services *services = context;
     struct problem problem = {0};
     size_t size;
-    if (completion_is_draining(request, daemon)) return HTTP_REPLIED;
+    if (completion_is_draining(request, services)) return HTTP_REPLIED;
     const char *text = http_request_body(request, &size);
     json_t *body = fields_parse_body(text, size, &problem);
     if (!body) return completion_refuse(request, &problem);
@@ -330,11 +331,11 @@ enum http_outcome api_score(struct http_request *request, void *context)
         problem_set(&problem, 503, "out of memory");
         return completion_refuse(request, &problem);
     }
-    *score = (struct score){.references = 1, .request = request, .daemon = daemon, .body = body};
+    *score = (struct score){.references = 1, .request = request, .services = services, .body = body};
     http_request_on_release(request, release, score);
     const struct field_table table = {rows, sizeof rows / sizeof *rows};
     fields_read_json(&table, &score->fields, body, NULL, &problem);
-    score->served = completion_acquire(daemon, &score->fields.model, &problem);
+    score->served = completion_acquire(services, &score->fields.model, &problem);
     if (score->served) open_text(score, &problem);
     if (problem.status) return completion_refuse(request, &problem);
     http_request_suspend(request, &(struct http_waiter){.resumed = resumed, .gone = gone, .context = score});

@@ -26,7 +26,7 @@ static const struct field_table tokenize_table = {rows, TOKENIZE_ROWS};
 static const struct field_table detokenize_table = {rows + 1, sizeof rows / sizeof *rows - 1};
 
 /* Returns the model, acquired, and in fields->body what owns the texts of *fields; NULL where there is a problem. */
-static struct served *read_fields(struct http_request *request, const struct daemon *daemon,
+static struct served *read_fields(struct http_request *request, const struct services *services,
                                   const struct field_table *table, const char *required, struct token_fields *fields,
                                   struct problem *problem)
 {
@@ -36,7 +36,7 @@ static struct served *read_fields(struct http_request *request, const struct dae
     if (!fields->body) return NULL;
     fields_read_json(table, fields, fields->body, NULL, problem);
     if (!json_object_get(fields->body, required)) problem_add_field(problem, required, "must be given");
-    struct served *served = completion_acquire(daemon, &fields->model, problem);
+    struct served *served = completion_acquire(services, &fields->model, problem);
     if (!problem->status) return served;
     registry_release(served);
     return NULL;
@@ -60,11 +60,12 @@ static void release(void *context)
 }
 
 /* Consumes all but the request. */
-static void reply(struct http_request *request, const struct daemon *daemon, struct tokens *tokens,
+static void reply(struct http_request *request, const struct services *services, struct tokens *tokens,
                   enum text_state (*write)(void *context, struct json_writer *out, struct error *err))
 {
-    text_reply(request, 200, "application/json",
-               &(struct text_source){.write = write, .release = release, .context = tokens, .worker = daemon->writer});
+    text_reply(
+        request, 200, "application/json",
+        &(struct text_source){.write = write, .release = release, .context = tokens, .worker = services->writer});
 }
 
 static void write_model(const struct tokens *tokens, const char *next, struct json_writer *out)
@@ -153,10 +154,10 @@ static struct tokens *new_tokens(struct served *served, struct problem *problem)
 }
 
 /* Large texts wait for each other, and take a while. */
-static bool check_time(const struct http_request *request, const struct daemon *daemon, bool began,
+static bool check_time(const struct http_request *request, const struct services *services, bool began,
                        struct problem *problem)
 {
-    const double limit = daemon->config->request_timeout;
+    const double limit = services->config->request_timeout;
     const uint64_t taken = clock_monotonic_ns() - http_request_ready_ns(request);
     return (double)taken * 1e-9 <= limit || problem_set_timeout(problem, "the text was not read", limit, began);
 }
@@ -174,15 +175,15 @@ static bool encode(struct tokens *tokens, const struct field_text *text, struct 
 
 enum http_outcome api_tokenize(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct token_fields fields = {0};
     struct problem problem = {0};
     struct served *served = NULL;
-    if (check_time(request, daemon, false, &problem))
-        served = read_fields(request, daemon, &tokenize_table, "text", &fields, &problem);
+    if (check_time(request, services, false, &problem))
+        served = read_fields(request, services, &tokenize_table, "text", &fields, &problem);
     struct tokens *tokens = served ? new_tokens(served, &problem) : NULL;
-    if (tokens && encode(tokens, &fields.text, &problem) && check_time(request, daemon, true, &problem))
-        reply(request, daemon, tokens, write_tokens);
+    if (tokens && encode(tokens, &fields.text, &problem) && check_time(request, services, true, &problem))
+        reply(request, services, tokens, write_tokens);
     else if (tokens)
         release(tokens);
     json_decref(fields.body);
@@ -206,13 +207,13 @@ static bool read_ids(struct tokens *tokens, const json_t *list, struct problem *
 
 enum http_outcome api_detokenize(struct http_request *request, void *context)
 {
-    const struct daemon *daemon = context;
+    const struct services *services = context;
     struct token_fields fields = {0};
     struct problem problem = {0};
-    struct served *served = read_fields(request, daemon, &detokenize_table, "ids", &fields, &problem);
+    struct served *served = read_fields(request, services, &detokenize_table, "ids", &fields, &problem);
     struct tokens *tokens = served ? new_tokens(served, &problem) : NULL;
     if (tokens && read_ids(tokens, fields.ids, &problem))
-        reply(request, daemon, tokens, write_text);
+        reply(request, services, tokens, write_text);
     else if (tokens)
         release(tokens);
     json_decref(fields.ids);

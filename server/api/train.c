@@ -31,12 +31,12 @@ enum http_outcome train_refuse_error(struct http_request *request, const struct 
     return train_refuse(request, &problem);
 }
 
-enum http_outcome train_later(struct http_request *request, struct daemon *daemon, http_handler *handler)
+enum http_outcome train_later(struct http_request *request, struct services *services, http_handler *handler)
 {
     struct error err = {0};
-    if (!state_dir_require(daemon->state, &err) || !jobs_require_open(daemon->jobs, &err))
+    if (!state_dir_require(services->state, &err) || !jobs_require_open(services->jobs, &err))
         return train_refuse_error(request, &err);
-    return later(jobs_clerk(daemon->jobs), request, handler, daemon);
+    return later(jobs_clerk(services->jobs), request, handler, services);
 }
 
 bool train_job_id(struct http_request *request, int64_t *id)
@@ -169,7 +169,7 @@ static bool find_earlier(struct jobs *jobs, const char *key, const char *hash, i
     return problem_set(problem, 409, "this Idempotency-Key belongs to job %s, which another body began", name);
 }
 
-static void add_job(struct http_request *request, struct daemon *daemon, const json_t *body, const char *key,
+static void add_job(struct http_request *request, struct services *services, const json_t *body, const char *key,
                     struct problem *problem)
 {
     char hash[SHA256_TEXT_SIZE];
@@ -181,15 +181,15 @@ static void add_job(struct http_request *request, struct daemon *daemon, const j
         problem_set(problem, 503, "out of memory");
         return;
     }
-    if (key && !find_earlier(daemon->jobs, key, hash, &id, problem)) return;
-    if (id == 0 && train_request_read(daemon, body, &wanted, problem)) {
+    if (key && !find_earlier(services->jobs, key, hash, &id, problem)) return;
+    if (id == 0 && train_request_read(services, body, &wanted, problem)) {
         const struct job_order order = {
             .request = wanted.request, .text = wanted.text, .key = key, .hash = key ? hash : NULL};
-        added = jobs_add(daemon->jobs, &order, &id, &err);
+        added = jobs_add(services->jobs, &order, &id, &err);
         if (!added) problem_set_error(problem, &err);
         json_decref(wanted.request);
     }
-    if (!problem->status) accept_job(request, daemon->jobs, id, added, problem);
+    if (!problem->status) accept_job(request, services->jobs, id, added, problem);
 }
 
 static enum http_outcome post(struct http_request *request, void *context)
@@ -266,7 +266,7 @@ static enum text_state write_page(void *context, struct json_writer *out, struct
 
 static enum http_outcome list(struct http_request *request, void *context)
 {
-    struct daemon *daemon = context;
+    struct services *services = context;
     struct list_fields fields = {.state = JOB_STATES, .limit = LIST_DEFAULT};
     struct problem problem = {0};
     int64_t before = 0;
@@ -279,11 +279,11 @@ static enum http_outcome list(struct http_request *request, void *context)
         return train_refuse(request, &problem);
     }
     *listing = (struct listing){
-        .jobs = daemon->jobs, .state = (enum job_state)fields.state, .before = before, .left = (size_t)fields.limit};
+        .jobs = services->jobs, .state = (enum job_state)fields.state, .before = before, .left = (size_t)fields.limit};
     http_reply_header(request, "Cache-Control", "no-store");
     text_reply(request, 200, "application/json",
                &(struct text_source){
-                   .write = write_page, .release = free, .context = listing, .worker = jobs_clerk(daemon->jobs)});
+                   .write = write_page, .release = free, .context = listing, .worker = jobs_clerk(services->jobs)});
     return HTTP_REPLIED;
 }
 
@@ -298,7 +298,7 @@ static enum http_outcome get(struct http_request *request, void *context)
 {
     int64_t id;
     if (!train_job_id(request, &id)) return HTTP_REPLIED;
-    return reply_job(request, ((struct daemon *)context)->jobs, id, 200);
+    return reply_job(request, ((struct services *)context)->jobs, id, 200);
 }
 
 enum http_outcome api_train_get(struct http_request *request, void *context)
@@ -306,13 +306,13 @@ enum http_outcome api_train_get(struct http_request *request, void *context)
     return train_later(request, context, get);
 }
 
-static enum http_outcome act(struct http_request *request, struct daemon *daemon, enum job_action action)
+static enum http_outcome act(struct http_request *request, struct services *services, enum job_action action)
 {
     int64_t id;
     struct error err = {0};
     if (!train_job_id(request, &id)) return HTTP_REPLIED;
-    if (!jobs_act(daemon->jobs, id, action, &err)) return train_refuse_error(request, &err);
-    if (action != JOB_DELETE) return reply_job(request, daemon->jobs, id, 200);
+    if (!jobs_act(services->jobs, id, action, &err)) return train_refuse_error(request, &err);
+    if (action != JOB_DELETE) return reply_job(request, services->jobs, id, 200);
     http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
     return HTTP_REPLIED;
 }

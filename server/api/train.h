@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "server/daemon.h"
+#include "server/api/services.h"
 #include "server/http/http.h"
 #include "server/http/problem.h"
 
@@ -16,7 +16,7 @@ enum http_outcome train_refuse(struct http_request *request, struct problem *pro
 enum http_outcome train_refuse_error(struct http_request *request, const struct error *err);
 
 /* For a handler to return: runs another one in the clerk, or refuses where there is no state directory. */
-enum http_outcome train_later(struct http_request *request, struct daemon *daemon, http_handler *handler);
+enum http_outcome train_later(struct http_request *request, struct services *services, http_handler *handler);
 
 /* The id in the path; false: the 404 is the reply. */
 bool train_job_id(struct http_request *request, int64_t *id);
@@ -28,7 +28,7 @@ struct train_request {
 
 /* False: wanted->request is NULL. Checks a body by itself, and beside the models and datasets there are; adds all that
  * is wrong. The clerk. */
-bool train_request_read(struct daemon *daemon, const json_t *body, struct train_request *wanted,
+bool train_request_read(struct services *services, const json_t *body, struct train_request *wanted,
                         struct problem *problem);
 
 #endif

@@ -185,24 +185,24 @@ static bool note_event(void *context, int64_t sequence, const char *type, const 
 
 /* Whether the client has seen the last event that there will be. An EventSource comes back after every end of a stream,
  * until it gets 204. */
-static bool has_seen_all(const struct daemon *daemon, int64_t id, int64_t last)
+static bool has_seen_all(const struct services *services, int64_t id, int64_t last)
 {
     bool more = false;
-    if (last == 0 || !jobs_is_over(daemon->jobs, id)) return false;
-    return store_events(jobs_store(daemon->jobs), id, last, 1, note_event, &more, NULL) && !more;
+    if (last == 0 || !jobs_is_over(services->jobs, id)) return false;
+    return store_events(jobs_store(services->jobs), id, last, 1, note_event, &more, NULL) && !more;
 }
 
 static enum http_outcome begin(struct http_request *request, void *context)
 {
-    struct daemon *daemon = context;
+    struct services *services = context;
     struct error err = {0};
     struct job job;
     int64_t id;
     if (!train_job_id(request, &id)) return HTTP_REPLIED;
-    if (!jobs_get(daemon->jobs, id, &job, &err)) return train_refuse_error(request, &err);
+    if (!jobs_get(services->jobs, id, &job, &err)) return train_refuse_error(request, &err);
     store_close_job(&job);
     const int64_t last = last_seen(request);
-    if (has_seen_all(daemon, id, last)) {
+    if (has_seen_all(services, id, last)) {
         http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
         return HTTP_REPLIED;
     }
@@ -212,7 +212,7 @@ static enum http_outcome begin(struct http_request *request, void *context)
         return train_refuse_error(request, &err);
     }
     feed->listener = (struct job_listener){.id = id, .told = told};
-    feed->jobs = daemon->jobs;
+    feed->jobs = services->jobs;
     feed->last = last;
     feed->sent_ns = clock_monotonic_ns();
     feed->more_task.run = more;
@@ -222,8 +222,8 @@ static enum http_outcome begin(struct http_request *request, void *context)
                                         .over = over,
                                         .gone = gone,
                                         .context = feed,
-                                        .quiet_seconds = daemon->config->ping_seconds / 2};
-    jobs_listen(daemon->jobs, &feed->listener);
+                                        .quiet_seconds = services->config->ping_seconds / 2};
+    jobs_listen(services->jobs, &feed->listener);
     fill(feed);
     http_reply_header(request, "Cache-Control", "no-store");
     http_reply_header(request, "X-Accel-Buffering", "no");

@@ -124,7 +124,7 @@ static enum http_outcome reply(struct http_request *request, struct jobs *jobs, 
 
 static enum http_outcome metrics(struct http_request *request, void *context)
 {
-    struct jobs *jobs = ((struct daemon *)context)->jobs;
+    struct jobs *jobs = ((struct services *)context)->jobs;
     static const char *const forms[] = {"application/json", "text/csv"};
     struct error err = {0};
     struct job job;

@@ -191,12 +191,12 @@ static void compare_with_model(const struct rows *rows, const struct trainer_opt
 }
 
 /* Loads the model to go on from, and takes over what it decides. */
-static bool adopt(struct daemon *daemon, struct train_fields *fields, const struct rows *rows, struct model *model,
+static bool adopt(struct services *services, struct train_fields *fields, const struct rows *rows, struct model *model,
                   struct problem *problem)
 {
     struct error err = {0};
     const struct trainer_options wanted = fields->options;
-    char *path = registry_directory(daemon->registry, fields->init_from.data, &err);
+    char *path = registry_directory(services->registry, fields->init_from.data, &err);
     if (!path || !model_load(model, path, &err))
         problem_add_field(problem, "init_from", "%s", err.message);
     else if (!trainer_options_adopt(&fields->options, model, &err))
@@ -231,11 +231,11 @@ static bool estimate(const struct trainer_options *options, const json_t *datase
            error_set(err, ERROR_INVALID, "the text has one character, repeated: at least 2 are needed");
 }
 
-static bool size_of_dataset(struct daemon *daemon, const struct trainer_options *options, const json_t *description,
+static bool size_of_dataset(struct services *services, const struct trainer_options *options, const json_t *description,
                             struct model *init, struct training_size *size, struct error *err)
 {
     const char *name = json_string_value(json_object_get(description, "name"));
-    const struct dataset *dataset = datasets_acquire(daemon->datasets, name, err);
+    const struct dataset *dataset = datasets_acquire(services->datasets, name, err);
     if (!dataset) return false;
     const struct training_source source = {.name = name};
     struct trainer_options reading = *options;
@@ -243,18 +243,18 @@ static bool size_of_dataset(struct daemon *daemon, const struct trainer_options 
     const bool small = dataset->size <= READ_SIZE;
     const bool done = small ? training_source_measure(&reading, &source, init->vocabulary ? init : NULL, size, err)
                             : estimate(options, description, init, size, err);
-    datasets_release(daemon->datasets, dataset);
+    datasets_release(services->datasets, dataset);
     return done;
 }
 
-static void check_text(struct daemon *daemon, const struct train_fields *fields, const struct rows *rows,
+static void check_text(struct services *services, const struct train_fields *fields, const struct rows *rows,
                        const json_t *dataset, struct model *init, struct problem *problem)
 {
     const struct training_source source = {.name = "text", .text = fields->text.data, .text_size = fields->text.size};
     struct training_size size = {0};
     struct error err = {0};
     const bool done =
-        dataset ? size_of_dataset(daemon, &fields->options, dataset, init, &size, &err)
+        dataset ? size_of_dataset(services, &fields->options, dataset, init, &size, &err)
                 : training_source_measure(&fields->options, &source, init->vocabulary ? init : NULL, &size, &err);
     if (!done && err.code != ERROR_INVALID) {
         problem_set_error(problem, &err);
@@ -270,19 +270,19 @@ static void check_text(struct daemon *daemon, const struct train_fields *fields,
 
 /* ---- all of it ---- */
 
-static void check_together(struct daemon *daemon, struct train_fields *fields, const struct rows *rows,
+static void check_together(struct services *services, struct train_fields *fields, const struct rows *rows,
                            const json_t *dataset, struct problem *problem)
 {
     struct trainer_options *options = &fields->options;
     struct model init = {0};
     struct error err = {0};
-    if (options->threads == 0) options->threads = (uint64_t)daemon->config->train_threads;
+    if (options->threads == 0) options->threads = (uint64_t)services->config->train_threads;
     if (options->threads == 0) options->threads = cores();
     if (!trainer_options_validate(options, &err))
         add_option_error(rows, &err, "options", problem);
     else if (!fields->init_from.data || !state_name_valid(fields->init_from.data, fields->init_from.size) ||
-             adopt(daemon, fields, rows, &init, problem))
-        if (!problem->status) check_text(daemon, fields, rows, dataset, &init, problem);
+             adopt(services, fields, rows, &init, problem))
+        if (!problem->status) check_text(services, fields, rows, dataset, &init, problem);
     model_close(&init);
 }
 
@@ -304,7 +304,7 @@ static json_t *compose(const struct train_fields *fields, const struct rows *row
                      (int)fields->deploy, "options", options);
 }
 
-bool train_request_read(struct daemon *daemon, const json_t *body, struct train_request *wanted,
+bool train_request_read(struct services *services, const json_t *body, struct train_request *wanted,
                         struct problem *problem)
 {
     struct train_fields fields = {0};
@@ -317,10 +317,10 @@ bool train_request_read(struct daemon *daemon, const json_t *body, struct train_
     fields_read_json(&(struct field_table){rows.fields, rows.count}, &fields, body, &rows.given, problem);
     take_texts(&rows, &fields, problem);
     check_own(&fields, problem);
-    if (fields.dataset.data && !(dataset = datasets_describe(daemon->datasets, fields.dataset.data, &err)))
+    if (fields.dataset.data && !(dataset = datasets_describe(services->datasets, fields.dataset.data, &err)))
         problem_add_field(problem, "dataset", "%s", err.message);
     if (dataset) read_as_uploaded(&fields, dataset, &rows, problem);
-    check_together(daemon, &fields, &rows, dataset, problem);
+    check_together(services, &fields, &rows, dataset, problem);
     if (!problem->status && !(wanted->request = compose(&fields, &rows))) problem_set(problem, 503, "out of memory");
     wanted->text = fields.text.data;
     json_decref(dataset);
