@@ -137,10 +137,4 @@ struct answer;
 void completion_describe(const struct completion *completion, size_t first, size_t count,
                          const struct generation **generations, struct answer *answer);
 
-/* For completion.c alone: server/api/completion_stream.c. Submitted jobs are told by the caller. */
-void completion_stream_begin(struct completion *completion);
-void completion_cancel(struct completion *completion);
-void completion_log(struct completion *completion);
-void completion_set_failure(const struct completion *completion, enum engine_outcome outcome, struct problem *problem);
-
 #endif

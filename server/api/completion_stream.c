@@ -6,21 +6,21 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
-#include "server/api/completion.h"
+#include "server/api/completion_internal.h"
 
 #define PIECE_BYTES          ((size_t)2048) /* most text of one event */
 #define PIECE_BYTES_LOGPROBS ((size_t)64)   /* the same where each token brings twenty alternatives */
 
 static const char ping[] = ": ping\n\n";
 
-static void begin_event(struct completion *completion, const char *prefix)
+static void stream_begin_event(struct completion *completion, const char *prefix)
 {
     completion->event.size = completion->event_sent = 0;
     json_write(&completion->event, prefix, strlen(prefix));
 }
 
 /* False where there was no memory for the event; then there is none. */
-static bool end_event(struct completion *completion)
+static bool stream_end_event(struct completion *completion)
 {
     struct json_writer *event = &completion->event;
     json_write_literal(event, "\n\n");
@@ -30,7 +30,7 @@ static bool end_event(struct completion *completion)
 }
 
 /* The stream of a client that has left, or of an event that there is no memory for, breaks off. */
-static bool fail(struct completion *completion, enum engine_outcome outcome)
+static bool stream_fail(struct completion *completion, enum engine_outcome outcome)
 {
     completion->ended = true;
     completion->failed = outcome == ENGINE_CANCELLED;
@@ -42,14 +42,14 @@ static bool fail(struct completion *completion, enum engine_outcome outcome)
     const bool good = problem_write(&problem, http_request_path(completion->request), &document);
     problem_close(&problem);
     if (!good) return false;
-    begin_event(completion, "event: error\ndata: ");
+    stream_begin_event(completion, "event: error\ndata: ");
     json_write(&completion->event, document.text, document.size);
     free(document.text);
-    return end_event(completion);
+    return stream_end_event(completion);
 }
 
 /* How many of tokens[first .. ready) end within the first `end` bytes of the text. */
-static size_t count_tokens(const struct generation *generation, size_t first, size_t ready, size_t end)
+static size_t stream_count_tokens(const struct generation *generation, size_t first, size_t ready, size_t end)
 {
     size_t count = 0;
     while (first + count < ready && generation->tokens[first + count].text_end <= end) count++;
@@ -57,7 +57,7 @@ static size_t count_tokens(const struct generation *generation, size_t first, si
 }
 
 /* What is ready of a continuation and not sent; false where that is nothing. */
-static bool next_piece(struct completion *completion, size_t index, struct completion_piece *piece)
+static bool stream_next_piece(struct completion *completion, size_t index, struct completion_piece *piece)
 {
     struct completion_part *part = &completion->parts[index];
     const struct generation *generation = &part->job.generation;
@@ -74,17 +74,17 @@ static bool next_piece(struct completion *completion, size_t index, struct compl
     piece->last = over && part->sent_text + piece->size == text_end;
     piece->token_count = piece->last
                              ? ready - part->sent_tokens
-                             : count_tokens(generation, part->sent_tokens, ready, part->sent_text + piece->size);
+                             : stream_count_tokens(generation, part->sent_tokens, ready, part->sent_text + piece->size);
     return piece->size > 0 || piece->last;
 }
 
-static bool send_piece(struct completion *completion, const struct completion_piece *piece)
+static bool stream_send_piece(struct completion *completion, const struct completion_piece *piece)
 {
     struct completion_part *part = &completion->parts[piece->index];
-    begin_event(completion, "data: ");
+    stream_begin_event(completion, "data: ");
     completion->dialect->event(completion, piece, &completion->event);
-    if (!end_event(completion)) {
-        fail(completion, ENGINE_CANCELLED);
+    if (!stream_end_event(completion)) {
+        stream_fail(completion, ENGINE_CANCELLED);
         return false;
     }
     part->sent_text += piece->size;
@@ -94,18 +94,18 @@ static bool send_piece(struct completion *completion, const struct completion_pi
 }
 
 /* The end: what the dialect says behind the last event, then [DONE]. */
-static bool send_end(struct completion *completion)
+static bool stream_send_end(struct completion *completion)
 {
     completion->ended = true;
-    begin_event(completion, "data: ");
+    stream_begin_event(completion, "data: ");
     if (completion->dialect->after && completion->dialect->after(completion, &completion->event))
         json_write_literal(&completion->event, "\n\ndata: ");
     json_write_literal(&completion->event, "[DONE]");
-    return end_event(completion);
+    return stream_end_event(completion);
 }
 
 /* Makes the next event; false where there is nothing to say. Continuations take turns. */
-static bool next_event(struct completion *completion)
+static bool stream_next_event(struct completion *completion)
 {
     struct completion_piece piece;
     size_t open = 0;
@@ -114,15 +114,16 @@ static bool next_event(struct completion *completion)
         const size_t i = (completion->turn + k) % completion->count;
         const struct completion_part *part = &completion->parts[i];
         open += !part->closed;
-        if (atomic_load(&part->over) && part->job.outcome != ENGINE_DONE) return fail(completion, part->job.outcome);
-        if (!next_piece(completion, i, &piece)) continue;
+        if (atomic_load(&part->over) && part->job.outcome != ENGINE_DONE)
+            return stream_fail(completion, part->job.outcome);
+        if (!stream_next_piece(completion, i, &piece)) continue;
         completion->turn = i + 1;
-        return send_piece(completion, &piece);
+        return stream_send_piece(completion, &piece);
     }
-    return open == 0 && send_end(completion);
+    return open == 0 && stream_send_end(completion);
 }
 
-static size_t read_events(void *context, char *out, size_t size)
+static size_t stream_read(void *context, char *out, size_t size)
 {
     struct completion *completion = context;
     const uint64_t now = clock_monotonic_ns();
@@ -131,7 +132,7 @@ static size_t read_events(void *context, char *out, size_t size)
     while (written < size) {
         const size_t left = completion->event.size - completion->event_sent;
         const size_t n = left < size - written ? left : size - written;
-        if (left == 0 && !next_event(completion)) break;
+        if (left == 0 && !stream_next_event(completion)) break;
         if (left == 0) continue;
         memcpy(out + written, completion->event.text + completion->event_sent, n);
         completion->event_sent += n;
@@ -146,7 +147,7 @@ static size_t read_events(void *context, char *out, size_t size)
     return written;
 }
 
-static void over(struct http_request *request, bool complete, void *context)
+static void stream_over(struct http_request *request, bool complete, void *context)
 {
     (void)request;
     struct completion *completion = context;
@@ -154,14 +155,14 @@ static void over(struct http_request *request, bool complete, void *context)
     completion_log(completion);
 }
 
-static void gone(void *context)
+static void stream_gone(void *context)
 {
     completion_cancel(context);
 }
 
 /* A stream by GET may be an EventSource's. Its first event has an id, which it names when it comes back, so that
  * api/generate.c can tell it to stay away. Without memory it goes without. */
-static void begin_with_id(struct completion *completion)
+static void stream_write_id(struct completion *completion)
 {
     const char *id = http_request_id(completion->request);
     json_write_literal(&completion->event, "id: ");
@@ -174,14 +175,14 @@ void completion_stream_begin(struct completion *completion)
 {
     struct http_request *request = completion->request;
     struct http_stream *stream = &completion->stream;
-    stream->read = read_events;
-    stream->over = over;
-    stream->gone = gone;
+    stream->read = stream_read;
+    stream->over = stream_over;
+    stream->gone = stream_gone;
     stream->context = completion;
     /* Looked at twice in that time, the stream is never silent for longer than it. */
     stream->quiet_seconds = completion->services->config->ping_seconds / 2;
     completion->sent_ns = clock_monotonic_ns();
-    if (!completion->body) begin_with_id(completion);
+    if (!completion->body) stream_write_id(completion);
     http_reply_header(request, "Cache-Control", "no-store");
     http_reply_header(request, "X-Accel-Buffering", "no");
     http_reply_stream(request, 200, "text/event-stream", stream);

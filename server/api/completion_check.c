@@ -1,0 +1,180 @@
+/* What is beyond single fields: the prompt, the label, the biases and the session beside the model. All that is wrong
+ * is named at once.
+ *
+ * Encoding a prompt costs about as much as parsing the body it came in. Both happen in the HTTP thread where the body
+ * is small, and in the worker where it is large (server/http/http.h), so neither waits behind a long prompt. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "server/api/completion_internal.h"
+
+static uint64_t completion_random_seed(void)
+{
+    uint64_t seed = 0;
+    /* Cannot fail for so few bytes once the system is up; should it, 0 is a seed like any other. */
+    if (getrandom(&seed, sizeof seed, 0) < 0) return 0;
+    return seed & (uint64_t)FIELDS_MAX_INTEGER;
+}
+
+static bool completion_check_prompt(const struct completion *completion, struct problem *problem)
+{
+    const size_t size = completion->fields.prompt.size, most = (size_t)completion->services->config->max_prompt;
+    return size <= most || problem_add_field(problem, "prompt", "has %zu bytes; limits.max_prompt is %zu", size, most);
+}
+
+/* Finds the label as the vocabulary spells it; names the labels there are where the request's is none of them. */
+static void completion_check_label(struct completion *completion, struct problem *problem)
+{
+    const struct vocabulary *vocabulary = completion->served->model.vocabulary;
+    const struct field_text label = completion->fields.label;
+    const uint32_t count = vocabulary_label_count(vocabulary);
+    char known[256] = "";
+    for (uint32_t i = 0, used = 0; label.data && i < count; i++) {
+        size_t n;
+        const char *name = vocabulary_token(vocabulary, vocabulary_label(vocabulary, i), &n);
+        if (n == label.size && memcmp(name, label.data, n) == 0) {
+            completion->label = name;
+            return;
+        }
+        if (used < sizeof known)
+            used += (uint32_t)snprintf(known + used, sizeof known - used, "%s\"%s\"", i ? ", " : "", name);
+    }
+    if (!label.data) return;
+    if (count == 0)
+        problem_add_field(problem, "label", "the model has no labels");
+    else
+        problem_add_field(problem, "label", "there is no such label; the model has %s", known);
+}
+
+static bool completion_add_bias(struct completion *completion, const char *name, size_t size, const json_t *value,
+                                struct problem *problem)
+{
+    struct error err = {0};
+    uint32_t id;
+    if (!completion->dialect->find_token(completion->served->model.vocabulary, name, size, &id, &err)) {
+        if (err.code != ERROR_INVALID) return problem_set_error(problem, &err);
+        return problem_add_field(problem, "logit_bias", "%s", err.message);
+    }
+    const double bias = json_number_value(value);
+    if (!json_is_number(value) || !(bias >= -SAMPLER_MAX_BIAS && bias <= SAMPLER_MAX_BIAS))
+        return problem_add_field(problem, "logit_bias", "\"%.*s\" must have a number from %g to %g",
+                                 (int)(size < 64 ? size : 64), name, -SAMPLER_MAX_BIAS, SAMPLER_MAX_BIAS);
+    completion->bias[completion->bias_count++] = (struct logit_bias){id, (float)bias};
+    return true;
+}
+
+static void completion_check_bias(struct completion *completion, struct problem *problem)
+{
+    json_t *object = completion->fields.logit_bias;
+    const size_t count = json_object_size(object);
+    if (count == 0) return;
+    completion->bias = calloc(count, sizeof *completion->bias);
+    if (!completion->bias) {
+        problem_set(problem, 503, "out of memory");
+        return;
+    }
+    for (void *at = json_object_iter(object); at; at = json_object_iter_next(object, at))
+        completion_add_bias(completion, json_object_iter_key(at), json_object_iter_key_len(at),
+                            json_object_iter_value(at), problem);
+}
+
+/* Takes the session last of all, so that nothing that is wrong with the request can leave it busy. */
+static bool completion_begin_session(struct completion *completion, struct problem *problem)
+{
+    const struct field_text *name = &completion->fields.session;
+    if (!name->data) return true;
+    if (completion->fields.n > 1) return problem_add_field(problem, "session", "goes on with one text: n must be 1");
+    if (problem->status) return true;
+    const struct served *served = completion->served;
+    if (served->stepper.architecture.window.size > 0)
+        return problem_add_field(
+            problem, "session", "this model keeps no state: it sees the last %u tokens; send the text so far as prompt",
+            served->stepper.architecture.window.size);
+    struct error err = {0};
+    completion->session = sessions_begin(completion->services->sessions, served->name_id, served->version, name->data,
+                                         name->size, served->stepper.state_size, clock_monotonic_ns(), &err);
+    completion->session_lost = completion->session && session_was_lost(completion->session);
+    if (completion->session) return true;
+    return err.code == ERROR_INVALID ? problem_add_field(problem, "session", "%s", err.message)
+                                     : problem_set_error(problem, &err);
+}
+
+static struct sampler_options sampler_options(const struct completion *completion)
+{
+    const struct completion_fields *fields = &completion->fields;
+    return (struct sampler_options){
+        .temperature = fields->temperature,
+        .top_k = fields->top_k,
+        .top_p = fields->top_p,
+        .min_p = fields->min_p,
+        .repetition_penalty = fields->repetition_penalty,
+        .presence_penalty = fields->presence_penalty,
+        .frequency_penalty = fields->frequency_penalty,
+        .repetition_window = fields->repetition_window,
+        .counts_written = completion->dialect->counts_written,
+        .bias = completion->bias,
+        .bias_count = completion->bias_count,
+    };
+}
+
+static bool completion_open_part(struct completion *completion, size_t i, const struct generation_request *wanted,
+                                 struct problem *problem)
+{
+    const char *field = NULL;
+    struct error err = {0};
+    struct generation_request own = *wanted;
+    own.seed = generation_seed(completion->fields.seed, i);
+    if (generation_open(&completion->parts[i].job.generation, completion->served->model.vocabulary, &own, &field, &err))
+        return true;
+    if (!field || err.code != ERROR_INVALID) return problem_set_error(problem, &err);
+    if (strcmp(field, "length") == 0) field = completion->dialect->length_field;
+    return problem_add_field(problem, field, "%s", err.message);
+}
+
+static bool completion_open_parts(struct completion *completion, struct problem *problem)
+{
+    const struct completion_fields *fields = &completion->fields;
+    const bool continues = completion->session && !session_is_fresh(completion->session);
+    struct text_span stop[FIELD_MAX_TEXTS];
+    for (size_t i = 0; i < fields->stop.count; i++)
+        stop[i] = (struct text_span){fields->stop.items[i].data, fields->stop.items[i].size};
+    const struct generation_request wanted = {
+        .prompt = fields->prompt.data ? fields->prompt.data : "",
+        .prompt_bytes = fields->prompt.size,
+        .label = completion->label,
+        .length = fields->length,
+        .sampler = sampler_options(completion),
+        .unknown_is_error = fields->unknown == 1,
+        .continues = continues,
+        .pending = continues ? session_pending(completion->session) : 0,
+        .stop = stop,
+        .stop_count = fields->stop.count,
+        .window = completion->served->stepper.architecture.window,
+        .ignore_eos = fields->ignore_eos,
+        .logprobs = fields->logprobs,
+        .kernels = completion->served->stepper.kernels,
+    };
+    completion->parts = calloc(fields->n, sizeof *completion->parts);
+    if (!completion->parts) return problem_set(problem, 503, "out of memory");
+    completion->count = fields->n;
+    for (size_t i = 0; i < completion->count; i++)
+        if (!completion_open_part(completion, i, &wanted, problem)) return false;
+    return true;
+}
+
+bool completion_check(struct completion *completion, struct problem *problem)
+{
+    if (!completion->fields.seed_given) completion->fields.seed = completion_random_seed();
+    /* The prompt is encoded even where other fields are wrong, so that everything wrong is named at once. */
+    completion->served = completion_acquire(completion->services, &completion->fields.model, problem);
+    if (completion->served) {
+        completion_check_label(completion, problem);
+        completion_check_bias(completion, problem);
+        if (completion_check_prompt(completion, problem) && completion_begin_session(completion, problem))
+            completion_open_parts(completion, problem);
+    }
+    return !problem->status;
+}

@@ -1,0 +1,172 @@
+/* Drives a completion: checks it, gives its jobs to the engine, waits for them, and answers. The stream is the work of
+ * completion_stream.c. */
+#include <stdlib.h>
+
+#include "server/api/completion_internal.h"
+#include "server/api/text_reply.h"
+
+/* The engine's thread. The stores are in the order that makes a byte's token known before the byte is. */
+static void completion_progressed(struct engine_job *job)
+{
+    struct completion_part *part = (struct completion_part *)job;
+    const struct generation *generation = &job->generation;
+    atomic_store_explicit(&part->tokens_ready, generation->tokens_ready, memory_order_release);
+    if (atomic_load_explicit(&part->text_ready, memory_order_relaxed) == generation->text_ready) return;
+    atomic_store_explicit(&part->text_ready, generation->text_ready, memory_order_release);
+    http_stream_wake(&part->completion->stream);
+}
+
+static double seconds_between(uint64_t from, uint64_t to)
+{
+    return (double)(to - from) * 1e-9;
+}
+
+static void completion_count_job(struct metrics *metrics, const struct engine_job *job)
+{
+    static const enum metrics_counter finishes[] = {
+        [FINISH_LENGTH] = METRICS_ENDED_LENGTH, [FINISH_EOS] = METRICS_ENDED_EOS, [FINISH_STOP] = METRICS_ENDED_STOP};
+    static const enum metrics_counter outcomes[] = {[ENGINE_CANCELLED] = METRICS_ENDED_CANCELLED,
+                                                    [ENGINE_TIMEOUT] = METRICS_ENDED_TIMEOUT,
+                                                    [ENGINE_STOPPED] = METRICS_ENDED_STOPPED};
+    const struct generation *generation = &job->generation;
+    metrics_add(metrics, job->outcome == ENGINE_DONE ? finishes[generation->finish] : outcomes[job->outcome], 1);
+    if (!job->started_ns) return;
+    metrics_add(metrics, METRICS_PROMPT_TOKENS,
+                generation->fed < generation->prompt.count ? generation->fed : generation->prompt.count);
+    metrics_add(metrics, METRICS_CACHED_TOKENS, generation->cached);
+    metrics_add(metrics, METRICS_COMPLETION_TOKENS, generation->produced);
+    metrics_observe(metrics, METRICS_QUEUE, seconds_between(job->submitted_ns, job->started_ns));
+    metrics_observe(metrics, METRICS_GENERATION, seconds_between(job->submitted_ns, job->finished_ns));
+    if (!job->first_ns) return;
+    metrics_observe(metrics, METRICS_FIRST_TOKEN, seconds_between(job->submitted_ns, job->first_ns));
+    if (generation->produced > 1)
+        metrics_observe(metrics, METRICS_TOKEN,
+                        seconds_between(job->first_ns, job->finished_ns) / (double)(generation->produced - 1));
+}
+
+/* The engine's thread. The session ends before the answer is sent, so that a client that has it may go on at once. */
+static void completion_finished(struct engine_job *job)
+{
+    struct completion_part *part = (struct completion_part *)job;
+    struct completion *completion = part->completion;
+    completion_end_session(completion, job->outcome == ENGINE_DONE, generation_token(&job->generation));
+    completion_count_job(completion->services->metrics, job);
+    atomic_store(&part->over, true);
+    const bool last = atomic_fetch_sub(&completion->running, 1) == 1;
+    if (completion->fields.stream)
+        http_stream_wake(&completion->stream);
+    else if (last)
+        http_request_resume(completion->request);
+    completion_unref(completion);
+}
+
+static bool completion_submit(struct completion *completion, struct error *err)
+{
+    struct engine_job *jobs[COMPLETION_MAX_N];
+    for (size_t i = 0; i < completion->count; i++) {
+        struct completion_part *part = &completion->parts[i];
+        part->completion = completion;
+        part->job.group = &completion->group;
+        part->job.finished = completion_finished;
+        part->job.progressed = completion->fields.stream ? completion_progressed : NULL;
+        part->job.use_cache = completion->fields.cache_prompt;
+        if (completion->session) {
+            part->job.end_state = session_next_state(completion->session);
+            if (!session_is_fresh(completion->session)) part->job.start_state = session_state(completion->session);
+        }
+        jobs[i] = &part->job;
+    }
+    atomic_store(&completion->running, completion->count);
+    atomic_fetch_add(&completion->references, completion->count);
+    if (engine_submit(completion->served->engine, jobs, completion->count, err)) return true;
+    metrics_add(completion->services->metrics, METRICS_REFUSED, 1);
+    atomic_fetch_sub(&completion->references, completion->count);
+    completion_end_session(completion, false, 0);
+    return false;
+}
+
+static enum text_state completion_write_answer(void *context, struct json_writer *out, struct error *err)
+{
+    struct completion *completion = context;
+    (void)err;
+    return completion->dialect->answer(completion, completion->answer, out) ? TEXT_MORE : TEXT_END;
+}
+
+static void completion_gone(void *context)
+{
+    completion_cancel(context);
+}
+
+static void completion_release_answer(void *context)
+{
+    completion_unref(context);
+}
+
+/* The reply refers to the completion until it is written. */
+static void completion_reply_answer(struct http_request *request, struct completion *completion)
+{
+    struct problem problem = {0};
+    completion->answer = calloc(1, completion->dialect->answer_size);
+    if (!completion->answer) {
+        problem_set(&problem, 503, "out of memory");
+        http_reply_problem(request, &problem);
+        return;
+    }
+    atomic_fetch_add(&completion->references, 1);
+    text_reply(request, 200, "application/json",
+               &(struct text_source){.write = completion_write_answer,
+                                     .release = completion_release_answer,
+                                     .context = completion,
+                                     .worker = completion->services->writer});
+}
+
+static void completion_resumed(struct http_request *request, void *context)
+{
+    struct completion *completion = context;
+    struct problem problem = {0};
+    completion_log(completion);
+    http_reply_header(request, "Cache-Control", "no-store");
+    for (size_t i = 0; i < completion->count; i++) {
+        const enum engine_outcome outcome = completion->parts[i].job.outcome;
+        if (outcome == ENGINE_DONE) continue;
+        if (outcome == ENGINE_CANCELLED) {
+            http_reply_nothing(request);
+        } else {
+            completion_set_failure(completion, outcome, &problem);
+            http_reply_problem(request, &problem);
+            problem_close(&problem);
+        }
+        return;
+    }
+    completion_reply_answer(request, completion);
+}
+
+static enum http_outcome completion_start(struct completion *completion)
+{
+    struct http_request *request = completion->request;
+    struct problem problem = {0};
+    struct error err = {0};
+    if (completion->fields.stream) {
+        if (http_request_is_head(request))
+            completion_end_session(completion, false, 0);
+        else if (!completion_submit(completion, &err))
+            problem_set_error(&problem, &err);
+        if (problem.status) return completion_refuse(request, &problem);
+        completion_stream_begin(completion);
+        return HTTP_REPLIED;
+    }
+    http_request_suspend(
+        request, &(struct http_waiter){.resumed = completion_resumed, .gone = completion_gone, .context = completion});
+    if (completion_submit(completion, &err)) return HTTP_LATER;
+    problem_set_error(&problem, &err);
+    completion_refuse(request, &problem);
+    http_request_resume(request);
+    return HTTP_LATER;
+}
+
+enum http_outcome completion_run(struct completion *completion, struct problem *problem)
+{
+    if (completion_check(completion, problem)) return completion_start(completion);
+    completion_end_session(completion, false, 0);
+    return completion_refuse(completion->request, problem);
+}
