@@ -1,13 +1,15 @@
 #include "model/train/trainer.h"
 
-#include <math.h>
-#include <stdlib.h>
+#include "model/files/checkpoint.h"
+#include "model/train/publish.h"
+#include "model/train/report.h"
+#include "model/train/run.h"
+#include "model/train/samples.h"
+#include "model/train/setup.h"
+#include "model/train/validate.h"
 
-#include "model/train/internal.h"
-
-/* A loss of so many times that of a uniform guess, for so many steps in a row, does not come back. */
-#define EXPLODED_FACTOR 10.0
-#define EXPLODED_STEPS  50
+/* After so many steps in a row whose loss has exploded, the run does not come back. */
+#define EXPLODED_STEPS 50
 
 const char *trainer_end_name(enum trainer_end end)
 {
@@ -15,151 +17,180 @@ const char *trainer_end_name(enum trainer_end end)
     return names[end];
 }
 
-static bool time_over(const struct trainer *trainer)
-{
-    double limit = trainer->options.max_minutes * 60;
-    return limit > 0 && trainer_seconds(trainer) + trainer_reserve_seconds(trainer) >= limit;
-}
+/* ---------------------------------------------------------------- one step */
 
-static void end_epoch(struct trainer *trainer)
+static void end_epoch(struct training_run *run)
 {
-    struct run_state *state = &trainer->state;
+    struct run_state *state = &run->state;
     state->train_loss = state->epoch_nats / (double)state->epoch_tokens;
     state->epoch_nats = 0;
     state->epoch_tokens = 0;
     state->position = 0;
     state->epoch++;
     state->validation_due = true;
-    state->samples_due = trainer->options.sample_length > 0;
-    learner_reset_state(trainer->learner);
-    streams_start_epoch(&trainer->streams, trainer->options.seed, state->epoch);
+    state->samples_due = run->options.sample_length > 0;
+    learner_reset_state(run->learner);
+    streams_start_epoch(&run->streams, run->options.seed, state->epoch);
 }
 
-bool trainer_loss_exploded(const struct trainer *trainer, double loss)
+static bool has_diverged(struct training_run *run, const struct learner_result *result)
 {
-    return !(loss <= EXPLODED_FACTOR * log((double)vocabulary_size(trainer->data.vocabulary)));
-}
-
-static bool diverged(struct trainer *trainer, const struct learner_result *result)
-{
-    trainer->last_loss = result->loss;
+    run->last_loss = result->loss;
     if (!result->finite) return true;
-    trainer->state.high_steps = trainer_loss_exploded(trainer, result->loss) ? trainer->state.high_steps + 1 : 0;
-    return trainer->state.high_steps >= EXPLODED_STEPS;
+    run->state.high_steps = training_run_has_exploded(run, result->loss) ? run->state.high_steps + 1 : 0;
+    return run->state.high_steps >= EXPLODED_STEPS;
 }
 
-/* One optimisation step; false where the run has diverged. */
-static bool train_step(struct trainer *trainer)
+/* Counts a step, and what is due after it. T: steps of its window. */
+static void count_step(struct training_run *run, size_t T, const struct training_step *step)
 {
-    struct run_state *state = &trainer->state;
-    size_t T =
-        streams_window(&trainer->streams, state->position, trainer->options.window, trainer->inputs, trainer->targets);
-    double rate = schedule_rate(&trainer->schedule, &state->schedule, trainer->options.rate, state->step, state->epoch,
-                                trainer_fraction(trainer));
-    struct learner_result result;
-    learner_step(trainer->learner, T, trainer->inputs, trainer->targets, rate, &result);
-    if (diverged(trainer, &result)) return false;
-
-    size_t tokens = T * trainer->streams.batch;
-    state->epoch_nats += result.loss * (double)tokens;
-    state->epoch_tokens += tokens;
+    struct run_state *state = &run->state;
+    state->epoch_nats += step->loss * (double)step->tokens;
+    state->epoch_tokens += step->tokens;
     state->position += T;
     state->step++;
-    trainer_report_step(trainer, result.loss, tokens, rate, result.gradient_norm);
-    if (trainer->data.has_validation && trainer->options.validate_every &&
-        state->step % trainer->options.validate_every == 0)
+}
+
+/* One optimisation step over the next window; false where the run has diverged. */
+static bool train_window(struct training_run *run, struct training_report *report)
+{
+    struct run_state *state = &run->state;
+    const size_t T = streams_window(&run->streams, state->position, run->options.window, run->inputs, run->targets);
+    const double rate = schedule_rate(&run->schedule, &state->schedule, run->options.rate, state->step, state->epoch,
+                                      training_run_fraction(run));
+    struct learner_result result;
+    learner_step(run->learner, T, run->inputs, run->targets, rate, &result);
+    if (has_diverged(run, &result)) return false;
+
+    const struct training_step step = {
+        .loss = result.loss, .tokens = T * run->streams.batch, .rate = rate, .gradient_norm = result.gradient_norm};
+    count_step(run, T, &step);
+    training_report_step(report, run, &step);
+    if (run->data.has_validation && run->options.validate_every && state->step % run->options.validate_every == 0)
         state->validation_due = true;
-    if (state->position >= trainer->streams.length) end_epoch(trainer);
+    if (state->position >= run->streams.length) end_epoch(run);
     return true;
 }
 
-/* None while the loss is far too high: the last snapshot is to be a good one. */
-static bool snapshot_if_due(struct trainer *trainer, struct error *err)
+/* ---------------------------------------------------------------- between steps */
+
+/* Saves nothing while the loss is far too high: the last snapshot is to be a good one. */
+static bool snapshot_if_due(struct training_run *run, struct error *err)
 {
-    if (trainer->state.high_steps > 0) return true;
-    if (trainer->snapshot_wanted && trainer_may_save(trainer)) return trainer_snapshot(trainer, err);
-    if (trainer->options.snapshot_seconds <= 0) return true;
-    double since = (double)(trainer->callbacks->now_ns(trainer->callbacks->context) - trainer->snapshot_ns) / 1e9;
-    return since < trainer->options.snapshot_seconds || trainer_snapshot(trainer, err);
+    if (run->state.high_steps > 0) return true;
+    if (run->snapshot_wanted && training_snapshot_is_due(run)) return training_snapshot(run, err);
+    if (run->options.snapshot_seconds <= 0) return true;
+    const double since = (double)(training_run_now(run) - run->snapshot_ns) / 1e9;
+    return since < run->options.snapshot_seconds || training_snapshot(run, err);
 }
 
-static bool is_over(const struct trainer *trainer, enum trainer_end *end)
+static bool is_over(const struct training_run *run, enum trainer_end *end)
 {
-    const struct run_state *state = &trainer->state;
+    const struct run_state *state = &run->state;
     *end = TRAINER_DONE;
-    if (state->epoch >= trainer->options.epochs) return true;
+    if (state->epoch >= run->options.epochs) return true;
     *end = TRAINER_STOPPED_EARLY;
-    return trainer->options.patience && state->waited >= trainer->options.patience;
+    return run->options.patience && state->waited >= run->options.patience;
 }
 
-/* The validation and the samples that stand before the next step. */
-static bool between_steps(struct trainer *trainer, bool *sound, struct error *err)
+static bool is_time_over(const struct training_run *run)
 {
-    const struct run_state *state = &trainer->state;
+    const double limit = run->options.max_minutes * 60;
+    return limit > 0 && training_run_seconds(run) + training_run_reserve_seconds(run) >= limit;
+}
+
+/* The validation and the samples that are due before the next step. *sound is false where the run has diverged. */
+static bool between_steps(struct training_run *run, struct training_report *report, bool *sound, struct error *err)
+{
+    const struct run_state *state = &run->state;
     enum trainer_end end;
     *sound = true;
     if (!state->validation_due && !state->samples_due) return true;
-    uint64_t begun_ns = trainer->callbacks->now_ns(trainer->callbacks->context);
-    if (state->validation_due && !trainer_validate(trainer, sound, err)) return false;
+    const uint64_t begun_ns = training_run_now(run);
+    if (state->validation_due && !training_validate(run, sound, err)) return false;
     if (!*sound) return true;
-    if (state->samples_due && !trainer_samples(trainer, err)) return false;
-    trainer->snapshot_wanted = true;
-    if (!is_over(trainer, &end) && !snapshot_if_due(trainer, err)) return false;
-    trainer_report_pause(trainer, begun_ns);
+    if (state->samples_due && !training_samples(run, err)) return false;
+    run->snapshot_wanted = true;
+    if (!is_over(run, &end) && !snapshot_if_due(run, err)) return false;
+    training_report_pause(report, run, begun_ns);
     return true;
 }
 
-/* The time is over: what was trained since the last validation is validated and sampled from, in the time kept for it.
- */
-static bool last_validation(struct trainer *trainer, enum trainer_end *end, struct error *err)
+/* The time is over: validates and samples what was trained since the last validation, in the time kept for it. */
+static bool validate_last(struct training_run *run, enum trainer_end *end, struct error *err)
 {
-    struct run_state *state = &trainer->state;
+    struct run_state *state = &run->state;
     bool sound;
     *end = TRAINER_TIME_OVER;
     if (state->step == state->validated_step) return true;
     if (state->epoch_tokens) state->train_loss = state->epoch_nats / (double)state->epoch_tokens;
     state->validation_due = true;
-    if (!trainer_validate(trainer, &sound, err)) return false;
+    if (!training_validate(run, &sound, err)) return false;
     if (!sound) *end = TRAINER_DIVERGED;
-    return !sound || trainer->options.sample_length == 0 || trainer_samples(trainer, err);
+    return !sound || run->options.sample_length == 0 || training_samples(run, err);
 }
 
-static bool train(struct trainer *trainer, enum trainer_end *end, struct error *err)
+/* ---------------------------------------------------------------- the loop */
+
+static bool train_windows(struct training_run *run, struct training_report *report, enum trainer_end *end,
+                          struct error *err)
 {
     for (bool sound;;) {
-        if (trainer_stopped(trainer)) {
+        if (training_run_stopped(run)) {
             *end = TRAINER_INTERRUPTED;
-            return trainer_snapshot(trainer, err);
+            return training_snapshot(run, err);
         }
-        if (!between_steps(trainer, &sound, err)) return false;
+        if (!between_steps(run, report, &sound, err)) return false;
         if (sound) {
-            if (is_over(trainer, end)) return true;
-            if (time_over(trainer)) return last_validation(trainer, end, err);
-            sound = train_step(trainer);
+            if (is_over(run, end)) return true;
+            if (is_time_over(run)) return validate_last(run, end, err);
+            sound = train_window(run, report);
         }
         if (!sound) {
             *end = TRAINER_DIVERGED;
             return true;
         }
-        if (!snapshot_if_due(trainer, err)) return false;
+        if (!snapshot_if_due(run, err)) return false;
     }
 }
 
-/* As train(), where a stop in the midst of a validation is an interruption like any other. */
-static bool train_until_stopped(struct trainer *trainer, enum trainer_end *end, struct error *err)
+/* As train_windows(), where a stop in the midst of a validation is an interruption like any other. */
+static bool train_until_stopped(struct training_run *run, enum trainer_end *end, struct error *err)
 {
     struct error cause = {0};
-    if (train(trainer, end, &cause)) return true;
-    if (cause.code == ERROR_CANCELLED && trainer_stopped(trainer)) {
+    struct training_report report;
+    training_report_begin(&report, run);
+    if (train_windows(run, &report, end, &cause)) return true;
+    if (cause.code == ERROR_CANCELLED && training_run_stopped(run)) {
         *end = TRAINER_INTERRUPTED;
-        return trainer_snapshot(trainer, err);
+        return training_snapshot(run, err);
     }
     return error_set(err, cause.code, "%s", cause.message);
 }
 
-static void fill_result(const struct trainer *trainer, bool exact, struct trainer_result *result)
+/* ---------------------------------------------------------------- the end */
+
+static bool publish_final(struct training_run *run, const struct network *best, bool *exact, struct error *err)
 {
-    const struct run_state *state = &trainer->state;
+    return training_validate_exactly(run, best, exact, err) && training_publish(run, best, *exact, err);
+}
+
+/* Publishes the best model with the final figures of the run: what is held, or what is on the disk. */
+static bool finish_run(struct training_run *run, bool *exact, struct error *err)
+{
+    if (run->held) return publish_final(run, &run->best, exact, err);
+    struct model best;
+    bool ok = model_load(&best, run->out, err);
+    if (ok && best.network.parameter_count != run->network.parameter_count)
+        ok = error_set(err, ERROR_CONFLICT, "%s was replaced by another model while this run went on", run->out);
+    ok = ok && publish_final(run, &best.network, exact, err);
+    model_close(&best);
+    return ok;
+}
+
+static void fill_result(const struct training_run *run, bool exact, struct trainer_result *result)
+{
+    const struct run_state *state = &run->state;
     result->has_best = state->has_best;
     result->best = state->best;
     result->exact = exact;
@@ -169,43 +200,42 @@ static void fill_result(const struct trainer *trainer, bool exact, struct traine
     result->within_epoch = state->epoch_tokens > 0;
     result->steps = state->step;
     result->train_loss = state->train_loss;
-    result->last_loss = trainer->last_loss;
-    result->seconds = trainer_seconds(trainer);
+    result->last_loss = run->last_loss;
+    result->seconds = training_run_seconds(run);
 }
 
-/* Of a run that was opened. */
-static bool run(struct trainer *trainer, struct trainer_result *result, struct error *err)
+/* From the first step to the end, of a run that was opened. */
+static bool drive_run(struct training_run *run, struct trainer_result *result, struct error *err)
 {
-    bool exact = false, ok = train_until_stopped(trainer, &result->end, err);
-    if (!ok) trainer_publish_held(trainer, NULL); /* the best so far outlives what went wrong, where it can */
-    if (ok && result->end == TRAINER_DIVERGED) ok = trainer_publish_held(trainer, err);
+    bool exact = false, ok = train_until_stopped(run, &result->end, err);
+    if (!ok) training_publish_held(run, NULL); /* the best so far outlives what went wrong, where it can */
+    if (ok && result->end == TRAINER_DIVERGED) ok = training_publish_held(run, err);
     if (ok && result->end != TRAINER_INTERRUPTED && result->end != TRAINER_DIVERGED) {
-        ok = trainer_finish(trainer, &exact, err);
-        if (ok && !trainer->callbacks->keep_snapshot) snapshot_remove(trainer->work);
+        ok = finish_run(run, &exact, err);
+        if (ok && !run->callbacks->keep_snapshot) snapshot_remove(run->work);
     }
-    result->parameters = trainer->network.parameter_count;
-    fill_result(trainer, exact, result);
+    fill_result(run, exact, result);
     return ok;
 }
 
 bool trainer_run(const struct trainer_options *options, const char *out, bool resume,
                  const struct trainer_callbacks *callbacks, struct trainer_result *result, struct error *err)
 {
-    struct trainer trainer;
+    struct training_run run;
     struct error cause = {0};
     *result = (struct trainer_result){0};
     bool ok, to_resume;
-    if (trainer_open(&trainer, options, out, resume, callbacks, &cause)) {
-        ok = run(&trainer, result, err);
+    if (training_run_open(&run, options, out, resume, callbacks, &cause)) {
+        ok = drive_run(&run, result, err);
         to_resume = !ok || result->end == TRAINER_INTERRUPTED;
     } else {
-        ok = cause.code == ERROR_CANCELLED && trainer_stopped(&trainer);
+        ok = cause.code == ERROR_CANCELLED && training_run_stopped(&run);
         if (!ok) error_set(err, cause.code, "%s", cause.message);
         to_resume = ok || cause.code == ERROR_NO_SPACE;
         result->end = TRAINER_INTERRUPTED;
-        result->parameters = trainer.network.parameter_count;
     }
-    result->saved = to_resume && trainer.work && snapshot_exists(trainer.work);
-    trainer_close(&trainer);
+    result->parameters = run.network.parameter_count;
+    result->saved = to_resume && run.work && snapshot_exists(run.work);
+    training_run_close(&run);
     return ok;
 }
