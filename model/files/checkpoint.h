@@ -1,4 +1,5 @@
-/* A model directory (checkpoint.md) <-> memory: config.json, vocabulary.json, model.safetensors.
+/* A model directory <-> memory: config.json (model_config.h), vocabulary.json (model/text/vocabulary.h),
+ * model.safetensors (checkpoint_weights.h).
  *
  * Loading is strict: every field of config.json is checked, tensors must be exactly those of the architecture, the
  * vocabulary's SHA-256 and size must match, weights must be finite. Every refusal is one line that names the file and

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <zip.h>
 
-#include "model/text/string_table.h"
+#include "base/string_table.h"
 
 /* A deflated byte gives at most 1032 bytes (RFC 1951: 258 bytes for two bits), and there is no stream without a byte.
  */

@@ -2,8 +2,8 @@
 #ifndef LSTMD_MODEL_TEXT_CORPUS_INTERNAL_H
 #define LSTMD_MODEL_TEXT_CORPUS_INTERNAL_H
 
+#include "base/string_table.h"
 #include "model/text/corpus.h"
-#include "model/text/string_table.h"
 
 struct corpus_loader {
     struct corpus *corpus;

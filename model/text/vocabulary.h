@@ -8,8 +8,8 @@
  * document. Special tokens and labels are never matched in text: "<eos>" in a corpus is five characters, or, where the
  * filters let it through, a word like any other with a token of its own.
  *
- * Immutable once made, so thread-safe. Files: vocabulary.json of checkpoint.md, read and written by checkpoint.c
- * through vocabulary_from_json()/vocabulary_to_json().
+ * Nothing changes a finished vocabulary, so threads may share it. vocabulary.json of a model directory holds the text
+ * of vocabulary_to_json(); model/files/checkpoint.c reads and writes that file.
  */
 #ifndef LSTMD_MODEL_TEXT_VOCABULARY_H
 #define LSTMD_MODEL_TEXT_VOCABULARY_H
@@ -48,10 +48,20 @@ bool vocabulary_builder_add_label(struct vocabulary_builder *builder, const char
 struct vocabulary *vocabulary_builder_finish(struct vocabulary_builder *builder, struct error *err);
 void vocabulary_builder_free(struct vocabulary_builder *builder);
 
-/* JSON text as in checkpoint.md, plus "lower" and "filters" for words, "lower": true for lower-cased characters, and
- * "labels" (ids) where there are any. `place` (a path) begins messages, which name the field and the index. Strict:
- * unknown keys, ids out of range, and a text token or a label that comes twice are refused.
- * vocabulary_to_json() gives the same bytes for the same vocabulary; caller frees. */
+/* A vocabulary as JSON (vocabulary.json):
+ *
+ *   level                  "char", "word", "byte"
+ *   lower                  true or false; level char: only where it is true; not for bytes
+ *   filters                level word alone: the characters that become spaces
+ *   tokens                 array of strings by id
+ *   eos                    an id, or null: none
+ *   eos_starts             false: eos ends texts and starts none; absent: it does both
+ *   pad, unknown           ids, or null: none
+ *   labels                 only where there are any: their ids, rising
+ *
+ * `place` (a path) begins messages, which name the field and the index. Reading is strict: it refuses unknown keys, ids
+ * out of range, and a text token or a label that comes twice. The same vocabulary always gives the same bytes; the
+ * caller frees them (free()). */
 struct vocabulary *vocabulary_from_json(const char *json, size_t n, const char *place, struct error *err);
 char *vocabulary_to_json(const struct vocabulary *vocabulary, size_t *n, struct error *err);
 void vocabulary_free(struct vocabulary *vocabulary);

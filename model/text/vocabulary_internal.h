@@ -6,8 +6,8 @@
 #ifndef LSTMD_MODEL_TEXT_VOCABULARY_INTERNAL_H
 #define LSTMD_MODEL_TEXT_VOCABULARY_INTERNAL_H
 
+#include "base/string_table.h"
 #include "model/text/code_map.h"
-#include "model/text/string_table.h"
 #include "model/text/vocabulary.h"
 #include "model/text/words.h"
 

@@ -1,11 +1,11 @@
-#include "model/text/string_table.h"
+#include "base/string_table.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/size.h"
 
-/* FNV-1a (Fowler, Noll and Vo), 64 bits folded to 32: words are short, and its loop is all they need. */
+/* FNV-1a (Fowler, Noll and Vo), 64 bits folded to 32. Its simple loop suits words, which are short. */
 static uint32_t hash_bytes(const char *text, size_t n)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -56,7 +56,7 @@ bool string_table_append(struct string_table *table, const char *text, size_t n,
     return true;
 }
 
-/* The slot that holds the string, or the empty one where it belongs. */
+/* The slot of the string, or the empty slot where it would go. */
 static struct string_table_slot *find_slot(const struct string_table *table, uint32_t hash, const char *text, size_t n)
 {
     uint32_t mask = table->slot_count - 1;

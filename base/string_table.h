@@ -1,11 +1,11 @@
-/* A table of byte strings, numbered in the order they came, with a hash index over those that are to be found again.
+/* A table of byte strings, numbered in the order of their addition. A hash index finds those that were inserted.
  *
- * Strings have explicit lengths (they may hold NUL bytes) and are kept in one block, each with a NUL after it.
- * `struct string_table t = {0};` is empty; string_table_free() returns it to that. Pointers to strings hold until the
- * next addition. Reading a table that nobody changes is thread-safe.
+ * Strings have explicit lengths (they may hold NUL bytes) and lie in one block, each with a NUL after it.
+ * `struct string_table t = {0};` is empty; string_table_free() makes it so again. Pointers to strings hold until the
+ * next addition. Threads may read a table together while nobody changes it.
  */
-#ifndef LSTMD_MODEL_TEXT_STRING_TABLE_H
-#define LSTMD_MODEL_TEXT_STRING_TABLE_H
+#ifndef LSTMD_BASE_STRING_TABLE_H
+#define LSTMD_BASE_STRING_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -30,7 +30,8 @@ struct string_table {
     uint32_t used;
 };
 
-/* Adds a string that string_table_find() does not see. Its index is the count before. */
+/* Adds a string without an entry in the hash index: string_table_find() does not find it. Its index is the count
+ * before. */
 bool string_table_append(struct string_table *table, const char *text, size_t n, struct error *err);
 
 /* Finds the string, or adds it; *added (NULL allowed) says which. */

@@ -1,5 +1,4 @@
-/* vocabulary.json: strict reading, and writing that always gives the same bytes. Only this file of the vocabulary knows
- * jansson. */
+/* A vocabulary as JSON, the text of vocabulary.json: strict reading, and writing that always gives the same bytes. */
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,7 +274,7 @@ static json_t *id_to_json(uint32_t id)
     return id == TOKEN_NONE ? json_null() : json_integer(id);
 }
 
-/* The fields in the order of checkpoint.md; NULL where memory ran out. */
+/* The fields always come in this order. NULL: no memory. */
 static json_t *vocabulary_to_object(const struct vocabulary *vocabulary)
 {
     json_t *root = json_object();
