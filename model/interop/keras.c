@@ -1,4 +1,4 @@
-/* interop_keras_read() of model/interop/import.h: an .h5 file or a .keras archive as a whole. */
+/* An .h5 file or a .keras archive as a whole. */
 #include "model/interop/keras.h"
 
 #include <stdlib.h>
@@ -8,7 +8,6 @@
 #include "base/json.h"
 #include "base/size.h"
 #include "model/files/checkpoint_weights.h"
-#include "model/interop/import.h"
 #include "model/interop/zip.h"
 
 #define MAX_METADATA ((size_t)1 << 20)

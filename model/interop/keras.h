@@ -1,5 +1,5 @@
-/* What a Keras model computes, from its configuration, and where its weights are to be found: the two halves of
- * interop_keras_read() (model/interop/import.h). Used by them and by tests alone.
+/* The reader of Keras's files (HDF5, .keras archives), and its halves: a configuration says what the model computes
+ * and where its weights lie, then the weights are read. tfjs.c uses the halves, too.
  *
  * A model must be a chain: (Embedding) -> recurrent layers of one kind -> (Dense) -> Dense that gives the logits, with
  * layers between that do nothing when the model is used. Everything else is refused with the layer's name and class.
@@ -13,8 +13,16 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/interop/foreign.h"
 #include "model/interop/hdf5.h"
 #include "model/network/network.h"
+
+/* Reads an HDF5 file or a .keras archive. Errors: ERROR_CORRUPT for a file that is not what its format promises,
+ * ERROR_INVALID for a model that cannot be kept as it is (with the layer's name and class), ERROR_TOO_LARGE,
+ * ERROR_NO_MEMORY, those of file_map_open(). */
+bool interop_keras_read(const char *path, struct foreign *foreign, struct error *err);
+
+/* ---- the halves ---- */
 
 #define KERAS_MAX_CONFIG  ((size_t)1 << 24) /* bytes of a configuration */
 #define KERAS_MAX_LAYERS  1024u             /* with and without weights */
@@ -66,7 +74,6 @@ bool keras_weights_read(struct network *network, const struct keras_model *model
 
 /* What is common to all forms of files, once the configuration and the weights are at hand: foreign->network, and what
  * else the model tells. */
-struct foreign;
 bool keras_network_read(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, enum keras_layout layout,
                         const char *place, struct error *err);
 

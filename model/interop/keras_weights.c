@@ -2,7 +2,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/interop/import.h"
 #include "model/interop/keras.h"
 
 #define MAX_PATH    1024

@@ -10,7 +10,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
-#include "model/interop/import.h"
+#include "model/interop/foreign.h"
 #include "model/interop/tensors.h"
 
 /* Whether some tensor is named like one of a recurrent layer. */

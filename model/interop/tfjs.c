@@ -1,16 +1,15 @@
-/* interop_tfjs_read() of model/interop/import.h: the model.json of a TensorFlow.js layers model, and the bytes of its
- * weights.
+/* The model.json of a TensorFlow.js layers model, and the bytes of its weights.
  *
- * The configuration is Keras's, and so are the tensors and their order in a layer; the manifest says which bytes they
- * are. They are put into an HDF5 file in memory as Keras would have written it, and read as that. */
+ * The configuration is Keras's, and so are the tensors and their order in a layer; the manifest says where their bytes
+ * lie. This file makes the HDF5 file in memory that Keras would have written, and has that read. */
+#include "model/interop/tfjs.h"
+
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/file.h"
 #include "base/json.h"
 #include "base/size.h"
 #include "model/files/checkpoint_weights.h"
-#include "model/interop/import.h"
 #include "model/interop/keras.h"
 
 #define MAX_TENSORS 1024

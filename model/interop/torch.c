@@ -3,6 +3,8 @@
  * The zip form (PyTorch 1.6 and later) holds NAME/data.pkl and a storage per entry NAME/data/KEY. The legacy form is a
  * row of pickles: a magic number, a protocol, the system's sizes, the object, the keys of the storages; then for each
  * key the number of elements and the elements. */
+#include "model/interop/torch.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +12,6 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "model/files/safetensors.h"
-#include "model/interop/import.h"
 #include "model/interop/pickle.h"
 #include "model/interop/recurrent.h"
 #include "model/interop/tensors.h"

@@ -1,7 +1,7 @@
 /* Any text as the model.json of a TensorFlow.js model with 3,120 bytes of weights: refused with a message, or a network
  * that has them. */
 #include "base/file.h"
-#include "model/interop/import.h"
+#include "model/interop/tfjs.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -1,6 +1,7 @@
 /* Any bytes as a file of torch.save(): refused with a message, or a network whose weights are all there. */
 #include "model/interop/import.h"
 #include "model/interop/other.h"
+#include "model/interop/torch.h"
 #include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

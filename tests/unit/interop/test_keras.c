@@ -9,8 +9,8 @@
 #include "base/file.h"
 #include "base/size.h"
 #include "model/generate/step.h"
-#include "model/interop/import.h"
 #include "model/interop/keras.h"
+#include "model/interop/tfjs.h"
 #include "tests/unit/support.h"
 
 #define DIRECTORY "tests/golden/data/keras"

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "model/interop/import.h"
+#include "model/interop/torch.h"
 #include "tests/unit/support.h"
 
 #define DIRECTORY "tests/golden/data/torch/"
