@@ -1,4 +1,4 @@
-/* The csv format of a corpus: which columns, what joins them, and where a row goes wrong. */
+/* The csv and tsv formats of a corpus: choosing columns, joining fields, and messages that name the row. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #define MAX_COLUMN_NUMBER 9999
 #define MAX_COLUMN_NAME   40 /* bytes of what is taken for one */
 
-/* A column that is wanted: by name until the header has been read, by index after. */
+/* A chosen column. A named one gets its index when the header is read. */
 struct column {
     const char *name;
     size_t n;
@@ -17,10 +17,10 @@ struct column {
 };
 
 struct selection {
-    struct column columns[CORPUS_MAX_COLUMNS + 1]; /* the text's, then the label's */
+    struct column columns[CORPUS_MAX_COLUMNS + 1]; /* those of the text, then that of the label */
     struct csv_field fields[CORPUS_MAX_COLUMNS + 1];
-    size_t count;      /* of all columns */
-    size_t text_count; /* less the label's */
+    size_t count;      /* all columns */
+    size_t text_count; /* without the label's */
 };
 
 /* ---- choosing columns ---- */
@@ -61,7 +61,7 @@ static bool add_text_columns(struct selection *selection, const char *list, stru
     return true;
 }
 
-/* The values of the row that begins here, for messages. */
+/* The values of the next row, for messages. */
 static const char *list_row(struct csv_reader reader, struct corpus_names *names)
 {
     struct csv_field field;
@@ -76,7 +76,7 @@ static bool field_equals(const struct csv_field *field, const struct column *col
     return field->n == column->n && memcmp(field->text, column->name, column->n) == 0;
 }
 
-/* Reads the header row and turns names into indexes. */
+/* Reads the header row and gives each named column its index. */
 static bool read_header(struct csv_reader *reader, struct selection *selection, struct error *err)
 {
     struct csv_reader header = *reader;
@@ -113,7 +113,7 @@ static bool check_distinct(const struct corpus_loader *loader, const struct sele
     return true;
 }
 
-/* "title", "published_at": what nobody would write as text. */
+/* "title", "published_at": a name of a column, hardly a text. */
 static bool is_column_name(const struct csv_field *field)
 {
     bool letters = false;
@@ -127,7 +127,7 @@ static bool is_column_name(const struct csv_field *field)
     return letters;
 }
 
-/* Whether all of two or more fields of the next row look like names of columns. */
+/* Whether the next row has two or more fields and all look like names of columns. */
 static bool has_names(struct csv_reader *reader)
 {
     struct csv_field field;
@@ -140,8 +140,8 @@ static bool has_names(struct csv_reader *reader)
     return names && reader->fields > 1;
 }
 
-/* Columns were chosen by number: the first row may be a header all the same. In a table of single words every row looks
- * like one. */
+/* Where columns are chosen by number, the first row is text. If it looks like a header and the second row does not, the
+ * corpus notes it. (In a table of single words, every row looks like a header.) */
 static bool note_header(struct corpus_loader *loader, struct csv_reader reader, struct error *err)
 {
     const struct csv_reader first = reader;
@@ -195,7 +195,7 @@ static bool read_row(struct csv_reader *reader, struct selection *selection, str
     return true;
 }
 
-/* The value of a field: the slice itself where nothing must be undone, else a copy. */
+/* The value of a field: the slice itself, or a copy where doubled quotes must become single. */
 static const char *field_text(struct corpus_loader *loader, const struct csv_field *field, size_t *n, struct error *err)
 {
     *n = field->n;
@@ -209,7 +209,8 @@ static const char *join_fields(struct corpus_loader *loader, const struct select
                                struct error *err)
 {
     size_t room = selection->text_count - 1, used = 0, text = 0;
-    for (size_t i = 0; i < selection->text_count; i++) room += selection->fields[i].n; /* slices of one text */
+    for (size_t i = 0; i < selection->text_count; i++)
+        room += selection->fields[i].n; /* no overflow: slices of one text */
     char *out = corpus_room(loader, room, err);
     if (!out) return NULL;
     for (size_t i = 0; i < selection->text_count; i++) {
@@ -223,7 +224,7 @@ static const char *join_fields(struct corpus_loader *loader, const struct select
         used += length;
         text += length;
     }
-    *n = text ? used : 0; /* newlines alone are no document */
+    *n = text ? used : 0; /* a text of newlines alone is none */
     return out;
 }
 
@@ -243,7 +244,7 @@ static bool add_row(struct corpus_loader *loader, const struct selection *select
     return corpus_add(loader, text, n, label, err);
 }
 
-/* Spreadsheets write tables whose fields tabs separate, and call them .csv. */
+/* Some spreadsheets separate fields by tabs and still name the file .csv. */
 static bool has_tabs(const struct corpus_loader *loader)
 {
     const char *next;

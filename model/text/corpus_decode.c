@@ -11,9 +11,15 @@
 #define HEAD       4                  /* bytes that tell what a file is */
 #define GZIP_ONLY  (15 + 16)          /* zlib's largest window, and gzip's header alone */
 
-enum kind { KIND_UNKNOWN, KIND_PLAIN, KIND_GZIP, KIND_UTF16LE, KIND_UTF16BE };
+enum kind {
+    KIND_UNKNOWN, /* too few bytes so far */
+    KIND_PLAIN,   /* nothing to decode */
+    KIND_GZIP,
+    KIND_UTF16LE, /* with a byte order mark, as the next */
+    KIND_UTF16BE,
+};
 
-/* The first bytes of a stream, until there are enough to tell what it is. */
+/* The first bytes of a stream: they tell what it is. */
 struct head {
     unsigned char bytes[HEAD];
     size_t n;
@@ -22,7 +28,7 @@ struct head {
 struct corpus_decoder {
     struct corpus_decoder_options options;
     uint64_t written;
-    enum kind outer, inner; /* of the file; of what was unpacked */
+    enum kind outer, inner; /* of the file; of the unpacked data */
     struct head outer_head, inner_head;
     z_stream gzip;
     bool opened, member_ended; /* gzip: zlib has memory; nothing is open */
@@ -70,8 +76,7 @@ bool corpus_refuse_foreign(const char *name, const unsigned char *data, size_t n
     return true;
 }
 
-/* The first letters of an alphabet come with a NUL each in UTF-16: after them in the little order of bytes, else
- * before. */
+/* In UTF-16, each ASCII letter has a NUL beside it: after it in UTF-16LE, before it in UTF-16BE. */
 const char *corpus_nul_advice(const char *text, size_t n, uint64_t offset)
 {
     size_t nuls[2] = {0};
@@ -84,9 +89,9 @@ const char *corpus_nul_advice(const char *text, size_t n, uint64_t offset)
     return "text has none: tr -d '\\000' takes them out";
 }
 
-/* ---- what comes out ---- */
+/* ---- output ---- */
 
-static bool emit(struct corpus_decoder *decoder, const char *data, size_t n, struct error *err)
+static bool emit_text(struct corpus_decoder *decoder, const char *data, size_t n, struct error *err)
 {
     if (n == 0) return true;
     decoder->written += n;
@@ -98,7 +103,7 @@ static bool emit(struct corpus_decoder *decoder, const char *data, size_t n, str
 
 /* ---- UTF-16 ---- */
 
-/* Takes a unit, and writes the character that it completes. Returns bytes; *valid is false for half a pair. */
+/* Takes a unit and writes the character that it completes. Returns bytes; *valid is false for half a pair. */
 static size_t take_unit(struct corpus_decoder *decoder, uint16_t unit, char out[UTF8_MAX_BYTES], bool *valid)
 {
     const bool low = unit >= 0xDC00 && unit <= 0xDFFF, high = unit >= 0xD800 && unit <= 0xDBFF;
@@ -117,8 +122,8 @@ static bool refuse_half(const struct corpus_decoder *decoder, struct error *err)
                      (unsigned long long)(2 * decoder->units));
 }
 
-static bool convert(struct corpus_decoder *decoder, enum kind kind, const unsigned char *data, size_t n,
-                    struct error *err)
+static bool convert_utf16(struct corpus_decoder *decoder, enum kind kind, const unsigned char *data, size_t n,
+                          struct error *err)
 {
     char out[4096];
     size_t used = 0;
@@ -135,23 +140,23 @@ static bool convert(struct corpus_decoder *decoder, enum kind kind, const unsign
         used += take_unit(decoder, unit, out + used, &valid);
         if (!valid) return refuse_half(decoder, err);
         if (used + UTF8_MAX_BYTES <= sizeof out) continue;
-        if (!emit(decoder, out, used, err)) return false;
+        if (!emit_text(decoder, out, used, err)) return false;
         used = 0;
     }
-    return emit(decoder, out, used, err);
+    return emit_text(decoder, out, used, err);
 }
 
-/* Text that is not packed, or no longer. */
+/* Takes text that is not packed, or that was unpacked. */
 static bool take_text(struct corpus_decoder *decoder, enum kind kind, const unsigned char *data, size_t n,
                       struct error *err)
 {
-    if (kind == KIND_UTF16LE || kind == KIND_UTF16BE) return convert(decoder, kind, data, n, err);
-    return emit(decoder, (const char *)data, n, err);
+    if (kind == KIND_UTF16LE || kind == KIND_UTF16BE) return convert_utf16(decoder, kind, data, n, err);
+    return emit_text(decoder, (const char *)data, n, err);
 }
 
-/* What the first bytes say. The mark of UTF-16 is no text. */
-static bool settle(struct corpus_decoder *decoder, const struct head *head, enum kind *kind, size_t *skip,
-                   struct error *err)
+/* Sets what the first bytes tell. *skip: bytes of the mark of UTF-16, which is not text. */
+static bool settle_kind(struct corpus_decoder *decoder, const struct head *head, enum kind *kind, size_t *skip,
+                        struct error *err)
 {
     static const unsigned char little[HEAD] = {0xFF, 0xFE, 0, 0}, big[HEAD] = {0, 0, 0xFE, 0xFF};
     *kind = kind_of(head->bytes, head->n);
@@ -179,7 +184,7 @@ static bool take_unpacked(struct corpus_decoder *decoder, const unsigned char *d
     if (decoder->inner == KIND_UNKNOWN) {
         const struct head *head = &decoder->inner_head;
         if (!fill_head(&decoder->inner_head, &data, &n, last)) return true;
-        if (!settle(decoder, head, &decoder->inner, &skip, err)) return false;
+        if (!settle_kind(decoder, head, &decoder->inner, &skip, err)) return false;
         if (decoder->inner == KIND_GZIP)
             return error_set(err, ERROR_INVALID, "%s: the file is packed twice: unpack it once", decoder->options.name);
         if (!take_text(decoder, decoder->inner, head->bytes + skip, head->n - skip, err)) return false;
@@ -218,7 +223,7 @@ static bool unpack_some(struct corpus_decoder *decoder, struct error *err)
     return take_unpacked(decoder, decoder->unpacked, PIECE - gzip->avail_out, false, err);
 }
 
-static bool unpack(struct corpus_decoder *decoder, const unsigned char *data, size_t n, struct error *err)
+static bool unpack_bytes(struct corpus_decoder *decoder, const unsigned char *data, size_t n, struct error *err)
 {
     z_stream *gzip = &decoder->gzip;
     for (size_t size; n > 0; data += size, n -= size) {
@@ -253,9 +258,9 @@ void corpus_decoder_free(struct corpus_decoder *decoder)
     free(decoder);
 }
 
-static bool take(struct corpus_decoder *decoder, const unsigned char *data, size_t n, struct error *err)
+static bool take_bytes(struct corpus_decoder *decoder, const unsigned char *data, size_t n, struct error *err)
 {
-    if (decoder->outer == KIND_GZIP) return unpack(decoder, data, n, err);
+    if (decoder->outer == KIND_GZIP) return unpack_bytes(decoder, data, n, err);
     return take_text(decoder, decoder->outer, data, n, err);
 }
 
@@ -266,11 +271,11 @@ static bool write_bytes(struct corpus_decoder *decoder, const unsigned char *dat
     if (decoder->outer == KIND_UNKNOWN) {
         const struct head *head = &decoder->outer_head;
         if (!fill_head(&decoder->outer_head, &data, &n, last)) return true;
-        if (!settle(decoder, head, &decoder->outer, &skip, err) ||
-            !take(decoder, head->bytes + skip, head->n - skip, err))
+        if (!settle_kind(decoder, head, &decoder->outer, &skip, err) ||
+            !take_bytes(decoder, head->bytes + skip, head->n - skip, err))
             return false;
     }
-    return take(decoder, data, n, err);
+    return take_bytes(decoder, data, n, err);
 }
 
 bool corpus_decoder_write(struct corpus_decoder *decoder, const char *data, size_t n, struct error *err)

@@ -59,7 +59,7 @@ static bool missing_field(const struct corpus_loader *loader, const struct jsonl
                      field, corpus_names_end(&names));
 }
 
-/* A label is a string or an integer; missing, null or empty it is none. */
+/* A label is a string or an integer. A missing, null or empty one is none. */
 static bool read_label(struct corpus_loader *loader, const struct jsonl_line *line, const json_t *root,
                        const char **label, struct error *err)
 {
@@ -84,7 +84,7 @@ static void next_name(const char **at, char name[MAX_FIELD + 1])
     *at = (*at)[n] == ',' ? *at + n + 1 : NULL;
 }
 
-/* The fields' texts, joined by newlines; newlines alone are no document. */
+/* Joins the texts of the listed fields by newlines. A text of newlines alone is none: *n is 0. */
 static bool join_fields(struct corpus_loader *loader, const struct jsonl_line *line, json_t *root, const char *list,
                         char *out, size_t *n, struct error *err)
 {
@@ -104,7 +104,7 @@ static bool join_fields(struct corpus_loader *loader, const struct jsonl_line *l
     return true;
 }
 
-/* Room for what join_fields() writes, whatever it finds. */
+/* Bytes that join_fields() writes at most. */
 static size_t joined_size(json_t *root, const char *list)
 {
     char name[MAX_FIELD + 1];
@@ -168,7 +168,7 @@ static bool read_lines(struct corpus_loader *loader, struct error *err)
 /* ---- an array ---- */
 
 struct array_reader {
-    struct jsonl_line element; /* begins where it is read; its number is that of the line */
+    struct jsonl_line element; /* text: where reading goes on; number: the line there */
     const char *end;
 };
 
@@ -190,7 +190,7 @@ static bool array_error(const struct corpus_loader *loader, const struct array_r
     return error_set(err, ERROR_INVALID, "%s:%zu: the JSON array %s", loader->name, reader->element.number, what);
 }
 
-/* One element is parsed at a time, whatever the size of the array. */
+/* Parses one element, so that memory does not depend on the size of the array. */
 static bool read_element(struct corpus_loader *loader, struct array_reader *reader, struct error *err)
 {
     struct jsonl_line *element = &reader->element;
@@ -243,7 +243,7 @@ static size_t count_blanks(const char *text, size_t n)
     return blank;
 }
 
-/* By its first line, or by the first element of an array. */
+/* Looks at the first line, or at the first element of an array. */
 bool corpus_looks_like_json(const char *text, size_t n)
 {
     json_error_t cause;
@@ -265,12 +265,11 @@ bool corpus_looks_like_json(const char *text, size_t n)
 
 /* ---- all of it ---- */
 
-/* A label field that no line has is a mistake in its name. */
+/* Where no line has the field of labels, its name is wrong. */
 static bool check_labels(const struct corpus_loader *loader, struct error *err)
 {
     const char *field = loader->options->label_column;
-    const size_t documents = loader->summary ? loader->summary->documents : loader->corpus->count;
-    if (!field || documents == 0 || loader->label_names.count > 0) return true;
+    if (!field || corpus_count_added(loader) == 0 || loader->label_names.count > 0) return true;
     return error_set(err, ERROR_INVALID, "%s: no line has a label in a field \"%s\"", loader->name, field);
 }
 

@@ -1,6 +1,5 @@
-/* A corpus that is looked at and not kept: what it consists of. */
+/* Counting the documents of a corpus that is not kept. */
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -10,7 +9,7 @@
 #define CODE_POINTS   0x110000
 #define RELEASE_BYTES ((size_t)4 << 20) /* pages are given back when so much has been read */
 
-/* Pages of the map that are not read again. */
+/* Gives back pages of the map that nobody reads again. */
 static void release_pages(struct corpus_loader *loader, const char *before)
 {
     const struct file_map *map = &loader->corpus->map;
@@ -27,7 +26,7 @@ static void count_bytes(struct corpus_summary *summary, const unsigned char *byt
     summary->characters += n;
 }
 
-/* Whole characters. */
+/* text: whole characters. */
 static void count_characters(struct corpus_summary *summary, const char *text, size_t n)
 {
     for (size_t at = 0, length = 1; at < n && length > 0; at += length) {
@@ -38,10 +37,16 @@ static void count_characters(struct corpus_summary *summary, const char *text, s
     }
 }
 
-bool corpus_summary_add(struct corpus_loader *loader, const char *text, size_t n)
+bool corpus_summary_open(struct corpus_summary *summary, struct error *err)
+{
+    *summary = (struct corpus_summary){.seen = calloc(CODE_POINTS / 64, sizeof *summary->seen)};
+    return summary->seen || error_set_no_memory(err, CODE_POINTS / 8, "an alphabet");
+}
+
+void corpus_summary_add(struct corpus_loader *loader, const char *text, size_t n)
 {
     struct corpus_summary *summary = loader->summary;
-    const bool running = text == loader->at; /* a running text is given back while it is read */
+    const bool running = text == loader->at; /* the document begins where the reader is: give its pages back, too */
     summary->documents++;
     summary->bytes += n;
     for (size_t done = 0, part; done < n; done += part) {
@@ -57,32 +62,14 @@ bool corpus_summary_add(struct corpus_loader *loader, const char *text, size_t n
     if (!running) release_pages(loader, loader->at);
     loader->room = loader->block;
     loader->room_left = loader->block_size;
-    return true;
 }
 
-static uint32_t count_seen(const struct corpus_summary *summary)
+void corpus_summary_finish(const struct corpus_loader *loader)
 {
-    uint32_t count = 0;
-    for (size_t i = 0; i < CODE_POINTS / 64; i++) count += (uint32_t)__builtin_popcountll(summary->seen[i]);
-    return count;
-}
-
-bool corpus_summarise(struct corpus_summary *summary, const char *name, const char *path,
-                      const struct corpus_options *options, struct error *err)
-{
-    struct corpus corpus = {0};
-    *summary = (struct corpus_summary){.seen = calloc(CODE_POINTS / 64, sizeof *summary->seen)};
-    if (!summary->seen) return error_set_no_memory(err, CODE_POINTS / 8, "an alphabet");
-    bool done = file_map_open(&corpus.map, path, err);
-    if (done) {
-        struct corpus_loader loader = {.corpus = &corpus, .options = options, .name = name, .summary = summary};
-        loader.text = corpus.map.data ? (const char *)corpus.map.data : "";
-        loader.n = corpus.map.size;
-        done = corpus_read(&loader, err);
-        summary->alphabet = count_seen(summary);
-    }
-    corpus_close(&corpus);
-    return done;
+    struct corpus_summary *summary = loader->summary;
+    summary->labels = (uint32_t)loader->label_names.count;
+    summary->format = loader->corpus->format;
+    for (size_t i = 0; i < CODE_POINTS / 64; i++) summary->alphabet += (uint32_t)__builtin_popcountll(summary->seen[i]);
 }
 
 void corpus_summary_close(struct corpus_summary *summary)
