@@ -20,9 +20,7 @@
 struct flags {
     const char *model, *prompt, *label;
     int64_t length, seed, n, logprobs;
-    double temperature, top_p, min_p;
-    double repetition_penalty, presence_penalty, frequency_penalty;
-    int64_t top_k, repetition_window;
+    struct sampler_options sampler; /* without `bias` */
     struct option_list logit_bias, stop;
     int unknown;
     bool ignore_eos, json;
@@ -33,27 +31,14 @@ static const char *const unknown_choices[] = {"skip", "error", NULL};
 
 #define FIELD(name) offsetof(struct flags, name)
 
-static const struct option rows[] = {
+static const struct option first_rows[] = {
     {"model", OPTION_TEXT, FIELD(model), NULL, 1, 4095, NULL, NULL, "Model directory."},
     {"prompt", OPTION_TEXT, FIELD(prompt), NULL, 0, 1e9, NULL, NULL,
      "Text to continue; none: the start of a document."},
     {"length", OPTION_INT, FIELD(length), "100", 1, 1e9, NULL, "tokens", "New tokens at most."},
-    {"temperature", OPTION_REAL, FIELD(temperature), "1", 0, SAMPLER_MAX_TEMPERATURE, NULL, NULL,
-     "0: always the likeliest token; higher: more surprising."},
-    {"top_k", OPTION_INT, FIELD(top_k), "0", 0, VOCABULARY_MAX_TOKENS, NULL, "tokens",
-     "Only the likeliest so many tokens are drawn from; 0: all."},
-    {"top_p", OPTION_REAL, FIELD(top_p), "1", 1e-9, 1, NULL, NULL,
-     "Only the likeliest tokens that together have this probability are drawn from; 1: all."},
-    {"min_p", OPTION_REAL, FIELD(min_p), "0", 0, 1, NULL, NULL,
-     "Only tokens with at least this share of the likeliest one's probability are drawn from; 0: all."},
-    {"repetition_penalty", OPTION_REAL, FIELD(repetition_penalty), "1", SAMPLER_MIN_REPETITION, SAMPLER_MAX_REPETITION,
-     NULL, NULL, "Above 1: tokens that occurred lately become less likely; 1: off."},
-    {"presence_penalty", OPTION_REAL, FIELD(presence_penalty), "0", -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL,
-     NULL, "Taken from the logit of each token that occurred lately."},
-    {"frequency_penalty", OPTION_REAL, FIELD(frequency_penalty), "0", -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL,
-     NULL, "Taken from a token's logit for each time it occurred lately."},
-    {"repetition_window", OPTION_INT, FIELD(repetition_window), "64", 0, 1e9, NULL, "tokens",
-     "How far back \"lately\" reaches for the three penalties; 0: they are off."},
+};
+
+static const struct option last_rows[] = {
     {"logit_bias", OPTION_LIST, FIELD(logit_bias), NULL, 0, 0, NULL, NULL,
      "TOKEN=BIAS, may be repeated: added to the token's logit; -100 forbids it, 100 all but forces it."},
     {"stop", OPTION_LIST, FIELD(stop), NULL, 0, 0, NULL, NULL,
@@ -74,16 +59,49 @@ static const struct option rows[] = {
      "Prints the answer of POST /generate instead of the text."},
 };
 
-static const char *const required[] = {"model", NULL};
+#define FIRST_ROWS (sizeof first_rows / sizeof *first_rows)
+#define LAST_ROWS  (sizeof last_rows / sizeof *last_rows)
 
-static const struct command_line line = {
-    .usage = "lstmd generate --model DIR [--prompt TEXT] [--length N] [--temperature T] [--seed N] [--json]",
-    .description =
-        "Continues a prompt. The text, prompt included, goes to standard output as it is made.\n\n"
-        "    lstmd generate --model models/titles --prompt \"Today \" --length 300 --temperature 0.8 --seed 1",
-    .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
-    .required = required,
+/* The rows of the command: those above, with the sampler's between them. */
+struct all_rows {
+    struct option rows[FIRST_ROWS + SAMPLER_MAX_OPTIONS + LAST_ROWS];
+    char fallbacks[SAMPLER_MAX_OPTIONS][32];
+    size_t count;
 };
+
+/* The flags have no bounds that are not allowed themselves. generation_open() refuses the one of min_p, but takes 0 for
+ * "off". */
+#define ABOVE_MINIMUM 1e-9
+
+static void add_sampler_rows(struct all_rows *all)
+{
+    for (size_t i = 0; i < sampler_option_count; i++) {
+        const struct sampler_option *option = &sampler_option_rows[i];
+        const bool is_count = option->type == SAMPLER_COUNT;
+        snprintf(all->fallbacks[i], sizeof all->fallbacks[i], "%g", option->fallback);
+        all->rows[all->count++] = (struct option){
+            .key = option->name,
+            .type = is_count ? OPTION_INT : OPTION_REAL,
+            .offset = FIELD(sampler) + option->offset,
+            .fallback = all->fallbacks[i],
+            .minimum = option->minimum + (option->flags & SAMPLER_ABOVE ? ABOVE_MINIMUM : 0),
+            .maximum = option->maximum,
+            .unit = is_count ? "tokens" : NULL,
+            .help = option->help,
+        };
+    }
+}
+
+static void make_rows(struct all_rows *all)
+{
+    memcpy(all->rows, first_rows, sizeof first_rows);
+    all->count = FIRST_ROWS;
+    add_sampler_rows(all);
+    memcpy(all->rows + all->count, last_rows, sizeof last_rows);
+    all->count += LAST_ROWS;
+}
+
+static const char *const required[] = {"model", NULL};
 
 struct run {
     const struct flags *flags;
@@ -231,14 +249,7 @@ static struct generation_request request_of(const struct flags *flags)
         .prompt_bytes = strlen(flags->prompt),
         .label = flags->label,
         .length = (size_t)flags->length,
-        .sampler = {.temperature = flags->temperature,
-                    .top_k = (uint64_t)flags->top_k,
-                    .top_p = flags->top_p,
-                    .min_p = flags->min_p,
-                    .repetition_penalty = flags->repetition_penalty,
-                    .presence_penalty = flags->presence_penalty,
-                    .frequency_penalty = flags->frequency_penalty,
-                    .repetition_window = (uint64_t)flags->repetition_window},
+        .sampler = flags->sampler,
         .unknown_is_error = flags->unknown == UNKNOWN_ERROR,
         .ignore_eos = flags->ignore_eos,
         .logprobs = (size_t)flags->logprobs,
@@ -269,8 +280,18 @@ static bool generate(const struct flags *flags, struct arena *arena, struct erro
 
 int cmd_generate(int argc, char **argv)
 {
+    struct all_rows all;
+    make_rows(&all);
+    const struct command_line line = {
+        .usage = "lstmd generate --model DIR [--prompt TEXT] [--length N] [--temperature T] [--seed N] [--json]",
+        .description =
+            "Continues a prompt. The text, prompt included, goes to standard output as it is made.\n\n"
+            "    lstmd generate --model models/titles --prompt \"Today \" --length 300 --temperature 0.8 --seed 1",
+        .table = {all.rows, all.count, NULL, NULL},
+        .required = required,
+    };
     struct arena arena = {0};
-    struct flags flags;
+    struct flags flags = {0};
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};

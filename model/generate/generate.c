@@ -32,12 +32,10 @@ static bool refuse(const char **field, const char *name, struct error *err, cons
 
 static bool check_numbers(const struct generation_request *request, const char **field, struct error *err)
 {
-    const char *message;
     if (request->length < 1) return refuse(field, "length", err, "length must be at least 1");
     if (request->logprobs > GENERATION_MAX_LOGPROBS)
         return refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
-    const char *wrong = sampler_options_check(&request->sampler, &message);
-    return !wrong || refuse(field, wrong, err, message);
+    return sampler_options_check(&request->sampler, field, err);
 }
 
 /* Adds ", "-separated label names to a message, as far as they fit. */

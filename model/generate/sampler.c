@@ -9,34 +9,6 @@
 #define SMALLEST_WEIGHT 1.8e-35f /* e^-80; kernels->exp clamps below e^-87 instead of reaching zero */
 #define LOWEST_EXPONENT (-100.0f)
 
-/* ------------------------------------------------------------------ options */
-
-static bool within(double value, double minimum, double maximum)
-{
-    return value >= minimum && value <= maximum; /* false for NaN */
-}
-
-const char *sampler_options_check(const struct sampler_options *options, const char **message)
-{
-    const double r = options->repetition_penalty;
-    *message = "temperature must be between 0 and 100";
-    if (!within(options->temperature, 0, SAMPLER_MAX_TEMPERATURE)) return "temperature";
-    *message = "top_p must be above 0 and at most 1 (1: off)";
-    if (!within(options->top_p, 0, 1)) return "top_p";
-    *message = "min_p must be at least 0 and below 1 (0: off)";
-    if (!within(options->min_p, 0, 1) || options->min_p == 1) return "min_p";
-    *message = "repetition_penalty must be between 0.01 and 100 (1: off)";
-    if (r != 0 && !within(r, SAMPLER_MIN_REPETITION, SAMPLER_MAX_REPETITION)) return "repetition_penalty";
-    *message = "presence_penalty must be between -100 and 100";
-    if (!within(options->presence_penalty, -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY)) return "presence_penalty";
-    *message = "frequency_penalty must be between -100 and 100";
-    if (!within(options->frequency_penalty, -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY)) return "frequency_penalty";
-    *message = "every logit_bias must be between -100 and 100";
-    for (size_t i = 0; i < options->bias_count; i++)
-        if (!within((double)options->bias[i].bias, -SAMPLER_MAX_BIAS, SAMPLER_MAX_BIAS)) return "logit_bias";
-    return NULL;
-}
-
 static bool subtracts(const struct sampler_options *options)
 {
     return options->presence_penalty != 0 || options->frequency_penalty != 0;

@@ -35,38 +35,8 @@
 #include "base/arena.h"
 #include "base/error.h"
 #include "base/rng.h"
+#include "model/generate/sampler_options.h"
 #include "model/kernels/kernels.h"
-
-#define SAMPLER_MAX_TEMPERATURE   100.0
-#define SAMPLER_MIN_REPETITION    0.01 /* repetition_penalty, where it is not off */
-#define SAMPLER_MAX_REPETITION    100.0
-#define SAMPLER_MAX_PENALTY       100.0 /* presence and frequency: -100 .. 100 */
-#define SAMPLER_MAX_BIAS          100.0 /* -100 .. 100 */
-#define SAMPLER_FORBID            (-100.0f)
-#define SAMPLER_REPETITION_WINDOW 64 /* what the command line and the server take where nothing is said */
-
-struct logit_bias {
-    uint32_t id; /* below V; one that comes twice counts twice */
-    float bias;  /* SAMPLER_FORBID: never; 100: practically always */
-};
-
-/* All zero: greedy, everything else off. */
-struct sampler_options {
-    double temperature;            /* 0 .. SAMPLER_MAX_TEMPERATURE */
-    uint64_t top_k;                /* 0, or V and more: off */
-    double top_p;                  /* (0, 1]; 0 or 1: off */
-    double min_p;                  /* [0, 1); 0: off */
-    double repetition_penalty;     /* 0 or 1: off; above 1 discourages */
-    double presence_penalty;       /* 0: off */
-    double frequency_penalty;      /* 0: off */
-    uint64_t repetition_window;    /* tokens that the three penalties look back; 0: none, so they are off */
-    bool counts_written;           /* presence and frequency count the tokens that were written, without a window */
-    const struct logit_bias *bias; /* [bias_count], borrowed while sampler_open() runs */
-    size_t bias_count;
-};
-
-/* The first option that is out of range: its name, and in *message what would be right. NULL where all are well. */
-const char *sampler_options_check(const struct sampler_options *options, const char **message);
 
 struct sampler {
     struct sampler_options options; /* bias: the sampler's own copy */

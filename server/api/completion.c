@@ -44,10 +44,7 @@ struct completion *completion_new(struct http_request *request, struct services 
     completion->fields = (struct completion_fields){
         .length = COMPLETION_DEFAULT_LENGTH < most ? COMPLETION_DEFAULT_LENGTH : most,
         .n = 1,
-        .temperature = 1,
-        .top_p = 1,
-        .repetition_penalty = 1,
-        .repetition_window = SAMPLER_REPETITION_WINDOW,
+        .sampler = sampler_options_default(),
         .cache_prompt = true,
     };
     atomic_init(&completion->references, 1);

@@ -2,9 +2,9 @@
  * answered as a whole or as a stream. POST and GET /generate and POST /v1/completions are this with two faces, struct
  * completion_dialect: the names of the fields and the form of what is sent.
  *
- * Life cycle: a handler calls completion_new(), reads its fields into completion->fields, and ends with
- * completion_run(). The memory is shared by the request and its jobs: the last of them to end frees it, so a stream
- * whose client has left does not wait for the engine.
+ * Life cycle: a handler calls completion_new(), then completion_read(), and ends with completion_run(). The memory is
+ * shared by the request and its jobs: the last of them to end frees it, so a stream whose client has left does not wait
+ * for the engine.
  *
  * Threads: `parts[i].job.generation` belongs to the engine from the submission until `over` is set; what the stream may
  * read before that are the bytes of its text and the tokens that text_ready and tokens_ready count, which do not change
@@ -33,8 +33,8 @@ struct completion;
 
 struct completion_fields {
     struct field_text prompt, model, label, session;
-    uint64_t length, seed, n, logprobs, top_k, repetition_window;
-    double temperature, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty;
+    uint64_t length, seed, n, logprobs;
+    struct sampler_options sampler; /* without `bias` and `counts_written` */
     struct field_texts stop;
     json_t *logit_bias; /* owned, or NULL */
     int unknown;        /* 0: skip, 1: error */
@@ -56,9 +56,15 @@ struct completion_piece {
     bool last; /* of this continuation: its generation is over */
 };
 
+/* The first rows of each dialect, in this order. */
+enum { COMPLETION_ROW_LENGTH, COMPLETION_ROW_N, COMPLETION_ROW_SEED };
+
 struct completion_dialect {
-    const char *length_field; /* how `length` is called in errors */
-    bool counts_written;      /* presence and frequency penalties count the written tokens alone */
+    const struct field *rows; /* [row_count] of struct completion_fields; the rows of the sampler are added to them. The
+                                 maximum of length and n is the configuration's */
+    size_t row_count;
+    bool is_openai; /* null is as if a field were not given, and presence and frequency penalties have OpenAI's bounds
+                       and count the written tokens alone */
     /* The token that a name in logit_bias means, or false with the error. */
     bool (*find_token)(const struct vocabulary *vocabulary, const char *name, size_t size, uint32_t *id,
                        struct error *err);
@@ -113,6 +119,10 @@ struct completion {
  */
 struct completion *completion_new(struct http_request *request, struct services *services,
                                   const struct completion_dialect *dialect, json_t *body);
+
+/* Reads the body, or the query where there is no body, into completion->fields. given (NULL allowed): as
+ * fields_read_json() has it, for the dialect's own rows. */
+void completion_read(struct completion *completion, uint64_t *given, struct problem *problem);
 
 /* Checks what is beyond single fields, adds what is wrong to `problem`, which may hold errors already, and answers with
  * it or starts the jobs. Closes the problem. */

@@ -102,22 +102,13 @@ static bool completion_begin_session(struct completion *completion, struct probl
                                      : problem_set_error(problem, &err);
 }
 
-static struct sampler_options sampler_options(const struct completion *completion)
+static struct sampler_options completion_sampler_options(const struct completion *completion)
 {
-    const struct completion_fields *fields = &completion->fields;
-    return (struct sampler_options){
-        .temperature = fields->temperature,
-        .top_k = fields->top_k,
-        .top_p = fields->top_p,
-        .min_p = fields->min_p,
-        .repetition_penalty = fields->repetition_penalty,
-        .presence_penalty = fields->presence_penalty,
-        .frequency_penalty = fields->frequency_penalty,
-        .repetition_window = fields->repetition_window,
-        .counts_written = completion->dialect->counts_written,
-        .bias = completion->bias,
-        .bias_count = completion->bias_count,
-    };
+    struct sampler_options options = completion->fields.sampler;
+    options.counts_written = completion->dialect->is_openai;
+    options.bias = completion->bias;
+    options.bias_count = completion->bias_count;
+    return options;
 }
 
 static bool completion_open_part(struct completion *completion, size_t i, const struct generation_request *wanted,
@@ -130,7 +121,7 @@ static bool completion_open_part(struct completion *completion, size_t i, const 
     if (generation_open(&completion->parts[i].job.generation, completion->served->model.vocabulary, &own, &field, &err))
         return true;
     if (!field || err.code != ERROR_INVALID) return problem_set_error(problem, &err);
-    if (strcmp(field, "length") == 0) field = completion->dialect->length_field;
+    if (strcmp(field, "length") == 0) field = completion->dialect->rows[COMPLETION_ROW_LENGTH].name;
     return problem_add_field(problem, field, "%s", err.message);
 }
 
@@ -146,7 +137,7 @@ static bool completion_open_parts(struct completion *completion, struct problem 
         .prompt_bytes = fields->prompt.size,
         .label = completion->label,
         .length = fields->length,
-        .sampler = sampler_options(completion),
+        .sampler = completion_sampler_options(completion),
         .unknown_is_error = fields->unknown == 1,
         .continues = continues,
         .pending = continues ? session_pending(completion->session) : 0,

@@ -1,4 +1,4 @@
-/* /generate: the fields of api.md and the form of its answers and events. What happens in between: completion.h. */
+/* /generate: its fields and the form of its answers and events. What happens in between: completion.h. */
 #include <stddef.h>
 #include <string.h>
 
@@ -10,22 +10,11 @@ static const char *const unknown_choices[] = {"skip", "error", NULL};
 
 #define MEMBER(name) offsetof(struct completion_fields, name)
 
-enum { ROW_LENGTH, ROW_N, ROW_SEED };
-
-static const struct field rows[] = {
-    [ROW_LENGTH] = {"length", FIELD_INTEGER, MEMBER(length), 1, 0, NULL, 0}, /* at most limits.max_length */
-    [ROW_N] = {"n", FIELD_INTEGER, MEMBER(n), 1, 0, NULL, 0},                /* at most limits.max_n */
-    [ROW_SEED] = {"seed", FIELD_INTEGER, MEMBER(seed), 0, FIELDS_MAX_INTEGER, NULL, 0},
+static const struct field generate_rows[] = {
+    [COMPLETION_ROW_LENGTH] = {"length", FIELD_INTEGER, MEMBER(length), 1, 0, NULL, 0}, /* at most limits.max_length */
+    [COMPLETION_ROW_N] = {"n", FIELD_INTEGER, MEMBER(n), 1, 0, NULL, 0},                /* at most limits.max_n */
+    [COMPLETION_ROW_SEED] = {"seed", FIELD_INTEGER, MEMBER(seed), 0, FIELDS_MAX_INTEGER, NULL, 0},
     {"prompt", FIELD_TEXT, MEMBER(prompt), 0, 0, NULL, 0},
-    {"temperature", FIELD_REAL, MEMBER(temperature), 0, SAMPLER_MAX_TEMPERATURE, NULL, 0},
-    {"top_k", FIELD_INTEGER, MEMBER(top_k), 0, FIELDS_MAX_INTEGER, NULL, 0},
-    {"top_p", FIELD_REAL, MEMBER(top_p), 0, 1, NULL, FIELD_ABOVE},
-    {"min_p", FIELD_REAL, MEMBER(min_p), 0, 1, NULL, FIELD_BELOW},
-    {"repetition_penalty", FIELD_REAL, MEMBER(repetition_penalty), SAMPLER_MIN_REPETITION, SAMPLER_MAX_REPETITION, NULL,
-     0},
-    {"presence_penalty", FIELD_REAL, MEMBER(presence_penalty), -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL, 0},
-    {"frequency_penalty", FIELD_REAL, MEMBER(frequency_penalty), -SAMPLER_MAX_PENALTY, SAMPLER_MAX_PENALTY, NULL, 0},
-    {"repetition_window", FIELD_INTEGER, MEMBER(repetition_window), 0, FIELDS_MAX_INTEGER, NULL, 0},
     {"logit_bias", FIELD_OBJECT, MEMBER(logit_bias), 0, 0, NULL, 0},
     {"stop", FIELD_TEXTS, MEMBER(stop), 1, STOP_MAX_BYTES, NULL, 0},
     {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, 0},
@@ -37,8 +26,6 @@ static const struct field rows[] = {
     {"label", FIELD_TEXT, MEMBER(label), 0, 0, NULL, 0},
     {"model", FIELD_TEXT, MEMBER(model), 0, 0, NULL, 0},
 };
-
-#define ROW_COUNT (sizeof rows / sizeof *rows)
 
 struct answer_state {
     struct answer_writer writer;
@@ -86,7 +73,8 @@ static void event(const struct completion *completion, const struct completion_p
     json_write_literal(out, "}");
 }
 
-static const struct completion_dialect dialect = {.length_field = "length",
+static const struct completion_dialect dialect = {.rows = generate_rows,
+                                                  .row_count = sizeof generate_rows / sizeof *generate_rows,
                                                   .find_token = generation_find_token,
                                                   .answer = answer,
                                                   .answer_size = sizeof(struct answer_state),
@@ -101,17 +89,9 @@ static enum http_outcome generate(struct http_request *request, struct services 
         problem_set(problem, 503, "out of memory");
         return completion_refuse(request, problem);
     }
-    struct field limited[ROW_COUNT];
-    memcpy(limited, rows, sizeof rows);
-    limited[ROW_LENGTH].maximum = (double)services->config->max_length;
-    limited[ROW_N].maximum = (double)services->config->max_n;
-    const struct field_table table = {limited, ROW_COUNT};
     uint64_t given;
-    if (body)
-        fields_read_json(&table, &completion->fields, body, &given, problem);
-    else
-        fields_read_query(&table, &completion->fields, http_request_query(request), &given, problem);
-    completion->fields.seed_given = given & UINT64_C(1) << ROW_SEED;
+    completion_read(completion, &given, problem);
+    completion->fields.seed_given = given & UINT64_C(1) << COMPLETION_ROW_SEED;
     if (!body && !problem->status && completion->fields.stream && http_request_header(request, "Last-Event-ID")) {
         /* An EventSource that comes back after its stream: it must not get another text each time, and 204 ends it. */
         http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);

@@ -16,26 +16,18 @@
 #include "server/models/card.h"
 
 #define DEFAULT_MAX_TOKENS 16 /* OpenAI's */
-#define PENALTY            2.0
 
 static const char *const unknown_choices[] = {"skip", "error", NULL};
 
 #define MEMBER(name) offsetof(struct completion_fields, name)
 
-enum { ROW_LENGTH, ROW_N, ROW_SEED, ROW_LOGPROBS };
-
-static const struct field rows[] = {
-    [ROW_LENGTH] = {"max_tokens", FIELD_INTEGER, MEMBER(length), 1, 0, NULL, FIELD_NULLABLE},
-    [ROW_N] = {"n", FIELD_INTEGER, MEMBER(n), 1, 0, NULL, FIELD_NULLABLE},
-    [ROW_SEED] = {"seed", FIELD_INTEGER, MEMBER(seed), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
-    [ROW_LOGPROBS] = {"logprobs", FIELD_INTEGER, MEMBER(shown_logprobs), 0, GENERATION_MAX_LOGPROBS, NULL,
-                      FIELD_NULLABLE},
+static const struct field openai_rows[] = {
+    [COMPLETION_ROW_LENGTH] = {"max_tokens", FIELD_INTEGER, MEMBER(length), 1, 0, NULL, FIELD_NULLABLE},
+    [COMPLETION_ROW_N] = {"n", FIELD_INTEGER, MEMBER(n), 1, 0, NULL, FIELD_NULLABLE},
+    [COMPLETION_ROW_SEED] = {"seed", FIELD_INTEGER, MEMBER(seed), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
+    {"logprobs", FIELD_INTEGER, MEMBER(shown_logprobs), 0, GENERATION_MAX_LOGPROBS, NULL, FIELD_NULLABLE},
     {"model", FIELD_TEXT, MEMBER(model), 0, 0, NULL, FIELD_NULLABLE},
     {"prompt", FIELD_TEXTS, MEMBER(prompts), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
-    {"temperature", FIELD_REAL, MEMBER(temperature), 0, SAMPLER_MAX_TEMPERATURE, NULL, FIELD_NULLABLE},
-    {"top_p", FIELD_REAL, MEMBER(top_p), 0, 1, NULL, FIELD_NULLABLE | FIELD_ABOVE},
-    {"presence_penalty", FIELD_REAL, MEMBER(presence_penalty), -PENALTY, PENALTY, NULL, FIELD_NULLABLE},
-    {"frequency_penalty", FIELD_REAL, MEMBER(frequency_penalty), -PENALTY, PENALTY, NULL, FIELD_NULLABLE},
     {"logit_bias", FIELD_OBJECT, MEMBER(logit_bias), 0, 0, NULL, FIELD_NULLABLE},
     {"stop", FIELD_TEXTS, MEMBER(stop), 1, STOP_MAX_BYTES, NULL, FIELD_NULLABLE},
     {"stream", FIELD_BOOL, MEMBER(stream), 0, 0, NULL, FIELD_NULLABLE},
@@ -44,19 +36,12 @@ static const struct field rows[] = {
     {"best_of", FIELD_INTEGER, MEMBER(best_of), 1, COMPLETION_MAX_N, NULL, FIELD_NULLABLE},
     {"suffix", FIELD_TEXT, MEMBER(suffix), 0, 0, NULL, FIELD_NULLABLE},
     {"user", FIELD_IGNORED, 0, 0, 0, NULL, 0},
-    {"top_k", FIELD_INTEGER, MEMBER(top_k), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
-    {"min_p", FIELD_REAL, MEMBER(min_p), 0, 1, NULL, FIELD_NULLABLE | FIELD_BELOW},
-    {"repetition_penalty", FIELD_REAL, MEMBER(repetition_penalty), SAMPLER_MIN_REPETITION, SAMPLER_MAX_REPETITION, NULL,
-     FIELD_NULLABLE},
-    {"repetition_window", FIELD_INTEGER, MEMBER(repetition_window), 0, FIELDS_MAX_INTEGER, NULL, FIELD_NULLABLE},
     {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, FIELD_NULLABLE},
     {"session", FIELD_TEXT, MEMBER(session), 0, 0, NULL, FIELD_NULLABLE},
     {"cache_prompt", FIELD_BOOL, MEMBER(cache_prompt), 0, 0, NULL, FIELD_NULLABLE},
     {"unknown", FIELD_CHOICE, MEMBER(unknown), 0, 0, unknown_choices, FIELD_NULLABLE},
     {"label", FIELD_TEXT, MEMBER(label), 0, 0, NULL, FIELD_NULLABLE},
 };
-
-#define ROW_COUNT (sizeof rows / sizeof *rows)
 
 /* logit_bias names tokens by id. */
 static bool find_token(const struct vocabulary *vocabulary, const char *name, size_t size, uint32_t *id,
@@ -393,8 +378,9 @@ static bool after(const struct completion *completion, struct json_writer *out)
     return true;
 }
 
-static const struct completion_dialect dialect = {.length_field = "max_tokens",
-                                                  .counts_written = true,
+static const struct completion_dialect dialect = {.rows = openai_rows,
+                                                  .row_count = sizeof openai_rows / sizeof *openai_rows,
+                                                  .is_openai = true,
                                                   .find_token = find_token,
                                                   .answer = answer,
                                                   .answer_size = sizeof(struct answer_state),
@@ -455,13 +441,8 @@ enum http_outcome api_v1_completions(struct http_request *request, void *context
         return completion_refuse(request, &problem);
     }
     struct completion_fields *fields = &completion->fields;
-    struct field limited[ROW_COUNT];
-    memcpy(limited, rows, sizeof rows);
-    limited[ROW_LENGTH].maximum = (double)services->config->max_length;
-    limited[ROW_N].maximum = (double)services->config->max_n;
-    const struct field_table table = {limited, ROW_COUNT};
     if (fields->length > DEFAULT_MAX_TOKENS) fields->length = DEFAULT_MAX_TOKENS;
-    fields_read_json(&table, fields, body, NULL, &problem);
+    completion_read(completion, NULL, &problem);
     /* null is as if it were not there. */
     fields->seed_given = json_is_number(json_object_get(body, "seed"));
     check(fields, json_is_number(json_object_get(body, "logprobs")), &problem);

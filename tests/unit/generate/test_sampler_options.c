@@ -461,14 +461,16 @@ static void test_sampler_options_are_checked_by_name(void **state)
         {{.bias = &not_a_number, .bias_count = 1}, "logit_bias"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        const char *message, *name = sampler_options_check(&cases[i].options, &message);
+        struct error err = {0};
+        const char *name = NULL;
+        assert_int_equal(sampler_options_check(&cases[i].options, &name, &err), cases[i].name == NULL);
         if (cases[i].name == NULL) {
             assert_null(name);
             continue;
         }
         assert_non_null(name);
         assert_string_equal(name, cases[i].name);
-        assert_non_null(strstr(message, name));
+        assert_non_null(strstr(err.message, name));
     }
 }
 
