@@ -1,9 +1,9 @@
-/* One run of a job: a thread of low priority that calls the trainer and tells the clerk (server/jobs/jobs.h) what it is
- * told.
+/* One run of a job: a thread of low priority that calls the trainer and passes the trainer's reports on to the clerk.
+ * It decides nothing, and knows the clerk as a worker alone.
  *
- * Life cycle: run_new() -> run_start() -> told() for what happens, in its order -> ended() once, the last thing that
- * the thread does
- * -> run_free(), which waits for it. Everything but `stop` belongs to the thread until ended().
+ * Life cycle: job_run_new() -> job_run_start() -> the clerk calls told() for each piece of news, in order -> the clerk
+ * calls ended() once, after the thread's last act -> job_run_free(), which waits for the thread. Until ended() the run
+ * belongs to its thread, job_run_stop() aside.
  */
 #ifndef LSTMD_SERVER_JOBS_RUN_H
 #define LSTMD_SERVER_JOBS_RUN_H
@@ -17,13 +17,19 @@
 #include "base/worker.h"
 #include "server/store/store.h"
 
-struct run;
+struct job_run;
 
-/* Something that a run tells, for the store. */
+/* News of a run, for the store. */
 struct run_news {
     struct task task; /* first; the clerk's queue */
-    struct run *run;
-    enum { NEWS_PROGRESS, NEWS_VALIDATION, NEWS_SAMPLE, NEWS_CHECKPOINT, NEWS_NOTE } kind;
+    struct job_run *run;
+    enum {
+        NEWS_PROGRESS,   /* metric, eta_seconds, fraction, progress */
+        NEWS_VALIDATION, /* metric, event, progress */
+        NEWS_SAMPLE,     /* sample, event */
+        NEWS_CHECKPOINT, /* event */
+        NEWS_NOTE,       /* event */
+    } kind;
     struct metric metric;
     double eta_seconds, fraction; /* PROGRESS */
     struct job_sample sample;     /* texts owned */
@@ -31,42 +37,39 @@ struct run_news {
 };
 
 struct run_order {
-    int64_t id;
     const char *name;       /* "j000042" */
-    const char *directory;  /* to work in; it is there */
+    const char *directory;  /* the run works in it; it exists */
     const char *init_from;  /* model directory, or NULL */
     const json_t *request;  /* as in struct job; a reference is taken */
     const json_t *progress; /* of an earlier run of the job, or NULL; a reference is taken */
     const char *data;       /* path of the corpus */
     double snapshot_seconds;
     struct worker *clerk;
-    void (*told)(struct run_news *news); /* the clerk: returns it with run_news_free() */
-    void (*ended)(struct run *run);      /* the clerk */
+    void (*told)(struct run_news *news); /* the clerk; it gives the news back with run_news_free() */
+    void (*ended)(struct job_run *run);  /* the clerk */
     void *context;
 };
 
 enum run_end {
-    RUN_DONE,        /* the model stands in run_model() */
-    RUN_INTERRUPTED, /* there is a snapshot, unless it had not begun to train */
+    RUN_DONE,        /* the model is in job_run_model() */
+    RUN_INTERRUPTED, /* it left a snapshot, unless it had not begun to train */
     RUN_NO_ROOM,     /* the disk is full; there may be an older snapshot */
     RUN_FAILED,
 };
 
-/* Copies the order's texts, and takes all that may be lacking, the thread too. NULL with the error. */
-struct run *run_new(const struct run_order *order, struct error *err);
-void run_start(struct run *run); /* once */
-void run_stop(struct run *run);  /* any thread: a snapshot, and the end */
-void run_free(struct run *run);  /* also of one that was not started */
+/* Copies the order's texts, and takes memory and the thread, so that nothing is lacking later. NULL with the error. */
+struct job_run *job_run_new(const struct run_order *order, struct error *err);
+void job_run_start(struct job_run *run); /* once */
+void job_run_stop(struct job_run *run);  /* any thread: it takes a snapshot and ends */
+void job_run_free(struct job_run *run);  /* also a run that was not started */
 
-void *run_context(const struct run *run);
-int64_t run_id(const struct run *run);
-const char *run_directory(const struct run *run);
+void *job_run_context(const struct job_run *run);
 
 /* After ended(). */
-enum run_end run_end(const struct run *run);
-const char *run_reason(const struct run *run); /* why it failed, or has no room */
-const char *run_model(const struct run *run);  /* the model directory */
-uint64_t run_room(const struct run *run);      /* bytes that its next snapshot needs */
+enum run_end job_run_end(const struct job_run *run);
+const char *job_run_reason(const struct job_run *run); /* why it failed, or has no room */
+const char *job_run_model(const struct job_run *run);  /* the model directory */
+uint64_t job_run_room(const struct job_run *run);      /* bytes that its next snapshot needs */
 
 void run_news_free(struct run_news *news);
 
