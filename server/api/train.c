@@ -256,8 +256,8 @@ static enum text_state write_page(void *context, struct json_writer *out, struct
     listing->out = out;
     listing->page = 0;
     if (!listing->begun) json_write_literal(out, "{\"jobs\":[");
-    if (!store_list_jobs(jobs_store(listing->jobs), listing->state, listing->before, most, write_job, listing, err))
-        return TEXT_BROKEN;
+    const struct job_filter filter = {.state = listing->state, .before = listing->before, .limit = most};
+    if (!store_list_jobs(jobs_store(listing->jobs), &filter, write_job, listing, err)) return TEXT_BROKEN;
     listing->left -= listing->page;
     if (listing->page == most && listing->left > 0) return TEXT_MORE;
     json_write_literal(out, "]}\n");

@@ -54,8 +54,8 @@ static char *read_piece(struct feed *feed, size_t *size, bool *complete)
 {
     char *text = NULL;
     struct writer writer = {.out = open_memstream(&text, size), .last = feed->last};
-    bool ok = writer.out && store_events(jobs_store(feed->jobs), feed->listener.id, feed->last, PIECE_EVENTS,
-                                         write_event, &writer, NULL);
+    const struct store_range range = {.job = feed->listener.id, .after = feed->last, .limit = PIECE_EVENTS};
+    bool ok = writer.out && store_events(jobs_store(feed->jobs), &range, write_event, &writer, NULL);
     if (writer.out && fclose(writer.out) != 0) ok = false;
     if (!ok) {
         free(text);
@@ -189,7 +189,8 @@ static bool has_seen_all(const struct services *services, int64_t id, int64_t la
 {
     bool more = false;
     if (last == 0 || !jobs_is_over(services->jobs, id)) return false;
-    return store_events(jobs_store(services->jobs), id, last, 1, note_event, &more, NULL) && !more;
+    const struct store_range next = {.job = id, .after = last, .limit = 1};
+    return store_events(jobs_store(services->jobs), &next, note_event, &more, NULL) && !more;
 }
 
 static enum http_outcome begin(struct http_request *request, void *context)

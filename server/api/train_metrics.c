@@ -98,8 +98,8 @@ static enum text_state write_page(void *context, struct json_writer *out, struct
     curve->out = out;
     curve->rows = 0;
     if (!curve->begun) write_begin(curve);
-    if (!store_metrics(jobs_store(curve->jobs), curve->id, curve->last, PAGE_ROWS, curve->csv ? write_csv : write_json,
-                       curve, err))
+    const struct store_range range = {.job = curve->id, .after = curve->last, .limit = PAGE_ROWS};
+    if (!store_metrics(jobs_store(curve->jobs), &range, curve->csv ? write_csv : write_json, curve, err))
         return TEXT_BROKEN;
     if (curve->rows == PAGE_ROWS) return TEXT_MORE;
     if (!is_there(curve, err)) return TEXT_BROKEN;

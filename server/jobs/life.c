@@ -32,8 +32,10 @@ static bool jobs_list_unfinished(struct jobs *jobs, struct id_list *list, struct
 {
     static const enum job_state states[] = {JOB_PAUSED, JOB_QUEUED};
     *list = (struct id_list){.complete = true};
-    for (size_t i = 0; i < sizeof states / sizeof *states; i++)
-        if (!store_list_jobs(jobs->store, states[i], 0, INT64_MAX, id_list_add, list, err)) return false;
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        const struct job_filter filter = {.state = states[i], .limit = INT64_MAX};
+        if (!store_list_jobs(jobs->store, &filter, id_list_add, list, err)) return false;
+    }
     return list->complete || error_set_no_memory(err, list->count * sizeof *list->ids, "the list of jobs");
 }
 

@@ -1,13 +1,12 @@
-/* What the daemon remembers about training jobs: an SQLite database, <state_dir>/lstmd.db. The only file that knows
- * SQLite is store.c.
+/* What the daemon remembers about training jobs: an SQLite database, <state_dir>/lstmd.db. Only sql.c knows SQLite.
  *
- * One connection in WAL mode, used by one thread: that of server/jobs/jobs.h. What a caller was promised (a job, its
- * state) is on disk when the function returns; what a run would do again after a crash (figures, samples) may be lost
- * with the machine's power, never with the process alone. A file that is damaged, of another program or of a newer
- * lstmd is refused when it is opened, and never replaced.
+ * One connection in WAL mode, used by one thread: the clerk of server/jobs/jobs.h. What a caller was promised (a job,
+ * its state) is on disk when the function returns. What a run repeats after a crash (figures, samples) survives the end
+ * of the process, but may be lost when the machine loses power. store_open() refuses a file that is damaged, of another
+ * program or of a newer lstmd, and never replaces it.
  *
- * Numbers that are not known are NaN here and NULL there. Errors: ERROR_NO_SPACE, ERROR_IO, ERROR_CORRUPT,
- * ERROR_UNAVAILABLE (somebody else keeps it locked), ERROR_NO_MEMORY.
+ * Unknown numbers are NaN here and NULL there. Errors: ERROR_NO_SPACE, ERROR_IO, ERROR_CORRUPT, ERROR_UNAVAILABLE
+ * (another program keeps the file locked), ERROR_NO_MEMORY.
  */
 #ifndef LSTMD_SERVER_STORE_STORE_H
 #define LSTMD_SERVER_STORE_STORE_H
@@ -31,7 +30,15 @@ void store_close(struct store *store); /* NULL allowed */
 
 /* --- Jobs --- */
 
-enum job_state { JOB_QUEUED, JOB_RUNNING, JOB_PAUSED, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED, JOB_STATES };
+enum job_state {
+    JOB_QUEUED,
+    JOB_RUNNING,   /* it has a run */
+    JOB_PAUSED,    /* by a client, or until there is room */
+    JOB_SUCCEEDED, /* its model is published */
+    JOB_FAILED,    /* with a reason */
+    JOB_CANCELLED, /* by a client */
+    JOB_STATES,    /* their number; as a filter: all */
+};
 extern const char *const job_state_names[JOB_STATES + 1]; /* NULL-terminated */
 
 struct job {
@@ -63,11 +70,17 @@ bool store_find_key(struct store *store, const char *key, int64_t *id, char hash
 /* Close with store_close_job(). ERROR_NOT_FOUND. */
 bool store_get_job(struct store *store, int64_t id, struct job *job, struct error *err);
 
-/* Calls each(context, job) for the jobs with an id below `before` (0: all), newest first, `limit` at most, of one state
- * or of all (JOB_STATES). each() must not use the store; where it answers false the listing ends there. */
+struct job_filter {
+    enum job_state state; /* JOB_STATES: all */
+    int64_t before;       /* jobs with a smaller id; 0: all */
+    size_t limit;         /* so many at most */
+};
+
+/* Calls each(context, job) for these jobs, newest first. each() must not use the store; if it returns false the listing
+ * ends. */
 typedef bool store_each_job(void *context, const struct job *job);
-bool store_list_jobs(struct store *store, enum job_state state, int64_t before, size_t limit, store_each_job *each,
-                     void *context, struct error *err);
+bool store_list_jobs(struct store *store, const struct job_filter *filter, store_each_job *each, void *context,
+                     struct error *err);
 
 /* The oldest queued job with an id above `after`; 0 where there is none. */
 bool store_next_queued(struct store *store, int64_t after, int64_t *id, struct error *err);
@@ -80,10 +93,10 @@ struct job_change {
 };
 bool store_set_state(struct store *store, int64_t id, const struct job_change *change, struct error *err);
 
-/* What was running when the last process ended is queued, and so is what waited for room. */
+/* Queues what was running when the last process ended, and what waited for room. */
 bool store_recover(struct store *store, struct error *err);
 
-/* With all that belongs to it. */
+/* Deletes a job and all that belongs to it. */
 bool store_delete_job(struct store *store, int64_t id, struct error *err);
 
 /* --- What a run tells --- */
@@ -101,9 +114,9 @@ struct job_sample {
     const char *prompt, *text; /* UTF-8 */
 };
 
-/* Each forgets what follows the step or the epoch, which a run told that then went on from an older snapshot, and adds
- * an event with this JSON text. `progress` becomes that of the job. A progress or checkpoint event replaces the last
- * one of its type. */
+/* Each forgets what follows the step or the epoch, since a run that went on from an older snapshot tells it again, and
+ * adds an event with this JSON text. `progress` becomes that of the job. A progress or checkpoint event replaces the
+ * last one of its type. */
 bool store_add_progress(struct store *store, int64_t id, const struct metric *metric, const char *progress,
                         struct error *err);
 bool store_add_validation(struct store *store, int64_t id, const struct metric *metric, const char *event,
@@ -112,25 +125,32 @@ bool store_add_sample(struct store *store, int64_t id, const struct job_sample *
                       struct error *err);
 bool store_add_checkpoint(struct store *store, int64_t id, const char *event, struct error *err);
 
-/* A note is an event, {"text": ...}. A run that goes on says again what it said before: the same note is kept once, and
- * of a job at most STORE_NOTES. */
+/* A note is an event, {"text": ...}. A run that goes on repeats its notes: the same note is kept once, and a job has
+ * STORE_NOTES at most. */
 #define STORE_NOTES 100
 bool store_add_note(struct store *store, int64_t id, const char *event, struct error *err);
 
-/* The texts of a job's notes, in their order; the caller's, or NULL. */
+/* The texts of a job's notes, in their order; the caller's, or NULL with the error. */
 json_t *store_notes(struct store *store, int64_t id, struct error *err);
 
+/* Rows of a job, in their order. */
+struct store_range {
+    int64_t job;
+    int64_t after; /* those with a greater number: of the step (-1: all), or of the event (0: all) */
+    size_t limit;  /* so many at most */
+};
+
+/* Calls each(context, metric) for these points until it returns false. */
 typedef bool store_each_metric(void *context, const struct metric *metric);
-/* Calls each(context, metric) for those of the steps behind `after` (-1: all), in their order, `limit` at most. */
-bool store_metrics(struct store *store, int64_t id, int64_t after, size_t limit, store_each_metric *each, void *context,
+bool store_metrics(struct store *store, const struct store_range *range, store_each_metric *each, void *context,
                    struct error *err);
 
-/* [{epoch, temperature, prompt, text}] of the last epoch that has any; the caller's, or NULL. */
+/* [{epoch, temperature, prompt, text}] of the last epoch that has samples; the caller's, or NULL with the error. */
 json_t *store_samples(struct store *store, int64_t id, struct error *err);
 
-/* Events of a job, numbered from 1, those after `after` in their order, `limit` at most. */
+/* Calls each() for these events, which are numbered from 1, until it returns false. */
 typedef bool store_each_event(void *context, int64_t sequence, const char *type, const char *data);
-bool store_events(struct store *store, int64_t id, int64_t after, size_t limit, store_each_event *each, void *context,
+bool store_events(struct store *store, const struct store_range *range, store_each_event *each, void *context,
                   struct error *err);
 
 #endif

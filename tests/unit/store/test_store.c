@@ -117,7 +117,7 @@ static bool note_event(void *context, int64_t sequence, const char *type, const 
 static void assert_events(struct rig *rig, int64_t id, int64_t after, const char *expected)
 {
     char text[2000] = "";
-    assert_true(store_events(rig->store, id, after, 100, note_event, text, NULL));
+    assert_true(store_events(rig->store, &(struct store_range){id, after, 100}, note_event, text, NULL));
     assert_string_equal(text, expected);
 }
 
@@ -133,7 +133,7 @@ static bool note_metric(void *context, const struct metric *metric)
 static void assert_metrics(struct rig *rig, int64_t id, const char *expected)
 {
     char text[500] = "";
-    assert_true(store_metrics(rig->store, id, -1, 100, note_metric, text, NULL));
+    assert_true(store_metrics(rig->store, &(struct store_range){id, -1, 100}, note_metric, text, NULL));
     assert_string_equal(text, expected);
 }
 
@@ -148,7 +148,7 @@ static bool note_job(void *context, const struct job *job)
 static void assert_list(struct rig *rig, enum job_state state, int64_t before, size_t limit, const char *expected)
 {
     char text[100] = "";
-    assert_true(store_list_jobs(rig->store, state, before, limit, note_job, text, NULL));
+    assert_true(store_list_jobs(rig->store, &(struct job_filter){state, before, limit}, note_job, text, NULL));
     assert_string_equal(text, expected);
 }
 
@@ -307,7 +307,7 @@ static void test_store_keeps_a_loss_curve_and_the_latest_progress(void **state)
     progress(&rig, id, 30, 1);
     assert_metrics(&rig, id, "10:3/nan 20:2/2.5 25:nan/nan 30:1/nan ");
     char page[500] = "";
-    assert_true(store_metrics(rig.store, id, 10, 2, note_metric, page, NULL));
+    assert_true(store_metrics(rig.store, &(struct store_range){id, 10, 2}, note_metric, page, NULL));
     assert_string_equal(page, "20:2/2.5 25:nan/nan ");
     assert_events(&rig, id, 1,
                   "4 validation {}\n5 validation {}\n6 checkpoint {\"step\":25}\n7 progress {\"step\":30}\n");
@@ -507,9 +507,9 @@ static bool live(void *context, struct error *err)
               store_add_sample(store, id, &sample, "{}", err) && store_add_checkpoint(store, id, "{}", err) &&
               store_add_note(store, id, "{\"text\":\"n\"}", err) && store_set_state(store, id, &paused, err) &&
               store_recover(store, err) && store_next_queued(store, 0, &next, err) &&
-              store_events(store, id, 0, 9, note_event, text, err) &&
-              store_list_jobs(store, JOB_STATES, 0, 5, note_job, (char[100]){0}, err) &&
-              store_metrics(store, id, -1, 100, note_metric, (char[500]){0}, err);
+              store_events(store, &(struct store_range){id, 0, 9}, note_event, text, err) &&
+              store_list_jobs(store, &(struct job_filter){JOB_STATES, 0, 5}, note_job, (char[100]){0}, err) &&
+              store_metrics(store, &(struct store_range){id, -1, 100}, note_metric, (char[500]){0}, err);
     json_t *samples = ok ? store_samples(store, id, err) : NULL, *notes = samples ? store_notes(store, id, err) : NULL;
     ok = ok && notes && store_get_job(store, id, &job, err);
     if (ok) store_close_job(&job);
@@ -561,7 +561,7 @@ static bool count_job(void *context, const struct job *job)
 static size_t count_queued(struct rig *rig)
 {
     size_t count = 0;
-    assert_true(store_list_jobs(rig->store, JOB_QUEUED, 0, INT64_MAX, count_job, &count, NULL));
+    assert_true(store_list_jobs(rig->store, &(struct job_filter){JOB_QUEUED, 0, INT64_MAX}, count_job, &count, NULL));
     return count;
 }
 
