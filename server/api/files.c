@@ -1,6 +1,9 @@
-/* The page and openapi.yaml: files that were embedded into the program when it was built. */
+/* The page and openapi.yaml: files that were embedded into the program when it was built. The page makes a part of its
+ * form from /web/sampler.json, the table of the sampler's options. */
+#include <jansson.h>
 #include <string.h>
 
+#include "model/generate/sampler_options.h"
 #include "server/api/api.h"
 #include "server/web/embedded.h"
 
@@ -8,13 +11,43 @@
 static const char policy[] = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
                              "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/* The option as JSON Schema has it, with the names of openapi.yaml; "off" says that its default does nothing. */
+static json_t *option_schema(const struct sampler_option *option)
+{
+    const bool is_count = option->type == SAMPLER_COUNT;
+    const char *minimum = option->flags & SAMPLER_ABOVE ? "exclusiveMinimum" : "minimum";
+    const char *maximum = option->flags & SAMPLER_BELOW ? "exclusiveMaximum" : "maximum";
+    if (is_count)
+        return json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "type", "integer", "description", option->help, minimum,
+                         (json_int_t)option->minimum, maximum, (json_int_t)option->maximum, "default",
+                         (json_int_t)option->fallback, "off", option->flags & SAMPLER_OFF);
+    return json_pack("{s:s, s:s, s:f, s:f, s:f, s:b}", "type", "number", "description", option->help, minimum,
+                     option->minimum, maximum, option->maximum, "default", option->fallback, "off",
+                     option->flags & SAMPLER_OFF);
+}
+
+/* NULL without memory, which http_reply_json() answers with 503. */
+static json_t *sampler_schema(void)
+{
+    json_t *schema = json_object();
+    for (size_t i = 0; i < sampler_option_count; i++) {
+        const struct sampler_option *option = &sampler_option_rows[i];
+        if (json_object_set_new(schema, option->name, option_schema(option)) == 0) continue;
+        json_decref(schema);
+        return NULL;
+    }
+    return schema;
+}
+
 enum http_outcome api_file(struct http_request *request, void *context)
 {
     (void)context;
-    const struct embedded_file *file = embedded_find(http_request_path(request));
-    if (!file) {
+    const char *path = http_request_path(request);
+    const bool is_schema = strcmp(path, "/web/sampler.json") == 0;
+    const struct embedded_file *file = embedded_find(path);
+    if (!file && !is_schema) {
         struct problem problem = {0};
-        problem_set(&problem, 404, "there is nothing at %s", http_request_path(request));
+        problem_set(&problem, 404, "there is nothing at %s", path);
         http_reply_problem(request, &problem);
         problem_close(&problem);
         return HTTP_REPLIED;
@@ -22,6 +55,9 @@ enum http_outcome api_file(struct http_request *request, void *context)
     http_reply_header(request, "Content-Security-Policy", policy);
     http_reply_header(request, "Referrer-Policy", "no-referrer");
     http_reply_header(request, "Cache-Control", "no-cache");
-    http_reply(request, 200, file->content_type, file->data, (size_t)*file->size, HTTP_BORROWED);
+    if (is_schema)
+        http_reply_json(request, 200, sampler_schema());
+    else
+        http_reply(request, 200, file->content_type, file->data, (size_t)*file->size, HTTP_BORROWED);
     return HTTP_REPLIED;
 }

@@ -27,14 +27,42 @@ function listItem(text) {
   return item;
 }
 
+let samplerNames = ["temperature"]; /* until showOptions() knows all */
+
+/* The inputs of the sampler's options. The daemon says which there are and what their bounds are. */
+async function showOptions() {
+  const options = Object.entries(await (await fetch("/web/sampler.json")).json());
+  const boxes = options.filter(([name]) => !element(name)).map(([name, option]) => optionBox(name, option));
+  element("options").prepend(...boxes);
+  for (const [name, option] of options) {
+    const input = element(name);
+    input.min = option.minimum ?? option.exclusiveMinimum;
+    input.max = option.maximum ?? option.exclusiveMaximum;
+    input.title = option.description;
+  }
+  samplerNames = options.map(([name]) => name);
+}
+
+function optionBox(name, option) {
+  const box = document.createElement("div");
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  label.htmlFor = input.id = name;
+  label.textContent = name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
+  input.type = "number";
+  input.step = option.type === "integer" ? "1" : "any";
+  input.placeholder = option.off ? "off" : String(option.default);
+  box.append(label, input);
+  return box;
+}
+
 function requestBody() {
   const body = {
     stream: true,
     prompt: element("prompt").value,
     length: element("length").valueAsNumber,
-    temperature: element("temperature").valueAsNumber,
   };
-  for (const name of ["seed", "top_k", "top_p", "min_p", "repetition_penalty"])
+  for (const name of ["seed", ...samplerNames])
     if (element(name).value !== "") body[name] = element(name).valueAsNumber;
   if (element("stop").value !== "") body.stop = element("stop").value;
   if (element("label").value !== "") body.label = element("label").value;
@@ -189,4 +217,5 @@ function begin() {
 element("token").addEventListener("change", begin);
 element("token").value = sessionStorage.getItem("token") || "";
 show("token-field", element("token").value !== "");
+showOptions().catch(() => {}); /* the other fields keep the daemon's defaults */
 begin();

@@ -386,6 +386,19 @@ def test_fields_are_exactly_those_that_are_served(daemon):
     assert not any("unknown field" in message for message in errors.values())
 
 
+def test_options_of_the_sampler_are_those_of_the_document(daemon):
+    """The table from which the flags, the fields and the page's form come, against all that the document says of it."""
+    answer = daemon.get("/web/sampler.json")
+    check(operation_of("/web/{name}", "get"), answer)
+    schemas = DOCUMENT["components"]["schemas"]
+    said = ("type", "minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "default")
+    for name, option in answer.json().items():
+        for schema in (schemas["GenerateRequest"], schemas["OpenAIRequest"]):
+            assert name in schema["properties"]
+        documented = schemas["GenerateRequest"]["properties"][name]
+        assert {key: option.get(key) for key in said} == {key: documented.get(key) for key in said}, name
+
+
 def test_training_fields_are_exactly_those_that_are_served(daemon):
     schema = DOCUMENT["components"]["schemas"]["TrainRequest"]
     names = list(schema["properties"])
