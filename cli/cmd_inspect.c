@@ -131,7 +131,7 @@ static void print_sizes(const struct architecture *a)
 static void print_variant(const struct architecture *a)
 {
     if (a->activation != ACTIVATION_TANH) printf(", activation %s", activation_name(a->activation));
-    if (a->cell != CELL_RNN && a->recurrent_activation != ACTIVATION_SIGMOID)
+    if (cell_table[a->cell].gated && a->recurrent_activation != ACTIVATION_SIGMOID)
         printf(", recurrent activation %s", activation_name(a->recurrent_activation));
     if (a->reset_before) printf(", reset before the product");
     for (size_t d = 0; d < a->dense_layers; d++)

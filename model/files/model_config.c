@@ -130,7 +130,7 @@ static bool read_architecture(struct architecture *a, const json_t *json, struct
     const char *cell = read_text(json, "cell", err);
     if (!cell) return false;
     if (!cell_parse(cell, &a->cell))
-        return error_set(err, ERROR_CORRUPT, "cell is \"%.64s\", but must be lstm, gru or rnn", cell);
+        return error_set(err, ERROR_CORRUPT, "cell is \"%.64s\", but must be " CELL_NAMES, cell);
     if (!read_count(json, "layers", &a->layers, err) || !read_count(json, "hidden_size", &a->hidden_size, err) ||
         !read_count(json, "embedding_size", &a->embedding_size, err) ||
         !read_count(json, "vocabulary_size", &a->vocabulary_size, err) ||
@@ -262,13 +262,13 @@ bool model_config_put_variant(json_t *json, const struct architecture *architect
     struct architecture complete = *architecture;
     const struct architecture *a = &complete;
     architecture_complete(&complete);
-    const bool own_gates = a->cell != CELL_RNN && a->recurrent_activation != ACTIVATION_SIGMOID;
+    const bool own_gates = cell_table[a->cell].gated && a->recurrent_activation != ACTIVATION_SIGMOID;
     if (!architecture_is_uniform(a) && !put(json, "hidden_sizes", sizes_of(a))) return false;
     if (a->activation != ACTIVATION_TANH && !put(json, "activation", json_string(activation_name(a->activation))))
         return false;
     if (own_gates && !put(json, "recurrent_activation", json_string(activation_name(a->recurrent_activation))))
         return false;
-    if (a->cell == CELL_GRU && !put(json, "reset_after", json_boolean(!a->reset_before))) return false;
+    if (cell_table[a->cell].may_reset_before && !put(json, "reset_after", json_boolean(!a->reset_before))) return false;
     if (a->dense_layers > 0 && !put(json, "dense", dense_of(a))) return false;
     return a->window.size == 0 ||
            put(json, "window",

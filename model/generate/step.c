@@ -5,12 +5,7 @@
 
 #include "base/size.h"
 #include "model/generate/step_internal.h"
-
-/* State vectors of one layer: h, and c for LSTM. */
-static size_t state_parts(const struct stepper *stepper)
-{
-    return stepper->architecture.cell == CELL_LSTM ? 2 : 1;
-}
+#include "model/network/plain_step.h"
 
 bool stepper_open_as(struct stepper *stepper, const struct network *network, const struct kernels *kernels,
                      enum kernel_format format, struct error *err)
@@ -21,7 +16,7 @@ bool stepper_open_as(struct stepper *stepper, const struct network *network, con
     if (!step_weights_open(&stepper->weights, network, kernels, format, err)) return false;
     for (size_t k = 0; k < network->architecture.layers; k++) {
         stepper->first_state[k] = stepper->state_size;
-        stepper->state_size += state_parts(stepper) * stepper->weights.layers[k].width;
+        stepper->state_size += cell_table[stepper->architecture.cell].states * stepper->weights.layers[k].width;
     }
     stepper->logits_size = stepper->weights.output.width;
     return true;
@@ -118,17 +113,7 @@ static void run_layer(const struct stepper *stepper, struct step_scratch *scratc
         step_variant(stepper, scratch, layer, arguments);
         return;
     }
-    switch (stepper->architecture.cell) {
-    case CELL_LSTM:
-        stepper->kernels->lstm_step(arguments);
-        break;
-    case CELL_GRU:
-        stepper->kernels->gru_step(arguments);
-        break;
-    case CELL_RNN:
-        stepper->kernels->rnn_step(arguments);
-        break;
-    }
+    cell_table[stepper->architecture.cell].step(stepper->kernels, arguments);
 }
 
 /* One layer; start and x are prepared. Every unit reads h of the last step, so the new h is put beside it and copied
@@ -175,8 +160,8 @@ static void step_dense(const struct stepper *stepper, struct step_scratch *scrat
     for (size_t b = 0; b < n; b++) scratch->h_rows[b] = scratch->h[above % 2] + b * weights->width;
     project(stepper, scratch, n, weights, scratch->h_rows);
     for (size_t b = 0; b < n; b++) {
-        step_activate(stepper->architecture.dense[dense].activation, stepper->kernels, weights->width,
-                      scratch->h_rows[b]);
+        plain_activate(stepper->architecture.dense[dense].activation, stepper->kernels, weights->width,
+                       scratch->h_rows[b]);
         scratch->h_previous[b] = scratch->h_rows[b];
     }
 }

@@ -21,7 +21,7 @@ struct stepper {
     struct architecture architecture;
     const struct kernels *kernels;
     struct step_weights weights;
-    size_t state_size;                      /* floats per sequence: for every layer h [Hp], then c [Hp] for LSTM */
+    size_t state_size; /* floats per sequence: for every layer h [Hp], then c [Hp] where the cell has one */
     size_t first_state[NETWORK_MAX_LAYERS]; /* where a layer's h begins */
     size_t logits_size;                     /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
 };

@@ -9,9 +9,6 @@
 void step_prepare_inputs(const struct stepper *stepper, size_t batch, size_t width, const float *const *rows,
                          int16_t *integers, const void **inputs);
 
-/* values[i] = f(values[i]), n whole blocks. */
-void step_activate(enum activation activation, const struct kernels *kernels, size_t n, float *values);
-
 /* A step of layer `layer` by the equations of architecture.h, with any activations: products first, then the gates row
  * by row. A row of gates is [G][Hp] (step_weights.h). scratch->hidden_input and h_integers are used up. */
 void step_variant(const struct stepper *stepper, struct step_scratch *scratch, size_t layer,

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "model/network/gates.h"
 #include "model/network/quantize.h"
-#include "model/train/packed.h"
 
 #define BLOCK KERNEL_BLOCK
 
@@ -87,7 +87,7 @@ static bool open_matrix(struct step_weights *weights, struct target *t, struct k
 static size_t gate_index(const struct step_weights *weights, size_t k, bool hidden_part, size_t row)
 {
     const size_t H = architecture_hidden(&weights->architecture, k);
-    if (weights->fused) return packed_gate_index(weights->architecture.cell, H, hidden_part, row);
+    if (weights->fused) return gates_index(weights->architecture.cell, H, hidden_part, row);
     return row / H * weights->layers[k].width + row % H;
 }
 
@@ -180,7 +180,7 @@ static bool open_layer(struct step_weights *weights, size_t k, const struct netw
             !open_gates(weights, k, false, network->weight_ih[k], architecture_input(a, k), unit, &layer->input, err))
             return false;
     }
-    if (a->cell == CELL_GRU || !weights->fused) {
+    if (cell_table[a->cell].apart || !weights->fused) {
         layer->bias_hh = open_bias(weights, k, true, network->bias_hh[k], err);
         if (!layer->bias_hh) return false;
     }

@@ -1,9 +1,9 @@
 /* A network's weights arranged for stepping, in one of the formats of kernels.h; made from a struct network, immutable,
- * shared by threads. What training uses is packed.h, which also says how the gates lie in a row.
+ * shared by threads. Training has its own arrangement: train/packed.h.
  *
  * Letters: Hp, Ep, Vp are H (of a layer), E, V rounded up to whole blocks of 16; the padding is zero. G: gates. A row
- * of gates is [Hp/16][G][16] for the standard cells, whose steps are fused kernels; for the others [G][Hp], in the
- * file's order, as the products of step_variant.c make them.
+ * of gates is that of network/gates.h, [Hp/16][G][16], where the step is a fused kernel; else [G][Hp], in the file's
+ * order, as the products of step_variant.c make them.
  */
 #ifndef LSTMD_MODEL_GENERATE_STEP_WEIGHTS_H
 #define LSTMD_MODEL_GENERATE_STEP_WEIGHTS_H
@@ -22,7 +22,7 @@ struct step_layer {
     size_t gate_row;             /* floats of one row of gates: G*Hp */
     const float *table;          /* [V][G*Hp] one-hot layer 0: the input product and bias of each token; else NULL */
     const float *bias;           /* [G*Hp] input bias; NULL where there is a table */
-    const float *bias_hh;        /* [G*Hp] GRU; other cells: NULL, or zeros where the cell is a variant */
+    const float *bias_hh;        /* [G*Hp] where the products are apart; else NULL, or zeros on the plain way */
     struct kernel_matrix input;  /* [G*Hp] x [Ep or Hp below]; inputs 0 where there is a table */
     struct kernel_matrix hidden; /* [G*Hp] x [Hp] */
 };

@@ -25,11 +25,11 @@ struct writing {
 struct weight {
     const char *name;
     size_t blocks, rows, columns;
-    const size_t *order;
+    const unsigned char *order; /* [n]: our number of Keras's block n */
     const float *data, *beside;
 };
 
-static const size_t in_order[] = {0, 1, 2, 3}, gru_order[] = {1, 0, 2}; /* Keras: z r h; ours: r z n */
+static const unsigned char one_block[] = {0};
 
 static bool out_of_memory(struct error *err)
 {
@@ -133,10 +133,11 @@ static json_t *recurrent_config(const struct architecture *a, size_t k, const ch
     json_t *config =
         json_pack("{s:s, s:I, s:s, s:b, s:b}", "name", name, "units", (json_int_t)architecture_hidden(a, k),
                   "activation", keras_activation(a->activation), "use_bias", 1, "return_sequences", 1);
-    const char *gates = a->cell == CELL_RNN ? NULL : keras_activation(a->recurrent_activation);
-    const bool ok =
-        config && (!gates || json_object_set_new(config, "recurrent_activation", json_string(gates)) == 0) &&
-        (a->cell != CELL_GRU || json_object_set_new(config, "reset_after", json_boolean(!a->reset_before)) == 0);
+    const char *gates = cell_table[a->cell].gated ? keras_activation(a->recurrent_activation) : NULL;
+    const bool ok = config &&
+                    (!gates || json_object_set_new(config, "recurrent_activation", json_string(gates)) == 0) &&
+                    (!cell_table[a->cell].may_reset_before ||
+                     json_object_set_new(config, "reset_after", json_boolean(!a->reset_before)) == 0);
     if (ok) return config;
     json_decref(config);
     return NULL;
@@ -144,30 +145,26 @@ static json_t *recurrent_config(const struct architecture *a, size_t k, const ch
 
 static bool add_recurrent(struct writing *writing, size_t k, struct error *err)
 {
-    static const struct {
-        const char *class, *name, *inside;
-    } kinds[] = {[CELL_LSTM] = {"LSTM", "lstm", "lstm_cell/"},
-                 [CELL_GRU] = {"GRU", "gru", "gru_cell/"},
-                 [CELL_RNN] = {"SimpleRNN", "simple_rnn", "simple_rnn_cell/"}};
     const struct network *network = writing->network;
     const struct architecture *a = &network->architecture;
     const size_t gates = architecture_gates(a), units = architecture_hidden(a, k);
-    const size_t *order = a->cell == CELL_GRU ? gru_order : in_order;
+    const struct cell_keras *keras = &cell_table[a->cell].keras;
+    const unsigned char *order = keras->order;
     const struct weight weights[] = {
         {"kernel", gates, units, architecture_input(a, k), order, network->weight_ih[k], NULL},
         {"recurrent_kernel", gates, units, units, order, network->weight_hh[k], NULL},
         {"bias", gates, units, 0, order, network->bias[k], network->bias_hh[k]}};
     char name[NAME_SIZE];
-    (void)snprintf(name, sizeof name, k > 0 ? "%s_%zu" : "%s", kinds[a->cell].name, k);
-    return add_layer(writing, kinds[a->cell].class, recurrent_config(a, k, name), err) &&
-           write_layer(writing, name, kinds[a->cell].inside, weights, 3, err);
+    (void)snprintf(name, sizeof name, k > 0 ? "%s_%zu" : "%s", keras->name, k);
+    return add_layer(writing, keras->class, recurrent_config(a, k, name), err) &&
+           write_layer(writing, name, keras->inside, weights, 3, err);
 }
 
 static bool add_dense(struct writing *writing, size_t index, size_t outputs, size_t inputs, const char *activation,
                       const float *weight, const float *bias, struct error *err)
 {
-    const struct weight weights[] = {{"kernel", 1, outputs, inputs, in_order, weight, NULL},
-                                     {"bias", 1, outputs, 0, in_order, bias, NULL}};
+    const struct weight weights[] = {{"kernel", 1, outputs, inputs, one_block, weight, NULL},
+                                     {"bias", 1, outputs, 0, one_block, bias, NULL}};
     char name[NAME_SIZE];
     (void)snprintf(name, sizeof name, index > 0 ? "dense_%zu" : "dense", index);
     json_t *config = json_pack("{s:s, s:I, s:s, s:b}", "name", name, "units", (json_int_t)outputs, "activation",
@@ -232,6 +229,8 @@ static bool uses(const struct architecture *a, enum activation activation)
 bool export_keras(const struct network *network, unsigned char **data, size_t *size, struct error *err)
 {
     struct writing writing = {.network = network, .keras3 = uses(&network->architecture, ACTIVATION_HARD_SIGMOID)};
+    if (!cell_table[network->architecture.cell].keras.class)
+        return error_set(err, ERROR_INVALID, "Keras has no cell like %s", cell_name(network->architecture.cell));
     if (writing.keras3 && uses(&network->architecture, ACTIVATION_HARD_SIGMOID_KERAS2))
         return error_set(err, ERROR_INVALID,
                          "no version of Keras has both hard_sigmoid and hard_sigmoid_keras2, which the model needs");

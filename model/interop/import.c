@@ -79,7 +79,7 @@ static bool set_activation(struct foreign *foreign, enum activation activation, 
 {
     struct architecture *a = &foreign->network.architecture;
     if (activation == ACTIVATION_DEFAULT) return true;
-    if (a->cell != CELL_RNN)
+    if (cell_table[a->cell].gated)
         return error_set(err, ERROR_INVALID, "the activation can be chosen for nn.RNN alone; this is %s",
                          cell_name(a->cell));
     a->activation = activation;

@@ -24,14 +24,10 @@ static const struct keras_class {
     enum cell_kind cell;
     bool cudnn; /* no activations in its configuration: tanh and sigmoid, reset after the product */
 } classes[] = {
+    /* but for the recurrent ones: find_recurrent() */
     {"InputLayer", PART_INPUT, NULL, 0, false},
     {"Masking", PART_MASKING, NULL, 0, false},
     {"Embedding", PART_EMBEDDING, "embedding", 0, false},
-    {"LSTM", PART_RECURRENT, "lstm", CELL_LSTM, false},
-    {"GRU", PART_RECURRENT, "gru", CELL_GRU, false},
-    {"SimpleRNN", PART_RECURRENT, "simple_rnn", CELL_RNN, false},
-    {"CuDNNLSTM", PART_RECURRENT, "cu_dnnlstm", CELL_LSTM, true},
-    {"CuDNNGRU", PART_RECURRENT, "cu_dnngru", CELL_GRU, true},
     {"Dense", PART_DENSE, "dense", 0, false},
     {"TimeDistributedDense", PART_DENSE, "dense", 0, false}, /* of Keras 1 */
     {"Activation", PART_ACTIVATION, NULL, 0, false},
@@ -53,7 +49,7 @@ static const struct keras_class {
 struct walk {
     const struct keras_chain *chain;
     const struct keras_entry *entry; /* where we are */
-    const struct keras_class *class; /* its */
+    struct keras_class class;        /* its */
     struct keras_model *model;
     unsigned major;
     const struct keras_entry *recurrent; /* the last recurrent layer so far */
@@ -63,11 +59,35 @@ struct walk {
 
 #define REFUSE(walk, err, ...) keras_refuse((walk)->chain, (walk)->entry, (err), __VA_ARGS__)
 
-static const struct keras_class *find_class(const char *name)
+static bool is_named(const char *class, const char *name)
 {
-    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++)
-        if (strcmp(classes[i].name, name) == 0) return &classes[i];
-    return NULL;
+    return class && strcmp(class, name) == 0;
+}
+
+static bool find_recurrent(const char *name, struct keras_class *class)
+{
+    for (size_t i = 0; i < CELL_COUNT; i++) {
+        const struct cell_keras *keras = &cell_table[i].keras;
+        const bool cudnn = is_named(keras->cudnn_class, name);
+        if (!cudnn && !is_named(keras->class, name)) continue;
+        *class = (struct keras_class){.name = name,
+                                      .part = PART_RECURRENT,
+                                      .stem = cudnn ? keras->cudnn_name : keras->name,
+                                      .cell = (enum cell_kind)i,
+                                      .cudnn = cudnn};
+        return true;
+    }
+    return false;
+}
+
+static bool find_class(const char *name, struct keras_class *class)
+{
+    for (size_t i = 0; i < sizeof classes / sizeof classes[0]; i++) {
+        if (strcmp(classes[i].name, name) != 0) continue;
+        *class = classes[i];
+        return true;
+    }
+    return find_recurrent(name, class);
 }
 
 /* --- Fields of a layer's configuration --- */
@@ -147,7 +167,7 @@ static bool add_layer(struct walk *walk, enum keras_role role, size_t index, con
         .bias = bias,
         .name = walk->entry->name,
         .kind = walk->entry->kind,
-        .stem = distributed ? "time_distributed" : walk->class->stem,
+        .stem = distributed ? "time_distributed" : walk->class.stem,
         .inside = distributed ? "layer/" : inside,
         .ordinal = walk->entry->ordinal,
     };
@@ -175,28 +195,28 @@ static bool take_embedding(struct walk *walk, struct error *err)
 }
 
 /* What all recurrent layers must agree in. */
-struct cell {
+struct recurrent {
     enum cell_kind kind;
     enum activation activation, recurrent;
     bool reset_before;
 };
 
-static bool read_cell(const struct walk *walk, struct cell *cell, struct error *err)
+static bool read_cell(const struct walk *walk, struct recurrent *cell, struct error *err)
 {
     bool reset_after = false;
-    *cell = (struct cell){walk->class->cell, ACTIVATION_TANH, ACTIVATION_SIGMOID, false};
-    if (walk->class->cudnn) return true;
+    *cell = (struct recurrent){walk->class.cell, ACTIVATION_TANH, ACTIVATION_SIGMOID, false};
+    if (walk->class.cudnn) return true;
     if (!read_activation(walk, "activation", &cell->activation, NULL, err)) return false;
-    if (cell->kind == CELL_RNN) return true;
+    if (!cell_table[cell->kind].gated) return true;
     if (!read_activation(walk, "recurrent_activation", &cell->recurrent, NULL, err)) return false;
-    if (cell->kind == CELL_LSTM) return true;
+    if (!cell_table[cell->kind].may_reset_before) return true;
     if (!read_flag(walk, "reset_after", false, &reset_after, err)) return false;
     cell->reset_before = !reset_after;
     return true;
 }
 
 /* The cell of the first recurrent layer becomes the architecture's; the others must be like it. */
-static bool agree_on_cell(struct walk *walk, const struct cell *cell, struct error *err)
+static bool agree_on_cell(struct walk *walk, const struct recurrent *cell, struct error *err)
 {
     struct architecture *a = &walk->model->architecture;
     if (!walk->recurrent) {
@@ -218,7 +238,7 @@ static bool agree_on_cell(struct walk *walk, const struct cell *cell, struct err
 static bool take_recurrent(struct walk *walk, struct error *err)
 {
     struct architecture *a = &walk->model->architecture;
-    struct cell cell;
+    struct recurrent cell;
     uint32_t units = 0;
     bool bias, sequences;
     if (walk->entry->distributed) return REFUSE(walk, err, "within TimeDistributed it is not imported");
@@ -273,7 +293,7 @@ static bool take_softmax(struct walk *walk, struct error *err)
  * checked that; here it keeps a file that was edited by hand from meaning something else. */
 static bool check_sequence(const struct walk *walk, struct error *err)
 {
-    if (!walk->recurrent || walk->class->part != PART_RECURRENT) return true;
+    if (!walk->recurrent || walk->class.part != PART_RECURRENT) return true;
     if (json_is_true(json_object_get(walk->recurrent->config, "return_sequences"))) return true;
     return REFUSE(walk, err, "the recurrent layer before it, \"%.64s\", has return_sequences false",
                   walk->recurrent->name);
@@ -281,13 +301,13 @@ static bool check_sequence(const struct walk *walk, struct error *err)
 
 static bool take(struct walk *walk, struct error *err)
 {
-    walk->class = find_class(walk->entry->kind);
-    if (!walk->class) return REFUSE(walk, err, "layers of this class are not imported: " SUPPORTED);
-    if (walk->softmax && walk->class->part != PART_NOTHING)
+    if (!find_class(walk->entry->kind, &walk->class))
+        return REFUSE(walk, err, "layers of this class are not imported: " SUPPORTED);
+    if (walk->softmax && walk->class.part != PART_NOTHING)
         return REFUSE(walk, err, "a layer after the softmax is not imported");
-    if (walk->entry == walk->chain->entries || walk->class->part == PART_EMBEDDING) note_window(walk);
+    if (walk->entry == walk->chain->entries || walk->class.part == PART_EMBEDDING) note_window(walk);
     if (!check_sequence(walk, err)) return false;
-    switch (walk->class->part) {
+    switch (walk->class.part) {
     case PART_NOTHING:
         return true;
     case PART_INPUT:

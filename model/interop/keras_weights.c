@@ -200,12 +200,12 @@ static bool check_recurrent(const struct reading *reading, struct source *source
 {
     const struct architecture *a = &reading->architecture;
     size_t k = source->layer->index, units = architecture_hidden(a, k), width = architecture_gates(a) * units;
-    bool two = a->cell == CELL_GRU && !a->reset_before;
+    bool two = architecture_has_two_biases(a);
     if (source->apart) return check_gates(reading, source, architecture_input(a, k), units, err);
     if (!check_shape(reading, source, 0, architecture_input(a, k), width, err)) return false;
     if (!check_shape(reading, source, 1, units, width, err)) return false;
     if (!source->layer->bias) return true;
-    source->cudnn = a->cell != CELL_RNN && shape_is(&source->shapes[2], 2 * width, 0);
+    source->cudnn = cell_table[a->cell].keras.cudnn_class && shape_is(&source->shapes[2], 2 * width, 0);
     if (!source->cudnn) return check_shape(reading, source, 2, two ? 2 : width, two ? width : 0, err);
     return !a->reset_before ||
            refuse(reading, source->layer, err, "its weights are CuDNN's, but its configuration has not reset_after");
@@ -248,39 +248,27 @@ static bool find_source(const struct reading *reading, struct source *source, st
 
 /* --- Into our layout --- */
 
-/* Which gate of Keras's (LSTM i f c o, GRU z r h) is ours (i f g o; r z n). */
-static size_t keras_gate(enum cell_kind cell, size_t gate)
-{
-    return cell == CELL_GRU && gate < 2 ? 1 - gate : gate;
-}
+static const unsigned char one_block[] = {0};
 
-/* A kernel [inputs][G*units] -> [G*units][inputs]. In CuDNN's layout a gate's block, read row by row as Keras cuts it
- * out, already is [units][inputs]. */
-static void arrange_kernel(const struct source *source, enum cell_kind cell, size_t gates, size_t units, size_t inputs,
-                           const float *kernel, float *out)
+/* A kernel [inputs][G*units] -> [G*units][inputs]; order[n]: our number of Keras's gate n. In CuDNN's layout a gate's
+ * block, read row by row as Keras cuts it out, already is [units][inputs]. */
+static void arrange_kernel(const struct source *source, const unsigned char *order, size_t gates, size_t units,
+                           size_t inputs, const float *kernel, float *out)
 {
-    for (size_t gate = 0; gate < gates; gate++) {
-        const float *block = kernel + keras_gate(cell, gate) * units;
-        for (size_t row = 0; row < units; row++)
-            for (size_t column = 0; column < inputs; column++, out++) {
-                size_t i = row * inputs + column;
-                *out =
-                    source->cudnn ? block[i / units * gates * units + i % units] : block[column * gates * units + row];
-            }
+    for (size_t n = 0; n < gates; n++) {
+        const float *block = kernel + n * units;
+        float *to = out + order[n] * units * inputs;
+        for (size_t i = 0; i < units * inputs; i++) {
+            const size_t row = i / inputs, column = i % inputs;
+            to[i] = source->cudnn ? block[i / units * gates * units + i % units] : block[column * gates * units + row];
+        }
     }
 }
 
-static void add_bias(enum cell_kind cell, size_t gates, size_t units, const float *bias, float *out)
+static void add_bias(const unsigned char *order, size_t gates, size_t units, const float *bias, float *out)
 {
-    for (size_t gate = 0; gate < gates; gate++)
-        for (size_t i = 0; i < units; i++) out[gate * units + i] += bias[keras_gate(cell, gate) * units + i];
-}
-
-/* Which gate of ours (i f g o; r z n) is the n-th of Keras 1 (LSTM i c f o, GRU z r h). */
-static size_t keras1_gate(enum cell_kind cell, size_t n)
-{
-    if (cell == CELL_LSTM) return n == 1 || n == 2 ? 3 - n : n;
-    return keras_gate(cell, n);
+    for (size_t n = 0; n < gates; n++)
+        for (size_t i = 0; i < units; i++) out[order[n] * units + i] += bias[n * units + i];
 }
 
 /* A tensor of a gate that has its own. */
@@ -288,13 +276,13 @@ static void arrange_gate(struct network *network, const struct source *source, s
 {
     const struct architecture *a = &network->architecture;
     const size_t k = source->layer->index, units = architecture_hidden(a, k), inputs = architecture_input(a, k);
-    const size_t gate = keras1_gate(a->cell, i / KINDS);
+    const size_t gate = cell_table[a->cell].keras.order_of_keras1[i / KINDS];
     if (i % KINDS == 0)
-        arrange_kernel(source, CELL_RNN, 1, units, inputs, read, network->weight_ih[k] + gate * units * inputs);
+        arrange_kernel(source, one_block, 1, units, inputs, read, network->weight_ih[k] + gate * units * inputs);
     else if (i % KINDS == 1)
-        arrange_kernel(source, CELL_RNN, 1, units, units, read, network->weight_hh[k] + gate * units * units);
+        arrange_kernel(source, one_block, 1, units, units, read, network->weight_hh[k] + gate * units * units);
     else
-        add_bias(CELL_RNN, 1, units, read, network->bias[k] + gate * units);
+        add_bias(one_block, 1, units, read, network->bias[k] + gate * units);
 }
 
 /* Where the tensors of a layer go. */
@@ -302,6 +290,7 @@ static void arrange(struct network *network, const struct source *source, size_t
 {
     const struct architecture *a = &network->architecture;
     const struct keras_layer *layer = source->layer;
+    const unsigned char *order = cell_table[a->cell].keras.order;
     size_t k = layer->index, gates = architecture_gates(a);
     size_t units = layer->role == KERAS_RECURRENT ? architecture_hidden(a, k) : 0;
     bool dense = layer->role == KERAS_DENSE;
@@ -312,18 +301,18 @@ static void arrange(struct network *network, const struct source *source, size_t
     } else if (layer->role == KERAS_EMBEDDING) {
         memcpy(network->embedding, read, source->shapes[0].count * sizeof *read);
     } else if (layer->role != KERAS_RECURRENT && i == 0) {
-        arrange_kernel(source, CELL_RNN, 1, source->shapes[0].dimensions[1], source->shapes[0].dimensions[0], read,
+        arrange_kernel(source, one_block, 1, source->shapes[0].dimensions[1], source->shapes[0].dimensions[0], read,
                        weight);
     } else if (layer->role != KERAS_RECURRENT) {
         memcpy(bias, read, source->shapes[1].count * sizeof *read);
     } else if (i == 0) {
-        arrange_kernel(source, a->cell, gates, units, architecture_input(a, k), read, network->weight_ih[k]);
+        arrange_kernel(source, order, gates, units, architecture_input(a, k), read, network->weight_ih[k]);
     } else if (i == 1) {
-        arrange_kernel(source, a->cell, gates, units, units, read, network->weight_hh[k]);
+        arrange_kernel(source, order, gates, units, units, read, network->weight_hh[k]);
     } else {
-        add_bias(a->cell, gates, units, read, network->bias[k]);
+        add_bias(order, gates, units, read, network->bias[k]);
         if (source->shapes[2].count > gates * units)
-            add_bias(a->cell, gates, units, read + gates * units,
+            add_bias(order, gates, units, read + gates * units,
                      network->bias_hh[k] ? network->bias_hh[k] : network->bias[k]);
     }
 }

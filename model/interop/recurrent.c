@@ -321,6 +321,17 @@ static bool check_bias(const struct model_parts *parts, const struct foreign_ten
            bad_shape(parts, bias, "which is not one number per row of its layer's weights", err);
 }
 
+/* The cell of PyTorch that has this many gates. */
+static bool find_cell(size_t gates, enum cell_kind *cell)
+{
+    for (size_t i = 0; i < CELL_COUNT; i++) {
+        if (!cell_table[i].torch || cell_table[i].gates != gates) continue;
+        *cell = (enum cell_kind)i;
+        return true;
+    }
+    return false;
+}
+
 static bool check_layer(struct model_parts *parts, size_t k, struct error *err)
 {
     struct architecture *a = &parts->architecture;
@@ -332,8 +343,7 @@ static bool check_layer(struct model_parts *parts, size_t k, struct error *err)
     if (hh->rank != 2 || hh->shape[1] < 1 || hh->shape[1] > NETWORK_MAX_HIDDEN || hh->shape[0] % hh->shape[1] != 0)
         return bad_shape(parts, hh, "which is not that of a recurrent layer: [gates * hidden, hidden]", err);
     const size_t gates = hh->shape[0] / hh->shape[1];
-    if (k == 0) a->cell = gates == 4 ? CELL_LSTM : gates == 3 ? CELL_GRU : CELL_RNN;
-    if (gates != architecture_gates(a))
+    if ((k == 0 && !find_cell(gates, &a->cell)) || gates != architecture_gates(a))
         return bad_shape(parts, hh, "but LSTM has 4 rows per hidden unit, GRU 3, RNN 1, the same in every layer", err);
     if (ih->rank != 2 || ih->shape[0] != hh->shape[0] || ih->shape[1] < 1 ||
         (k > 0 && ih->shape[1] != a->hidden_sizes[k - 1]))

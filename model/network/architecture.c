@@ -5,8 +5,6 @@
 
 #include "model/text/vocabulary.h"
 
-static const char *const cell_names[] = {[CELL_LSTM] = "lstm", [CELL_GRU] = "gru", [CELL_RNN] = "rnn"};
-static const size_t gates[] = {[CELL_LSTM] = 4, [CELL_GRU] = 3, [CELL_RNN] = 1};
 static const char *const activation_names[] = {
     [ACTIVATION_DEFAULT] = "",
     [ACTIVATION_TANH] = "tanh",
@@ -17,23 +15,7 @@ static const char *const activation_names[] = {
     [ACTIVATION_HARD_SIGMOID_KERAS2] = "hard_sigmoid_keras2",
 };
 
-#define CELL_COUNT       (sizeof cell_names / sizeof cell_names[0])
 #define ACTIVATION_COUNT (sizeof activation_names / sizeof activation_names[0])
-
-const char *cell_name(enum cell_kind cell)
-{
-    return cell_names[cell];
-}
-
-bool cell_parse(const char *name, enum cell_kind *cell)
-{
-    for (size_t i = 0; i < CELL_COUNT; i++) {
-        if (strcmp(name, cell_names[i]) != 0) continue;
-        *cell = (enum cell_kind)i;
-        return true;
-    }
-    return false;
-}
 
 const char *activation_name(enum activation activation)
 {
@@ -50,14 +32,9 @@ bool activation_parse(const char *name, enum activation *activation)
     return false;
 }
 
-size_t cell_gates(enum cell_kind cell)
-{
-    return gates[cell];
-}
-
 size_t architecture_gates(const struct architecture *architecture)
 {
-    return gates[architecture->cell];
+    return cell_table[architecture->cell].gates;
 }
 
 size_t architecture_hidden(const struct architecture *architecture, size_t layer)
@@ -83,6 +60,11 @@ size_t architecture_top(const struct architecture *architecture)
     return architecture_dense_input(architecture, architecture->dense_layers);
 }
 
+bool architecture_has_two_biases(const struct architecture *architecture)
+{
+    return cell_table[architecture->cell].apart && !architecture->reset_before;
+}
+
 static bool is_default_or(enum activation activation, enum activation usual)
 {
     return activation == ACTIVATION_DEFAULT || activation == usual;
@@ -91,9 +73,10 @@ static bool is_default_or(enum activation activation, enum activation usual)
 bool architecture_cell_is_standard(const struct architecture *architecture)
 {
     const struct architecture *a = architecture;
-    return is_default_or(a->activation, ACTIVATION_TANH) &&
-           (a->cell == CELL_RNN || is_default_or(a->recurrent_activation, ACTIVATION_SIGMOID)) &&
-           (a->cell != CELL_GRU || !a->reset_before);
+    const struct cell *cell = &cell_table[a->cell];
+    return cell->step && is_default_or(a->activation, ACTIVATION_TANH) &&
+           (!cell->gated || is_default_or(a->recurrent_activation, ACTIVATION_SIGMOID)) &&
+           (!cell->may_reset_before || !a->reset_before);
 }
 
 bool architecture_is_uniform(const struct architecture *architecture)
@@ -105,8 +88,8 @@ bool architecture_is_uniform(const struct architecture *architecture)
 
 bool architecture_is_standard(const struct architecture *architecture)
 {
-    return architecture_cell_is_standard(architecture) && architecture_is_uniform(architecture) &&
-           architecture->dense_layers == 0 && architecture->window.size == 0;
+    return cell_table[architecture->cell].forward && architecture_cell_is_standard(architecture) &&
+           architecture_is_uniform(architecture) && architecture->dense_layers == 0 && architecture->window.size == 0;
 }
 
 static bool check_range(const char *field, size_t value, uint32_t least, uint32_t most, struct error *err)
@@ -159,7 +142,7 @@ static bool check_tie(const struct architecture *a, struct error *err)
 bool architecture_check(const struct architecture *architecture, struct error *err)
 {
     const struct architecture *a = architecture;
-    if ((size_t)a->cell >= CELL_COUNT) return error_set(err, ERROR_INVALID, "cell must be lstm, gru or rnn");
+    if ((size_t)a->cell >= CELL_COUNT) return error_set(err, ERROR_INVALID, "cell must be " CELL_NAMES);
     return check_layers(a, err) && check_range("embedding_size", a->embedding_size, 0, NETWORK_MAX_EMBEDDING, err) &&
            check_range("vocabulary_size", a->vocabulary_size, 1, VOCABULARY_MAX_TOKENS, err) &&
            check_activation("activation", a->activation, err) &&
@@ -177,8 +160,8 @@ void architecture_complete(struct architecture *architecture)
     a->hidden_size = top;
     if (a->activation == ACTIVATION_DEFAULT) a->activation = ACTIVATION_TANH;
     if (a->recurrent_activation == ACTIVATION_DEFAULT) a->recurrent_activation = ACTIVATION_SIGMOID;
-    if (a->cell == CELL_RNN) a->recurrent_activation = ACTIVATION_DEFAULT;
-    a->reset_before = a->reset_before && a->cell == CELL_GRU;
+    if (!cell_table[a->cell].gated) a->recurrent_activation = ACTIVATION_DEFAULT;
+    a->reset_before = a->reset_before && cell_table[a->cell].may_reset_before;
     a->window.masked = a->window.masked && a->window.size > 0;
     for (size_t d = 0; d < a->dense_layers; d++)
         if (a->dense[d].activation == ACTIVATION_DEFAULT) a->dense[d].activation = ACTIVATION_LINEAR;

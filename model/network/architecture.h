@@ -6,14 +6,7 @@
  * that are served, evaluated and exported: other activations, the GRU that resets before the product, layers of
  * different sizes, dense layers between the last recurrent layer and the output, and windows.
  *
- * Equations: x input, h hidden state, * elementwise; f is the activation (tanh), s the recurrent activation (sigmoid):
- *   LSTM (Hochreiter and Schmidhuber 1997; Gers et al. 2000; activations as in the Keras documentation of LSTM):
- *     i, f, o = s(W_ih x + W_hh h + b), g = f(same); c' = f * c + i * g; h' = o * f(c')
- *   GRU, reset after the product (the variant of cuDNN, PyTorch and Keras 2+):
- *     r, z = s(W_ih x + b + W_hh h + b_hh); n = f(W_ih x + b + r * (W_hh h + b_hh)); h' = (1 - z) * n + z * h
- *   GRU, reset before the product (Cho et al. 2014, arXiv:1406.1078 version 1 to 3; Keras with reset_after=False):
- *     r, z = s(W_ih x + W_hh h + b); n = f(W_ih x + W_hh (r * h) + b); h' = (1 - z) * n + z * h
- *   RNN (Elman 1990): h' = f(W_ih x + W_hh h + b)
+ * Equations of the cells: cells.h. What lies above them:
  *   dense layers, from the top layer's h on: y = f(W x + b), each with its own f
  *   output: logits = W_out y + b_out
  *
@@ -29,14 +22,13 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "model/network/cells.h"
 
 #define NETWORK_MAX_LAYERS    8
 #define NETWORK_MAX_DENSE     4
 #define NETWORK_MAX_HIDDEN    16384u
 #define NETWORK_MAX_EMBEDDING 16384u
 #define NETWORK_MAX_WINDOW    4096u
-
-enum cell_kind { CELL_LSTM, CELL_GRU, CELL_RNN };
 
 enum activation {
     ACTIVATION_DEFAULT, /* tanh; the gates of LSTM and GRU: sigmoid; dense layers: linear */
@@ -75,19 +67,16 @@ struct architecture {
     struct token_window window;
 };
 
-const char *cell_name(enum cell_kind cell); /* "lstm", "gru", "rnn" */
-bool cell_parse(const char *name, enum cell_kind *cell);
-
 /* "tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "hard_sigmoid_keras2"; the default has no name. */
 const char *activation_name(enum activation activation);
 bool activation_parse(const char *name, enum activation *activation);
 
-size_t cell_gates(enum cell_kind cell);                                                 /* G */
 size_t architecture_gates(const struct architecture *architecture);                     /* G */
 size_t architecture_hidden(const struct architecture *architecture, size_t layer);      /* H of a layer */
 size_t architecture_input(const struct architecture *architecture, size_t layer);       /* I of a layer */
 size_t architecture_dense_input(const struct architecture *architecture, size_t dense); /* inputs of a dense layer */
 size_t architecture_top(const struct architecture *architecture);                       /* inputs of the output layer */
+bool architecture_has_two_biases(const struct architecture *architecture);              /* a layer: bias and bias_hh */
 
 /* Whether it is what training and the fused kernels compute: tanh and sigmoid, reset after the product; and for all of
  * it, layers of one size without dense layers and windows. */

@@ -7,8 +7,6 @@
 
 #include "base/size.h"
 
-#define LSTM_FORGET_GATE 1
-
 bool architecture_validate(const struct architecture *architecture, struct error *err)
 {
     struct network network;
@@ -151,9 +149,10 @@ static bool initialise_recurrent(const struct tensor *tensor, struct rng *rng, s
 static void initialise_bias(const struct architecture *architecture, const struct tensor *tensor)
 {
     memset(tensor->data, 0, tensor->rows * sizeof(float));
-    if (architecture->cell != CELL_LSTM) return;
-    size_t hidden = tensor->rows / tensor->blocks;
-    for (size_t i = 0; i < hidden; i++) tensor->data[LSTM_FORGET_GATE * hidden + i] = 1;
+    const int gate = cell_table[architecture->cell].forget_gate;
+    if (gate < 0) return;
+    const size_t hidden = tensor->rows / tensor->blocks;
+    for (size_t i = 0; i < hidden; i++) tensor->data[(size_t)gate * hidden + i] = 1;
 }
 
 bool network_initialise(struct network *network, uint64_t seed, struct error *err)

@@ -33,7 +33,7 @@
       architecture_hidden(a, k), true, INITIALISE_RECURRENT)                                                           \
     X(bias, "rnn.bias_l%u", a->layers, architecture_gates(a), architecture_hidden(a, k), 1, true, INITIALISE_BIAS)     \
     X(bias_hh, "rnn.bias_hh_l%u", a->layers, architecture_gates(a), architecture_hidden(a, k), 1,                      \
-      a->cell == CELL_GRU && !a->reset_before, INITIALISE_ZERO)                                                        \
+      architecture_has_two_biases(a), INITIALISE_ZERO)                                                                 \
     X(dense_weight, "dense.weight_l%u", a->dense_layers, 1, a->dense[k].size, architecture_dense_input(a, k), true,    \
       INITIALISE_UNIFORM)                                                                                              \
     X(dense_bias, "dense.bias_l%u", a->dense_layers, 1, a->dense[k].size, 1, true, INITIALISE_ZERO)                    \

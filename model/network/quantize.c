@@ -89,13 +89,14 @@ static bool activation_is_unbounded(enum activation activation)
     return activation == ACTIVATION_RELU || activation == ACTIVATION_LINEAR;
 }
 
-/* The first activation whose values are not within -1 and 1, or DEFAULT. A GRU's h is a mixture of old and new where
- * its gates are within 0 and 1, and of any size where they are negative. */
+/* The first activation whose values are not within -1 and 1, or DEFAULT. A cell that mixes old and new h keeps h there
+ * where its gates are within 0 and 1; where a gate is negative, h may grow to any size. */
 static enum activation find_unbounded(const struct architecture *a)
 {
-    const enum activation gates = a->cell == CELL_RNN ? ACTIVATION_DEFAULT : a->recurrent_activation;
+    const struct cell *cell = &cell_table[a->cell];
+    const enum activation gates = cell->gated ? a->recurrent_activation : ACTIVATION_DEFAULT;
     if (activation_is_unbounded(a->activation)) return a->activation;
-    if (activation_is_unbounded(gates) || (a->cell == CELL_GRU && gates == ACTIVATION_TANH)) return gates;
+    if (activation_is_unbounded(gates) || (cell->mixes && gates == ACTIVATION_TANH)) return gates;
     for (size_t d = 0; d < a->dense_layers; d++)
         if (activation_is_unbounded(a->dense[d].activation)) return a->dense[d].activation;
     return ACTIVATION_DEFAULT;

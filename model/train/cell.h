@@ -1,8 +1,8 @@
-/* One time step of one layer, forward and backward, for n sequences: what the three cell kinds have in common.
+/* One time step of one layer, forward and backward, for n sequences: what all cells have in common. What they do not is
+ * in their rows (network/cells.h, which has the equations, too).
  *
  * The caller has put the input part (W_ih x + b) into gates_x; the cell adds the hidden part and applies the
- * non-linearities. Rows: gates_x, gates_h [n][Gx*Hp]; all others [n][Hp]. Training keeps every step's rows for the way
- * back; stepping uses the same rows again and again. kernels.h has the layouts, network.h the equations.
+ * non-linearities. Training keeps every step's rows for the way back.
  */
 #ifndef LSTMD_MODEL_TRAIN_CELL_H
 #define LSTMD_MODEL_TRAIN_CELL_H
@@ -11,26 +11,17 @@
 
 #include "model/train/packed.h"
 
-struct cell_rows {
-    size_t n;
-    float *gates_x; /* in: input part; after forward: activations; after backward: their gradients */
-    float *gates_h; /* GRU: hidden part; after backward: its gradients; else unused */
-    const float *h_previous;
-    const float *c_previous; /* LSTM */
-    float *h;
-    float *c; /* LSTM */
-};
-
 void cell_forward(const struct packed_network *packed, const struct kernels *kernels, size_t layer,
                   const struct cell_rows *rows);
 
-/* dh [n][Hp]: gradient of h. dc [n][Hp] (LSTM): in: gradient of c from the next step, out: of c_previous.
- * GRU uses dc as scratch. dh_previous [n][Hp]: overwritten with the gradient of h_previous; NULL: not wanted (the
+/* dh [n][Hp]: gradient of h. dc [n][Hp]: where the cell has two states, in: gradient of c from the next step, out: of
+ * c_previous; else scratch. dh_previous [n][Hp]: overwritten with the gradient of h_previous; NULL: not wanted (the
  * window's first step). */
 void cell_backward(const struct packed_network *packed, const struct kernels *kernels, size_t layer,
                    const struct cell_rows *rows, const float *dh, float *dc, float *dh_previous);
 
-/* The gradient that the hidden product's weights see: gates_h for GRU, gates_x else. */
+/* The gradient that the hidden product's weights see: gates_h where the cell keeps the
+ * products apart, else gates_x. */
 const float *cell_hidden_gradient(const struct packed_network *packed, const struct cell_rows *rows);
 
 #endif

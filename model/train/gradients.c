@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "model/network/gates.h"
+
 #define BLOCK KERNEL_BLOCK
 
 bool gradients_open(struct gradients *gradients, const struct packed_network *packed, struct arena *arena,
@@ -47,13 +49,13 @@ static const float *row_of(const struct gradients *gradients, const struct packe
         return gradients->embedding + row * packed->embedding_width;
     case TENSOR_weight_ih:
         return layer->weight_ih +
-               packed_gate_index(a->cell, a->hidden_size, false, row) * packed->layers[tensor->layer].input;
+               gates_index(a->cell, a->hidden_size, false, row) * packed->layers[tensor->layer].input;
     case TENSOR_weight_hh:
-        return layer->weight_hh + packed_gate_index(a->cell, a->hidden_size, true, row) * packed->hidden;
+        return layer->weight_hh + gates_index(a->cell, a->hidden_size, true, row) * packed->hidden;
     case TENSOR_bias:
-        return layer->bias + packed_gate_index(a->cell, a->hidden_size, false, row);
+        return layer->bias + gates_index(a->cell, a->hidden_size, false, row);
     case TENSOR_bias_hh:
-        return layer->bias_hh + packed_gate_index(a->cell, a->hidden_size, true, row);
+        return layer->bias_hh + gates_index(a->cell, a->hidden_size, true, row);
     case TENSOR_output_weight:
         return gradients->output + row * packed->hidden;
     case TENSOR_dense_weight:
@@ -105,7 +107,7 @@ static void sum_table(struct gradients *const *workers, size_t count, const stru
     const size_t V = a->vocabulary_size, end = share.first + share.rows;
     for (size_t row = share.first, run; row < end; row += run) {
         run = run_length(packed, row, end - row);
-        const size_t column = packed_gate_index(a->cell, a->hidden_size, false, row);
+        const size_t column = gates_index(a->cell, a->hidden_size, false, row);
         float *out = tensor->data + row * tensor->columns;
         memset(out, 0, run * tensor->columns * sizeof(float));
         for (size_t w = 0; w < count; w++) {

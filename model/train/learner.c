@@ -43,11 +43,6 @@ struct learner {
     double rate;
 };
 
-static size_t state_kinds(const struct architecture *architecture)
-{
-    return architecture->cell == CELL_LSTM ? 2 : 1;
-}
-
 static size_t effective_threads(const struct learner_options *options)
 {
     size_t threads = options->threads > 0 ? options->threads : 1;
@@ -99,7 +94,7 @@ static bool open_learner(struct learner *learner, struct error *err)
                          options->window);
     if (!packed_open(&learner->packed, a, err) || !network_open(&learner->sum, a, err)) return false;
     if (options->average > 0 && !network_open(&learner->average, a, err)) return false;
-    learner->state_size = a->layers * state_kinds(a) * options->batch * learner->packed.hidden;
+    learner->state_size = a->layers * cell_table[a->cell].states * options->batch * learner->packed.hidden;
     learner->state = arena_alloc(arena, learner->state_size, sizeof(float), "hidden state", err);
     learner->moments = arena_alloc(arena, learner->network->parameter_count,
                                    sizeof(float) * optimizer_moments(options->optimizer.kind), "moments", err);

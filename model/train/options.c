@@ -13,7 +13,6 @@ _Static_assert(sizeof(size_t) == sizeof(uint64_t), "integers of the table are 64
 
 static const char *const header_names[] = {"auto", "yes", "no", NULL};
 static const char *const level_names[] = {"char", "word", "byte", NULL};
-static const char *const cell_names[] = {"lstm", "gru", "rnn", NULL};
 
 /* One row: key, kind, field, default, bounds, choices, unit, flags, help. */
 #define ROW(key, kind, field, fallback, minimum, maximum, choices, unit, flags, help)                                  \
@@ -57,7 +56,7 @@ const struct trainer_option trainer_option_table[] = {
         "keep the most frequent tokens, at most this many; 0: all"),
     ROW("unknown", BOOL, unknown, "false", 0, 0, NULL, NULL, R, "have a token for everything that was left out"),
 
-    ROW("cell", CHOICE, cell, "lstm", 0, 0, cell_names, NULL, R, "the recurrent cell"),
+    ROW("cell", CHOICE, cell, "lstm", 0, 0, cell_trained_names, NULL, R, "the recurrent cell"),
     ROW("layers", INT, layers, "1", 1, NETWORK_MAX_LAYERS, NULL, NULL, R, "recurrent layers"),
     ROW("hidden", INT, hidden, "128", 1, NETWORK_MAX_HIDDEN, NULL, "units", R, "units of each layer"),
     ROW("embedding", INT, embedding, "0", 0, NETWORK_MAX_EMBEDDING, NULL, "units", R,

@@ -3,25 +3,9 @@
 #include <string.h>
 
 #include "base/size.h"
+#include "model/network/gates.h"
 
 #define BLOCK KERNEL_BLOCK
-
-struct packed_place packed_place(const struct architecture *architecture, bool hidden_part, size_t block)
-{
-    /* GRU, file order r z n: the input product is laid out n r z, the hidden one r z n (its n is q). */
-    static const size_t gru_input_order[3] = {2, 0, 1};
-    const size_t gates = architecture_gates(architecture), gate = block % gates;
-    const bool rotated = architecture->cell == CELL_GRU && !hidden_part;
-    return (struct packed_place){.gate = rotated ? gru_input_order[gate] : gate, .unit = block / gates * BLOCK};
-}
-
-size_t packed_gate_index(enum cell_kind cell, size_t hidden_size, bool hidden_part, size_t row)
-{
-    static const size_t gru_input_place[3] = {1, 2, 0};
-    const size_t gates = cell_gates(cell), unit = row % hidden_size, gate = row / hidden_size;
-    const bool rotated = cell == CELL_GRU && !hidden_part;
-    return (unit / BLOCK * gates + (rotated ? gru_input_place[gate] : gate)) * BLOCK + unit % BLOCK;
-}
 
 static bool open_layer(struct packed_network *packed, size_t k, struct error *err)
 {
@@ -42,7 +26,7 @@ static bool open_layer(struct packed_network *packed, size_t k, struct error *er
         TAKE(weight_ih, row * layer->input);
         TAKE(weight_ih_t, row * layer->input);
     }
-    if (a->cell == CELL_GRU) TAKE(bias_hh, row);
+    if (cell_table[a->cell].apart) TAKE(bias_hh, row);
 #undef TAKE
     return true;
 }
@@ -115,7 +99,7 @@ static void pack_gates(const struct packed_network *packed, const struct kernels
 {
     const size_t H = packed->architecture.hidden_size;
     for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
-        struct packed_place place = packed_place(&packed->architecture, hidden_part, block);
+        const struct gates_place place = gates_place(packed->architecture.cell, hidden_part, block);
         const float *rows = weights + (place.gate * H + place.unit) * columns;
         pack_gate_block(packed, kernels, block, rows, rows_of_block(place.unit, H), columns, inputs, forward,
                         transpose);
@@ -131,7 +115,7 @@ static void pack_dropped(const struct packed_network *packed, const struct kerne
     const size_t H = packed->architecture.hidden_size, Hp = packed->hidden;
     float *mask = scratch + BLOCK * Hp;
     for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
-        struct packed_place place = packed_place(&packed->architecture, true, block);
+        const struct gates_place place = gates_place(packed->architecture.cell, true, block);
         const size_t first = place.gate * H + place.unit, count = rows_of_block(place.unit, H);
         for (size_t r = 0; r < count; r++) {
             dropout_draw(drop, DROPOUT_WEIGHTS, dropout_weight_row(k, first + r), Hp, mask);
@@ -145,7 +129,7 @@ static void pack_bias(const struct packed_network *packed, bool hidden_part, con
 {
     const size_t H = packed->architecture.hidden_size;
     for (size_t block = 0; block < packed->gate_row / BLOCK; block++) {
-        struct packed_place place = packed_place(&packed->architecture, hidden_part, block);
+        const struct gates_place place = gates_place(packed->architecture.cell, hidden_part, block);
         memcpy(out + block * BLOCK, bias + place.gate * H + place.unit, rows_of_block(place.unit, H) * sizeof(float));
     }
 }
@@ -156,7 +140,7 @@ static void pack_table(const struct packed_network *packed, const struct kernels
 {
     const size_t H = packed->architecture.hidden_size, V = packed->architecture.vocabulary_size;
     for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
-        struct packed_place place = packed_place(&packed->architecture, false, block);
+        const struct gates_place place = gates_place(packed->architecture.cell, false, block);
         const size_t row = place.gate * H + place.unit, count = rows_of_block(place.unit, H);
         float *out = table + block * BLOCK;
         kernels->transpose(count, V, weights + row * V, V, out, packed->gate_row);

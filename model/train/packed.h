@@ -3,7 +3,7 @@
  * threads may share it.
  *
  * Letters: Hp, Ep, Vp are H, E, V rounded up to whole blocks of 16; Gx, Gh are the gates of the input and of the hidden
- * product (LSTM 4 and 4: i f g o; GRU 3: n r z and 3: r z q; RNN 1 and 1). The packed matrix of N outputs and K inputs
+ * product, in the order of network/gates.h (the same number today). The packed matrix of N outputs and K inputs
  * has its blocks K * 16 floats apart.
  */
 #ifndef LSTMD_MODEL_TRAIN_PACKED_H
@@ -22,7 +22,7 @@ struct packed_layer {
     size_t input;       /* K of the input product: Ep or Hp of the layer below; 0 where the input is one-hot */
     float *table;       /* [V][Gx*Hp] one-hot layer 0: the input product and bias of each token; else NULL */
     float *bias;        /* [Gx*Hp] input bias */
-    float *bias_hh;     /* [Gh*Hp] GRU; else NULL */
+    float *bias_hh;     /* [Gh*Hp] where the cell keeps the products apart; else NULL */
     float *weight_ih;   /* [Gx*Hp/16][input][16]; NULL for one-hot */
     float *weight_ih_t; /* [input/16][Gx*Hp][16] the transpose */
     float *weight_hh;   /* [Gh*Hp/16][Hp][16] */
@@ -57,15 +57,5 @@ bool packed_open(struct packed_network *packed, const struct architecture *archi
 void packed_update(struct packed_network *packed, const struct network *network, const struct kernels *kernels,
                    size_t part, size_t parts, const struct dropout *weight_drop, float *scratch);
 void packed_close(struct packed_network *packed);
-
-/* Block j of a row of gates is the gates of 16 units: which unit is the first, and which gate of the file's order it
- * is. `hidden_part`: the hidden product's order, else the input product's (they differ for GRU). */
-struct packed_place {
-    size_t gate, unit;
-};
-struct packed_place packed_place(const struct architecture *architecture, bool hidden_part, size_t block);
-
-/* The inverse: where row `row` of the file's [G*H] rows of a layer of H units lies in a row of gates. */
-size_t packed_gate_index(enum cell_kind cell, size_t hidden_size, bool hidden_part, size_t row);
 
 #endif

@@ -11,11 +11,6 @@
 #define CHUNK_FLOATS ((size_t)1 << 20) /* of logits kept at once: 4 MiB */
 #define PRODUCT_ROWS 96                /* rows per product over a whole window: they stay in the second-level cache */
 
-static size_t state_kinds(const struct architecture *architecture)
-{
-    return architecture->cell == CELL_LSTM ? 2 : 1;
-}
-
 /* ------------------------------------------------------------------ memory */
 
 /* Counts, or takes, the memory: one description of both. */
@@ -40,12 +35,12 @@ static float *take(struct taker *taker, size_t rows, size_t columns)
 
 static void take_layer(struct pass_layer *layer, const struct packed_network *packed, size_t rows, struct taker *taker)
 {
-    const enum cell_kind cell = packed->architecture.cell;
+    const struct cell *cell = &cell_table[packed->architecture.cell];
     layer->gates_x = take(taker, rows, packed->gate_row);
-    if (cell == CELL_GRU) layer->gates_h = take(taker, rows, packed->gate_row);
+    if (cell->apart) layer->gates_h = take(taker, rows, packed->gate_row);
     layer->h = take(taker, rows, packed->hidden);
     layer->h_previous = take(taker, rows, packed->hidden);
-    if (cell != CELL_LSTM) return;
+    if (cell->states == 1) return;
     layer->c = take(taker, rows, packed->hidden);
     layer->c_previous = take(taker, rows, packed->hidden);
 }
@@ -195,7 +190,7 @@ static void forward_layer(struct pass *pass, size_t k, size_t T, const uint32_t 
     const struct packed_layer *weights = &packed->layers[k];
     struct pass_layer *layer = &pass->layers[k];
     const size_t n = pass->streams, G = packed->gate_row, Hp = packed->hidden;
-    float *h = state.values + k * state_kinds(&packed->architecture) * state.stride, *c = h + state.stride;
+    float *h = state.values + k * cell_table[packed->architecture.cell].states * state.stride, *c = h + state.stride;
 
     if (!weights->table) {
         const float *x = prepare_input(pass, k, T, inputs, train, step);

@@ -18,7 +18,7 @@
 struct pass_layer {
     float *gates_x, *gates_h; /* [rows][G*Hp]; gates_h: GRU, else NULL */
     float *h, *h_previous;    /* [rows][Hp] */
-    float *c, *c_previous;    /* [rows][Hp] LSTM, else NULL */
+    float *c, *c_previous;    /* [rows][Hp] cells with two states, else NULL */
 };
 
 /* What stands between two layers (or embedding and layer 0, or last layer and output): the input that the upper one

@@ -1,0 +1,109 @@
+/* The recurrent cells: one row of a table per cell. Whoever treats cells differently asks the row; nobody asks which
+ * cell it is. CONTRIBUTING.md says how to add one. This is no code that steps or trains: the functions that a row names
+ * are in model/kernels/kernels.h (fast) and model/network/plain_step.h (any activations).
+ *
+ * Equations: x input, h hidden state, * elementwise; f is the activation (tanh), s the recurrent activation (sigmoid):
+ *   LSTM (Hochreiter and Schmidhuber 1997; Gers et al. 2000; activations as in the Keras documentation of LSTM):
+ *     i, f, o = s(W_ih x + W_hh h + b), g = f(same); c' = f * c + i * g; h' = o * f(c')
+ *   GRU, reset after the product (the variant of cuDNN, PyTorch and Keras 2+):
+ *     r, z = s(W_ih x + b + W_hh h + b_hh); n = f(W_ih x + b + r * (W_hh h + b_hh)); h' = (1 - z) * n + z * h
+ *   GRU, reset before the product (Cho et al. 2014, arXiv:1406.1078 version 1 to 3; Keras with reset_after=False):
+ *     r, z = s(W_ih x + W_hh h + b); n = f(W_ih x + W_hh (r * h) + b); h' = (1 - z) * n + z * h
+ *   RNN (Elman 1990): h' = f(W_ih x + W_hh h + b)
+ *
+ * Gates are numbered in the order in which tensors stack them, ours: LSTM i f g o, GRU r z n. The table is constant:
+ * any thread may read it.
+ */
+#ifndef LSTMD_MODEL_NETWORK_CELLS_H
+#define LSTMD_MODEL_NETWORK_CELLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct kernels;
+struct kernel_step;
+struct plain_row;
+
+#define CELL_MAX_GATES 4
+
+/* Cells that train come first: options number them in this order. */
+enum cell_kind {
+    CELL_LSTM,
+    CELL_GRU,
+    CELL_RNN,
+    CELL_COUNT, /* no cell */
+};
+
+#define CELL_NAMES "lstm, gru or rnn" /* all of them, for messages */
+
+/* Keras's view of a cell. */
+struct cell_keras {
+    const char *class;                    /* "LSTM"; NULL: Keras has no such cell */
+    const char *name;                     /* what Keras calls a layer of this class, and archives its group: "lstm" */
+    const char *inside;                   /* what stands between the layer's and a tensor's name in .h5: "lstm_cell/" */
+    const char *cudnn_class, *cudnn_name; /* the same of its cuDNN twin; NULL: there is none */
+    unsigned char order[CELL_MAX_GATES];  /* [n]: our number of Keras's gate n */
+    unsigned char order_of_keras1[CELL_MAX_GATES]; /* the same where Keras 1 gives each gate tensors of its own */
+};
+
+/* One time step of one layer for n sequences, as training keeps it. Rows: gates_x, gates_h [n][G*Hp], all others
+ * [n][Hp]; kernels.h has the layouts. */
+struct cell_rows {
+    size_t n;
+    float *gates_x; /* in: input part; after forward: activations; after backward: their gradients */
+    float *gates_h; /* cells that keep the products apart: hidden part, then its gradients; else unused */
+    const float *h_previous;
+    const float *c_previous; /* cells with two states */
+    float *h;
+    float *c; /* cells with two states */
+};
+
+/* The plain step: what follows the products with input and hidden state, sequence by sequence. Where a gate acts on
+ * h before its product, the hidden product comes in two parts: first_gates gates, then `first`, which leaves in
+ * row->h what the other gates' product reads, then these gates. */
+struct cell_plain {
+    size_t first_gates; /* 0: one product for all gates */
+    void (*first)(const struct plain_row *row);
+    void (*last)(const struct plain_row *row);
+};
+
+struct cell {
+    const char *name; /* in config.json, options and messages */
+    size_t gates;     /* G */
+    size_t states;    /* 1: h; 2: h and c */
+
+    bool gated;            /* it has gates with an activation of their own, s */
+    bool mixes;            /* h' is a mixture of new and old h, weighted by a gate */
+    bool apart;            /* input and hidden product are kept apart, each with a bias (bias_hh is the second) */
+    bool may_reset_before; /* the variant architecture.reset_before exists; it has one bias */
+    int forget_gate;       /* the gate whose bias starts at 1; -1: none */
+
+    const char *torch; /* PyTorch's class, with gates in our order; NULL: it has no such cell */
+    struct cell_keras keras;
+
+    struct cell_plain plain, plain_reset_before;
+
+    /* The kernels for f = tanh, s = sigmoid. NULL: there is no fused one, and every step takes the plain way. */
+    void (*step)(const struct kernels *kernels, const struct kernel_step *step);
+    /* [n]: which gate is the n-th in a row of gates of the input product, as `step` and `forward` want it. In a row of
+     * the hidden product, gates are in our order. */
+    unsigned char input_order[CELL_MAX_GATES];
+
+    /* NULL both: the cell generates only. blocks: units / 16. The caller has put the input part into gates_x, and the
+     * hidden part into gates_h where the products are kept apart, else into gates_x, too. */
+    void (*forward)(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows);
+    /* dh [n][Hp]: gradient of h. dc [n][Hp]: where there are two states, in: gradient of c from the next step, out: of
+     * c_previous; where the cell mixes, out: what reaches h_previous directly; else unused. */
+    void (*backward)(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows, const float *dh,
+                     float *dc);
+};
+
+extern const struct cell cell_table[CELL_COUNT];
+
+/* The names of the cells that train, NULL at the end: the choices of an option. */
+extern const char *const cell_trained_names[];
+
+const char *cell_name(enum cell_kind cell);
+bool cell_parse(const char *name, enum cell_kind *cell);
+
+#endif
