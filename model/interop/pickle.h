@@ -1,13 +1,13 @@
 /* A Python pickle (https://docs.python.org/3/library/pickletools.html, protocols 0 to 5), read as data.
  *
- * The opcodes are a program for a stack machine that builds values. Here it builds descriptions of values and nothing
- * more: a class or function is its name, and what would be called, constructed or restored is an object that remembers
- * what with. Nothing is looked up, imported, called or executed, and no class is known; whoever asks for tensors knows
- * the names that mean one (interop/torch_object.h).
+ * The opcodes are a program for a stack machine that builds values. This reader builds descriptions of values and
+ * nothing more. A class or function is its name. A call, a construction or a restored state is an object that remembers
+ * the callable and its arguments. The reader looks up, imports, calls and executes nothing, and knows no class; callers
+ * know which names mean a tensor (torch_object.h).
  *
- * Values live in an arena, texts in the pickle itself. A memo can make values that contain themselves or that share
- * parts many times over: whoever walks them marks what it has seen (`visited`) or bounds its depth. Size and memory are
- * bounded; nothing recurses.
+ * Values live in an arena, texts in the pickle itself. A memo can make values that contain themselves, or that share
+ * parts many times over: a caller that walks them marks what it has seen (`visited`) or bounds its depth. The reader
+ * bounds size and memory, and never recurses.
  */
 #ifndef LSTMD_MODEL_INTEROP_PICKLE_H
 #define LSTMD_MODEL_INTEROP_PICKLE_H
@@ -27,16 +27,16 @@ enum pickle_kind {
     PICKLE_NONE,
     PICKLE_BOOL,
     PICKLE_INTEGER,
-    PICKLE_BIG, /* an integer beyond 64 bits: text holds its bytes, two's complement, lowest first, or its digits */
+    PICKLE_BIG, /* an integer beyond 64 bits; text: its bytes, two's complement, lowest first, or its digits */
     PICKLE_REAL,
-    PICKLE_TEXT, /* text: UTF-8 if the writer was right, which is not checked */
+    PICKLE_TEXT, /* text: should be UTF-8; nobody checked */
     PICKLE_BYTES,
     PICKLE_LIST, /* items */
     PICKLE_TUPLE,
     PICKLE_SET,
     PICKLE_DICT,       /* entries: key, value, key, value ... in the order they came */
     PICKLE_GLOBAL,     /* a class or function; text: "module.name" */
-    PICKLE_PERSISTENT, /* what the writer kept elsewhere; callable: its id */
+    PICKLE_PERSISTENT, /* a value that the writer kept elsewhere; callable: its id */
     PICKLE_OBJECT,     /* callable(arguments), with state, items and entries that came later */
 };
 
@@ -49,7 +49,7 @@ struct pickle_list {
 
 struct pickle_value {
     enum pickle_kind kind;
-    uint32_t visited; /* for whoever walks: a bit per walk that came here */
+    uint32_t visited; /* for callers that walk: a bit per walk that came here */
     union {
         int64_t integer; /* and bool */
         double real;
@@ -64,11 +64,16 @@ struct pickle_value {
     };
 };
 
-/* Reads the pickle at the start of data[0..size), which must live as long as the arena; *used bytes (NULL: all must be
- * used). *objects (NULL allowed) gets every PICKLE_PERSISTENT and PICKLE_OBJECT. `place` begins messages. NULL after an
- * error: ERROR_CORRUPT with the offset of the byte where it went wrong, ERROR_TOO_LARGE beyond a limit,
- * ERROR_NO_MEMORY. */
-struct pickle_value *pickle_read(struct arena *arena, const char *place, const void *data, size_t size, size_t *used,
+struct pickle_source {
+    const char *place; /* begins messages */
+    const void *data;  /* [size] must live as long as the arena */
+    size_t size;
+};
+
+/* Reads the pickle at the start of the source. *used gets its bytes (NULL: it must be all of them). *objects (NULL
+ * allowed) gets every PICKLE_PERSISTENT and PICKLE_OBJECT. NULL after an error: ERROR_CORRUPT with the offset of the
+ * wrong byte, ERROR_TOO_LARGE beyond a limit, ERROR_NO_MEMORY. */
+struct pickle_value *pickle_read(struct arena *arena, const struct pickle_source *source, size_t *used,
                                  struct pickle_list *objects, struct error *err);
 
 /* Whether a value is of that kind and has exactly that text. False for NULL. */

@@ -95,7 +95,7 @@ static bool check_byte_order(struct torch_file *file, struct error *err)
 static bool read_root(struct torch_file *file, const void *data, size_t size, size_t *used, struct error *err)
 {
     struct pickle_list objects;
-    file->root = pickle_read(file->arena, file->path, data, size, used, &objects, err);
+    file->root = pickle_read(file->arena, &(struct pickle_source){file->path, data, size}, used, &objects, err);
     return file->root && torch_storages_read(&file->storages, &objects, file->path, file->arena, err);
 }
 
@@ -148,8 +148,8 @@ static bool is_magic(const struct pickle_value *value)
 static struct pickle_value *next_pickle(const struct torch_file *file, size_t *at, struct error *err)
 {
     size_t used;
-    struct pickle_value *value =
-        pickle_read(file->arena, file->path, file->map.data + *at, file->map.size - *at, &used, NULL, err);
+    struct pickle_value *value = pickle_read(
+        file->arena, &(struct pickle_source){file->path, file->map.data + *at, file->map.size - *at}, &used, NULL, err);
     if (!value) {
         if (*at > 0) error_add_context(err, "the pickle at byte %zu", *at);
         return NULL;

@@ -531,7 +531,7 @@ static struct vocabulary *from_pickle(const char *data, size_t n, const struct i
 {
     struct arena arena = {0};
     const struct pickle_value *root =
-        n <= PICKLE_MAX_BYTES ? pickle_read(&arena, path, data, n, NULL, NULL, err) : NULL;
+        n <= PICKLE_MAX_BYTES ? pickle_read(&arena, &(struct pickle_source){path, data, n}, NULL, NULL, err) : NULL;
     if (n > PICKLE_MAX_BYTES)
         error_set(err, ERROR_TOO_LARGE, "%s: a pickle of %zu bytes is more than is read", path, n);
     struct vocabulary *vocabulary = root ? from_python(root, wanted, path, err) : NULL;

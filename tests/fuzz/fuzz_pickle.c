@@ -68,7 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct arena arena = {0};
     struct pickle_list objects;
     size_t used;
-    struct pickle_value *root = pickle_read(&arena, "input", data, size, &used, &objects, &err);
+    struct pickle_value *root =
+        pickle_read(&arena, &(struct pickle_source){"input", data, size}, &used, &objects, &err);
     if (root) {
         REQUIRE(used > 0 && used <= size);
         walk(root, 1000);

@@ -6,7 +6,8 @@
 
 #include "tests/unit/support.h"
 
-#define READ(arena, literal, err) pickle_read(arena, "a.pt", literal, sizeof(literal) - 1, NULL, NULL, err)
+#define READ(arena, literal, err)                                                                                      \
+    pickle_read(arena, &(struct pickle_source){"a.pt", literal, sizeof(literal) - 1}, NULL, NULL, err)
 
 static void assert_text(const struct pickle_value *value, const char *text)
 {
@@ -116,7 +117,8 @@ static void test_calls_are_described_and_not_made(void **state)
     struct arena arena = {0};
     struct pickle_list objects;
     static const char pickle[] = "cos\nsystem\n(S'touch executed'\ntR}S'x'\nI1\nsb.";
-    const struct pickle_value *value = pickle_read(&arena, "a.pt", pickle, sizeof pickle - 1, NULL, &objects, NULL);
+    const struct pickle_value *value =
+        pickle_read(&arena, &(struct pickle_source){"a.pt", pickle, sizeof pickle - 1}, NULL, &objects, NULL);
     assert_non_null(value);
     assert_int_equal(value->kind, PICKLE_OBJECT);
     assert_true(pickle_is(value->callable, PICKLE_GLOBAL, "os.system"));
@@ -138,7 +140,7 @@ static void test_objects_of_every_protocol(void **state)
                                           "cm\nC\n)R."};
     for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
         const struct pickle_value *value =
-            pickle_read(&arena, "a.pt", pickles[i], strlen(pickles[i]), NULL, NULL, NULL);
+            pickle_read(&arena, &(struct pickle_source){"a.pt", pickles[i], strlen(pickles[i])}, NULL, NULL, NULL);
         assert_non_null(value);
         assert_int_equal(value->kind, PICKLE_OBJECT);
         assert_true(pickle_is(value->callable, PICKLE_GLOBAL, "m.C"));
@@ -171,9 +173,9 @@ static void test_pickles_may_follow_each_other(void **state)
     struct arena arena = {0};
     struct error err = {0};
     size_t used;
-    assert_non_null(pickle_read(&arena, "a.pt", "N.N.", 4, &used, NULL, &err));
+    assert_non_null(pickle_read(&arena, &(struct pickle_source){"a.pt", "N.N.", 4}, &used, NULL, &err));
     assert_int_equal(used, 2);
-    assert_null(pickle_read(&arena, "a.pt", "N.N.", 4, NULL, NULL, &err));
+    assert_null(pickle_read(&arena, &(struct pickle_source){"a.pt", "N.N.", 4}, NULL, NULL, &err));
     assert_non_null(strstr(err.message, "the data go on"));
     arena_free(&arena);
 }
@@ -182,7 +184,7 @@ static void assert_refused(const char *pickle, size_t n, const char *part)
 {
     struct arena arena = {0};
     struct error err = {0};
-    assert_null(pickle_read(&arena, "a.pt", pickle, n, NULL, NULL, &err));
+    assert_null(pickle_read(&arena, &(struct pickle_source){"a.pt", pickle, n}, NULL, NULL, &err));
     if (!strstr(err.message, part)) fail_msg("\"%s\" is not in \"%s\"", part, err.message);
     arena_free(&arena);
 }
@@ -247,7 +249,7 @@ static void test_every_prefix_is_refused(void **state)
         memcpy(exact, whole, n);
         struct arena arena = {0};
         struct error err = {0};
-        assert_null(pickle_read(&arena, "a.pt", exact, n, NULL, NULL, &err));
+        assert_null(pickle_read(&arena, &(struct pickle_source){"a.pt", exact, n}, NULL, NULL, &err));
         char part[64];
         snprintf(part, sizeof part, "byte %zu: the data end here", n);
         assert_non_null(strstr(err.message, part));
