@@ -25,8 +25,10 @@ const float *cell_hidden_gradient(const struct packed_network *packed, const str
 }
 
 void cell_backward(const struct packed_network *packed, const struct kernels *kernels, size_t layer,
-                   const struct cell_rows *rows, const float *dh, float *dc, float *dh_previous)
+                   const struct cell_rows *rows, const struct cell_gradients *gradients)
 {
+    const float *dh = gradients->dh;
+    float *dc = gradients->dc, *dh_previous = gradients->dh_previous;
     const struct packed_layer *weights = &packed->layers[layer];
     const size_t Hp = packed->hidden, G = packed->gate_row, n = rows->n, units = Hp / BLOCK;
     const struct cell *cell = &cell_table[packed->architecture.cell];

@@ -14,11 +14,15 @@
 void cell_forward(const struct packed_network *packed, const struct kernels *kernels, size_t layer,
                   const struct cell_rows *rows);
 
-/* dh [n][Hp]: gradient of h. dc [n][Hp]: where the cell has two states, in: gradient of c from the next step, out: of
- * c_previous; else scratch. dh_previous [n][Hp]: overwritten with the gradient of h_previous; NULL: not wanted (the
- * window's first step). */
+/* Gradients of the states, on the way back. */
+struct cell_gradients {
+    const float *dh; /* [n][Hp] of h */
+    float *dc;       /* [n][Hp] cells with two states: in: of c, from the next step; out: of c_previous; else scratch */
+    float *dh_previous; /* [n][Hp] out: of h_previous; NULL: not wanted (the window's first step) */
+};
+
 void cell_backward(const struct packed_network *packed, const struct kernels *kernels, size_t layer,
-                   const struct cell_rows *rows, const float *dh, float *dc, float *dh_previous);
+                   const struct cell_rows *rows, const struct cell_gradients *gradients);
 
 /* The gradient that the hidden product's weights see: gates_h where the cell keeps the
  * products apart, else gates_x. */

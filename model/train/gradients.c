@@ -39,8 +39,8 @@ struct gradients_share gradients_share(const struct tensor *tensor, size_t part,
 }
 
 /* A worker's gradient of one row of a tensor, where rows lie as rows (not for the one-hot table). */
-static const float *row_of(const struct gradients *gradients, const struct packed_network *packed,
-                           const struct tensor *tensor, size_t row)
+static const float *gradient_row(const struct gradients *gradients, const struct packed_network *packed,
+                                 const struct tensor *tensor, size_t row)
 {
     const struct architecture *a = &packed->architecture;
     const struct layer_gradients *layer = &gradients->layers[tensor->layer];
@@ -66,31 +66,35 @@ static const float *row_of(const struct gradients *gradients, const struct packe
     return gradients->output_bias + row;
 }
 
-static void sum_rows(struct gradients *const *workers, size_t count, const struct packed_network *packed,
-                     const struct kernels *kernels, const struct tensor *tensor, struct gradients_share share)
+static void sum_rows(const struct gradients_sum *sum, size_t count, const struct tensor *tensor,
+                     struct gradients_share share)
 {
+    const struct packed_network *packed = sum->packed;
     const bool tied = tensor->kind == TENSOR_embedding && packed->architecture.tie_weights;
     for (size_t row = share.first; row < share.first + share.rows; row++) {
         float *out = tensor->data + row * tensor->columns;
-        memcpy(out, row_of(workers[0], packed, tensor, row), tensor->columns * sizeof(float));
-        for (size_t w = 1; w < count; w++) kernels->add(tensor->columns, row_of(workers[w], packed, tensor, row), out);
+        memcpy(out, gradient_row(sum->workers[0], packed, tensor, row), tensor->columns * sizeof(float));
+        for (size_t w = 1; w < count; w++)
+            sum->kernels->add(tensor->columns, gradient_row(sum->workers[w], packed, tensor, row), out);
         for (size_t w = 0; tied && w < count; w++)
-            kernels->add(tensor->columns, workers[w]->output + row * packed->hidden, out);
+            sum->kernels->add(tensor->columns, sum->workers[w]->output + row * packed->hidden, out);
     }
 }
 
-/* The gradient of a weight that was dropped is zero, of one that was kept it is scaled as the weight was. */
-static void mask_rows(const struct dropout *drop, const struct packed_network *packed, const struct tensor *tensor,
-                      struct gradients_share share, float *mask)
+/* The gradient of a weight that was dropped is zero. That of a weight that was kept is scaled as the weight was.
+ * mask: scratch [Hp]. */
+static void mask_rows(const struct gradients_sum *sum, const struct tensor *tensor, struct gradients_share share,
+                      float *mask)
 {
     for (size_t row = share.first; row < share.first + share.rows; row++) {
-        dropout_draw(drop, DROPOUT_WEIGHTS, dropout_weight_row(tensor->layer, row), packed->hidden, mask);
+        dropout_draw(sum->weight_drop, DROPOUT_WEIGHTS, dropout_weight_row(tensor->layer, row), sum->packed->hidden,
+                     mask);
         for (size_t i = 0; i < tensor->columns; i++) tensor->data[row * tensor->columns + i] *= mask[i];
     }
 }
 
-/* Rows from `row` on that lie in one block of gates. */
-static size_t run_length(const struct packed_network *packed, size_t row, size_t rows)
+/* How many of the `rows` rows from `row` on lie in one block of gates. */
+static size_t rows_in_block(const struct packed_network *packed, size_t row, size_t rows)
 {
     const size_t H = packed->architecture.hidden_size, unit = row % H;
     size_t run = BLOCK - unit % BLOCK;
@@ -99,47 +103,48 @@ static size_t run_length(const struct packed_network *packed, size_t row, size_t
 }
 
 /* One-hot layer 0: weight_ih is the transpose of the table, the bias is the sum of the table's rows. */
-static void sum_table(struct gradients *const *workers, size_t count, const struct packed_network *packed,
-                      const struct kernels *kernels, const struct tensor *tensor, struct gradients_share share,
-                      float *scratch)
+static void sum_table(const struct gradients_sum *sum, size_t count, const struct tensor *tensor,
+                      struct gradients_share share, float *scratch)
 {
+    const struct packed_network *packed = sum->packed;
+    const struct kernels *kernels = sum->kernels;
     const struct architecture *a = &packed->architecture;
     const size_t V = a->vocabulary_size, end = share.first + share.rows;
-    for (size_t row = share.first, run; row < end; row += run) {
-        run = run_length(packed, row, end - row);
+    for (size_t row = share.first, rows; row < end; row += rows) {
+        rows = rows_in_block(packed, row, end - row);
         const size_t column = gates_index(a->cell, a->hidden_size, false, row);
         float *out = tensor->data + row * tensor->columns;
-        memset(out, 0, run * tensor->columns * sizeof(float));
+        memset(out, 0, rows * tensor->columns * sizeof(float));
         for (size_t w = 0; w < count; w++) {
-            const float *table = workers[w]->layers[0].table + column;
+            const float *table = sum->workers[w]->layers[0].table + column;
             if (tensor->kind == TENSOR_bias) {
-                for (size_t v = 0; v < V; v++) kernels->add(run, table + v * packed->gate_row, out);
+                for (size_t v = 0; v < V; v++) kernels->add(rows, table + v * packed->gate_row, out);
             } else {
-                kernels->transpose(V, run, table, packed->gate_row, scratch, V);
-                kernels->add(run * V, scratch, out);
+                kernels->transpose(V, rows, table, packed->gate_row, scratch, V);
+                kernels->add(rows * V, scratch, out);
             }
         }
     }
 }
 
-double gradients_reduce(struct gradients *const *workers, const struct packed_network *packed,
-                        const struct kernels *kernels, struct network *sum, size_t part, size_t parts,
-                        const struct dropout *weight_drop)
+double gradients_reduce(const struct gradients_sum *sum, size_t part, size_t parts)
 {
+    float *scratch = sum->workers[part]->scratch;
     double squares = 0;
-    for (size_t t = 0; t < sum->tensor_count; t++) {
-        const struct tensor *tensor = &sum->tensors[t];
+    for (size_t t = 0; t < sum->network->tensor_count; t++) {
+        const struct tensor *tensor = &sum->network->tensors[t];
         const struct gradients_share share = gradients_share(tensor, part, parts);
-        const bool table = tensor->layer == 0 && packed->layers[0].table &&
+        const bool table = tensor->layer == 0 && sum->packed->layers[0].table &&
                            (tensor->kind == TENSOR_weight_ih || tensor->kind == TENSOR_bias);
         if (table) {
-            sum_table(workers, parts, packed, kernels, tensor, share, workers[part]->scratch);
+            sum_table(sum, parts, tensor, share, scratch);
         } else {
-            sum_rows(workers, parts, packed, kernels, tensor, share);
+            sum_rows(sum, parts, tensor, share);
         }
-        if (weight_drop->probability > 0 && tensor->kind == TENSOR_weight_hh)
-            mask_rows(weight_drop, packed, tensor, share, workers[part]->scratch);
-        squares += kernels->sum_of_squares(share.rows * tensor->columns, tensor->data + share.first * tensor->columns);
+        if (sum->weight_drop->probability > 0 && tensor->kind == TENSOR_weight_hh)
+            mask_rows(sum, tensor, share, scratch);
+        squares +=
+            sum->kernels->sum_of_squares(share.rows * tensor->columns, tensor->data + share.first * tensor->columns);
     }
     return squares;
 }

@@ -1,6 +1,5 @@
-/* Gradients of all parameters in the kernels' order of gates (packed.h), one set per worker, and their sum in the order
- * of the files (network.h).
- */
+/* Gradients of all parameters. Each worker has a set of its own, in the kernels' order of gates (packed.h). Their sum
+ * is in the order of the files (network.h), and is taken in the workers' order, so that its bits are repeatable. */
 #ifndef LSTMD_MODEL_TRAIN_GRADIENTS_H
 #define LSTMD_MODEL_TRAIN_GRADIENTS_H
 
@@ -35,10 +34,17 @@ struct gradients_share {
 };
 struct gradients_share gradients_share(const struct tensor *tensor, size_t part, size_t parts);
 
-/* Writes the sum over workers, in their order, of the share of every tensor into `sum`, and returns the sum of squares
- * of that share. Workers with different parts may do this at the same time. weight_drop: as the weights were packed. */
-double gradients_reduce(struct gradients *const *workers, const struct packed_network *packed,
-                        const struct kernels *kernels, struct network *sum, size_t part, size_t parts,
-                        const struct dropout *weight_drop);
+/* A sum over workers. */
+struct gradients_sum {
+    struct gradients *const *workers; /* [parts] */
+    const struct packed_network *packed;
+    const struct kernels *kernels;
+    const struct dropout *weight_drop; /* as the weights were packed */
+    struct network *network;           /* where the sum goes */
+};
+
+/* Writes the sum over workers, in their order, of the share `part` of every tensor, and returns the sum of squares of
+ * that share. Workers with different parts may do this at the same time. Part `part` uses that worker's scratch. */
+double gradients_reduce(const struct gradients_sum *sum, size_t part, size_t parts);
 
 #endif

@@ -16,7 +16,11 @@ struct worker {
     double loss, squares;
 };
 
-enum learner_mode { MODE_STEP, MODE_GRADIENT, MODE_LOGITS };
+enum learner_mode {
+    MODE_STEP,     /* forward, backward, update */
+    MODE_GRADIENT, /* forward, backward, sum */
+    MODE_LOGITS    /* forward alone */
+};
 
 struct learner {
     struct learner_options options;
@@ -60,7 +64,8 @@ bool learner_bytes(const struct architecture *architecture, const struct learner
     size_t copies = 4 + optimizer_moments(options->optimizer.kind) + threads + (options->average > 0);
     size_t parameters, windows;
     if (!size_multiply(layout.parameter_count, copies * sizeof(float), &parameters)) return false;
-    if (!pass_bytes(architecture, options->batch, options->window, options->dropout, &windows)) return false;
+    const struct pass_options all = {.streams = options->batch, .window = options->window, .dropout = options->dropout};
+    if (!pass_bytes(architecture, &all, &windows)) return false;
     return size_add(parameters, windows, bytes);
 }
 
@@ -70,12 +75,13 @@ static bool open_worker(struct learner *learner, size_t index, struct error *err
     struct worker *worker = &learner->workers[index];
     worker->first = options->batch * index / learner->count;
     worker->streams = options->batch * (index + 1) / learner->count - worker->first;
-    if (!pass_open(&worker->pass, &learner->packed, learner->kernels, worker->streams, options->window,
-                   options->dropout, &learner->arena, err))
-        return false;
-    worker->pass.first_stream = worker->first;
-    worker->pass.reset_token = options->reset_token;
-    worker->pass.seed = options->seed;
+    const struct pass_options pass = {.streams = worker->streams,
+                                      .window = options->window,
+                                      .first_stream = worker->first,
+                                      .reset_token = options->reset_token,
+                                      .dropout = options->dropout,
+                                      .seed = options->seed};
+    if (!pass_open(&worker->pass, &learner->packed, learner->kernels, &pass, &learner->arena, err)) return false;
     learner->gradients[index] = &worker->pass.gradients;
     const size_t rows = worker->streams * options->window;
     worker->inputs = arena_alloc(&learner->arena, rows, sizeof *worker->inputs, "window inputs", err);
@@ -138,26 +144,33 @@ void learner_free(struct learner *learner)
 
 /* ------------------------------------------------------------------ one run of the team */
 
-static void gather(const struct learner *learner, const struct worker *worker, const uint32_t *from, uint32_t *to)
+/* A worker's columns of the window: from [T][B] to [T][streams]. */
+static void gather_streams(const struct learner *learner, const struct worker *worker, const uint32_t *from,
+                           uint32_t *to)
 {
     for (size_t t = 0; t < learner->T; t++)
         memcpy(to + t * worker->streams, from + t * learner->options.batch + worker->first,
                worker->streams * sizeof *to);
 }
 
+/* A worker's streams, forward and, where the mode wants gradients, backward over the window. */
 static void run_window(struct learner *learner, struct worker *worker)
 {
-    const bool train = learner->mode != MODE_LOGITS;
     const size_t B = learner->options.batch, V = learner->packed.architecture.vocabulary_size, T = learner->T;
     const size_t Hp = learner->packed.hidden;
     const struct pass_state state = {.values = learner->state + worker->first * Hp, .stride = B * Hp};
-    float *logits = train ? NULL : learner->logits + worker->first * V;
-
-    gather(learner, worker, learner->inputs, worker->inputs);
-    gather(learner, worker, learner->targets, worker->targets);
-    pass_forward(&worker->pass, T, worker->inputs, state, train, learner->step);
-    worker->loss = pass_loss(&worker->pass, T, worker->targets, 1.0f / (float)(T * B), train, logits, B * V);
-    if (train) pass_backward(&worker->pass, T, worker->inputs);
+    const struct pass_window window = {.T = T,
+                                       .inputs = worker->inputs,
+                                       .targets = worker->targets,
+                                       .train = learner->mode != MODE_LOGITS,
+                                       .step = learner->step};
+    const struct pass_logits logits = {.values = window.train ? NULL : learner->logits + worker->first * V,
+                                       .stride = B * V};
+    gather_streams(learner, worker, learner->inputs, worker->inputs);
+    gather_streams(learner, worker, learner->targets, worker->targets);
+    pass_forward(&worker->pass, &window, state);
+    worker->loss = pass_loss(&worker->pass, &window, 1.0f / (float)(T * B), window.train ? NULL : &logits);
+    if (window.train) pass_backward(&worker->pass, &window);
 }
 
 static double total_loss(const struct learner *learner)
@@ -236,48 +249,68 @@ static struct dropout weight_drop(const struct learner *learner)
     return (struct dropout){learner->options.weight_drop, learner->options.seed, learner->step};
 }
 
-/* A worker's share of a step, or of what leads to it. */
-static void share(struct learner *learner, size_t index)
+static double reduce_share(struct learner *learner, size_t index, const struct dropout *drop)
+{
+    const struct gradients_sum sum = {.workers = learner->gradients,
+                                      .packed = &learner->packed,
+                                      .kernels = learner->kernels,
+                                      .weight_drop = drop,
+                                      .network = &learner->sum};
+    return gradients_reduce(&sum, index, learner->count);
+}
+
+/* Packs the weights for the step that `drop` is of. */
+static void pack_share(struct learner *learner, size_t part, size_t parts, const struct dropout *drop)
+{
+    const struct packed_job job = {.network = learner->network,
+                                   .kernels = learner->kernels,
+                                   .weight_drop = drop,
+                                   .scratch = learner->gradients[part]->scratch,
+                                   .part = part,
+                                   .parts = parts};
+    packed_update(&learner->packed, &job);
+}
+
+/* A worker's share of a step, or of the part of a step that the mode wants. */
+static void work_share(struct learner *learner, size_t index)
 {
     struct worker *worker = &learner->workers[index];
     struct dropout drop = weight_drop(learner);
     run_window(learner, worker);
     if (learner->mode == MODE_LOGITS) return;
     team_barrier(learner->team);
-    worker->squares = gradients_reduce(learner->gradients, &learner->packed, learner->kernels, &learner->sum, index,
-                                       learner->count, &drop);
+    worker->squares = reduce_share(learner, index, &drop);
     if (learner->mode == MODE_GRADIENT) return;
     team_barrier(learner->team);
     if (!is_finite(learner)) return;
     update_share(learner, index);
     team_barrier(learner->team);
-    drop.step++; /* the next one's masks */
-    packed_update(&learner->packed, learner->network, learner->kernels, index, learner->count, &drop,
-                  learner->gradients[index]->scratch);
+    drop.step++; /* the next step's masks */
+    pack_share(learner, index, learner->count, &drop);
 }
 
-/* Saturated gates and the means of squares of small gradients are full of subnormals, which cost several times what
- * other numbers do. Their worth to the sums they go into is nothing. */
-static void work(void *context, size_t index)
+/* Saturated gates and the means of squares of small gradients are full of subnormals. These cost several times what
+ * other numbers cost, and change no sum that they go into. */
+static void worker_main(void *context, size_t index)
 {
     const uint64_t mode = subnormals_flush();
-    share(context, index);
+    work_share(context, index);
     subnormals_restore(mode);
 }
 
-static void run(struct learner *learner, enum learner_mode mode, size_t T, const uint32_t *inputs,
-                const uint32_t *targets)
+static void run_team(struct learner *learner, enum learner_mode mode, size_t T, const uint32_t *inputs,
+                     const uint32_t *targets)
 {
     learner->mode = mode;
     learner->T = T;
     learner->inputs = inputs;
     learner->targets = targets;
-    team_run(learner->team, work, learner);
+    team_run(learner->team, worker_main, learner);
 }
 
 /* ------------------------------------------------------------------ the public calls */
 
-static void report(const struct learner *learner, struct learner_result *result)
+static void fill_result(const struct learner *learner, struct learner_result *result)
 {
     result->loss = total_loss(learner);
     result->gradient_norm = gradient_norm(learner);
@@ -288,16 +321,16 @@ void learner_step(struct learner *learner, size_t T, const uint32_t *inputs, con
                   struct learner_result *result)
 {
     learner->rate = rate;
-    run(learner, MODE_STEP, T, inputs, targets);
-    report(learner, result);
+    run_team(learner, MODE_STEP, T, inputs, targets);
+    fill_result(learner, result);
     if (result->finite) learner->step++;
 }
 
 void learner_gradient(struct learner *learner, size_t T, const uint32_t *inputs, const uint32_t *targets,
                       struct network *gradient, struct learner_result *result)
 {
-    run(learner, MODE_GRADIENT, T, inputs, targets);
-    report(learner, result);
+    run_team(learner, MODE_GRADIENT, T, inputs, targets);
+    fill_result(learner, result);
     memcpy(gradient->parameters, learner->sum.parameters, learner->sum.parameter_count * sizeof(float));
 }
 
@@ -305,7 +338,7 @@ void learner_logits(struct learner *learner, size_t T, const uint32_t *inputs, c
                     double *loss)
 {
     learner->logits = logits;
-    run(learner, MODE_LOGITS, T, inputs, targets);
+    run_team(learner, MODE_LOGITS, T, inputs, targets);
     *loss = total_loss(learner);
 }
 
@@ -318,7 +351,7 @@ void learner_refresh(struct learner *learner)
 {
     const struct dropout drop = weight_drop(learner);
     const uint64_t mode = subnormals_flush(); /* as where a step packs them */
-    packed_update(&learner->packed, learner->network, learner->kernels, 0, 1, &drop, learner->gradients[0]->scratch);
+    pack_share(learner, 0, 1, &drop);
     subnormals_restore(mode);
 }
 

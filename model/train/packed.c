@@ -79,49 +79,54 @@ static size_t rows_of_block(size_t first, size_t rows)
     return rows - first < BLOCK ? rows - first : BLOCK;
 }
 
-static void pack_gate_block(const struct packed_network *packed, const struct kernels *kernels, size_t block,
-                            const float *rows, size_t count, size_t columns, size_t inputs, float *forward,
-                            float *transpose)
+/* A matrix of gates, as the network has it and as it is packed. */
+struct gate_matrix {
+    bool hidden_part;     /* W_hh; else W_ih */
+    const float *weights; /* [G*H][columns] */
+    size_t columns;
+    size_t inputs;    /* columns in whole blocks */
+    float *forward;   /* [gate_row/16][inputs][16] */
+    float *transpose; /* [inputs/16][gate_row][16] */
+};
+
+/* rows [count][columns]: those of one block. */
+static void pack_gate_block(const struct packed_network *packed, const struct kernels *kernels,
+                            const struct gate_matrix *matrix, size_t block, const float *rows, size_t count)
 {
-    kernels->transpose(count, columns, rows, columns, forward + block * inputs * BLOCK, BLOCK);
+    const size_t columns = matrix->columns;
+    kernels->transpose(count, columns, rows, columns, matrix->forward + block * matrix->inputs * BLOCK, BLOCK);
     for (size_t i = 0; i < columns; i += BLOCK) {
-        float *out = transpose + (i / BLOCK * packed->gate_row + block * BLOCK) * BLOCK;
+        float *out = matrix->transpose + (i / BLOCK * packed->gate_row + block * BLOCK) * BLOCK;
         for (size_t r = 0; r < count; r++)
             memcpy(out + r * BLOCK, rows + r * columns + i, rows_of_block(i, columns) * sizeof(float));
     }
 }
 
-/* The share of the gate blocks of W [G*H][columns] that `part` packs: forward blocks [gate_row/16][inputs][16] and the
- * transpose [inputs/16][gate_row][16]. */
-static void pack_gates(const struct packed_network *packed, const struct kernels *kernels, bool hidden_part,
-                       const float *weights, size_t columns, size_t inputs, float *forward, float *transpose,
-                       size_t part, size_t parts)
+static void pack_gates(const struct packed_network *packed, const struct packed_job *job,
+                       const struct gate_matrix *matrix)
 {
     const size_t H = packed->architecture.hidden_size;
-    for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
-        const struct gates_place place = gates_place(packed->architecture.cell, hidden_part, block);
-        const float *rows = weights + (place.gate * H + place.unit) * columns;
-        pack_gate_block(packed, kernels, block, rows, rows_of_block(place.unit, H), columns, inputs, forward,
-                        transpose);
+    for (size_t block = job->part; block < packed->gate_row / BLOCK; block += job->parts) {
+        const struct gates_place place = gates_place(packed->architecture.cell, matrix->hidden_part, block);
+        const float *rows = matrix->weights + (place.gate * H + place.unit) * matrix->columns;
+        pack_gate_block(packed, job->kernels, matrix, block, rows, rows_of_block(place.unit, H));
     }
 }
 
-/* The same of layer k's recurrent weights, with the masks of weight drop. scratch: [17][Hp], the last row for a mask.
- */
-static void pack_dropped(const struct packed_network *packed, const struct kernels *kernels, size_t k,
-                         const float *weights, const struct dropout *drop, float *scratch, size_t part, size_t parts)
+/* As pack_gates(), of layer k's recurrent weights with the masks of weight drop. */
+static void pack_dropped(const struct packed_network *packed, const struct packed_job *job, size_t k,
+                         const struct gate_matrix *matrix)
 {
-    const struct packed_layer *layer = &packed->layers[k];
     const size_t H = packed->architecture.hidden_size, Hp = packed->hidden;
-    float *mask = scratch + BLOCK * Hp;
-    for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
+    float *rows = job->scratch, *mask = rows + BLOCK * Hp;
+    for (size_t block = job->part; block < packed->gate_row / BLOCK; block += job->parts) {
         const struct gates_place place = gates_place(packed->architecture.cell, true, block);
         const size_t first = place.gate * H + place.unit, count = rows_of_block(place.unit, H);
         for (size_t r = 0; r < count; r++) {
-            dropout_draw(drop, DROPOUT_WEIGHTS, dropout_weight_row(k, first + r), Hp, mask);
-            for (size_t i = 0; i < H; i++) scratch[r * H + i] = weights[(first + r) * H + i] * mask[i];
+            dropout_draw(job->weight_drop, DROPOUT_WEIGHTS, dropout_weight_row(k, first + r), Hp, mask);
+            for (size_t i = 0; i < H; i++) rows[r * H + i] = matrix->weights[(first + r) * H + i] * mask[i];
         }
-        pack_gate_block(packed, kernels, block, scratch, count, H, Hp, layer->weight_hh, layer->weight_hh_t);
+        pack_gate_block(packed, job->kernels, matrix, block, rows, count);
     }
 }
 
@@ -134,29 +139,59 @@ static void pack_bias(const struct packed_network *packed, bool hidden_part, con
     }
 }
 
-/* table[v] = column v of W_ih, plus the bias. */
-static void pack_table(const struct packed_network *packed, const struct kernels *kernels, const float *weights,
-                       const float *bias, float *table, size_t part, size_t parts)
+/* Layer 0 of a one-hot input: table[v] = column v of W_ih, plus the bias. */
+static void pack_table(const struct packed_network *packed, const struct packed_job *job)
 {
     const size_t H = packed->architecture.hidden_size, V = packed->architecture.vocabulary_size;
-    for (size_t block = part; block < packed->gate_row / BLOCK; block += parts) {
+    const float *weights = job->network->weight_ih[0], *bias = job->network->bias[0];
+    for (size_t block = job->part; block < packed->gate_row / BLOCK; block += job->parts) {
         const struct gates_place place = gates_place(packed->architecture.cell, false, block);
         const size_t row = place.gate * H + place.unit, count = rows_of_block(place.unit, H);
-        float *out = table + block * BLOCK;
-        kernels->transpose(count, V, weights + row * V, V, out, packed->gate_row);
+        float *out = packed->layers[0].table + block * BLOCK;
+        job->kernels->transpose(count, V, weights + row * V, V, out, packed->gate_row);
         for (size_t v = 0; v < V; v++)
             for (size_t r = 0; r < count; r++) out[v * packed->gate_row + r] += bias[row + r];
     }
 }
 
-static void pack_output(struct packed_network *packed, const struct kernels *kernels, const float *weights, size_t part,
-                        size_t parts)
+static void pack_layer(struct packed_network *packed, const struct packed_job *job, size_t k)
+{
+    const struct network *network = job->network;
+    const struct packed_layer *layer = &packed->layers[k];
+    const struct gate_matrix hidden = {.hidden_part = true,
+                                       .weights = network->weight_hh[k],
+                                       .columns = packed->architecture.hidden_size,
+                                       .inputs = packed->hidden,
+                                       .forward = layer->weight_hh,
+                                       .transpose = layer->weight_hh_t};
+    const struct gate_matrix input = {.hidden_part = false,
+                                      .weights = network->weight_ih[k],
+                                      .columns = architecture_input(&packed->architecture, k),
+                                      .inputs = layer->input,
+                                      .forward = layer->weight_ih,
+                                      .transpose = layer->weight_ih_t};
+    if (job->weight_drop->probability > 0) {
+        pack_dropped(packed, job, k, &hidden);
+    } else {
+        pack_gates(packed, job, &hidden);
+    }
+    if (layer->table) {
+        pack_table(packed, job);
+    } else {
+        pack_gates(packed, job, &input);
+    }
+    if (job->part != k % job->parts) return;
+    pack_bias(packed, false, network->bias[k], layer->bias);
+    if (layer->bias_hh) pack_bias(packed, true, network->bias_hh[k], layer->bias_hh);
+}
+
+static void pack_output(struct packed_network *packed, const struct packed_job *job)
 {
     const size_t H = packed->architecture.hidden_size, V = packed->architecture.vocabulary_size;
-    for (size_t block = part; block < packed->vocabulary / BLOCK; block += parts) {
-        const float *rows = weights + block * BLOCK * H;
+    for (size_t block = job->part; block < packed->vocabulary / BLOCK; block += job->parts) {
+        const float *rows = job->network->output_weight + block * BLOCK * H;
         const size_t count = rows_of_block(block * BLOCK, V);
-        kernels->transpose(count, H, rows, H, packed->output + block * packed->hidden * BLOCK, BLOCK);
+        job->kernels->transpose(count, H, rows, H, packed->output + block * packed->hidden * BLOCK, BLOCK);
         for (size_t i = 0; i < H; i += BLOCK) {
             float *out = packed->output_t + (i / BLOCK * packed->vocabulary + block * BLOCK) * BLOCK;
             for (size_t r = 0; r < count; r++)
@@ -165,30 +200,13 @@ static void pack_output(struct packed_network *packed, const struct kernels *ker
     }
 }
 
-void packed_update(struct packed_network *packed, const struct network *network, const struct kernels *kernels,
-                   size_t part, size_t parts, const struct dropout *weight_drop, float *scratch)
+void packed_update(struct packed_network *packed, const struct packed_job *job)
 {
     const struct architecture *a = &packed->architecture;
-    for (size_t k = 0; k < a->layers; k++) {
-        struct packed_layer *layer = &packed->layers[k];
-        if (weight_drop->probability > 0) {
-            pack_dropped(packed, kernels, k, network->weight_hh[k], weight_drop, scratch, part, parts);
-        } else {
-            pack_gates(packed, kernels, true, network->weight_hh[k], a->hidden_size, packed->hidden, layer->weight_hh,
-                       layer->weight_hh_t, part, parts);
-        }
-        if (layer->table) {
-            pack_table(packed, kernels, network->weight_ih[k], network->bias[k], layer->table, part, parts);
-        } else {
-            pack_gates(packed, kernels, false, network->weight_ih[k], architecture_input(a, k), layer->input,
-                       layer->weight_ih, layer->weight_ih_t, part, parts);
-        }
-        if (part != k % parts) continue;
-        pack_bias(packed, false, network->bias[k], layer->bias);
-        if (layer->bias_hh) pack_bias(packed, true, network->bias_hh[k], layer->bias_hh);
-    }
-    pack_output(packed, kernels, network->output_weight, part, parts);
-    if (part != 0) return;
+    const struct network *network = job->network;
+    for (size_t k = 0; k < a->layers; k++) pack_layer(packed, job, k);
+    pack_output(packed, job);
+    if (job->part != 0) return;
     memcpy(packed->output_bias, network->output_bias, a->vocabulary_size * sizeof(float));
     for (size_t v = 0; packed->embedding && v < a->vocabulary_size; v++)
         memcpy(packed->embedding + v * packed->embedding_width, network->embedding + v * a->embedding_size,

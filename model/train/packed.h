@@ -1,6 +1,6 @@
-/* A network's weights arranged for the kernels (kernels.h says the layouts); made from a struct network by
- * packed_update(), for training (stepping has its own arrangement: step_weights.h). Immutable between updates, so
- * threads may share it.
+/* A network's weights, arranged for the kernels of training. kernels.h has the layouts. packed_update() makes them from
+ * a struct network. Stepping has an arrangement of its own: step_weights.h. They do not change between updates, so
+ * threads may share them.
  *
  * Letters: Hp, Ep, Vp are H, E, V rounded up to whole blocks of 16; Gx, Gh are the gates of the input and of the hidden
  * product, in the order of network/gates.h (the same number today). The packed matrix of N outputs and K inputs
@@ -51,11 +51,17 @@ void packed_layout(struct packed_network *packed, const struct architecture *arc
  * ERROR_INVALID (not a standard network: architecture_is_standard()), ERROR_NO_MEMORY. */
 bool packed_open(struct packed_network *packed, const struct architecture *architecture, struct error *err);
 
-/* Copies the weights in. Share `part` of `parts`: training's workers each pack a share; shares are disjoint, so they
- * may run at the same time (0 of 1: everything). weight_drop (its probability may be 0): recurrent weights are packed
- * with its masks; scratch is then [17][Hp], the caller's. */
-void packed_update(struct packed_network *packed, const struct network *network, const struct kernels *kernels,
-                   size_t part, size_t parts, const struct dropout *weight_drop, float *scratch);
+/* What packed_update() packs, and which share of it. */
+struct packed_job {
+    const struct network *network; /* the weights */
+    const struct kernels *kernels;
+    const struct dropout *weight_drop; /* recurrent weights are packed with its masks; its probability may be 0 */
+    float *scratch;                    /* [17][Hp], the caller's; used where weights are dropped */
+    size_t part, parts;                /* worker `part` of `parts`; 0 of 1: everything */
+};
+
+/* Copies a share of the weights in. Shares are disjoint: workers may pack theirs at the same time. */
+void packed_update(struct packed_network *packed, const struct packed_job *job);
 void packed_close(struct packed_network *packed);
 
 #endif

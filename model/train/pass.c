@@ -48,21 +48,21 @@ static void take_layer(struct pass_layer *layer, const struct packed_network *pa
 static void take_all(struct pass *pass, const struct packed_network *packed, struct taker *taker)
 {
     const struct architecture *a = &packed->architecture;
-    const size_t rows = pass->streams * pass->window, Hp = packed->hidden;
+    const size_t rows = pass->options.streams * pass->options.window, Hp = packed->hidden;
     const size_t widest = Hp > packed->embedding_width ? Hp : packed->embedding_width;
 
     for (size_t k = 0; k < a->layers; k++) take_layer(&pass->layers[k], packed, rows, taker);
     for (size_t k = 0; k <= a->layers; k++) {
         struct pass_input *input = &pass->inputs[k];
         input->width = k > 0 ? Hp : packed->embedding_width;
-        const bool dropped = pass->dropout > 0 && input->width > 0;
+        const bool dropped = pass->options.dropout > 0 && input->width > 0;
         if (dropped || (k == 0 && input->width > 0)) input->values = take(taker, rows, input->width);
         if (dropped) input->mask = take(taker, rows, input->width);
     }
     pass->gradient = take(taker, rows, widest);
     pass->gradient_below = take(taker, rows, widest);
-    pass->dh = take(taker, pass->streams, Hp);
-    pass->dc = take(taker, pass->streams, Hp);
+    pass->dh = take(taker, pass->options.streams, Hp);
+    pass->dc = take(taker, pass->options.streams, Hp);
     pass->chunk = CHUNK_FLOATS / packed->vocabulary;
     if (pass->chunk < 1) pass->chunk = 1;
     if (pass->chunk > rows) pass->chunk = rows;
@@ -70,55 +70,56 @@ static void take_all(struct pass *pass, const struct packed_network *packed, str
     pass->scratch = take(taker, 1, KERNEL_SCRATCH(widest / BLOCK));
 }
 
-bool pass_open(struct pass *pass, const struct packed_network *packed, const struct kernels *kernels, size_t streams,
-               size_t window, double dropout, struct arena *arena, struct error *err)
+bool pass_open(struct pass *pass, const struct packed_network *packed, const struct kernels *kernels,
+               const struct pass_options *options, struct arena *arena, struct error *err)
 {
-    *pass =
-        (struct pass){.packed = packed, .kernels = kernels, .streams = streams, .window = window, .dropout = dropout};
+    *pass = (struct pass){.packed = packed, .kernels = kernels, .options = *options};
     struct taker taker = {.arena = arena, .err = err};
     take_all(pass, packed, &taker);
     if (taker.overflow)
-        return error_set(err, ERROR_TOO_LARGE, "%zu streams of %zu steps are too many", streams, window);
+        return error_set(err, ERROR_TOO_LARGE, "%zu streams of %zu steps are too many", options->streams,
+                         options->window);
     return !taker.failed && gradients_open(&pass->gradients, packed, arena, err);
 }
 
-bool pass_bytes(const struct architecture *architecture, size_t streams, size_t window, double dropout, size_t *bytes)
+bool pass_bytes(const struct architecture *architecture, const struct pass_options *options, size_t *bytes)
 {
     struct packed_network packed;
     packed_layout(&packed, architecture);
-    struct pass pass = {.streams = streams, .window = window, .dropout = dropout};
+    struct pass pass = {.options = *options};
     struct taker taker = {.arena = NULL};
     size_t rows;
-    if (!size_multiply(streams, window, &rows)) return false;
+    if (!size_multiply(options->streams, options->window, &rows)) return false;
     take_all(&pass, &packed, &taker);
     return !taker.overflow && size_multiply(taker.floats, sizeof(float), bytes);
 }
 
 /* ------------------------------------------------------------------ forward */
 
-static void multiply(size_t n, const float *mask, float *values)
+static void apply_mask(size_t n, const float *mask, float *values)
 {
     for (size_t i = 0; i < n; i++) values[i] *= mask[i];
 }
 
 /* Copies `below` (NULL: the values are there already) to the input's own memory, with dropout. */
-static void drop(struct pass *pass, size_t place, size_t T, const float *below, uint64_t step)
+static void drop_input(struct pass *pass, size_t place, const struct pass_window *window, const float *below)
 {
     struct pass_input *input = &pass->inputs[place];
-    const size_t n = pass->streams, width = input->width;
-    const struct dropout dropout = {.probability = pass->dropout, .seed = pass->seed, .step = step};
-    for (size_t t = 0; t < T; t++) {
+    const struct pass_options *options = &pass->options;
+    const size_t n = options->streams, width = input->width;
+    const struct dropout dropout = {.probability = options->dropout, .seed = options->seed, .step = window->step};
+    for (size_t t = 0; t < window->T; t++) {
         for (size_t b = 0; b < n; b++) {
             const size_t at = (t * n + b) * width;
             if (below) memcpy(input->values + at, below + at, width * sizeof(float));
-            const uint64_t row = (pass->first_stream + b) * (uint64_t)pass->window + t;
+            const uint64_t row = (options->first_stream + b) * (uint64_t)options->window + t;
             dropout_draw(&dropout, (unsigned)place, row, width, input->mask + at);
-            multiply(width, input->mask + at, input->values + at);
+            apply_mask(width, input->mask + at, input->values + at);
         }
     }
 }
 
-/* What the reader at `place` reads: prepared by prepare_input(). */
+/* What the reader at `place` reads, after prepare_input(): [rows][width]. */
 static const float *input_values(const struct pass *pass, size_t place, bool dropped)
 {
     const struct pass_input *input = &pass->inputs[place];
@@ -126,29 +127,36 @@ static const float *input_values(const struct pass *pass, size_t place, bool dro
     return input->values;
 }
 
-static const float *prepare_input(struct pass *pass, size_t place, size_t T, const uint32_t *inputs, bool train,
-                                  uint64_t step)
+static const float *prepare_input(struct pass *pass, size_t place, const struct pass_window *window)
 {
     const struct packed_network *packed = pass->packed;
-    const size_t E = packed->embedding_width, rows = T * pass->streams;
-    const bool dropped = train && pass->inputs[place].mask;
+    const size_t E = packed->embedding_width, rows = window->T * pass->options.streams;
+    const bool dropped = window->train && pass->inputs[place].mask;
     if (place == 0) {
         for (size_t r = 0; r < rows; r++)
-            memcpy(pass->inputs[0].values + r * E, packed->embedding + inputs[r] * E, E * sizeof(float));
+            memcpy(pass->inputs[0].values + r * E, packed->embedding + window->inputs[r] * E, E * sizeof(float));
     }
-    if (dropped) drop(pass, place, T, place > 0 ? pass->layers[place - 1].h : NULL, step);
+    if (dropped) drop_input(pass, place, window, place > 0 ? pass->layers[place - 1].h : NULL);
     return input_values(pass, place, dropped);
 }
 
-/* y [rows][blocks * 16] = bias + x * W for a whole window. */
-static void input_product(const struct pass *pass, size_t rows, size_t width, const float *x, const float *weights,
-                          const float *bias, size_t gate_row, float *y)
+/* y = bias + x * W for many rows. K inputs, N outputs, both in whole blocks. */
+struct product {
+    size_t rows, inputs, outputs;
+    const float *x;       /* [rows][K] */
+    const float *weights; /* packed [N/16][K][16] */
+    const float *bias;    /* [N] */
+    float *y;             /* [rows][N] */
+};
+
+static void multiply_rows(const struct kernels *kernels, const struct product *product)
 {
-    for (size_t r = 0; r < rows; r += PRODUCT_ROWS) {
-        const size_t m = rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS;
-        for (size_t i = 0; i < m; i++) memcpy(y + (r + i) * gate_row, bias, gate_row * sizeof(float));
-        pass->kernels->product(m, gate_row / BLOCK, width, x + r * width, width, weights, width * BLOCK,
-                               y + r * gate_row, gate_row, true);
+    const size_t K = product->inputs, N = product->outputs;
+    for (size_t r = 0; r < product->rows; r += PRODUCT_ROWS) {
+        const size_t m = product->rows - r < PRODUCT_ROWS ? product->rows - r : PRODUCT_ROWS;
+        float *y = product->y + r * N;
+        for (size_t i = 0; i < m; i++) memcpy(y + i * N, product->bias, N * sizeof(float));
+        kernels->product(m, N / BLOCK, K, product->x + r * K, K, product->weights, K * BLOCK, y, N, true);
     }
 }
 
@@ -156,11 +164,11 @@ static void input_product(const struct pass *pass, size_t rows, size_t width, co
 static void previous_state(const struct pass *pass, size_t t, const uint32_t *inputs, const float *carried,
                            const float *after, float *before)
 {
-    const size_t n = pass->streams, Hp = pass->packed->hidden;
+    const size_t n = pass->options.streams, Hp = pass->packed->hidden;
     const float *from = t == 0 ? carried : after + (t - 1) * n * Hp;
     float *to = before + t * n * Hp;
     for (size_t b = 0; b < n; b++) {
-        if (inputs[t * n + b] == pass->reset_token) {
+        if (inputs[t * n + b] == pass->options.reset_token) {
             memset(to + b * Hp, 0, Hp * sizeof(float));
         } else {
             memcpy(to + b * Hp, from + b * Hp, Hp * sizeof(float));
@@ -171,7 +179,7 @@ static void previous_state(const struct pass *pass, size_t t, const uint32_t *in
 static struct cell_rows rows_at(const struct pass *pass, size_t k, size_t t)
 {
     const struct pass_layer *layer = &pass->layers[k];
-    const size_t n = pass->streams, G = pass->packed->gate_row, at = t * n * pass->packed->hidden;
+    const size_t n = pass->options.streams, G = pass->packed->gate_row, at = t * n * pass->packed->hidden;
     return (struct cell_rows){
         .n = n,
         .gates_x = layer->gates_x + t * n * G,
@@ -183,19 +191,30 @@ static struct cell_rows rows_at(const struct pass *pass, size_t k, size_t t)
     };
 }
 
-static void forward_layer(struct pass *pass, size_t k, size_t T, const uint32_t *inputs, struct pass_state state,
-                          bool train, uint64_t step)
+/* The input products of all rows at once, into gates_x; a one-hot input's are looked up step by step. */
+static void forward_input(struct pass *pass, size_t k, const struct pass_window *window)
+{
+    const struct packed_layer *weights = &pass->packed->layers[k];
+    const struct product product = {.rows = window->T * pass->options.streams,
+                                    .inputs = weights->input,
+                                    .outputs = pass->packed->gate_row,
+                                    .x = prepare_input(pass, k, window),
+                                    .weights = weights->weight_ih,
+                                    .bias = weights->bias,
+                                    .y = pass->layers[k].gates_x};
+    multiply_rows(pass->kernels, &product);
+}
+
+static void forward_layer(struct pass *pass, size_t k, const struct pass_window *window, struct pass_state state)
 {
     const struct packed_network *packed = pass->packed;
     const struct packed_layer *weights = &packed->layers[k];
     struct pass_layer *layer = &pass->layers[k];
-    const size_t n = pass->streams, G = packed->gate_row, Hp = packed->hidden;
+    const uint32_t *inputs = window->inputs;
+    const size_t T = window->T, n = pass->options.streams, G = packed->gate_row, Hp = packed->hidden;
     float *h = state.values + k * cell_table[packed->architecture.cell].states * state.stride, *c = h + state.stride;
 
-    if (!weights->table) {
-        const float *x = prepare_input(pass, k, T, inputs, train, step);
-        input_product(pass, T * n, weights->input, x, weights->weight_ih, weights->bias, G, layer->gates_x);
-    }
+    if (!weights->table) forward_input(pass, k, window);
     for (size_t t = 0; t < T; t++) {
         for (size_t b = 0; weights->table && b < n; b++) {
             const size_t row = t * n + b;
@@ -210,12 +229,11 @@ static void forward_layer(struct pass *pass, size_t k, size_t T, const uint32_t 
     if (layer->c) memcpy(c, layer->c + (T - 1) * n * Hp, n * Hp * sizeof(float));
 }
 
-void pass_forward(struct pass *pass, size_t T, const uint32_t *inputs, struct pass_state state, bool train,
-                  uint64_t step)
+void pass_forward(struct pass *pass, const struct pass_window *window, struct pass_state state)
 {
     const size_t layers = pass->packed->architecture.layers;
-    for (size_t k = 0; k < layers; k++) forward_layer(pass, k, T, inputs, state, train, step);
-    prepare_input(pass, layers, T, inputs, train, step);
+    for (size_t k = 0; k < layers; k++) forward_layer(pass, k, window, state);
+    prepare_input(pass, layers, window);
 }
 
 /* ------------------------------------------------------------------ loss */
@@ -237,24 +255,38 @@ static void output_gradients(struct pass *pass, const float *x, size_t r, size_t
     }
 }
 
-double pass_loss(struct pass *pass, size_t T, const uint32_t *targets, float scale, bool gradients, float *logits,
-                 size_t logits_stride)
+/* The logits of rows [r, r + m), x [rows][Hp] being the output layer's input. */
+static void forward_output(struct pass *pass, const float *x, size_t r, size_t m)
 {
     const struct packed_network *packed = pass->packed;
-    const struct architecture *a = &packed->architecture;
-    const size_t V = a->vocabulary_size, Vp = packed->vocabulary, Hp = packed->hidden, rows = T * pass->streams;
-    const float *x = input_values(pass, a->layers, gradients && pass->inputs[a->layers].mask);
+    const size_t Hp = packed->hidden;
+    const struct product product = {.rows = m,
+                                    .inputs = Hp,
+                                    .outputs = packed->vocabulary,
+                                    .x = x + r * Hp,
+                                    .weights = packed->output,
+                                    .bias = packed->output_bias,
+                                    .y = pass->logits};
+    multiply_rows(pass->kernels, &product);
+}
+
+double pass_loss(struct pass *pass, const struct pass_window *window, float scale, const struct pass_logits *logits)
+{
+    const struct architecture *a = &pass->packed->architecture;
+    const size_t V = a->vocabulary_size, Vp = pass->packed->vocabulary, n = pass->options.streams;
+    const size_t rows = window->T * n;
+    const float *x = input_values(pass, a->layers, window->train && pass->inputs[a->layers].mask);
     double loss = 0;
     for (size_t r = 0; r < rows; r += pass->chunk) {
         const size_t m = rows - r < pass->chunk ? rows - r : pass->chunk;
-        input_product(pass, m, Hp, x + r * Hp, packed->output, packed->output_bias, Vp, pass->logits);
+        forward_output(pass, x, r, m);
         for (size_t i = 0; i < m; i++) {
             float *row = pass->logits + i * Vp;
-            const size_t t = (r + i) / pass->streams, b = (r + i) % pass->streams;
-            if (logits) memcpy(logits + t * logits_stride + b * V, row, V * sizeof(float));
-            loss += pass->kernels->cross_entropy(V, row, targets[r + i], scale, gradients ? row : NULL);
+            const size_t t = (r + i) / n, b = (r + i) % n;
+            if (logits) memcpy(logits->values + t * logits->stride + b * V, row, V * sizeof(float));
+            loss += pass->kernels->cross_entropy(V, row, window->targets[r + i], scale, window->train ? row : NULL);
         }
-        if (gradients) output_gradients(pass, x, r, m);
+        if (window->train) output_gradients(pass, x, r, m);
     }
     return loss;
 }
@@ -262,31 +294,32 @@ double pass_loss(struct pass *pass, size_t T, const uint32_t *targets, float sca
 /* ------------------------------------------------------------------ backward */
 
 /* Zeroes the rows of streams that reset at step t. */
-static void cut(const struct pass *pass, size_t t, const uint32_t *inputs, float *rows)
+static void cut_resets(const struct pass *pass, size_t t, const uint32_t *inputs, float *rows)
 {
-    const size_t n = pass->streams, Hp = pass->packed->hidden;
+    const size_t n = pass->options.streams, Hp = pass->packed->hidden;
     for (size_t b = 0; b < n; b++)
-        if (inputs[t * n + b] == pass->reset_token) memset(rows + b * Hp, 0, Hp * sizeof(float));
+        if (inputs[t * n + b] == pass->options.reset_token) memset(rows + b * Hp, 0, Hp * sizeof(float));
 }
 
 /* Back through time: pass->gradient holds the gradient of the layer's output, gates become their gradients. */
-static void backward_time(struct pass *pass, size_t k, size_t T, const uint32_t *inputs)
+static void backward_time(struct pass *pass, size_t k, const struct pass_window *window)
 {
-    const size_t n = pass->streams, Hp = pass->packed->hidden;
+    const size_t n = pass->options.streams, Hp = pass->packed->hidden;
     memset(pass->dh, 0, n * Hp * sizeof(float));
     memset(pass->dc, 0, n * Hp * sizeof(float));
-    for (size_t t = T; t-- > 0;) {
+    for (size_t t = window->T; t-- > 0;) {
         const struct cell_rows rows = rows_at(pass, k, t);
         float *dh = pass->gradient + t * n * Hp;
         pass->kernels->add(n * Hp, pass->dh, dh);
-        cell_backward(pass->packed, pass->kernels, k, &rows, dh, pass->dc, t > 0 ? pass->dh : NULL);
+        const struct cell_gradients gradients = {.dh = dh, .dc = pass->dc, .dh_previous = t > 0 ? pass->dh : NULL};
+        cell_backward(pass->packed, pass->kernels, k, &rows, &gradients);
         if (t == 0) break;
-        cut(pass, t, inputs, pass->dh);
-        cut(pass, t, inputs, pass->dc);
+        cut_resets(pass, t, window->inputs, pass->dh);
+        cut_resets(pass, t, window->inputs, pass->dc);
     }
 }
 
-static void sum_rows(const struct pass *pass, size_t rows, size_t width, const float *x, float *sum)
+static void add_up_rows(const struct pass *pass, size_t rows, size_t width, const float *x, float *sum)
 {
     memset(sum, 0, width * sizeof(float));
     for (size_t r = 0; r < rows; r++) pass->kernels->add(width, x + r * width, sum);
@@ -303,7 +336,7 @@ static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint
 
     pass->kernels->product_over_rows(G, Hp / BLOCK, rows, hidden, G, layer->h_previous, Hp, gradients->weight_hh, Hp,
                                      false, pass->scratch);
-    if (gradients->bias_hh) sum_rows(pass, rows, G, hidden, gradients->bias_hh);
+    if (gradients->bias_hh) add_up_rows(pass, rows, G, hidden, gradients->bias_hh);
     if (gradients->table) {
         memset(gradients->table, 0, packed->architecture.vocabulary_size * G * sizeof(float));
         for (size_t r = 0; r < rows; r++)
@@ -313,7 +346,7 @@ static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint
     const float *x = input_values(pass, k, pass->inputs[k].mask);
     pass->kernels->product_over_rows(G, width / BLOCK, rows, layer->gates_x, G, x, width, gradients->weight_ih, width,
                                      false, pass->scratch);
-    sum_rows(pass, rows, G, layer->gates_x, gradients->bias);
+    add_up_rows(pass, rows, G, layer->gates_x, gradients->bias);
 }
 
 /* pass->gradient becomes the gradient of what lies below layer k. */
@@ -331,19 +364,20 @@ static void input_gradient(struct pass *pass, size_t k, size_t rows)
     pass->gradient_below = above;
 }
 
-void pass_backward(struct pass *pass, size_t T, const uint32_t *inputs)
+void pass_backward(struct pass *pass, const struct pass_window *window)
 {
     const struct packed_network *packed = pass->packed;
-    const size_t rows = T * pass->streams, E = packed->embedding_width;
+    const uint32_t *inputs = window->inputs;
+    const size_t rows = window->T * pass->options.streams, E = packed->embedding_width;
     for (size_t k = packed->architecture.layers + 1; k-- > 0;) {
         /* Here pass->gradient is that of the input at place k + 1, or of the output layer's. */
         if (k < packed->architecture.layers) {
-            backward_time(pass, k, T, inputs);
+            backward_time(pass, k, window);
             layer_gradients(pass, k, rows, inputs);
             if (pass->inputs[k].width == 0) return;
             input_gradient(pass, k, rows);
         }
-        if (pass->inputs[k].mask) multiply(rows * pass->inputs[k].width, pass->inputs[k].mask, pass->gradient);
+        if (pass->inputs[k].mask) apply_mask(rows * pass->inputs[k].width, pass->inputs[k].mask, pass->gradient);
     }
     memset(pass->gradients.embedding, 0, packed->architecture.vocabulary_size * E * sizeof(float));
     for (size_t r = 0; r < rows; r++)

@@ -109,9 +109,12 @@ bool training_snapshot(struct training_run *run, struct error *err)
 {
     if (!training_publish_held(run, err)) return false;
     run->state.seconds = training_run_seconds(run);
-    if (!snapshot_save(run->work, &run->options, training_data_describe(&run->data), &run->state, &run->network,
-                       run->learner, err))
-        return false;
+    const struct snapshot_content content = {.options = &run->options,
+                                             .identity = training_data_describe(&run->data),
+                                             .state = &run->state,
+                                             .network = &run->network,
+                                             .learner = run->learner};
+    if (!snapshot_save(run->work, &content, err)) return false;
     run->snapshot_ns = training_run_now(run);
     run->has_snapshot = true;
     run->snapshot_wanted = false;

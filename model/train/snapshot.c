@@ -113,19 +113,17 @@ static bool state_from_json(struct run_state *state, const json_t *json, const c
     return true;
 }
 
-static bool write_numbers(struct directory_publish *publish, const struct trainer_options *options,
-                          const json_t *identity, const struct run_state *state, uint64_t learner_steps,
-                          struct error *err)
+static bool write_numbers(struct directory_publish *publish, const struct snapshot_content *content, struct error *err)
 {
-    json_t *saved_options = trainer_options_to_json(options, TRAINER_RECIPE | TRAINER_ADJUSTABLE, err);
-    if (!saved_options) return false;
-    json_t *json =
-        json_pack("{s:s, s:o, s:O, s:o, s:I}", "format", SNAPSHOT_FORMAT, "options", saved_options, "identity",
-                  (json_t *)identity, "state", state_to_json(state), "learner_steps", (json_int_t)learner_steps);
+    json_t *options = trainer_options_to_json(content->options, TRAINER_RECIPE | TRAINER_ADJUSTABLE, err);
+    if (!options) return false;
+    json_t *json = json_pack("{s:s, s:o, s:O, s:o, s:I}", "format", SNAPSHOT_FORMAT, "options", options, "identity",
+                             (json_t *)content->identity, "state", state_to_json(content->state), "learner_steps",
+                             (json_int_t)learner_step_count(content->learner));
     size_t n;
     char *text = json ? json_text_print(json, JSON_INDENT(2), &n, err) : NULL;
     bool ok = text ? directory_publish_write(publish, SNAPSHOT_NUMBERS, text, n, err)
-                   : error_set_no_memory(err, sizeof *state, "the snapshot's numbers");
+                   : error_set_no_memory(err, sizeof *content->state, "the snapshot's numbers");
     free(text);
     json_decref(json);
     return ok;
@@ -146,13 +144,13 @@ static size_t moment_count(const struct network *network, const struct trainer_o
     return optimizer_moments((enum optimizer_kind)options->optimizer) * network->parameter_count;
 }
 
-static bool write_arrays(struct directory_publish *publish, const struct trainer_options *options,
-                         const struct network *network, struct learner *learner, struct error *err)
+static bool write_arrays(struct directory_publish *publish, const struct snapshot_content *content, struct error *err)
 {
-    const struct network *average = learner_average(learner);
+    const struct network *network = content->network, *average = learner_average(content->learner);
+    struct learner *learner = content->learner;
     struct safetensors_entry entries[4] = {
         float_entry("weights", network->parameters, network->parameter_count),
-        float_entry("moments", learner_moments(learner), moment_count(network, options)),
+        float_entry("moments", learner_moments(learner), moment_count(network, content->options)),
         float_entry("state", learner_state(learner), learner_state_size(learner)),
     };
     size_t count = 3;
@@ -165,14 +163,11 @@ static bool write_arrays(struct directory_publish *publish, const struct trainer
     return ok;
 }
 
-bool snapshot_save(const char *directory, const struct trainer_options *options, const json_t *identity,
-                   const struct run_state *state, const struct network *network, struct learner *learner,
-                   struct error *err)
+bool snapshot_save(const char *directory, const struct snapshot_content *content, struct error *err)
 {
     struct directory_publish publish;
     if (!directory_publish_begin(&publish, directory, err)) return error_add_context(err, "saving a snapshot");
-    if (write_numbers(&publish, options, identity, state, learner_step_count(learner), err) &&
-        write_arrays(&publish, options, network, learner, err)) {
+    if (write_numbers(&publish, content, err) && write_arrays(&publish, content, err)) {
         if (directory_publish_commit(&publish, err)) return true;
     } else {
         directory_publish_abort(&publish);

@@ -54,10 +54,17 @@ struct snapshot {
     uint64_t learner_steps;
 };
 
-/* identity: the corpora as training_data_describe() says them; borrowed. Errors leave an older snapshot intact. */
-bool snapshot_save(const char *directory, const struct trainer_options *options, const json_t *identity,
-                   const struct run_state *state, const struct network *network, struct learner *learner,
-                   struct error *err);
+/* What a snapshot is made of; all borrowed. */
+struct snapshot_content {
+    const struct trainer_options *options;
+    const json_t *identity; /* the corpora, from training_data_describe() */
+    const struct run_state *state;
+    const struct network *network;
+    struct learner *learner;
+};
+
+/* Errors leave an older snapshot intact. */
+bool snapshot_save(const char *directory, const struct snapshot_content *content, struct error *err);
 
 /* Reads snapshot.json. Close with snapshot_close(), also after a failure. Errors: ERROR_NOT_FOUND where there is none;
  * ERROR_CORRUPT. */

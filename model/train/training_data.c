@@ -7,6 +7,15 @@
 #include "base/sha256.h"
 #include "base/utf8.h"
 
+/* What is read, while it is read. */
+struct reading {
+    const struct trainer_options *options;
+    const struct training_source *source;
+    struct model *init; /* NULL, or gives its vocabulary */
+    /* parts of the corpus; validation: NULL where there is none */
+    const struct corpus *train, *validation;
+};
+
 static bool set_name(struct training_data *data, const struct trainer_options *options,
                      const struct training_source *source, struct error *err)
 {
@@ -33,24 +42,21 @@ static bool check_paths(const struct trainer_options *options, struct error *err
     return good;
 }
 
-static bool load_parts(struct training_data *data, const struct trainer_options *options,
-                       const struct training_source *source, const struct corpus **train,
-                       const struct corpus **validation, struct error *err)
+static bool load_parts(struct training_data *data, struct reading *reading, struct error *err)
 {
+    const struct trainer_options *options = reading->options;
     const bool split = !options->validation_data && options->validation > 0;
-    if (!check_paths(options, err) || !set_name(data, options, source, err) ||
-        !training_files_open(&data->files, options, source, data->name, split, err))
+    if (!check_paths(options, err) || !set_name(data, options, reading->source, err) ||
+        !training_files_open(&data->files, options, reading->source, data->name, split, err))
         return false;
-    *train = data->files.train;
-    *validation = data->files.held_out;
-    if (options->validation_data) {
-        struct corpus_options format = trainer_corpus_options(options);
-        format.stop = source->stop;
-        format.directory = source->directory;
-        *validation = &data->second;
-        return corpus_load(&data->second, options->validation_data, &format, err);
-    }
-    return true;
+    reading->train = data->files.train;
+    reading->validation = data->files.held_out;
+    if (!options->validation_data) return true;
+    struct corpus_options format = trainer_corpus_options(options);
+    format.stop = reading->source->stop;
+    format.directory = reading->source->directory;
+    reading->validation = &data->second;
+    return corpus_load(&data->second, options->validation_data, &format, err);
 }
 
 /* What was counted of a part, beside what is said of its files. */
@@ -77,22 +83,20 @@ static bool describe_vocabulary(struct training_data *data, struct error *err)
            error_set_no_memory(err, n, "a description");
 }
 
-static json_t *describe_validation(const struct training_data *data, const struct trainer_options *options,
-                                   const struct corpus *validation, struct error *err)
+static json_t *describe_validation(const struct training_data *data, const struct reading *reading, struct error *err)
 {
-    if (!validation) return json_null();
-    json_t *file = options->validation_data ? training_file_describe(options->validation_data, &data->second, err)
-                                            : training_files_describe(&data->files, err);
-    return describe_part(file, validation, &data->validation);
+    const char *path = reading->options->validation_data;
+    if (!reading->validation) return json_null();
+    json_t *file = path ? training_file_describe(path, &data->second, err) : training_files_describe(&data->files, err);
+    return describe_part(file, reading->validation, &data->validation);
 }
 
-static bool describe_all(struct training_data *data, const struct trainer_options *options, const struct corpus *train,
-                         const struct corpus *validation, struct error *err)
+static bool describe_all(struct training_data *data, const struct reading *reading, struct error *err)
 {
     data->description = json_object();
-    json_t *corpus = describe_part(training_files_describe(&data->files, err), train, &data->dataset);
+    json_t *corpus = describe_part(training_files_describe(&data->files, err), reading->train, &data->dataset);
     if (json_object_set_new(data->description, "corpus", corpus) == 0 &&
-        json_object_set_new(data->description, "validation", describe_validation(data, options, validation, err)) == 0)
+        json_object_set_new(data->description, "validation", describe_validation(data, reading, err)) == 0)
         return true;
     return error_set_no_memory(err, 0, "a description");
 }
@@ -113,13 +117,6 @@ static struct vocabulary *take_vocabulary(struct model *init)
     return vocabulary;
 }
 
-static bool encode(const struct training_data *data, struct dataset *dataset, const struct corpus *part,
-                   const char *name, const char *directory, size_t *skipped, struct error *err)
-{
-    return dataset_encode(dataset, part, data->vocabulary, directory, skipped, err) ||
-           error_add_context(err, "%s", name);
-}
-
 static bool refuse_unknown(const struct training_data *data, const char *name, const char *whose, struct error *err)
 {
     const bool words = vocabulary_level(data->vocabulary) == TOKEN_LEVEL_WORD;
@@ -127,40 +124,60 @@ static bool refuse_unknown(const struct training_data *data, const char *name, c
                      words ? "words" : "characters", whose);
 }
 
-/* Vocabulary and tokens of the parts. */
-static bool encode_parts(struct training_data *data, const struct trainer_options *options,
-                         const struct training_source *source, struct model *init, const struct corpus *train,
-                         const struct corpus *validation, struct error *err)
+static bool encode_training(struct training_data *data, const struct reading *reading, struct error *err)
 {
-    const struct vocabulary_options vocabulary = trainer_vocabulary_options(options);
-    const char *file = options->validation_data ? options->validation_data : data->name;
-    if (!data->vocabulary) data->vocabulary = init ? take_vocabulary(init) : vocabulary_build(train, &vocabulary, err);
-    if (!data->vocabulary) return error_add_context(err, "%s", data->name);
-    if (!encode(data, &data->dataset, train, data->name, source->directory, &data->skipped_training, err)) return false;
-    if (init && data->dataset.characters == 0) return refuse_unknown(data, data->name, "the model", err);
-    data->has_validation = validation;
-    return !validation || encode(data, &data->validation, validation, file, source->directory, &data->skipped, err);
+    if (!dataset_encode(&data->dataset, reading->train, data->vocabulary, reading->source->directory,
+                        &data->skipped_training, err))
+        return error_add_context(err, "%s", data->name);
+    return !reading->init || data->dataset.characters > 0 || refuse_unknown(data, data->name, "the model", err);
 }
 
-/* A validation part that says nothing: the corpus is trained on as a whole. A file that does is a mistake. */
-static bool check_validation(struct training_data *data, const struct trainer_options *options,
-                             const struct training_source *source, struct model *init, const struct corpus **train,
-                             const struct corpus **validation, struct error *err)
+static bool encode_validation(struct training_data *data, const struct reading *reading, struct error *err)
 {
+    const char *path = reading->options->validation_data;
+    return dataset_encode(&data->validation, reading->validation, data->vocabulary, reading->source->directory,
+                          &data->skipped, err) ||
+           error_add_context(err, "%s", path ? path : data->name);
+}
+
+/* Vocabulary and tokens of the parts. */
+static bool encode_parts(struct training_data *data, const struct reading *reading, struct error *err)
+{
+    const struct vocabulary_options options = trainer_vocabulary_options(reading->options);
+    if (!data->vocabulary)
+        data->vocabulary =
+            reading->init ? take_vocabulary(reading->init) : vocabulary_build(reading->train, &options, err);
+    if (!data->vocabulary) return error_add_context(err, "%s", data->name);
+    if (!encode_training(data, reading, err)) return false;
+    data->has_validation = reading->validation;
+    return !data->has_validation || encode_validation(data, reading, err);
+}
+
+/* A validation part may hold nothing that the vocabulary knows. Then the run trains on the whole corpus. A validation
+ * file that holds nothing of it is a mistake. */
+static bool check_validation(struct training_data *data, struct reading *reading, struct error *err)
+{
+    const char *path = reading->options->validation_data;
     if (!data->has_validation || data->validation.characters > 0) return true;
-    if (options->validation_data)
-        return refuse_unknown(data, options->validation_data, init ? "the model" : data->name, err);
+    if (path) return refuse_unknown(data, path, reading->init ? "the model" : data->name, err);
     dataset_close(&data->validation);
     dataset_close(&data->dataset);
-    if (!init) {
+    if (!reading->init) {
         vocabulary_free(data->vocabulary);
         data->vocabulary = NULL;
     }
     data->unknown_part = true;
     data->skipped = 0;
-    *train = data->files.whole;
-    *validation = NULL;
-    return encode_parts(data, options, source, init, *train, NULL, err);
+    reading->train = data->files.whole;
+    reading->validation = NULL;
+    return encode_parts(data, reading, err);
+}
+
+static void keep_header(struct training_data *data)
+{
+    for (size_t i = 0; i < data->files.count && !*data->header; i++)
+        if (data->files.list[i].corpus.header)
+            snprintf(data->header, sizeof data->header, "%s", data->files.list[i].corpus.header);
 }
 
 bool training_data_open(struct training_data *data, const struct trainer_options *options,
@@ -169,15 +186,12 @@ bool training_data_open(struct training_data *data, const struct trainer_options
     *data = (struct training_data){0};
     if (!options->data && !source->text)
         return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
-    const struct corpus *train, *validation;
-    if (!load_parts(data, options, source, &train, &validation, err)) return false;
-    if (!encode_parts(data, options, source, init, train, validation, err) ||
-        !check_validation(data, options, source, init, &train, &validation, err) ||
-        !describe_all(data, options, train, validation, err) || (init && !describe_vocabulary(data, err)))
+    struct reading reading = {.options = options, .source = source, .init = init};
+    if (!load_parts(data, &reading, err) || !encode_parts(data, &reading, err) ||
+        !check_validation(data, &reading, err) || !describe_all(data, &reading, err) ||
+        (init && !describe_vocabulary(data, err)))
         return false;
-    for (size_t i = 0; i < data->files.count && !*data->header; i++)
-        if (data->files.list[i].corpus.header)
-            snprintf(data->header, sizeof data->header, "%s", data->files.list[i].corpus.header);
+    keep_header(data);
     close_corpora(data);
     return true;
 }

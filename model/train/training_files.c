@@ -12,8 +12,8 @@
 
 /* ---- loading ---- */
 
-static bool load(struct training_files *files, const struct trainer_options *options,
-                 const struct training_source *source, struct error *err)
+static bool load_files(struct training_files *files, const struct trainer_options *options,
+                       const struct training_source *source, struct error *err)
 {
     struct corpus_options format = trainer_corpus_options(options);
     format.stop = source->stop;
@@ -33,25 +33,26 @@ static bool is_divisible(const struct corpus *corpus)
     return corpus->one_stream ? corpus->characters >= MINIMUM_SPLIT_CHARACTERS : corpus->count > 1;
 }
 
-static bool divide(struct training_file *file, const struct trainer_options *options, struct error *err)
+static bool split_file(struct training_file *file, const struct trainer_options *options, struct error *err)
 {
     const double fraction = is_divisible(&file->corpus) ? options->validation : 0;
     return corpus_split(&file->corpus, fraction, options->seed, &file->train, &file->held_out, err);
 }
 
-/* A single file needs no lists of its own beside those it has. */
-static bool take_one(struct training_files *files, const struct trainer_options *options, bool split, struct error *err)
+/* A single file's lists are those of the corpus. */
+static bool use_one_file(struct training_files *files, const struct trainer_options *options, bool split,
+                         struct error *err)
 {
     struct training_file *file = &files->list[0];
     files->whole = files->train = &file->corpus;
     if (!split || !is_divisible(&file->corpus)) return true;
     files->train = &file->train;
     files->held_out = &file->held_out;
-    return divide(file, options, err);
+    return split_file(file, options, err);
 }
 
-static bool take_several(struct training_files *files, const struct trainer_options *options, bool split,
-                         struct error *err)
+static bool join_files(struct training_files *files, const struct trainer_options *options, bool split,
+                       struct error *err)
 {
     const struct corpus *whole[TRAINER_MAX_FILES], *train[TRAINER_MAX_FILES], *held_out[TRAINER_MAX_FILES];
     for (size_t i = 0; i < files->count; i++) {
@@ -59,7 +60,7 @@ static bool take_several(struct training_files *files, const struct trainer_opti
         whole[i] = &file->corpus;
         train[i] = &file->train;
         held_out[i] = &file->held_out;
-        if (split && !divide(file, options, err)) return false;
+        if (split && !split_file(file, options, err)) return false;
     }
     files->whole = files->train = &files->joined;
     if (!corpus_join(whole, files->count, &files->joined, err)) return false;
@@ -81,8 +82,8 @@ bool training_files_open(struct training_files *files, const struct trainer_opti
     if (!files->list) return error_set_no_memory(err, count * sizeof *files->list, "the files of a corpus");
     for (size_t i = 0; i < count; i++)
         files->list[i].name = i > 0 ? options->more_data[i - 1] : source->name ? source->name : options->data;
-    return load(files, options, source, err) &&
-           (count == 1 ? take_one(files, options, split, err) : take_several(files, options, split, err));
+    return load_files(files, options, source, err) &&
+           (count == 1 ? use_one_file(files, options, split, err) : join_files(files, options, split, err));
 }
 
 void training_files_close(struct training_files *files)
@@ -101,7 +102,7 @@ void training_files_close(struct training_files *files)
 
 /* ---- describing ---- */
 
-static bool digest(struct sha256_stream *stream, const struct corpus *file, struct error *err)
+static bool add_to_digest(struct sha256_stream *stream, const struct corpus *file, struct error *err)
 {
     bool ok = true;
     for (size_t at = 0, size; ok && at < file->map.size; at += size) {
@@ -112,7 +113,7 @@ static bool digest(struct sha256_stream *stream, const struct corpus *file, stru
     return ok;
 }
 
-static json_t *describe(const char *path, size_t bytes, struct sha256_stream *stream)
+static json_t *describe_bytes(const char *path, size_t bytes, struct sha256_stream *stream)
 {
     const char *slash = strrchr(path, '/');
     char sha256[SHA256_TEXT_SIZE];
@@ -123,12 +124,12 @@ static json_t *describe(const char *path, size_t bytes, struct sha256_stream *st
 json_t *training_file_describe(const char *path, const struct corpus *file, struct error *err)
 {
     struct sha256_stream *stream = sha256_stream_new(err);
-    json_t *json = stream && digest(stream, file, err) ? describe(path, file->map.size, stream) : NULL;
+    json_t *json = stream && add_to_digest(stream, file, err) ? describe_bytes(path, file->map.size, stream) : NULL;
     sha256_stream_free(stream);
     return json;
 }
 
-static json_t *describe_each(const struct training_files *files, struct error *err)
+static json_t *describe_each_file(const struct training_files *files, struct error *err)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < files->count; i++) {
@@ -148,11 +149,11 @@ json_t *training_files_describe(const struct training_files *files, struct error
     size_t bytes = 0;
     for (size_t i = 0; ok && i < files->count; i++) {
         bytes += files->list[i].corpus.map.size;
-        ok = digest(stream, &files->list[i].corpus, err);
+        ok = add_to_digest(stream, &files->list[i].corpus, err);
     }
-    json_t *json = ok ? describe(files->name, bytes, stream) : NULL;
+    json_t *json = ok ? describe_bytes(files->name, bytes, stream) : NULL;
     sha256_stream_free(stream);
-    if (!json || json_object_set_new(json, "files", describe_each(files, err)) == 0) return json;
+    if (!json || json_object_set_new(json, "files", describe_each_file(files, err)) == 0) return json;
     json_decref(json);
     return NULL;
 }
