@@ -375,9 +375,13 @@ pretrained: all ## train the bundled model anew, by the recipe model/pretrained/
 	    --validation-data $(BUILD)/titles.valid.txt --out model/pretrained/headlines
 
 .PHONY: reference
-reference: all ## write config/REFERENCE.md, the settings as the program's table has them
-	scripts/reference $(BUILD)/lstmd >$(BUILD)/REFERENCE.md
-	mv $(BUILD)/REFERENCE.md config/REFERENCE.md
+reference: all ## write docs/settings.md, the settings as the program's table has them
+	scripts/reference $(BUILD)/lstmd >$(BUILD)/settings.md
+	mv $(BUILD)/settings.md docs/settings.md
+
+.PHONY: benchmarks
+benchmarks: ## write what README.md and docs/ show of tests/bench/LOG.md
+	scripts/benchmarks .
 
 .PHONY: clean
 clean: ## remove everything that was built

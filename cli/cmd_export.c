@@ -33,7 +33,8 @@ static const struct command_line line = {
     .description =
         "Writes the weights of a model directory as float32 for PyTorch (names and shapes of nn.LSTM, nn.GRU, nn.RNN\n"
         "and nn.Linear, for load_state_dict) or Keras (for load_model), and beside them FILE" VOCABULARY_ENDING "\n"
-        "with the tokens in the order of their ids. README.md opens both in Python. `lstmd import` reads them again.",
+        "with the tokens in the order of their ids. docs/import.md opens both in Python. `lstmd import` reads them "
+        "again.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = (const char *const[]){"model", NULL},
     .required = (const char *const[]){"model", "out", NULL},

@@ -303,7 +303,7 @@ def test_prometheus_gives_the_pods_the_name_that_the_alerts_ask_for():
     rules = yaml.safe_load((DOCKER / "alerts.yaml").read_text())["groups"][0]["rules"]
     asked = {name for one in rules for name in re.findall(r'job="([^"]*)"', one["expr"])}
     assert asked == {job}
-    assert "- job_name: " + job in (DOCKER / "OPERATING.md").read_text()
+    assert "- job_name: " + job in (ROOT / "docs/operate.md").read_text()
 
 
 # --- What lets clients in: path rules as (path, is it a prefix) ---

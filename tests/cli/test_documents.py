@@ -5,37 +5,86 @@ import pathlib
 import re
 import subprocess
 
+import pytest
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("LSTMD") or os.environ.get("LSTMD_BIN") or str(ROOT / "build/lstmd")
 
 
-def test_reference_of_settings_is_the_program_s():
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+def test_page_of_settings_is_the_program_s():
     page = subprocess.run(["scripts/reference", PROGRAM], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert page.count("\n| `limits.") > 10
-    assert (ROOT / "config/REFERENCE.md").read_text() == page, "`make reference` writes it anew"
+    assert (ROOT / "docs/settings.md").read_text() == page, "`make reference` writes it anew"
 
 
-def test_limits_in_the_readme_are_those_of_the_program():
-    page = (ROOT / "config/REFERENCE.md").read_text()
+def test_table_of_limits_is_the_program_s():
+    page = (ROOT / "docs/settings.md").read_text()
     program = re.findall(r"^\| `(limits\.\w+)` .* \| `(\w+)` \|$", page, re.M)
-    readme = re.findall(r"^\| `(limits\.\w+)` \| (\w+) \|", (ROOT / "README.md").read_text(), re.M)
-    assert len(program) > 10 and sorted(readme) == sorted(program)
+    table = re.findall(r"^\| `(limits\.\w+)` \| (\w+) \|", (ROOT / "docs/limits.md").read_text(), re.M)
+    assert len(program) > 10 and sorted(table) == sorted(program)
 
 
-def test_readme_explains_its_terms_where_they_first_stand():
+def test_figures_are_those_of_the_log(tmp_path):
+    subprocess.run(["scripts/benchmarks", tmp_path], cwd=ROOT, check=True)
+    for name in ("README.md", "docs/benchmarks.md", "docs/benchmarks.svg"):
+        assert (ROOT / name).read_text() == (tmp_path / name).read_text(), f"{name}: `make benchmarks` writes it anew"
+    assert len(re.findall("<rect ", (tmp_path / "docs/benchmarks.svg").read_text())) > 10
+    assert (tmp_path / "README.md").read_text().count(" MB") >= 2
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/train.md"])
+def test_documents_explain_their_terms_where_they_first_stand(name):
     """In the paragraph, or before it: nobody who reads from the top meets a word that was not explained."""
-    paragraphs = (ROOT / "README.md").read_text().split("\n\n")
+    paragraphs = (ROOT / name).read_text().split("\n\n")
     for term, explanation in {"nats per character": "-ln p", "Perplexity": "equally likely", "bptt": "carried back"}.items():
-        first = next(i for i, text in enumerate(paragraphs) if term in text)
-        assert explanation in paragraphs[first], term
+        first = next((text for text in paragraphs if term in text), None)
+        assert first is None and name == "README.md" or explanation in first, term
 
 
-def test_links_in_documents_lead_to_files():
-    for name in ("README.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md", "docker/OPERATING.md", "config/REFERENCE.md"):
-        document = ROOT / name
-        links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text())
-        missing = [link for link in links if "://" not in link and not (document.parent / link).exists()]
-        assert not missing, (name, missing)
+def test_glossary_has_one_sentence_for_each_term():
+    lines = re.findall(r"^- .*(?:\n  .*)*", (ROOT / "docs/glossary.md").read_text(), re.M)
+    assert len(lines) > 40
+    for line in lines:
+        assert re.fullmatch(r"- \*\*[^*]+\*\*: [^.]*(?:\.\d[^.]*)*\.", line.replace("server.state_dir", "")), line
+    terms = " ".join(re.findall(r"\*\*([^*]+)\*\*", " ".join(lines))).split()
+    assert {"nats", "perplexity", "bptt", "hidden", "epoch", "temperature", "top-p"} <= {term.strip(",") for term in terms}
+
+
+def test_readme_fits_on_one_screen_and_its_picture_is_small():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 70
+    assert 10_000 < (ROOT / "docs/page.png").stat().st_size < 150_000
+
+
+def anchors(document):
+    """As GitHub makes them of headings."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)}
+
+
+def test_links_in_documents_lead_to_files_and_headings():
+    checked = 0
+    for document in DOCUMENTS:
+        for file, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)", document.read_text()):
+            if "://" in file:
+                continue
+            target = document.parent / file if file else document
+            assert target.exists(), (document.name, file)
+            assert not anchor or anchor in anchors(target), (document.name, file, anchor)
+            checked += 1
+    assert checked > 60
+
+
+def test_every_document_can_be_found_from_the_readme():
+    seen, found = set(), {ROOT / "README.md"}
+    while found - seen:
+        document = (found - seen).pop()
+        seen.add(document)
+        links = re.findall(r"\]\(([^)#\s]+\.md)(?:#[^)]*)?\)", document.read_text())
+        found |= {(document.parent / link).resolve() for link in links if "://" not in link}
+    assert set(DOCUMENTS) <= found
 
 
 def test_tests_and_files_that_security_md_names_exist():
@@ -50,8 +99,8 @@ def test_tests_and_files_that_security_md_names_exist():
     assert len(rows) > 25 and all("::test_" in row for row in rows), "every promise has a test that tries to break it"
 
 
-def test_the_first_token_reaches_the_service_as_operating_says(tmp_path):
-    text = (ROOT / "docker/OPERATING.md").read_text()
+def test_the_first_token_reaches_the_service_as_the_document_says(tmp_path):
+    text = (ROOT / "docs/deploy.md").read_text()
     change, file = re.search(r"^sudo (sed -i '.*') (/etc/lstmd/lstmd.yaml)$", text, re.M).groups()
     (tmp_path / "lstmd.yaml").write_text((ROOT / "config/lstmd.yaml").read_text())
     subprocess.run(["sh", "-euc", f"{change} {tmp_path}/lstmd.yaml"], check=True)

@@ -1,5 +1,5 @@
 """lstmd export: what is in the files, against passes in numpy that follow PyTorch's and Keras's own definitions, and, where it
-is installed, PyTorch itself with the snippet of README.md."""
+is installed, PyTorch itself with the snippet of docs/import.md."""
 
 import importlib.util
 import json
@@ -90,8 +90,8 @@ def test_pytorch_refuses_what_its_modules_cannot_express(name, tmp_path):
 
 
 def run_snippet(package, monkeypatch, directory):
-    """The Python code of README.md that imports a package, with our prompt; returns its variables."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    """The Python code of docs/import.md that imports a package, with our prompt; returns its variables."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/import.md").read_text(), re.S)
     code = next(block for block in blocks if f"import {package}\n" in block).replace('"Today "', repr(PROMPT)).replace("build/mine.", "mine.")
     assert PROMPT in code
     monkeypatch.chdir(directory)
@@ -100,9 +100,9 @@ def run_snippet(package, monkeypatch, directory):
     return scope
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="NOT TESTED: README's snippet (python3-torch is missing)")
+@pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="NOT TESTED: docs/import.md's snippet (python3-torch is missing)")
 @pytest.mark.parametrize("name", STANDARD)
-def test_snippet_of_the_readme_loads_it_into_pytorch(name, tmp_path, monkeypatch):
+def test_snippet_of_the_document_loads_it_into_pytorch(name, tmp_path, monkeypatch):
     import torch
 
     config, tensors = model_of(tmp_path, name)

@@ -317,8 +317,8 @@ def test_the_vocabulary_of_a_text(tmp_path):
     assert json.loads((tmp_path / "m/vocabulary.json").read_text())["tokens"] == ["<pad>", "c", "b"]
 
 
-def test_a_model_over_all_printable_characters_is_imported_as_the_readme_says(tmp_path):
-    command = re.search(r"`(python3 -c '[^`]*string.printable[^`]*' >(\S+))`, then `(--vocabulary \S+)`", (ROOT / "README.md").read_text().replace("\n ", ""))
+def test_a_model_over_all_printable_characters_is_imported_as_the_document_says(tmp_path):
+    command = re.search(r"`(python3 -c '[^`]*string.printable[^`]*' >(\S+))`, then `(--vocabulary \S+)`", (ROOT / "docs/import.md").read_text().replace("\n ", ""))
     subprocess.run(["sh", "-euc", command[1]], cwd=tmp_path, check=True)
     shapes = {"encoder.weight": [100, 8], "rnn.weight_ih_l0": [24, 8], "rnn.weight_hh_l0": [24, 8], "decoder.weight": [100, 8]}
     file = safetensors(tmp_path / "char-rnn.safetensors", shapes)

@@ -102,12 +102,13 @@ def test_debian_package_holds_what_is_installed_and_names_its_libraries(package,
 def test_documents_of_the_debian_package_lead_to_what_is_installed(package, tmp_path):
     run("dpkg-deb", "--extract", package, tmp_path)
     documents = tmp_path / "usr/share/doc/lstmd"
-    for name in ("README.md", "OPERATING.md", "REFERENCE.md"):
+    names = {"README.md", *(path.name for path in (ROOT / "docs").glob("*.md"))}
+    for name in names:
         text = (documents / name).read_text()
         assert "![" not in text and len(text) > 1000
         links = [link for link in re.findall(r"\]\(([^)#\s]+)", text) if "://" not in link]
         assert not [link for link in links if not (documents / link).is_file()], name
-        assert name != "README.md" or {"OPERATING.md", "nginx.conf", "REFERENCE.md"} <= set(links)
+        assert name != "README.md" or names - {"README.md"} <= set(links)
 
 
 @pytest.mark.parametrize("arguments, runs, restarts", [
@@ -139,7 +140,7 @@ def test_maintainer_of_the_debian_package_is_whoever_builds_it(package):
 
 
 def test_messages_that_operators_look_up_are_those_of_the_program():
-    text = (ROOT / "docker/OPERATING.md").read_text()
+    text = (ROOT / "docs/operate.md").read_text()
     table = text[text.index("| it says |") :]
     sources = "".join(path.read_text() for room in ("base", "config", "server", "model", "cli") for path in (ROOT / room).rglob("*.[ch]"))
     sources = sources.replace('"\n', "").replace('"', "")  # texts that go on in the next line
@@ -154,7 +155,7 @@ def test_settings_that_deployments_name_exist_and_are_accepted():
     named = {}
     docker = ROOT / "docker"
     kubernetes = [str(file.relative_to(docker)) for file in sorted((docker / "kubernetes").rglob("*.yaml"))]
-    for file in ["compose.yaml", "lstmd.service", "Dockerfile", "OPERATING.md", "../README.md"] + kubernetes:
+    for file in ["compose.yaml", "lstmd.service", "Dockerfile", "../README.md", "../docs/deploy.md", "../docs/operate.md"] + kubernetes:
         text = (docker / file).read_text()
         for name, value in re.findall(r"(?:name: )?\b(LSTMD_[A-Z_]+)(?:, value: |: |=)\"?([^\s\"}]+)", text):
             # Not settings: of make, and the name of a file.

@@ -328,8 +328,8 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist(start, tmp_path):
     found = families(daemon).values()
     samples = {family.name for family in found} | {sample.name for family in found for sample in family.samples}
     asked = set()
-    for name in ("grafana.json", "alerts.yaml", "OPERATING.md"):
-        asked |= set(re.findall(r"\b(?:lstmd|process)_[a-z]+_[a-z_]+\b", (ROOT / "docker" / name).read_text()))
+    for name in ("docker/grafana.json", "docker/alerts.yaml", "docs/operate.md"):
+        asked |= set(re.findall(r"\b(?:lstmd|process)_[a-z]+_[a-z_]+\b", (ROOT / name).read_text()))
     assert len(asked) > 25
     assert not asked - samples, asked - samples
 

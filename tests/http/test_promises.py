@@ -1,4 +1,4 @@
-"""What openapi.yaml, README.md and --help promise, tried: the sentences themselves are looked up, so that a promise that
+"""What openapi.yaml, docs/train.md and --help promise, tried: the sentences themselves are looked up, so that a promise that
 is changed or withdrawn changes its test. Ranges of JSON fields are in test_openapi.py."""
 
 import json
@@ -17,7 +17,7 @@ from test_openapi import DOCUMENT, OPERATIONS, check, concrete, edges, operation
 SCHEMAS = DOCUMENT["components"]["schemas"]
 GENERATE = SCHEMAS["GenerateRequest"]["properties"]
 OPENAI = SCHEMAS["OpenAIRequest"]["properties"]
-README = (ROOT / "README.md").read_text()
+TRAIN = (ROOT / "docs/train.md").read_text()
 BUNDLED = ROOT / "model/pretrained/headlines"
 
 
@@ -323,7 +323,7 @@ def job(daemon):
     return id
 
 
-# ---- README and --help ----
+# ---- docs/train.md and --help ----
 
 
 def safetensors_names(path):
@@ -332,8 +332,8 @@ def safetensors_names(path):
         return {name for name in json.loads(file.read(size)) if name != "__metadata__"}
 
 
-def test_names_of_weights_are_those_that_readme_says(tmp_path):
-    assert "are one sum, `rnn.bias_l0`, and `lstmd export` writes two." in README
+def test_names_of_weights_are_those_that_the_document_says(tmp_path):
+    assert "are one sum, `rnn.bias_l0`, and `lstmd export` writes two." in TRAIN
     names = safetensors_names(BUNDLED / "model.safetensors")
     assert {"rnn.weight_ih_l0", "rnn.weight_hh_l0", "rnn.bias_l0"} <= names
     subprocess.run([PROGRAM, "export", BUNDLED, "--to", "pytorch", "--out", tmp_path / "x.safetensors"], check=True,

@@ -897,31 +897,6 @@ def test_a_job_trains_on_a_large_corpus_from_disk(own, name):
     assert daemon.generate(model="m", length=3, ignore_eos=True)["text"] and not list((own.state / "jobs").iterdir())
 
 
-# ---- the README ----
-
-
-@pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="curl and jq are not installed")
-def test_commands_of_the_readme(own, tmp_path):
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
-    (script,) = [block for block in blocks if "/train" in block]
-    (tmp_path / "build").mkdir()
-    (tmp_path / "build/text.txt").write_text(text())
-    daemon = own()
-    bundled = daemon.generate(length=1)["model"]
-    (back,) = [block for block in blocks if block.startswith("ask -X PUT")]
-    script = script.replace('"preset": "tiny"', '"preset": "tiny", "epochs": 5') + back.replace("headlines", bundled)
-    environment = {**os.environ, "DAEMON": f"http://{daemon.address}:{daemon.port}", "TOKEN": ADMIN}
-    command = ["bash", "-euo", "pipefail", "-c", script]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE, cwd=tmp_path, env=environment)
-    assert result.returncode == 0, result
-    lines = result.stdout.splitlines()
-    assert int(lines[0]) == len(text().replace("\n", ""))
-    assert '"state": "succeeded"' in result.stdout and "event: validation" in lines
-    assert any(line.startswith("The ") for line in lines)
-    assert (tmp_path / "build/loss.csv").read_text().startswith("step,")
-    assert daemon.generate(length=1)["model"] == bundled
-
-
 def test_long_curves_and_lists_are_whole(models, tmp_path):
     """Answers that are read from the store and written a page at a time, beyond any buffer."""
     settings = {"server.state_dir": tmp_path / "state"}

@@ -1,0 +1,198 @@
+"""The commands that README.md, docs/ and the manual page show, run as they stand: each document from top to bottom in one shell, in a fresh
+tree, beside a daemon that runs as `make run` runs it.
+
+Four things differ from what a reader does. The daemon has a free port. Training is short. `make TARGET` is only looked up in the Makefile:
+a test that makes the tests, or a package, would not end. `build/lstmd serve` gets a free port and ends when it listens. A block that a test
+cannot run has a mark, `<!-- not run: WHY -->`, and NOT_RUN says why.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import string
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ADMIN, DEADLINE, PROGRAM, ROOT, Daemon
+
+pytestmark = pytest.mark.skipif(not shutil.which("jq") or not shutil.which("curl"), reason="SKIPPED: curl and jq are not installed")
+
+NOT_RUN = {
+    "systemd": "it installs a package and changes the machine's services, as root",
+    "container": "it needs a container engine; tests/container runs the image without one",
+    "kubernetes": "it needs a cluster; tests/cli/test_deployments.py reads the manifests",
+}
+DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+BLOCK = re.compile(r"^(?:<!-- not run: (\w+) -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S)
+BUNDLED = ROOT / "model/pretrained/headlines"
+MAKES = re.compile(r"^([a-z-]+):", re.M).findall((ROOT / "Makefile").read_text())
+
+# Stands for build/lstmd: serve gets a free port, and is ended as soon as it listens.
+LSTMD = f"""#!{sys.executable}
+import os, re, signal, subprocess, sys
+program, arguments = {PROGRAM!r}, sys.argv[1:]
+if arguments[:1] != ["serve"]:
+    os.execv(program, [program, *arguments])
+arguments = [argument for argument in arguments if not argument.startswith("server.port=")]
+arguments = [argument for argument, following in zip(arguments, [*arguments[1:], ""]) if argument != "--set" or "=" in following]
+daemon = subprocess.Popen([program, *arguments, "--set", "server.port=0"], stderr=subprocess.PIPE, text=True)
+listens = any("event=listening" in line for line in daemon.stderr)
+daemon.send_signal(signal.SIGTERM)
+daemon.communicate()
+print("listened" if listens else "did not listen")
+sys.exit(daemon.returncode if listens else 1)
+"""
+MAKE = '#!/bin/sh\necho "make $*" >>"$0.calls"\necho made\n'
+
+
+def blocks(document, language="sh"):
+    """[(mark or "", text)] of a document."""
+    return [(mark, text) for mark, kind, text in BLOCK.findall((ROOT / document).read_text()) if kind == language]
+
+
+def script_of(document):
+    """What is run: a line `##### N` goes before the output of each block, a line `### SHOWS` before that of each curl that shows its answer."""
+    texts = [re.sub(r"^(?=curl (?!.*(?: -o |-X DELETE)))", "echo '### SHOWS'\n", text, flags=re.M) for mark, text in blocks(document) if not mark]
+    return "".join(f"echo '##### {number}'\n{text}" for number, text in enumerate(texts))
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for file in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("model/*/*.[ch]"), ROOT / "scripts/prose", *BUNDLED.iterdir()]:
+        copy = tmp_path / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+    for folder in "build", "bin":
+        (tmp_path / folder).mkdir()
+    executable(tmp_path / "build/lstmd", LSTMD)
+    executable(tmp_path / "bin/make", MAKE)
+    return tmp_path
+
+
+@pytest.fixture
+def daemon(tree):
+    running = Daemon(BUNDLED, {"server.state_dir": tree / "state"})
+    (tree / "state/admin.token").write_text(ADMIN + "\n")
+    yield running
+    running.close()
+
+
+def run(script, tree, daemon):
+    """The output of each block."""
+    script = re.sub(r"\blocalhost:\d+\b", f"{daemon.address}:{daemon.port}", script)
+    script = script.replace("--preset tiny", "--preset tiny --max-minutes 0.03")
+    script = script.replace('"preset": "tiny"', '"preset": "tiny", "max_minutes": 0.03')
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
+    environment["PATH"] = f"{tree}/bin:{environment['PATH']}"
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tree, env=environment, start_new_session=True)
+    try:
+        out, err = process.communicate(timeout=2 * DEADLINE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
+    assert process.returncode == 0, (out[-2000:], err[-2000:])
+    return re.split(r"^##### \d+\n", out, flags=re.M)[1:]
+
+
+# ---- what a document's commands need, and what they must have done ----
+
+
+def headlines_again(daemon):
+    assert daemon.generate(length=1)["model"] == "headlines"
+
+
+def after_train(tree, daemon, outputs):
+    trained, jobs, back, looked = outputs
+    assert trained.startswith("models/mine nats_per_char=") and "\nThe " in trained and trained.endswith("listened\n")
+    lines = (tree / "build/text.txt").read_text().splitlines()
+    assert len(lines) > 500
+    odd = [line for line in lines if "  " in line or re.search(r"[*/`|{}<>=_]", line) or not re.fullmatch("[A-Z].*[.?]", line)]
+    assert not odd, "sentences alone"
+    assert int(jobs.splitlines()[0]) == sum(map(len, lines))
+    assert '"state": "succeeded"' in jobs and "\nevent: validation\n" in jobs and jobs.splitlines()[-1].startswith("The ")
+    assert (tree / "build/loss.csv").read_text().startswith("step,")
+    assert "perplexity" in looked
+    headlines_again(daemon)
+
+
+def before_import(tree, daemon):
+    golden = ROOT / "tests/golden/data"
+    expected = json.loads((golden / "torch/expected.json").read_text())
+    shutil.copy(golden / "torch/checkpoint_char2int.pt", tree / "model.pt")
+    shutil.copy(golden / "torch/lstm_protocol_2.pt", tree / "model.pth")
+    shutil.copy(golden / "import/logits.h5", tree / "model.h5")
+    shutil.copy(golden / "import/tokenizer_chars_minus1.json", tree / "tokenizer.json")
+    (tree / "corpus.txt").write_text(string.ascii_lowercase[: len(expected["lstm_protocol_2"]["probabilities"])])
+    shutil.copytree(BUNDLED, tree / "models/mine")
+
+
+def after_import(tree, daemon, outputs):
+    assert daemon.get("/models/imported").json()["name"] == "imported"
+    assert (tree / "models/imported/config.json").exists()
+    assert (tree / "build/mine.safetensors").exists() and (tree / "build/mine.h5").exists()
+
+
+def before_serve(tree, daemon):
+    shutil.copytree(BUNDLED, tree / "state/models/titles")  # the model that docs/train.md makes
+
+
+def after_serve(tree, daemon, outputs):
+    assert "nats_per_char" in outputs[1] and "# HELP" in (tree / "build/metrics.txt").read_text()
+    assert (tree / "build/openapi.yaml").read_text() == (ROOT / "openapi.yaml").read_text()
+    assert not (tree / "state/models/titles").exists()
+    assert '"news"' in outputs[3]
+    headlines_again(daemon)
+
+
+def after_deploy(tree, daemon, outputs):
+    assert "listen" in outputs[0] and "server.port" in outputs[0] and outputs[1] == "listened\n"
+    assert (tree / "build/admin.token").stat().st_mode & 0o777 == 0o600
+
+
+def nothing(*_):
+    pass
+
+
+@pytest.mark.parametrize("document", [document for document in DOCUMENTS if script_of(document)])
+def test_commands_of_a_document_do_what_it_says(document, tree, daemon):
+    name = document.removeprefix("docs/").removesuffix(".md")
+    globals().get(f"before_{name}", nothing)(tree, daemon)
+    script = script_of(document)
+    outputs = run(script, tree, daemon)
+    said = "".join(outputs)
+    assert not re.search(r"^### SHOWS\n(?:#|\Z)", said, re.M), "an answer without a body"
+    assert said.count('"status": 422') == script.count('"promt"')
+    assert not re.search(r'"status": ?[45](?!22)', said), said
+    globals().get(f"after_{name}", nothing)(tree, daemon, outputs)
+    calls = tree / "bin/make.calls"
+    wrong = [call for call in calls.read_text().split() if re.fullmatch(r"[a-z-]+", call) and call not in ["make", *MAKES]] if calls.exists() else []
+    assert not wrong, "targets that the Makefile does not have"
+
+
+def test_every_block_is_run_or_has_a_mark_with_a_reason():
+    marks = [mark for document in DOCUMENTS for mark, _ in blocks(document) if mark]
+    assert set(marks) == set(NOT_RUN)
+    fences = [line for document in DOCUMENTS for line in (ROOT / document).read_text().splitlines() if line.lstrip().startswith("```")]
+    assert len(fences) == 2 * sum(len(BLOCK.findall((ROOT / document).read_text())) for document in DOCUMENTS), "an indented block"
+    assert {kind for document in DOCUMENTS for _, kind, _ in BLOCK.findall((ROOT / document).read_text())} <= {"sh", "python", "yaml"}
+
+
+def test_greedy_is_always_the_same(tree, daemon):
+    (command,) = re.findall(r"^curl .*always the same$", script_of("README.md"), re.M)
+    assert run("echo '##### 0'\n" + command, tree, daemon) == run("echo '##### 0'\n" + command, tree, daemon)
+
+
+def test_command_of_the_manual_page_is_answered(tree, daemon):
+    command = re.search(r"^curl (.*)$", (ROOT / "cli/lstmd.1").read_text(), re.M)[0].replace("\\-", "-")
+    (said,) = run("echo '##### 0'\n" + command, tree, daemon)
+    assert said.strip() and '"status"' not in said
