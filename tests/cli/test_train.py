@@ -9,7 +9,6 @@ import random
 import re
 import resource
 import select
-import shutil
 import signal
 import struct
 import subprocess

@@ -21,7 +21,7 @@ import urllib.parse
 
 import pytest
 
-from conftest import ADMIN, DEADLINE, PROGRAM, ROOT, Daemon
+from conftest import ADMIN, DEADLINE, PROGRAM, Daemon
 from make_model import make_model
 from test_life import DRAINING, refused
 from test_openapi import check, operation_of
