@@ -21,7 +21,7 @@ BUILD ?= build$(variant)
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
-PACKAGES := libmicrohttpd jansson yaml-0.1 nettle libzip libseccomp sqlite3 zlib
+PACKAGES := libmicrohttpd jansson libpcre2-8 yaml-0.1 nettle libzip libseccomp sqlite3 zlib
 PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
 # HDF5 from its archive where there is one: Debian's shared library brings two dozen others with it (curl, LDAP, Kerberos).

@@ -1,0 +1,342 @@
+#include "model/generate/pattern.h"
+
+#include <assert.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/size.h"
+#include "base/string_table.h"
+#include "base/utf8.h"
+#include "model/generate/regex_table.h"
+
+#define NO_SYMBOL UINT32_MAX
+
+struct pattern {
+    struct regex_table table;
+    size_t V;
+    uint32_t eos;       /* TOKEN_NONE: none */
+    uint32_t space;     /* symbol before a word that is not the first; NO_SYMBOL: tokens follow each other directly */
+    uint32_t *symbols;  /* of all tokens in a row */
+    size_t *first;      /* [V + 1] a token's symbols are symbols[first[v] .. first[v + 1]); none: never allowed */
+    bool *alive;        /* [states] reached by tokens, and a match can be reached from it */
+    uint64_t *allowed;  /* [states][words] a bit per token */
+    size_t words;       /* of a row of `allowed` */
+    struct arena arena; /* owns all of these but the table */
+};
+
+/* ---- the vocabulary as symbols ------------------------------------------------------------------------------------
+ */
+
+static size_t symbol_length(const char *text, size_t n, bool utf8)
+{
+    uint32_t code_point;
+    return utf8 ? utf8_decode(text, n, &code_point) : 1;
+}
+
+/* Appends the symbols of one token; new characters get the next numbers. */
+static bool add_token(struct pattern *pattern, struct string_table *alphabet, uint32_t token, const char *text,
+                      size_t n, bool utf8, struct error *err)
+{
+    size_t end = pattern->first[token];
+    for (size_t i = 0, length; i < n; i += length) {
+        length = symbol_length(text + i, n - i, utf8);
+        if (length == 0) { /* no character: the token can be no part of a text that matches */
+            end = pattern->first[token];
+            break;
+        }
+        if (!string_table_insert(alphabet, text + i, length, &pattern->symbols[end++], NULL, err)) return false;
+    }
+    pattern->first[token + 1] = end;
+    return true;
+}
+
+static size_t count_bytes(const struct vocabulary *vocabulary)
+{
+    size_t total = 0;
+    for (uint32_t v = 0; v < vocabulary_size(vocabulary); v++) {
+        size_t n;
+        vocabulary_token(vocabulary, v, &n);
+        total += n;
+    }
+    return total;
+}
+
+static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vocabulary, struct string_table *alphabet,
+                            struct error *err)
+{
+    const bool utf8 = vocabulary_level(vocabulary) != TOKEN_LEVEL_BYTE;
+    const bool words = vocabulary_level(vocabulary) == TOKEN_LEVEL_WORD;
+    pattern->V = vocabulary_size(vocabulary);
+    pattern->eos = vocabulary_eos(vocabulary);
+    pattern->space = NO_SYMBOL;
+    pattern->symbols = arena_alloc(&pattern->arena, count_bytes(vocabulary), sizeof(uint32_t), "a pattern", err);
+    pattern->first = arena_alloc(&pattern->arena, pattern->V + 1, sizeof(size_t), "a pattern", err);
+    if (!pattern->symbols || !pattern->first) return false;
+    if (words && !string_table_insert(alphabet, " ", 1, &pattern->space, NULL, err)) return false;
+    for (uint32_t v = 0; v < pattern->V; v++) {
+        size_t n;
+        const char *text = vocabulary_token(vocabulary, v, &n);
+        if (vocabulary_is_special(vocabulary, v)) n = 0;
+        if (!add_token(pattern, alphabet, v, text, n, utf8, err)) return false;
+    }
+    return true;
+}
+
+/* ---- tokens' ways through the table -------------------------------------------------------------------------------
+ */
+
+static uint32_t step_symbol(const struct pattern *pattern, uint32_t state, uint32_t symbol)
+{
+    return pattern->table.next[(size_t)state * pattern->table.symbol_count + symbol];
+}
+
+uint32_t pattern_next(const struct pattern *pattern, uint32_t state, uint32_t token)
+{
+    size_t i = pattern->first[token];
+    const size_t end = pattern->first[token + 1];
+    if (i == end) return REGEX_DEAD;
+    if (pattern->space != NO_SYMBOL && state != PATTERN_START) state = step_symbol(pattern, state, pattern->space);
+    for (; i < end && state != REGEX_DEAD; i++) state = step_symbol(pattern, state, pattern->symbols[i]);
+    return state;
+}
+
+/* Which states tokens reach from which: from[i] -> to[i], in the order in which they are found. */
+struct edges {
+    uint32_t *from, *to;
+    size_t count, capacity;
+    uint32_t *queue; /* [states] those reached, in order */
+    uint32_t *seen;  /* [states] 1 + the last state that leads to it; 0: not reached */
+    size_t reached;
+};
+
+static bool add_edge(struct edges *edges, uint32_t from, uint32_t to, struct error *err)
+{
+    if (edges->count == edges->capacity) {
+        const size_t capacity = edges->capacity == 0 ? 256 : edges->capacity * 2;
+        uint32_t *a = realloc(edges->from, capacity * sizeof *a);
+        if (a) edges->from = a;
+        uint32_t *b = realloc(edges->to, capacity * sizeof *b);
+        if (b) edges->to = b;
+        if (!a || !b) return error_set_no_memory(err, capacity * sizeof *a, "a pattern");
+        edges->capacity = capacity;
+    }
+    if (edges->seen[to] == 0) edges->queue[edges->reached++] = to;
+    edges->seen[to] = from + 1;
+    edges->from[edges->count] = from;
+    edges->to[edges->count++] = to;
+    return true;
+}
+
+static bool follow_tokens(const struct pattern *pattern, struct edges *edges, struct error *err)
+{
+    edges->queue[edges->reached++] = PATTERN_START;
+    edges->seen[PATTERN_START] = UINT32_MAX;
+    for (size_t i = 0; i < edges->reached; i++) {
+        const uint32_t from = edges->queue[i];
+        for (uint32_t v = 0; v < pattern->V; v++) {
+            const uint32_t to = pattern_next(pattern, from, v);
+            if (to != REGEX_DEAD && edges->seen[to] != from + 1 && !add_edge(edges, from, to, err)) return false;
+        }
+    }
+    return true;
+}
+
+/* A state is alive where the text is complete or a token leads to one that is. */
+static void find_alive(struct pattern *pattern, const struct edges *edges)
+{
+    for (size_t i = 0; i < edges->reached; i++)
+        pattern->alive[edges->queue[i]] = pattern->table.complete[edges->queue[i]];
+    for (bool changed = true; changed;) {
+        changed = false;
+        for (size_t i = edges->count; i-- > 0;) {
+            if (pattern->alive[edges->from[i]] || !pattern->alive[edges->to[i]]) continue;
+            pattern->alive[edges->from[i]] = changed = true;
+        }
+    }
+}
+
+static void allow_tokens(struct pattern *pattern)
+{
+    for (uint32_t state = 0; state < pattern->table.state_count; state++) {
+        uint64_t *row = pattern->allowed + state * pattern->words;
+        for (uint32_t v = 0; pattern->alive[state] && v < pattern->V; v++) {
+            const uint32_t to = pattern_next(pattern, state, v);
+            if (to != REGEX_DEAD && pattern->alive[to]) row[v / 64] |= UINT64_C(1) << v % 64;
+        }
+    }
+}
+
+static bool find_ways(struct pattern *pattern, const struct pattern_limits *limits, struct error *err)
+{
+    const size_t states = pattern->table.state_count, symbols = pattern->first[pattern->V];
+    pattern->words = (pattern->V + 63) / 64;
+    if (symbols > limits->steps / states)
+        return error_set(err, ERROR_TOO_LARGE, "%zu states times %zu characters of the vocabulary are more than %zu",
+                         states, symbols, limits->steps);
+    pattern->alive = arena_alloc(&pattern->arena, states, sizeof(bool), "a pattern", err);
+    pattern->allowed = arena_alloc(&pattern->arena, states, pattern->words * sizeof(uint64_t), "a pattern", err);
+    struct edges edges = {.queue = calloc(states, sizeof(uint32_t)), .seen = calloc(states, sizeof(uint32_t))};
+    bool found = pattern->alive && pattern->allowed &&
+                 ((edges.queue && edges.seen) || error_set_no_memory(err, states * sizeof(uint32_t), "a pattern")) &&
+                 follow_tokens(pattern, &edges, err);
+    if (found) {
+        find_alive(pattern, &edges);
+        allow_tokens(pattern);
+    }
+    free(edges.queue);
+    free(edges.seen);
+    free(edges.from);
+    free(edges.to);
+    return found;
+}
+
+/* ---- life ---------------------------------------------------------------------------------------------------------
+ */
+
+static bool check_possible(const struct pattern *pattern, struct error *err)
+{
+    if (!pattern->alive[PATTERN_START])
+        return error_set(err, ERROR_INVALID, "the tokens of the model's vocabulary make no text that matches");
+    return !pattern_is_final(pattern, PATTERN_START) ||
+           error_set(err, ERROR_INVALID, "nothing but the empty text matches");
+}
+
+struct pattern *pattern_new(const char *regex, size_t n, const struct vocabulary *vocabulary,
+                            const struct pattern_limits *limits, struct error *err)
+{
+    struct pattern *pattern = calloc(1, sizeof *pattern);
+    struct string_table alphabet = {0};
+    const struct regex_symbols symbols = {&alphabet, vocabulary_level(vocabulary) != TOKEN_LEVEL_BYTE};
+    if (!pattern) {
+        error_set_no_memory(err, sizeof *pattern, "a pattern");
+        return NULL;
+    }
+    const bool made = read_vocabulary(pattern, vocabulary, &alphabet, err) &&
+                      regex_table_build(&pattern->table, regex, n, &symbols, limits->states, err) &&
+                      find_ways(pattern, limits, err) && check_possible(pattern, err);
+    string_table_free(&alphabet);
+    if (made) return pattern;
+    pattern_free(pattern);
+    return NULL;
+}
+
+void pattern_free(struct pattern *pattern)
+{
+    if (!pattern) return;
+    regex_table_free(&pattern->table);
+    arena_free(&pattern->arena);
+    free(pattern);
+}
+
+/* ---- choices ------------------------------------------------------------------------------------------------------
+ */
+
+/* Whether tokens can make this text: a search over its ends of tokens, because tokens may overlap ("a", "ab", "b"). */
+static bool can_write(const struct pattern *pattern, const struct text_span *choice,
+                      const struct vocabulary *vocabulary, bool *reachable)
+{
+    const bool words = pattern->space != NO_SYMBOL;
+    memset(reachable, 0, choice->bytes + 1);
+    reachable[0] = true;
+    for (size_t at = 0; at < choice->bytes; at++) {
+        const size_t begin = at + (words && at > 0 && choice->text[at] == ' ');
+        if (!reachable[at] || (words && at > 0 && begin == at)) continue;
+        for (uint32_t v = 0; v < pattern->V; v++) {
+            size_t n;
+            const char *text = vocabulary_token(vocabulary, v, &n);
+            if (pattern->first[v] == pattern->first[v + 1] || n > choice->bytes - begin) continue;
+            if (memcmp(choice->text + begin, text, n) == 0) reachable[begin + n] = true;
+        }
+    }
+    return reachable[choice->bytes];
+}
+
+static bool check_choices(const struct pattern *pattern, const struct text_span *choices, size_t count,
+                          const struct vocabulary *vocabulary, struct error *err)
+{
+    bool possible = true;
+    for (size_t i = 0; possible && i < count; i++) {
+        bool *reachable = calloc(choices[i].bytes + 1, sizeof *reachable);
+        if (!reachable) return error_set_no_memory(err, choices[i].bytes + 1, "a pattern");
+        possible = can_write(pattern, &choices[i], vocabulary, reachable) ||
+                   error_set(err, ERROR_INVALID, "choice %zu: the tokens of the model's vocabulary cannot write it", i);
+        free(reachable);
+    }
+    return possible;
+}
+
+/* Every byte that is no letter, digit or part of a longer character has a backslash before it. */
+static size_t quote(const struct text_span *choice, char *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < choice->bytes; i++) {
+        const unsigned char c = (unsigned char)choice->text[i];
+        const bool plain = c >= 0x80 || (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+        if (c < 0x20 || c == 0x7F) {
+            n += (size_t)sprintf(out + n, "\\x%02x", c);
+        } else {
+            if (!plain) out[n++] = '\\';
+            out[n++] = (char)c;
+        }
+    }
+    return n;
+}
+
+struct pattern *pattern_new_choices(const struct text_span *choices, size_t count, const struct vocabulary *vocabulary,
+                                    const struct pattern_limits *limits, struct error *err)
+{
+    size_t bytes = 1, n = 0;
+    for (size_t i = 0; i < count; i++) bytes += 4 * choices[i].bytes + 1;
+    char *regex = malloc(bytes);
+    if (!regex) {
+        error_set_no_memory(err, bytes, "the choices");
+        return NULL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0) regex[n++] = '|';
+        n += quote(&choices[i], regex + n);
+    }
+    regex[n] = '\0';
+    struct pattern *pattern = pattern_new(regex, n, vocabulary, limits, err);
+    free(regex);
+    if (!pattern || check_choices(pattern, choices, count, vocabulary, err)) return pattern;
+    pattern_free(pattern);
+    return NULL;
+}
+
+/* ---- use ----------------------------------------------------------------------------------------------------------
+ */
+
+bool pattern_is_complete(const struct pattern *pattern, uint32_t state)
+{
+    return pattern->table.complete[state];
+}
+
+bool pattern_is_final(const struct pattern *pattern, uint32_t state)
+{
+    const uint64_t *row = pattern->allowed + state * pattern->words;
+    for (size_t i = 0; i < pattern->words; i++)
+        if (row[i] != 0) return false;
+    return true;
+}
+
+bool pattern_allows(const struct pattern *pattern, uint32_t state, uint32_t token)
+{
+    return pattern->allowed[state * pattern->words + token / 64] >> token % 64 & 1;
+}
+
+void pattern_mask(const struct pattern *pattern, uint32_t state, float *logits)
+{
+    const uint64_t *row = pattern->allowed + state * pattern->words;
+    const float eos = pattern->eos != TOKEN_NONE ? logits[pattern->eos] : 0;
+    for (size_t v = 0; v < pattern->V; v++) logits[v] = row[v / 64] >> v % 64 & 1 ? logits[v] : -INFINITY;
+    if (pattern->eos != TOKEN_NONE && pattern->table.complete[state]) logits[pattern->eos] = eos;
+}
+
+uint32_t pattern_state_count(const struct pattern *pattern)
+{
+    return pattern->table.state_count;
+}
