@@ -18,6 +18,8 @@ const char *finish_reason_name(enum finish_reason reason)
         return "eos";
     case FINISH_STOP:
         return "stop";
+    case FINISH_PATTERN:
+        return "pattern";
     case FINISH_NONE:
         break;
     }
@@ -242,6 +244,8 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
     generation->vocabulary = vocabulary;
     generation->length = request->length;
     generation->window = request->window;
+    generation->pattern = request->pattern;
+    generation->pattern_state = PATTERN_START;
     generation->alternative_count = request->logprobs < V ? request->logprobs : V;
     generation->at_start = starts_text(vocabulary, request);
     rng_seed(&generation->rng, request->seed, 0);
@@ -391,16 +395,51 @@ static void append(struct generation *generation, uint32_t id, float logprob)
     generation->text[generation->text_bytes] = '\0';
 }
 
+static void mask(const struct generation *generation, float *logits)
+{
+    if (generation->pattern) pattern_mask(generation->pattern, generation->pattern_state, logits);
+}
+
+/* The text matches, and what the model would write next is not part of any longer match. */
+static bool leaves_pattern(const struct generation *generation, const float *logits)
+{
+    const struct pattern *pattern = generation->pattern;
+    const uint32_t state = generation->pattern_state;
+    if (!pattern || !pattern_is_complete(pattern, state)) return false;
+    const uint32_t best = sampler_argmax(logits, generation->sampler.vocabulary_size);
+    return best != vocabulary_eos(generation->vocabulary) && !pattern_allows(pattern, state, best);
+}
+
+/* Ends the text where it is. */
+static void end_text(struct generation *generation, enum finish_reason finish)
+{
+    generation->finish = finish;
+    search_stop(generation, true);
+}
+
+static void follow_pattern(struct generation *generation)
+{
+    const struct pattern *pattern = generation->pattern;
+    if (!pattern) return;
+    generation->pattern_state = pattern_next(pattern, generation->pattern_state, generation->next);
+    if (generation->finish != FINISH_STOP && pattern_is_final(pattern, generation->pattern_state))
+        end_text(generation, FINISH_PATTERN);
+}
+
 /* The next token; *logprob: of the model's own distribution, 0 where nobody asked. */
 static uint32_t pick(struct generation *generation, float *logits, float *logprob)
 {
     struct sampler *sampler = &generation->sampler;
     const size_t count = generation->alternative_count;
     *logprob = 0;
-    if (count == 0) return sampler_pick(sampler, logits, &generation->rng);
+    if (count == 0) {
+        mask(generation, logits);
+        return sampler_pick(sampler, logits, &generation->rng);
+    }
     const double logarithm =
         sampler_logprobs(sampler, logits, count, generation->alternatives + generation->produced * count);
     memcpy(generation->logits, logits, sampler->vocabulary_size * sizeof *logits);
+    mask(generation, logits);
     const uint32_t id = sampler_pick(sampler, logits, &generation->rng);
     *logprob = (float)((double)generation->logits[id] - logarithm);
     return id;
@@ -421,13 +460,14 @@ void generation_advance(struct generation *generation, float *logits)
         return;
     }
     assert(logits);
-    generation->next = pick(generation, logits, &logprob);
-    if (generation->next == vocabulary_eos(generation->vocabulary)) {
-        generation->finish = FINISH_EOS;
-        search_stop(generation, true);
+    const uint32_t eos = vocabulary_eos(generation->vocabulary);
+    generation->next = leaves_pattern(generation, logits) ? eos : pick(generation, logits, &logprob);
+    if (generation->next == eos) {
+        end_text(generation, generation->pattern ? FINISH_PATTERN : FINISH_EOS);
     } else {
         sampler_see(&generation->sampler, generation->next, true);
         append(generation, generation->next, logprob);
+        follow_pattern(generation);
         move_window(generation);
     }
     update_ready(generation);

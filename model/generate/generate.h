@@ -35,6 +35,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "model/generate/pattern.h"
 #include "model/generate/sampler.h"
 #include "model/generate/step.h"
 #include "model/generate/stop.h"
@@ -45,8 +46,15 @@
 #define GENERATION_WARNING_SIZE 200 /* bytes of one warning, NUL included */
 #define GENERATION_MAX_LOGPROBS 20  /* alternatives per token */
 
-enum finish_reason { FINISH_NONE, FINISH_LENGTH, FINISH_EOS, FINISH_STOP };
-const char *finish_reason_name(enum finish_reason reason); /* "length", "eos", "stop"; "none" while it runs */
+enum finish_reason {
+    FINISH_NONE,    /* it runs */
+    FINISH_LENGTH,  /* all tokens that were asked for */
+    FINISH_EOS,     /* the model ended the text */
+    FINISH_STOP,    /* a stop text is complete */
+    FINISH_PATTERN, /* the text matches, and nothing can follow, or the model would rather not go on */
+};
+const char *
+finish_reason_name(enum finish_reason reason); /* "length", "eos", "stop", "pattern"; "none" while it runs */
 
 /* All zero but the length: the start of a document, greedy. Everything is borrowed during generation_open() only. */
 struct generation_request {
@@ -66,8 +74,11 @@ struct generation_request {
     size_t stop_count;          /* not searched, and bytes that are no character are searched as U+FFFD, as they are */
                                 /* shown. At most STOP_MAX_TEXTS of 1 .. STOP_MAX_BYTES bytes */
     struct token_window window; /* that of the network's architecture; not with `continues` */
-    bool ignore_eos;            /* <eos> is forbidden: only length and stop end the text */
-    size_t logprobs;            /* 0: none; else that many alternatives per token, <= GENERATION_MAX_LOGPROBS */
+    const struct pattern *pattern; /* NULL: none. The text matches it as a whole, unless `length` or a stop text ends it
+                                    * before. Borrowed until generation_close(); made without the tokens that `sampler`
+                                    * forbids */
+    bool ignore_eos;               /* <eos> is forbidden: only length and stop end the text */
+    size_t logprobs;               /* 0: none; else that many alternatives per token, <= GENERATION_MAX_LOGPROBS */
     const struct kernels *kernels; /* those of the stepper, for the sampler; NULL: the best of this CPU */
 };
 
@@ -103,6 +114,8 @@ struct generation {
     struct token_probability *alternatives; /* [length][alternative_count], likeliest first; NULL: none */
     float *logits; /* [V] of this step, as the model gave them, where logprobs are wanted; else NULL */
     struct stop_matcher stop;
+    const struct pattern *pattern; /* NULL: none */
+    uint32_t pattern_state;
     size_t searched;             /* bytes of the text that the stop texts were looked for in; whole characters */
     struct unknown_list unknown; /* prompt characters or words that were skipped */
 };

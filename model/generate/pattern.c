@@ -64,8 +64,15 @@ static size_t count_bytes(const struct vocabulary *vocabulary)
     return total;
 }
 
-static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vocabulary, struct string_table *alphabet,
-                            struct error *err)
+static bool is_forbidden(const struct pattern_options *options, uint32_t token)
+{
+    for (size_t i = 0; i < options->forbidden_count; i++)
+        if (options->forbidden[i] == token) return true;
+    return false;
+}
+
+static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vocabulary,
+                            const struct pattern_options *options, struct string_table *alphabet, struct error *err)
 {
     const bool utf8 = vocabulary_level(vocabulary) != TOKEN_LEVEL_BYTE;
     const bool words = vocabulary_level(vocabulary) == TOKEN_LEVEL_WORD;
@@ -79,7 +86,7 @@ static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vo
     for (uint32_t v = 0; v < pattern->V; v++) {
         size_t n;
         const char *text = vocabulary_token(vocabulary, v, &n);
-        if (vocabulary_is_special(vocabulary, v)) n = 0;
+        if (vocabulary_is_special(vocabulary, v) || is_forbidden(options, v)) n = 0;
         if (!add_token(pattern, alphabet, v, text, n, utf8, err)) return false;
     }
     return true;
@@ -169,13 +176,13 @@ static void allow_tokens(struct pattern *pattern)
     }
 }
 
-static bool find_ways(struct pattern *pattern, const struct pattern_limits *limits, struct error *err)
+static bool find_ways(struct pattern *pattern, const struct pattern_options *options, struct error *err)
 {
     const size_t states = pattern->table.state_count, symbols = pattern->first[pattern->V];
     pattern->words = (pattern->V + 63) / 64;
-    if (symbols > limits->steps / states)
+    if (symbols > options->max_steps / states)
         return error_set(err, ERROR_TOO_LARGE, "%zu states times %zu characters of the vocabulary are more than %zu",
-                         states, symbols, limits->steps);
+                         states, symbols, options->max_steps);
     pattern->alive = arena_alloc(&pattern->arena, states, sizeof(bool), "a pattern", err);
     pattern->allowed = arena_alloc(&pattern->arena, states, pattern->words * sizeof(uint64_t), "a pattern", err);
     struct edges edges = {.queue = calloc(states, sizeof(uint32_t)), .seen = calloc(states, sizeof(uint32_t))};
@@ -205,7 +212,7 @@ static bool check_possible(const struct pattern *pattern, struct error *err)
 }
 
 struct pattern *pattern_new(const char *regex, size_t n, const struct vocabulary *vocabulary,
-                            const struct pattern_limits *limits, struct error *err)
+                            const struct pattern_options *options, struct error *err)
 {
     struct pattern *pattern = calloc(1, sizeof *pattern);
     struct string_table alphabet = {0};
@@ -214,9 +221,9 @@ struct pattern *pattern_new(const char *regex, size_t n, const struct vocabulary
         error_set_no_memory(err, sizeof *pattern, "a pattern");
         return NULL;
     }
-    const bool made = read_vocabulary(pattern, vocabulary, &alphabet, err) &&
-                      regex_table_build(&pattern->table, regex, n, &symbols, limits->states, err) &&
-                      find_ways(pattern, limits, err) && check_possible(pattern, err);
+    const bool made = read_vocabulary(pattern, vocabulary, options, &alphabet, err) &&
+                      regex_table_build(&pattern->table, regex, n, &symbols, options->max_states, err) &&
+                      find_ways(pattern, options, err) && check_possible(pattern, err);
     string_table_free(&alphabet);
     if (made) return pattern;
     pattern_free(pattern);
@@ -286,7 +293,7 @@ static size_t quote(const struct text_span *choice, char *out)
 }
 
 struct pattern *pattern_new_choices(const struct text_span *choices, size_t count, const struct vocabulary *vocabulary,
-                                    const struct pattern_limits *limits, struct error *err)
+                                    const struct pattern_options *options, struct error *err)
 {
     size_t bytes = 1, n = 0;
     for (size_t i = 0; i < count; i++) bytes += 4 * choices[i].bytes + 1;
@@ -300,7 +307,7 @@ struct pattern *pattern_new_choices(const struct text_span *choices, size_t coun
         n += quote(&choices[i], regex + n);
     }
     regex[n] = '\0';
-    struct pattern *pattern = pattern_new(regex, n, vocabulary, limits, err);
+    struct pattern *pattern = pattern_new(regex, n, vocabulary, options, err);
     free(regex);
     if (!pattern || check_choices(pattern, choices, count, vocabulary, err)) return pattern;
     pattern_free(pattern);

@@ -24,21 +24,24 @@
 
 struct pattern; /* opaque */
 
-struct pattern_limits {
-    uint32_t states; /* of the expression, and of the tokens' ways through it, at most */
-    size_t steps;    /* states * characters of the vocabulary, at most: what building costs in time */
+struct pattern_options {
+    uint32_t max_states;       /* of the expression */
+    size_t max_steps;          /* states * characters of the vocabulary: what building costs in time */
+    const uint32_t *forbidden; /* [forbidden_count] tokens that may not come; borrowed while the pattern is made */
+    size_t forbidden_count;
 };
-#define PATTERN_LIMITS ((struct pattern_limits){.states = 2000, .steps = 100000000})
+#define PATTERN_MAX_STATES 2000
+#define PATTERN_MAX_STEPS  100000000
 
 #define PATTERN_START 0u /* the state before the first token */
 
 /* Errors: ERROR_INVALID (the expression is wrong, or the vocabulary's tokens can make no text that matches),
  * ERROR_TOO_LARGE (beyond the limits), ERROR_NO_MEMORY. regex: [n] and a NUL. */
 struct pattern *pattern_new(const char *regex, size_t n, const struct vocabulary *vocabulary,
-                            const struct pattern_limits *limits, struct error *err);
+                            const struct pattern_options *options, struct error *err);
 /* The text is one of choices[count], count >= 1. Also ERROR_INVALID where the tokens cannot make one of them. */
 struct pattern *pattern_new_choices(const struct text_span *choices, size_t count, const struct vocabulary *vocabulary,
-                                    const struct pattern_limits *limits, struct error *err);
+                                    const struct pattern_options *options, struct error *err);
 void pattern_free(struct pattern *pattern); /* NULL allowed */
 
 /* The text so far matches: it may end here. */

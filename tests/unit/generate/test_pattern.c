@@ -18,6 +18,8 @@
 #include "model/generate/pattern.h"
 #include "tests/unit/support.h"
 
+static const struct pattern_options options = {.max_states = PATTERN_MAX_STATES, .max_steps = PATTERN_MAX_STEPS};
+
 #define CHARACTERS                                                                                                     \
     "{\"level\":\"char\",\"tokens\":[\"<eos>\",\"a\",\"b\",\"c\",\",\",\"7\",\"\\u00e9\",\"\\n\"],\"eos\":0,\"pad\":"  \
     "null,\"unknown\":null}"
@@ -39,7 +41,7 @@ static struct vocabulary *vocabulary_of(const char *json)
 static struct pattern *pattern_of(const char *regex, const struct vocabulary *vocabulary)
 {
     struct error err = {0};
-    struct pattern *pattern = pattern_new(regex, strlen(regex), vocabulary, &PATTERN_LIMITS, &err);
+    struct pattern *pattern = pattern_new(regex, strlen(regex), vocabulary, &options, &err);
     if (!pattern) fail_msg("%s: %s", regex, err.message);
     return pattern;
 }
@@ -210,8 +212,7 @@ static void test_pattern_refuses_with_a_reason(void **state)
     struct vocabulary *vocabulary = vocabulary_of(CHARACTERS);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct error err = {0};
-        struct pattern *pattern =
-            pattern_new(cases[i].regex, strlen(cases[i].regex), vocabulary, &PATTERN_LIMITS, &err);
+        struct pattern *pattern = pattern_new(cases[i].regex, strlen(cases[i].regex), vocabulary, &options, &err);
         if (pattern || !strstr(err.message, cases[i].reason)) fail_msg("%s: \"%s\"", cases[i].regex, err.message);
         assert_int_equal(err.code, cases[i].code);
     }
@@ -224,15 +225,15 @@ static void test_choices_are_literal_and_each_can_be_written(void **state)
     struct vocabulary *characters = vocabulary_of(CHARACTERS), *words = vocabulary_of(WORDS);
     struct error err = {0};
     const struct text_span literal[] = {{"a,7", 3}, {"b\n", 2}};
-    struct pattern *pattern = pattern_new_choices(literal, 2, characters, &PATTERN_LIMITS, &err);
+    struct pattern *pattern = pattern_new_choices(literal, 2, characters, &options, &err);
     assert_non_null(pattern);
     assert_int_equal(pattern_state_count(pattern), 6);
     pattern_free(pattern);
     const struct text_span good[] = {{"to be", 5}, {"tobe", 4}}, bad[] = {{"to be", 5}, {"to  be", 6}};
-    pattern = pattern_new_choices(good, 2, words, &PATTERN_LIMITS, &err);
+    pattern = pattern_new_choices(good, 2, words, &options, &err);
     assert_non_null(pattern);
     pattern_free(pattern);
-    assert_null(pattern_new_choices(bad, 2, words, &PATTERN_LIMITS, &err));
+    assert_null(pattern_new_choices(bad, 2, words, &options, &err));
     assert_string_equal(err.message, "choice 1: the tokens of the model's vocabulary cannot write it");
     vocabulary_free(characters);
     vocabulary_free(words);
@@ -240,7 +241,7 @@ static void test_choices_are_literal_and_each_can_be_written(void **state)
 
 static bool make_pattern(void *vocabulary, struct error *err)
 {
-    struct pattern *pattern = pattern_new("[ab]{1,20}c?", 12, vocabulary, &PATTERN_LIMITS, err);
+    struct pattern *pattern = pattern_new("[ab]{1,20}c?", 12, vocabulary, &options, err);
     pattern_free(pattern);
     return pattern;
 }
