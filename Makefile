@@ -264,7 +264,7 @@ CHECKED := $(SOURCES) $(HEADERS) tests/fault/inject.c
 .PHONY: check
 check: ## format, gcc and clang warnings as errors, clang-tidy, layering (tests are `make test`)
 	@scripts/deps build test check
-	$(again) check-format check-layers check-gcc check-clang check-tidy check-isa check-scripts
+	$(again) check-format check-layers check-gcc check-clang check-tidy check-isa check-circles check-scripts
 	@echo 'check: all good'
 
 .PHONY: check-format
@@ -297,6 +297,12 @@ $(foreach set,$(KERNEL_SETS),$(eval $(BUILD)/tidy/model/kernels/$(set).ok: TIDY_
 .PHONY: check-isa
 check-isa: check-gcc
 	$(Q)tests/check_isa $(BUILD)/check-gcc
+
+# Rooms whose files call one another in one direction.
+ONE_WAY_ROOMS := server/http
+.PHONY: check-circles
+check-circles: check-gcc
+	$(Q)tests/check_circles $(BUILD)/check-gcc $(ONE_WAY_ROOMS)
 
 .PHONY: check-scripts
 check-scripts:

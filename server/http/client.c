@@ -1,16 +1,15 @@
-/* Who the clients are, and how many connections each of them has. */
+#include "server/http/client.h"
+
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "server/http/internal.h"
 
 struct client_count {
     struct address address;
     size_t count;
 };
 
-static int compare(const void *a, const void *b)
+static int compare_clients(const void *a, const void *b)
 {
     const struct client_count *one = a, *other = b;
     return memcmp(one->address.bytes, other->address.bytes, sizeof one->address.bytes);
@@ -19,7 +18,7 @@ static int compare(const void *a, const void *b)
 static size_t count_address(const struct http_server *server, const struct address *address)
 {
     const struct client_count key = {.address = address_network(address)};
-    struct client_count *const *found = tfind(&key, &server->clients, compare);
+    struct client_count *const *found = tfind(&key, &server->clients, compare_clients);
     return found ? (*found)->count : 0;
 }
 
@@ -35,7 +34,7 @@ bool http_client_count(struct http_connection *owner)
     struct client_count *fresh = malloc(sizeof *fresh);
     if (!fresh) return false;
     *fresh = (struct client_count){.address = address_network(&owner->address)};
-    struct client_count **found = tsearch(fresh, &server->clients, compare);
+    struct client_count **found = tsearch(fresh, &server->clients, compare_clients);
     if (!found || *found != fresh) free(fresh);
     if (!found) return false;
     (*found)->count++;
@@ -49,9 +48,9 @@ void http_client_uncount(struct http_connection *owner)
     if (!owner->counted) return;
     owner->counted = false;
     const struct client_count key = {.address = address_network(&owner->address)};
-    struct client_count *client = *(struct client_count **)tfind(&key, &server->clients, compare);
+    struct client_count *client = *(struct client_count **)tfind(&key, &server->clients, compare_clients);
     if (--client->count > 0) return;
-    tdelete(&key, &server->clients, compare);
+    tdelete(&key, &server->clients, compare_clients);
     free(client);
 }
 
@@ -63,14 +62,14 @@ bool http_client_may_connect(const struct http_server *server, const struct addr
     return false;
 }
 
-/* Behind a proxy only requests count that are going on: its connections are everybody's. */
-void http_find_client(struct http_request *request)
+/* Behind a proxy only requests that go on are counted: its connections are everybody's. */
+void http_client_find(struct http_request *request)
 {
     const struct http_server *server = request->server;
     struct http_connection *owner = request->owner;
     if (owner->behind) {
         const bool forwarded = server->options.forwarded;
-        const char *value = http_last_header(request, forwarded ? "Forwarded" : "X-Forwarded-For");
+        const char *value = library_last_header(request->connection, forwarded ? "Forwarded" : "X-Forwarded-For");
         owner->address = address_behind(&server->trusted, &owner->peer, value ? value : "", forwarded);
         if (!address_equal(&owner->address, &owner->peer) &&
             http_client_may_connect(server, &owner->address, &request->problem) && !http_client_count(owner))

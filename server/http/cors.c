@@ -1,11 +1,10 @@
-/* Cross-origin resource sharing (https://fetch.spec.whatwg.org/#http-cors-protocol): the pages of which other origins
- * may read answers. Tokens come in a header that scripts must set themselves, and there are no cookies, so no answer
- * allows credentials, and "*" can stand for what else there is: which headers are asked for does not matter. */
+/* Source: https://fetch.spec.whatwg.org/#http-cors-protocol. Scripts set the header with the token themselves, and
+ * there are no cookies, so no answer allows credentials. "*" stands for all other headers, whichever are asked for. */
+#include "server/http/cors.h"
+
 #include <string.h>
 
-#include "server/http/internal.h"
-
-#define ORIGIN_BYTES 200 /* longest; a reply's head has so much room (REPLY_MEMORY in http.c) */
+#define ORIGIN_BYTES 200 /* longest; a reply's head has so much room (REPLY_MEMORY in library.c) */
 
 static bool is_origin(const char *text)
 {
@@ -36,7 +35,7 @@ static const char *find_allowed(const struct http_options *options, const char *
     return NULL;
 }
 
-void http_cors(struct http_request *request)
+void http_cors_add_headers(struct http_request *request)
 {
     const struct http_options *options = &request->server->options;
     if (options->cors_origin_count == 0) return;

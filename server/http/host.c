@@ -1,13 +1,12 @@
-/* Which names the daemon answers to. A page of a stranger's can give its own name the address of this machine ("DNS
- * rebinding"), and then reads here what its visitor may read; but the browser still says that name in Host. So the
- * daemon answers to its own names alone. An address is nobody's name, and is always answered: a browser that says one
- * has loaded the page from there. */
+/* A stranger's page can give its own name the address of this machine ("DNS rebinding"), and then reads here what its
+ * visitor may read. But the browser still says that name in Host, so the daemon answers to its own names alone. An
+ * address is nobody's name, and is always answered: a browser that says one has loaded the page from there. */
+#include "server/http/host.h"
+
 #include <string.h>
 #include <strings.h>
 
-#include "server/http/internal.h"
-
-static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=";
+static const char host_letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~%!$&'()*+,;=";
 
 struct host {
     const char *name; /* without the dot at the end of a full name */
@@ -15,7 +14,7 @@ struct host {
     bool is_address;
 };
 
-/* Later versions of IP have a form of their own ("[v7.a:b]"), and nobody has them. */
+/* Later versions of IP have another form ("[v7.a:b]"), and nobody uses them. */
 static bool is_ipv6(const char *text, size_t n)
 {
     struct address address;
@@ -25,7 +24,7 @@ static bool is_ipv6(const char *text, size_t n)
 /* "localhost", "example.org:80", "192.0.2.1", "[::1]:80" (RFC 9110, 7.2); it may be empty. */
 static bool parse_host(const char *text, size_t n, struct host *host)
 {
-    size_t size = n > 0 && *text == '[' ? 1 : strspn(text, letters);
+    size_t size = n > 0 && *text == '[' ? 1 : strspn(text, host_letters);
     if (size > n) size = n;
     host->is_address = n > 0 && *text == '[';
     if (host->is_address) {
@@ -88,17 +87,23 @@ static bool is_ours(const struct http_options *options, const struct host *host)
 
 /* --- Requests --- */
 
+const char *http_host_of_target(const char *target)
+{
+    static const char scheme[] = "http://";
+    return strncasecmp(target, scheme, sizeof scheme - 1) == 0 ? target + sizeof scheme - 1 : NULL;
+}
+
 /* Of a target such as http://host/path (which counts instead of Host: RFC 9112, 3.2.2), else of Host. */
 static const char *find_host(const struct http_request *request, size_t *n)
 {
-    const char *absolute = http_absolute_target(request->target);
+    const char *absolute = http_host_of_target(request->target);
     const char *text = absolute ? absolute : http_request_header(request, "Host");
     *n = absolute ? strcspn(absolute, "/?") : text ? strlen(text) : 0;
     while (*n > 0 && strchr(" \t", text[*n - 1])) (*n)--;
     return text ? text : "";
 }
 
-void http_check_host(struct http_request *request)
+void http_host_check(struct http_request *request)
 {
     size_t n;
     struct host host;

@@ -1,10 +1,12 @@
 /* HTTP/1.1 over libmicrohttpd: listening, routing, bodies and their limits, request ids, problem+json, the access log.
- * Handlers see requests and replies; http/internal.h tells which file does what.
+ * Handlers see requests and replies. Nothing here knows models, tokens or settings. Beside this header the rest of the
+ * program includes problem.h, query.h, multipart.h and negotiate.h of this directory; the others are its own (state.h
+ * lists them).
  *
- * One thread serves all connections by epoll. It never waits and never computes: a handler that needs
- * the engine suspends its request and returns HTTP_LATER; whoever has the result calls http_request_resume(), and the
- * HTTP thread makes the reply from it. Requests with a large body are handled by a worker thread from the start, since
- * merely parsing them would keep the others waiting.
+ * One thread, the HTTP thread, serves all connections by epoll. It never waits and never computes. A handler that needs
+ * the engine suspends its request and returns HTTP_LATER. Whoever has the result calls http_request_resume(), and the
+ * HTTP thread makes the reply from it. A worker thread handles requests with a large body, since merely parsing them
+ * would keep the others waiting.
  *
  * Life cycle of a request: handler -> (suspended -> resumed) -> reply -> access log -> release. Between a suspend and
  * the resume the request belongs to whoever will resume it; else to the thread that runs its handler.
@@ -214,8 +216,8 @@ struct http_stream {
     void *context;
     double quiet_seconds;
 
-    /* http.c's. */
-    struct http_server *server;
+    /* The server's. */
+    struct library *library;
     struct MHD_Connection *connection;
     atomic_int state;
 };

@@ -1,7 +1,10 @@
+#include "server/http/request.h"
+
 #include <string.h>
 
 #include "base/json.h"
-#include "server/http/internal.h"
+
+/* --- What came --- */
 
 const char *http_request_id(const struct http_request *request)
 {
@@ -11,6 +14,11 @@ const char *http_request_id(const struct http_request *request)
 const char *http_request_path(const struct http_request *request)
 {
     return request->path;
+}
+
+const char *http_request_header(const struct http_request *request, const char *name)
+{
+    return library_header(request->connection, name);
 }
 
 const char *http_request_body(const struct http_request *request, size_t *size)
@@ -49,6 +57,27 @@ void *http_request_sink(const struct http_request *request)
     return request->sink_context;
 }
 
+bool http_has_body(const struct http_request *request)
+{
+    const char *length = http_request_header(request, "Content-Length");
+    return http_request_header(request, "Transfer-Encoding") || (length && length[strspn(length, "0")] != '\0');
+}
+
+bool http_comes_in_chunks(const struct http_request *request)
+{
+    return (request->stage == STAGE_BODY || request->stage == STAGE_PIECE || request->stage == STAGE_LINGER) &&
+           http_request_header(request, "Transfer-Encoding");
+}
+
+/* --- What is noted --- */
+
+void http_count_open(struct http_request *request)
+{
+    if (request->counted) return;
+    atomic_fetch_add(&request->server->open, 1);
+    request->counted = true;
+}
+
 void http_request_on_release(struct http_request *request, void (*release)(void *context), void *context)
 {
     request->release = release;
@@ -59,6 +88,8 @@ void http_request_log(struct http_request *request, struct log_field field)
 {
     if (request->log_count < MAX_EXTRAS) request->log[request->log_count++] = field;
 }
+
+/* --- The reply --- */
 
 void http_reply(struct http_request *request, int status, const char *content_type, const char *body, size_t size,
                 enum http_ownership ownership)
@@ -98,12 +129,20 @@ void http_reply_problem(struct http_request *request, const struct problem *prob
         reply_no_memory(request);
         return;
     }
-    /* OpenAI's clients send every 503 again, unless this header says that it helps nobody. */
+    /* OpenAI's clients repeat a request after every 503, unless this header forbids it. */
     if (problem->final)
         http_reply_header(request, "X-Should-Retry", "false");
     else if (problem->status == 503)
         http_reply_header(request, "Retry-After", "1");
     http_reply(request, document.status, document.content_type, document.text, document.size, HTTP_TAKEN);
+}
+
+void http_reply_refusal(struct http_request *request)
+{
+    if (request->refused) return; /* with a reply */
+    if (request->problem.status == 405) http_reply_header(request, "Allow", request->allow);
+    if (request->problem.status == 429) http_reply_header(request, "Retry-After", "1");
+    http_reply_problem(request, &request->problem);
 }
 
 void http_reply_nothing(struct http_request *request)
@@ -128,6 +167,6 @@ void http_reply_stream(struct http_request *request, int status, const char *con
     reply->content_type = content_type;
     reply->stream = stream;
     stream->connection = request->connection;
-    stream->server = request->server;
-    /* state: left as it is; whoever writes the stream may have called http_stream_wake() already. */
+    stream->library = request->server->library;
+    /* Leave stream->state: whoever writes the stream may have called http_stream_wake() already. */
 }

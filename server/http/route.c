@@ -1,69 +1,12 @@
-#include <stdatomic.h>
+#include "server/http/route.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #include "base/hint.h"
-#include "server/http/internal.h"
-
-static bool id_is_sane(const char *id)
-{
-    size_t n = id ? strlen(id) : 0;
-    return n > 0 && n < REQUEST_ID_SIZE &&
-           strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") == n;
-}
-
-/* "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01" (https://www.w3.org/TR/trace-context/); a version that we
- * do not know may have more behind. */
-static void read_trace(struct http_request *request)
-{
-    static const char digits[] = "0123456789abcdef", form[] = "vv-tttttttttttttttttttttttttttttttt-pppppppppppppppp-ff";
-    const char *text = http_request_header(request, "traceparent");
-    if (!text || strlen(text) < sizeof form - 1) return;
-    for (size_t i = 0; i < sizeof form - 1; i++)
-        if (form[i] == '-' ? text[i] != '-' : !strchr(digits, text[i])) return;
-    const char end = text[sizeof form - 1];
-    const bool known = strncmp(text, "00", 2) == 0;
-    if (strncmp(text, "ff", 2) == 0 || (known ? end != '\0' : end != '\0' && end != '-')) return;
-    if (strspn(text + 3, "0") >= 32 || strspn(text + 36, "0") >= 16) return;
-    memcpy(request->trace, text + 3, 32);
-}
-
-void http_new_id(struct http_server *server, char id[REQUEST_ID_SIZE])
-{
-    snprintf(id, REQUEST_ID_SIZE, "%08x-%08llx", server->boot,
-             (unsigned long long)atomic_fetch_add(&server->serial, 1) + 1);
-}
-
-void http_choose_id(struct http_request *request)
-{
-    read_trace(request);
-    const char *given = http_request_header(request, "X-Request-Id");
-    if (id_is_sane(given))
-        strcpy(request->id, given);
-    else
-        http_new_id(request->server, request->id);
-}
-
-void http_check_head_size(struct http_request *request)
-{
-    const struct http_options *options = &request->server->options;
-    const size_t memory = http_head_memory(request);
-    request->crowded = memory > options->max_header;
-    if (request->target_size > options->max_url)
-        problem_set(&request->problem, 414, "the URL is longer than limits.max_url, %zu bytes", options->max_url);
-    else if (request->crowded)
-        problem_set(&request->problem, 431,
-                    "request line and headers take %zu bytes (64 are added for each header and cookie, and "
-                    "cookies count twice), more than limits.max_header, %zu bytes",
-                    memory, options->max_header);
-}
-
-const char *http_absolute_target(const char *target)
-{
-    static const char scheme[] = "http://";
-    return strncasecmp(target, scheme, sizeof scheme - 1) == 0 ? target + sizeof scheme - 1 : NULL;
-}
+#include "server/http/host.h"
+#include "server/http/request.h"
 
 /* "/a?b" -> "/a" and "b"; "http://host/a" -> "/a". */
 static void split_target(struct http_request *request)
@@ -71,7 +14,7 @@ static void split_target(struct http_request *request)
     char *question = strchr(request->target, '?');
     if (question) *question = '\0';
     request->query_text = question ? question + 1 : "";
-    const char *absolute = http_absolute_target(request->target);
+    const char *absolute = http_host_of_target(request->target);
     if (!absolute) return;
     const char *slash = strchr(absolute, '/');
     request->path = slash ? slash : "/";
@@ -85,7 +28,7 @@ static void add_allowed(struct http_request *request, const char *method)
     if (strcmp(method, "GET") == 0) add_allowed(request, "HEAD");
 }
 
-/* Administration may be served elsewhere alone. */
+/* Administration may have a listener of its own, and is then served there alone. */
 static bool is_served_here(const struct http_request *request, const struct http_route *route)
 {
     return route->scope != HTTP_ADMIN || request->server->admin.fd < 0 || request->owner->admin;
@@ -121,7 +64,7 @@ static void match_routes(struct http_request *request)
         request->pattern = route->pattern;
         if (!request->route && strcmp(route->method, method) == 0) request->route = route;
     }
-    /* Later patterns have used the buffer, too. */
+    /* Match again: later patterns have written to the parameter, too. */
     if (request->route) path_match(request->route->pattern, request->path, request->parameter);
     if (!*request->allow)
         refuse_path(request);
@@ -131,19 +74,13 @@ static void match_routes(struct http_request *request)
     add_allowed(request, "OPTIONS");
 }
 
-void http_find_route(struct http_request *request)
+void http_route_find(struct http_request *request)
 {
     struct error err = {0};
     split_target(request);
     match_routes(request);
     if (!request->problem.status && !query_parse(&request->query, request->query_text, &err))
         problem_set(&request->problem, err.code == ERROR_INVALID ? 400 : 503, "%s", err.message);
-}
-
-bool http_has_body(const struct http_request *request)
-{
-    const char *length = http_request_header(request, "Content-Length");
-    return http_request_header(request, "Transfer-Encoding") || (length && length[strspn(length, "0")] != '\0');
 }
 
 static bool is_json(const char *type)
@@ -155,9 +92,9 @@ static bool is_json(const char *type)
     return *rest == '\0' || *rest == ';';
 }
 
-/* Fields that stand in the wrong place would be ignored in silence. Browsers and balancers add queries to what is
- * public. */
-void http_check_query(struct http_request *request)
+/* Fields in the wrong place would be ignored in silence. Public routes are not asked: browsers and balancers add
+ * queries to them. */
+void http_route_check_query(struct http_request *request)
 {
     const struct http_route *route = request->route;
     if (!route || route->query || request->problem.status || request->query.count == 0) return;
@@ -170,7 +107,7 @@ void http_check_query(struct http_request *request)
                     route->pattern, request->query.pairs[0].name);
 }
 
-void http_check_content(struct http_request *request)
+void http_route_check_content(struct http_request *request)
 {
     const struct http_route *route = request->route;
     if (!route || request->problem.status || strcmp(route->method, "GET") == 0 || !http_has_body(request)) return;

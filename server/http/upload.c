@@ -1,25 +1,30 @@
+#include "server/http/upload.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "server/http/internal.h"
 
 #define PIECE_SIZE ((size_t)64 * 1024) /* bytes that are written at once */
 
 struct uploads {
     size_t limit;
-    pthread_mutex_t mutex; /* guards everything below and the orders of all uploads; nothing is called under it but
-                              suspending a connection */
-    pthread_cond_t less;   /* count or busy has become smaller */
-    size_t count;          /* threads */
-    size_t busy;           /* of which have a suspended request */
+    /* Guards everything below and the orders of all uploads. Nothing is called under it but suspending a connection. */
+    pthread_mutex_t mutex;
+    pthread_cond_t less; /* count or busy has become smaller */
+    size_t count;        /* threads */
+    size_t busy;         /* of which have a suspended request */
     bool stopping;
 };
 
-enum order { ORDER_NONE, ORDER_WRITE, ORDER_FINISH, ORDER_ABANDON };
+enum order {
+    ORDER_NONE,    /* the HTTP thread fills the piece */
+    ORDER_WRITE,   /* write the piece */
+    ORDER_FINISH,  /* write the piece, and call the handler */
+    ORDER_ABANDON, /* the request goes on, or ends, without the upload */
+};
 
-/* One thread per upload, since each may wait for the disk, and its handler for long. The HTTP thread fills the piece
- * while there is no order; the thread has the piece, and the request, while there is one. */
+/* One thread per upload, since each may wait for the disk, and its handler may take long. The HTTP thread fills the
+ * piece while there is no order. The upload's thread has the piece, and the request, while there is one. */
 struct upload {
     struct uploads *all;
     struct http_request *request;
@@ -62,7 +67,7 @@ void http_uploads_free(struct uploads *uploads)
     free(uploads);
 }
 
-static void lessen(struct uploads *uploads, size_t *number)
+static void uploads_lessen(struct uploads *uploads, size_t *number)
 {
     pthread_mutex_lock(&uploads->mutex);
     --*number;
@@ -100,7 +105,7 @@ static void give_back(struct upload *upload)
     http_request_resume(request);
 }
 
-static void finish(struct upload *upload)
+static void finish_upload(struct upload *upload)
 {
     struct http_request *request = upload->request;
     if (!write_piece(upload)) {
@@ -113,7 +118,7 @@ static void finish(struct upload *upload)
 }
 
 /* Carries out an order; false: it was the last one. */
-static bool carry_out(struct upload *upload, enum order order)
+static bool carry_out_order(struct upload *upload, enum order order)
 {
     if (order == ORDER_ABANDON) {
         upload->sink.abandon(upload->sink.context);
@@ -126,9 +131,9 @@ static bool carry_out(struct upload *upload, enum order order)
     } else if (order == ORDER_WRITE) {
         give_back(upload);
     } else {
-        finish(upload);
+        finish_upload(upload);
     }
-    lessen(upload->all, &upload->all->busy);
+    uploads_lessen(upload->all, &upload->all->busy);
     return goes_on;
 }
 
@@ -136,10 +141,10 @@ static void *upload_main(void *argument)
 {
     struct upload *upload = argument;
     struct uploads *all = upload->all;
-    while (carry_out(upload, wait_for_order(upload))) continue;
+    while (carry_out_order(upload, wait_for_order(upload))) continue;
     pthread_cond_destroy(&upload->ordered);
     free(upload);
-    lessen(all, &all->count);
+    uploads_lessen(all, &all->count);
     return NULL;
 }
 

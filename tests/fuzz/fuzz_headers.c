@@ -2,7 +2,8 @@
  * network, a name of server.hosts. Refused with a message, or an answer within its bounds. */
 #include <string.h>
 
-#include "server/http/internal.h"
+#include "server/http/address.h"
+#include "server/http/http.h"
 #include "server/http/negotiate.h"
 #include "tests/fuzz/fuzz.h"
 
