@@ -18,8 +18,8 @@ static bool check(const struct architecture *a, struct error *err)
 {
     const char *why = NULL;
     if (!cell_table[a->cell].torch)
-        why = "it has no such cell";
-    else if (!architecture_cell_is_standard(a))
+        return error_set(err, ERROR_INVALID, "PyTorch has no cell like %s", cell_name(a->cell));
+    if (!architecture_cell_is_standard(a))
         why = "its cell has other activations than tanh and sigmoid, or resets before the product";
     else if (!architecture_is_uniform(a))
         why = "its layers differ in size";

@@ -1,9 +1,9 @@
-/* A network: its architecture and its parameters, in the layout of the files on disk (checkpoint.md).
+/* A network: its architecture and its parameters, in the layout of the files on disk.
  *
  * One flat block of float32 holds all tensors one after the other, in the order of NETWORK_TENSORS; a gradient or an
  * optimizer moment is another block of the same layout. Letters: V vocabulary, E embedding, H hidden (of a layer), I
- * input of a layer (layer 0: E, or V where the input is one-hot; else H of the layer below), G gates (LSTM 4: i f g o;
- * GRU 3: r z n; RNN 1). What is computed with them: model/network/architecture.h.
+ * input of a layer (layer 0: E, or V where the input is one-hot; else H of the layer below), G gates
+ * (cells.h). What is computed with them: cells.h and architecture.h.
  *
  * A network that nobody changes may be read by any number of threads.
  */
@@ -46,7 +46,7 @@ enum initialiser {
     INITIALISE_NORMAL,    /* embedding: N(0, 0.1^2) */
     INITIALISE_UNIFORM,   /* Glorot and Bengio 2010: U(-a, a), a = sqrt(6 / (fan_in + fan_out)), fans of one gate */
     INITIALISE_RECURRENT, /* orthogonal, one H x H block per gate (Saxe et al. 2014) */
-    INITIALISE_BIAS,      /* zero, but 1 for the LSTM's forget gate (Jozefowicz et al. 2015) */
+    INITIALISE_BIAS,      /* zero, but 1 for a forget gate (Jozefowicz et al. 2015) */
 };
 
 #define NETWORK_MAX_TENSORS (4 * NETWORK_MAX_LAYERS + 2 * NETWORK_MAX_DENSE + 3)

@@ -39,7 +39,7 @@ static const struct {
     {"format", "\"lstmd/2\"", "format is \"lstmd/2\", but \"lstmd/1\" is what this program reads"},
     {"format", "1", "format is missing or not a string"},
     {"cell", NULL, "cell is missing"},
-    {"cell", "\"transformer\"", "cell is \"transformer\", but must be lstm, gru or rnn"},
+    {"cell", "\"transformer\"", "cell is \"transformer\", but must be " CELL_NAMES},
     {"layers", NULL, "layers is missing or not an integer"},
     {"layers", "9", "layers is 9, but must be from 1 to 8"},
     {"layers", "2.0", "layers is missing or not an integer"},

@@ -1,4 +1,4 @@
-/* A plain, slow network in double precision, straight from the equations of model/network/architecture.h: what stepping
+/* A plain, slow network in double precision, straight from the equations of model/network/cells.h: what stepping
  * and evaluation are compared with. Asserts where memory is short: for tests alone. */
 #ifndef LSTMD_TESTS_UNIT_NETWORK_REFERENCE_H
 #define LSTMD_TESTS_UNIT_NETWORK_REFERENCE_H

@@ -232,7 +232,7 @@ static void test_architecture_refuses_each_field_out_of_range_by_name(void **sta
     (void)state;
     struct architecture a = make_architecture(CELL_LSTM, 1, 4, 0, 5);
     assert_true(architecture_validate(&a, NULL));
-    assert_invalid(make_architecture(CELL_COUNT, 1, 4, 0, 5), "cell must be lstm, gru or rnn");
+    assert_invalid(make_architecture(CELL_COUNT, 1, 4, 0, 5), "cell must be " CELL_NAMES);
     assert_invalid(make_architecture(CELL_LSTM, 0, 4, 0, 5), "layers is 0, but must be from 1 to 8");
     assert_invalid(make_architecture(CELL_LSTM, 9, 4, 0, 5), "layers is 9");
     assert_invalid(make_architecture(CELL_LSTM, 1, 0, 0, 5), "hidden_size is 0");
