@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 
-static json_t *label_names(const struct vocabulary *vocabulary)
+static json_t *card_label_names(const struct vocabulary *vocabulary)
 {
     json_t *names = json_array();
     for (uint32_t i = 0; i < vocabulary_label_count(vocabulary); i++) {
@@ -21,16 +21,16 @@ static json_t *label_names(const struct vocabulary *vocabulary)
     return names;
 }
 
-/* config.json lists them, too, for a model whose vocabulary was not read. */
-static json_t *labels(const struct model *model)
+/* A model whose vocabulary was not read has them in config.json. */
+static json_t *card_labels(const struct model *model)
 {
-    if (model->vocabulary) return label_names(model->vocabulary);
+    if (model->vocabulary) return card_label_names(model->vocabulary);
     json_t *listed = json_object_get(model->config, "labels");
     return listed ? json_incref(listed) : json_array();
 }
 
-/* Bytes of the files, and when the weights were written; zeros for what is not there. */
-static json_t *files(const char *directory)
+/* {size_bytes, modified_at}: of all files, and of the weights. A missing file counts as empty, and as old as 1970. */
+static json_t *card_files(const char *directory)
 {
     static const char *const names[] = {"config.json", "vocabulary.json", "model.safetensors"};
     const int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -47,22 +47,23 @@ static json_t *files(const char *directory)
     return json_pack("{s:I, s:s}", "size_bytes", bytes, "modified_at", text);
 }
 
-/* Adds a member of "training" under its own name, null where there is none of that type. */
-static bool add_origin(json_t *card, const json_t *training, const char *name, json_type type)
+/* Adds a member of "training" under its own name, null if it has none of that type. */
+static bool card_add_origin(json_t *card, const json_t *training, const char *name, json_type type)
 {
     json_t *value = json_object_get(training, name);
     const bool there = value && (json_typeof(value) == type || (type == JSON_REAL && json_is_number(value)));
     return json_object_set_new(card, name, there ? json_incref(value) : json_null()) == 0;
 }
 
-static bool add_origins(json_t *card, const json_t *training)
+static bool card_add_origins(json_t *card, const json_t *training)
 {
-    if (!add_origin(card, training, "train_nats_per_character", JSON_REAL) ||
-        !add_origin(card, training, "validation_nats_per_character", JSON_REAL) ||
-        !add_origin(card, training, "dataset", JSON_STRING) || !add_origin(card, training, "job", JSON_STRING))
+    if (!card_add_origin(card, training, "train_nats_per_character", JSON_REAL) ||
+        !card_add_origin(card, training, "validation_nats_per_character", JSON_REAL) ||
+        !card_add_origin(card, training, "dataset", JSON_STRING) ||
+        !card_add_origin(card, training, "job", JSON_STRING))
         return false;
     json_t *corpus = json_object_get(json_object_get(training, "corpus"), "name");
-    const bool by_job = json_object_get(training, "dataset"); /* null: its text came with the request */
+    const bool by_job = json_object_get(training, "dataset"); /* JSON null: the text came with the request */
     return by_job || !json_is_string(corpus) || json_object_set(card, "dataset", corpus) == 0;
 }
 
@@ -70,10 +71,10 @@ json_t *model_card(const struct model *model, const char *directory, struct erro
 {
     json_t *details = model_describe(model, err);
     if (!details) return NULL;
-    json_t *card = json_pack("{s:o}", "labels", labels(model)), *about = files(directory);
+    json_t *card = json_pack("{s:o}", "labels", card_labels(model)), *about = card_files(directory);
     const bool good = card && about && json_object_update_missing(card, details) == 0 &&
                       json_object_update(card, about) == 0 &&
-                      add_origins(card, json_object_get(model->config, "training"));
+                      card_add_origins(card, json_object_get(model->config, "training"));
     json_decref(details);
     json_decref(about);
     if (good) return card;

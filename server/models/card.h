@@ -1,6 +1,6 @@
-/* What GET /models says of a model directory beyond its state: {labels, cell, layers, ..., parameters, tensors,
- * training (model_describe()), size_bytes, modified_at, train_nats_per_character, validation_nats_per_character,
- * dataset, job}.
+/* A model's card: what GET /models says of a model directory beyond its state: {labels, cell, layers, ..., parameters,
+ * tensors, training (model_describe()), size_bytes, modified_at, train_nats_per_character,
+ * validation_nats_per_character, dataset, job}.
  */
 #ifndef LSTMD_SERVER_MODELS_CARD_H
 #define LSTMD_SERVER_MODELS_CARD_H
@@ -12,7 +12,7 @@
 
 #define MODEL_CARD_TIME "%Y-%m-%dT%H:%M:%SZ" /* of modified_at; UTC */
 
-/* model: from model_load() or model_load_config(). The caller's; NULL with ERROR_NO_MEMORY. */
+/* model: from model_load() or model_load_config(). The result is the caller's; NULL with ERROR_NO_MEMORY. */
 json_t *model_card(const struct model *model, const char *directory, struct error *err);
 
 #endif

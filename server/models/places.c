@@ -63,14 +63,14 @@ char *model_places_find(const struct model_places *places, const char *name, str
     return path;
 }
 
-static bool add_name(json_t *names, const char *name, struct error *err)
+static bool places_add_name(json_t *names, const char *name, struct error *err)
 {
-    /* A path need not be UTF-8. */
+    /* nocheck: a path need not be UTF-8 */
     return json_object_set_new_nocheck(names, name, json_true()) == 0 ||
            error_set_no_memory(err, 0, "the names of models");
 }
 
-static bool add_names_of_state(const struct model_places *places, json_t *names, struct error *err)
+static bool places_add_state(const struct model_places *places, json_t *names, struct error *err)
 {
     const char *models = state_dir_models(places->state);
     DIR *directory = opendir(models);
@@ -80,7 +80,7 @@ static bool add_names_of_state(const struct model_places *places, json_t *names,
         struct error own = {0};
         char *path = model_places_find_in_state(places, one->d_name, &own);
         if (path)
-            good = add_name(names, one->d_name, err);
+            good = places_add_name(names, one->d_name, err);
         else if (own.code != ERROR_NOT_FOUND && own.code != ERROR_CONFLICT) /* a link */
             good = error_set(err, own.code, "%s", own.message);
         free(path);
@@ -93,8 +93,8 @@ json_t *model_places_names(const struct model_places *places, struct error *err)
 {
     json_t *names = json_object();
     bool good = names || error_set_no_memory(err, 0, "the names of models");
-    if (good && places->path_name) good = add_name(names, places->path_name, err);
-    if (good && places->state) good = add_names_of_state(places, names, err);
+    if (good && places->path_name) good = places_add_name(names, places->path_name, err);
+    if (good && places->state) good = places_add_state(places, names, err);
     if (good) return names;
     json_decref(names);
     return NULL;
@@ -119,4 +119,19 @@ bool model_places_set_default(const struct model_places *places, const char *nam
 {
     return !places->default_file || (state_dir_check_file(places->default_file, err) &&
                                      file_publish(places->default_file, name, strlen(name), err));
+}
+
+/* A directory's name may be a word of the message, or its full stop: it counts as a path only where a path begins and
+ * goes on. */
+void model_places_hide(char *message, const char *directory)
+{
+    const size_t n = strlen(directory);
+    for (char *at = message; n > 0 && (at = strstr(at, directory));) {
+        const size_t cut = n + (at[n] == '/');
+        const bool begins = at == message || strchr(" \"'(", at[-1]), goes_on = at[n] != '\0' && strchr("/:\"'", at[n]);
+        if (*directory == '/' || (begins && goes_on))
+            memmove(at, at + cut, strlen(at + cut) + 1);
+        else
+            at += n;
+    }
 }

@@ -1,5 +1,6 @@
 /* Where models lie: <state_dir>/models/<name>, which come first, and model.path, under the name of its directory; and
- * the file <state_dir>/default. Reads directories, keeps nothing of what it saw. Immutable, so any thread may use it.
+ * the file <state_dir>/default. It reads directories, and keeps nothing of what it saw. Immutable, so any thread may
+ * use it.
  */
 #ifndef LSTMD_SERVER_MODELS_PLACES_H
 #define LSTMD_SERVER_MODELS_PLACES_H
@@ -15,7 +16,7 @@
 struct model_places {
     const struct state_dir *state; /* NULL: none */
     const char *path;              /* model.path; NULL: none */
-    char *path_name;               /* what it is called */
+    char *path_name;               /* its name as a model */
     char *default_file;            /* NULL: no state directory */
 };
 
@@ -23,23 +24,27 @@ struct model_places {
 bool model_places_open(struct model_places *places, const struct state_dir *state, const char *path, struct error *err);
 void model_places_close(struct model_places *places);
 
-/* Whether model.path is called so. */
+/* Whether this is the name of model.path. */
 bool model_places_is_path(const struct model_places *places, const char *name);
 
-/* The directory of a model; free() it. NULL: ERROR_NOT_FOUND, ERROR_NO_MEMORY, and ERROR_CONFLICT where it, or
+/* The directory of a model; free() it. NULL: ERROR_NOT_FOUND, ERROR_NO_MEMORY, and ERROR_CONFLICT if it, or
  * something in it, is a link in the state directory. */
 char *model_places_find(const struct model_places *places, const char *name, struct error *err);
 
-/* The same in the state directory alone, whatever is in it: to be removed. */
+/* The same in the state directory alone, links in it allowed: for a model that is removed. */
 char *model_places_find_in_state(const struct model_places *places, const char *name, struct error *err);
 
-/* The names of all but links, as the keys of an object; the caller's. NULL with *err. */
+/* The names of all models but links, as the keys of an object; the caller's. NULL with the error. */
 json_t *model_places_names(const struct model_places *places, struct error *err);
 
-/* The name that the file has, or NULL: it is not there, or (then with *err) it cannot be read; free() it. */
+/* The name in the file <state_dir>/default; free() it. NULL without an error: there is no such file. */
 char *model_places_default(const struct model_places *places, struct error *err);
 
-/* Publishes it; nothing without a state directory. */
+/* Publishes that file. Without a state directory it does nothing. */
 bool model_places_set_default(const struct model_places *places, const char *name, struct error *err);
+
+/* Takes the directory out of a message about it, in place: who may see models need not know where they lie. A file of
+ * the directory keeps its own name alone. */
+void model_places_hide(char *message, const char *directory);
 
 #endif

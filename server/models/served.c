@@ -9,9 +9,9 @@
 #include "model/network/quantize.h"
 #include "server/models/card.h"
 
-#define WARM_STEPS 16 /* tokens that a new model reads before anybody waits for it */
+#define WARM_STEPS 16 /* tokens that a new model reads before requests use it */
 
-static uint64_t mix(uint64_t hash, uint64_t value)
+static uint64_t fingerprint_mix(uint64_t hash, uint64_t value)
 {
     hash = (hash ^ value) * UINT64_C(0x9E3779B97F4A7C15); /* 2^64 / golden ratio */
     return hash ^ hash >> 32;
@@ -25,16 +25,16 @@ uint64_t served_fingerprint(const char *directory)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         struct stat info;
         if (fd < 0 || fstatat(fd, names[i], &info, 0) != 0) info = (struct stat){0};
-        hash = mix(mix(hash, info.st_dev), info.st_ino);
-        hash = mix(mix(hash, (uint64_t)info.st_mtim.tv_sec), (uint64_t)info.st_mtim.tv_nsec);
-        hash = mix(hash, (uint64_t)info.st_size);
+        hash = fingerprint_mix(fingerprint_mix(hash, info.st_dev), info.st_ino);
+        hash = fingerprint_mix(fingerprint_mix(hash, (uint64_t)info.st_mtim.tv_sec), (uint64_t)info.st_mtim.tv_nsec);
+        hash = fingerprint_mix(hash, (uint64_t)info.st_size);
     }
     if (fd >= 0) close(fd);
     return hash;
 }
 
-static bool read_model(struct served *served, const struct served_options *options, const char *directory,
-                       struct error *err)
+static bool served_read_model(struct served *served, const struct served_options *options, const char *directory,
+                              struct error *err)
 {
     served->fingerprint = served_fingerprint(directory);
     if (!model_load(&served->model, directory, err)) return false;
@@ -47,8 +47,8 @@ static bool read_model(struct served *served, const struct served_options *optio
     return true;
 }
 
-/* Brings code and weights to where they are used from. */
-static bool warm(const struct stepper *stepper, struct error *err)
+/* Reads a few tokens, which brings code and weights into memory and caches. */
+static bool served_warm(const struct stepper *stepper, struct error *err)
 {
     struct step_scratch scratch = {0};
     struct arena arena = {0};
@@ -64,7 +64,7 @@ static bool warm(const struct stepper *stepper, struct error *err)
     return good;
 }
 
-static bool start_engine(struct served *served, const struct served_options *options, struct error *err)
+static bool served_start_engine(struct served *served, const struct served_options *options, struct error *err)
 {
     struct engine_options engine = options->engine;
     engine.stepper = &served->stepper;
@@ -88,8 +88,8 @@ struct served *served_new(const struct served_options *options, const char *dire
     }
     served->name_id = name_id;
     served->version = atomic_fetch_add(&versions, 1) + 1;
-    if (read_model(served, options, directory, err) && warm(&served->stepper, err) &&
-        start_engine(served, options, err))
+    if (served_read_model(served, options, directory, err) && served_warm(&served->stepper, err) &&
+        served_start_engine(served, options, err))
         return served;
     served_free(served);
     return NULL;
