@@ -235,7 +235,7 @@ static bool size_of_dataset(struct services *services, const struct trainer_opti
                             struct model *init, struct training_size *size, struct error *err)
 {
     const char *name = json_string_value(json_object_get(description, "name"));
-    const struct dataset *dataset = datasets_acquire(services->datasets, name, err);
+    const struct stored_dataset *dataset = datasets_acquire(services->datasets, name, err);
     if (!dataset) return false;
     const struct training_source source = {.name = name};
     struct trainer_options reading = *options;

@@ -57,7 +57,7 @@ void hold_release_all(struct jobs *jobs)
     }
 }
 
-const struct dataset *hold_find(const struct jobs *jobs, int64_t id)
+const struct stored_dataset *hold_find(const struct jobs *jobs, int64_t id)
 {
     const struct hold *held = hold_of(jobs, id);
     return held ? held->dataset : NULL;

@@ -46,7 +46,7 @@ struct active_job {
 struct hold {
     LIST_ENTRY(hold) link;
     int64_t id;
-    const struct dataset *dataset;
+    const struct stored_dataset *dataset;
 };
 
 struct jobs {
@@ -73,7 +73,7 @@ uint64_t room_free(const struct jobs *jobs); /* bytes; 0: the system does not sa
 
 /* Bytes of the disk that a run takes for this dataset, at least. dataset NULL: the text came with the request and stays
  * in memory. */
-uint64_t room_needed(const struct dataset *dataset, const json_t *request);
+uint64_t room_needed(const struct stored_dataset *dataset, const json_t *request);
 
 /* Whether a job that waits for room may try again. */
 bool room_is_back(const struct active_job *active);
@@ -107,7 +107,7 @@ void hold_give(struct jobs *jobs, struct hold *held, int64_t id); /* to a job; N
 void hold_drop(struct jobs *jobs, struct hold *held);             /* one that no job has; NULL allowed */
 void hold_release(struct jobs *jobs, int64_t id);                 /* what the job holds, if anything */
 void hold_release_all(struct jobs *jobs);
-const struct dataset *hold_find(const struct jobs *jobs, int64_t id); /* NULL: none */
+const struct stored_dataset *hold_find(const struct jobs *jobs, int64_t id); /* NULL: none */
 
 /* --- state.c; jobs.h has jobs_listen() and jobs_forget() --- */
 

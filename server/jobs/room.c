@@ -13,7 +13,7 @@ uint64_t room_free(const struct jobs *jobs)
     return state_dir_room(jobs->options.state, &room, &size) ? room : 0;
 }
 
-uint64_t room_needed(const struct dataset *dataset, const json_t *request)
+uint64_t room_needed(const struct stored_dataset *dataset, const json_t *request)
 {
     const json_t *options = json_object_get(request, "options");
     const char *level = json_string_value(json_object_get(options, "level"));

@@ -24,7 +24,7 @@ struct dataset_upload {
     bool begun, replaced;
     struct directory_publish publish; /* once begun */
     struct publish_file file;
-    uint64_t size; /* decoded, as all that follows */
+    uint64_t size; /* of decoded text, like all that follows */
     /* The check of UTF-8. */
     uint64_t checked, line;    /* bytes before the tail; lines in them */
     char tail[UTF8_MAX_BYTES]; /* a character that the last piece did not finish */
@@ -33,29 +33,29 @@ struct dataset_upload {
 
 /* --- Life --- */
 
-static bool copy_text(struct dataset_upload *upload, const char **text, struct error *err)
+static bool upload_copy_text(struct dataset_upload *upload, const char **text, struct error *err)
 {
     if (*text) *text = arena_copy_text(&upload->arena, *text, strlen(*text), err);
     return *text;
 }
 
-static bool copy_options(struct dataset_upload *upload, const struct corpus_options *options, struct error *err)
+static bool upload_copy_options(struct dataset_upload *upload, const struct corpus_options *options, struct error *err)
 {
     struct corpus_options *copy = &upload->options;
     *copy = *options;
-    return (!copy->columns || copy_text(upload, &copy->columns, err)) &&
-           (!copy->label_column || copy_text(upload, &copy->label_column, err)) &&
-           (!copy->field || copy_text(upload, &copy->field, err));
+    return (!copy->columns || upload_copy_text(upload, &copy->columns, err)) &&
+           (!copy->label_column || upload_copy_text(upload, &copy->label_column, err)) &&
+           (!copy->field || upload_copy_text(upload, &copy->field, err));
 }
 
-static bool write_text(void *context, const char *data, size_t size, struct error *err);
+static bool upload_write_text(void *context, const char *data, size_t size, struct error *err);
 
-static bool open_decoder(struct dataset_upload *upload, struct error *err)
+static bool upload_open_decoder(struct dataset_upload *upload, struct error *err)
 {
     const struct corpus_decoder_options options = {.name = upload->name,
                                                    .most = upload->options.most_unpacked ? upload->options.most_unpacked
                                                                                          : CORPUS_MAX_UNPACKED,
-                                                   .write = write_text,
+                                                   .write = upload_write_text,
                                                    .context = upload};
     if (upload->options.bytes) return true;
     upload->decoder = corpus_decoder_new(&options, err);
@@ -76,8 +76,8 @@ struct dataset_upload *dataset_upload_new(struct datasets *datasets, const char 
     upload->name = name;
     upload->line = 1;
     upload->file.fd = -1;
-    if (copy_text(upload, &upload->name, err) && copy_options(upload, options, err) && open_decoder(upload, err) &&
-        (upload->sha256 = sha256_stream_new(err)))
+    if (upload_copy_text(upload, &upload->name, err) && upload_copy_options(upload, options, err) &&
+        upload_open_decoder(upload, err) && (upload->sha256 = sha256_stream_new(err)))
         return upload;
     dataset_upload_free(upload);
     return NULL;
@@ -106,8 +106,8 @@ const char *dataset_upload_name(const struct dataset_upload *upload)
 
 /* --- Writing --- */
 
-/* Makes the aside and the file in it; not before there is something to write, since it waits for the disk. */
-static bool begin(struct dataset_upload *upload, struct error *err)
+/* Makes the directory aside and the file in it. It waits for the disk, so it happens with the first piece. */
+static bool upload_begin(struct dataset_upload *upload, struct error *err)
 {
     if (upload->begun) return true;
     char *path = datasets_path(upload->datasets, upload->name, err);
@@ -117,7 +117,8 @@ static bool begin(struct dataset_upload *upload, struct error *err)
     return upload->begun;
 }
 
-static bool refuse_byte(const struct dataset_upload *upload, unsigned char byte, uint64_t offset, struct error *err)
+static bool upload_refuse_byte(const struct dataset_upload *upload, unsigned char byte, uint64_t offset,
+                               struct error *err)
 {
     return error_set(err, ERROR_INVALID,
                      "%s:%llu: not UTF-8 at byte offset %llu (byte %02x): " CORPUS_CONVERT
@@ -125,12 +126,12 @@ static bool refuse_byte(const struct dataset_upload *upload, unsigned char byte,
                      upload->name, (unsigned long long)upload->line, (unsigned long long)offset, (unsigned)byte);
 }
 
-static void count_lines(struct dataset_upload *upload, const char *data, size_t n)
+static void upload_count_lines(struct dataset_upload *upload, const char *data, size_t n)
 {
     for (const char *at = data, *end = data + n; (at = memchr(at, '\n', (size_t)(end - at))); at++) upload->line++;
 }
 
-static bool refuse_nul(const struct dataset_upload *upload, const char *data, size_t n, struct error *err)
+static bool upload_refuse_nul(const struct dataset_upload *upload, const char *data, size_t n, struct error *err)
 {
     const size_t at = (size_t)((const char *)memchr(data, '\0', n) - data);
     uint64_t line = upload->line;
@@ -141,28 +142,28 @@ static bool refuse_nul(const struct dataset_upload *upload, const char *data, si
                      corpus_nul_advice(data, n, upload->checked));
 }
 
-/* Goes on with the character that the last piece began. */
-static bool check_tail(struct dataset_upload *upload, const char **data, size_t *n, struct error *err)
+/* Completes the character that the last piece began. */
+static bool upload_check_tail(struct dataset_upload *upload, const char **data, size_t *n, struct error *err)
 {
     while (upload->tail_size > 0 && *n > 0) {
         upload->tail[upload->tail_size++] = *(*data)++;
         --*n;
         if (utf8_complete_prefix(upload->tail, upload->tail_size) == 0) continue;
         if (utf8_valid_prefix(upload->tail, upload->tail_size) < upload->tail_size)
-            return refuse_byte(upload, (unsigned char)upload->tail[0], upload->checked, err);
+            return upload_refuse_byte(upload, (unsigned char)upload->tail[0], upload->checked, err);
         upload->checked += upload->tail_size;
         upload->tail_size = 0;
     }
     return true;
 }
 
-static bool check_utf8(struct dataset_upload *upload, const char *data, size_t n, struct error *err)
+static bool upload_check_utf8(struct dataset_upload *upload, const char *data, size_t n, struct error *err)
 {
-    if (!check_tail(upload, &data, &n, err)) return false;
+    if (!upload_check_tail(upload, &data, &n, err)) return false;
     const size_t whole = utf8_complete_prefix(data, n), valid = utf8_valid_prefix(data, whole);
-    if (memchr(data, '\0', valid)) return refuse_nul(upload, data, valid, err);
-    count_lines(upload, data, valid);
-    if (valid < whole) return refuse_byte(upload, (unsigned char)data[valid], upload->checked + valid, err);
+    if (memchr(data, '\0', valid)) return upload_refuse_nul(upload, data, valid, err);
+    upload_count_lines(upload, data, valid);
+    if (valid < whole) return upload_refuse_byte(upload, (unsigned char)data[valid], upload->checked + valid, err);
     upload->checked += whole;
     if (n > whole) {
         upload->tail_size = n - whole;
@@ -171,11 +172,11 @@ static bool check_utf8(struct dataset_upload *upload, const char *data, size_t n
     return true;
 }
 
-/* Decoded text. */
-static bool write_text(void *context, const char *data, size_t size, struct error *err)
+/* Checks and writes decoded text. */
+static bool upload_write_text(void *context, const char *data, size_t size, struct error *err)
 {
     struct dataset_upload *upload = context;
-    if (!upload->options.bytes && !check_utf8(upload, data, size, err)) return false;
+    if (!upload->options.bytes && !upload_check_utf8(upload, data, size, err)) return false;
     sha256_stream_add(upload->sha256, data, size);
     upload->size += size;
     return publish_file_write(&upload->file, data, size, err);
@@ -183,20 +184,20 @@ static bool write_text(void *context, const char *data, size_t size, struct erro
 
 bool dataset_upload_write(struct dataset_upload *upload, const char *data, size_t size, struct error *err)
 {
-    if (!begin(upload, err)) return false;
+    if (!upload_begin(upload, err)) return false;
     return upload->decoder ? corpus_decoder_write(upload->decoder, data, size, err)
-                           : write_text(upload, data, size, err);
+                           : upload_write_text(upload, data, size, err);
 }
 
 /* --- Finishing --- */
 
-/* Leaves out what was not given. */
-static bool add_text(json_t *json, const char *key, const char *text)
+/* text NULL: it was not given, and is left out. */
+static bool description_add_text(json_t *json, const char *key, const char *text)
 {
     return !text || json_object_set_new(json, key, json_safe_string(text, strlen(text))) == 0;
 }
 
-static json_t *describe(struct dataset_upload *upload, const struct corpus_summary *summary)
+static json_t *upload_describe(struct dataset_upload *upload, const struct corpus_summary *summary)
 {
     const struct corpus_options *options = &upload->options;
     char alphabet[ALPHABET_SHOWN * UTF8_MAX_BYTES], sha256[SHA256_TEXT_SIZE], uploaded[CLOCK_UTC_SIZE];
@@ -210,18 +211,20 @@ static json_t *describe(struct dataset_upload *upload, const struct corpus_summa
                   (json_int_t)summary->characters, "labels", (json_int_t)summary->labels, "alphabet_size",
                   (json_int_t)summary->alphabet, "alphabet", json_stringn_nocheck(alphabet, n), "uploaded", uploaded);
     const char *encoding = upload->decoder ? corpus_decoder_encoding(upload->decoder) : NULL;
-    if (json && add_text(json, "encoding", encoding) && add_text(json, "columns", options->columns) &&
-        add_text(json, "label_column", options->label_column) && add_text(json, "field", options->field) &&
-        add_text(json, "csv_header",
-                 options->csv_header < 0 ? NULL
-                 : options->csv_header   ? "yes"
-                                         : "no"))
+    if (json && description_add_text(json, "encoding", encoding) &&
+        description_add_text(json, "columns", options->columns) &&
+        description_add_text(json, "label_column", options->label_column) &&
+        description_add_text(json, "field", options->field) &&
+        description_add_text(json, "csv_header",
+                             options->csv_header < 0 ? NULL
+                             : options->csv_header   ? "yes"
+                                                     : "no"))
         return json;
     json_decref(json);
     return NULL;
 }
 
-static bool write_description(struct dataset_upload *upload, const json_t *description, struct error *err)
+static bool upload_write_description(struct dataset_upload *upload, const json_t *description, struct error *err)
 {
     size_t size;
     char *text = json_text_print(description, JSON_INDENT(2), &size, err);
@@ -231,19 +234,19 @@ static bool write_description(struct dataset_upload *upload, const json_t *descr
     return done;
 }
 
-/* What was written, as an entry of the list; its description is beside it on the disk. */
-static struct dataset_entry *summarise(struct dataset_upload *upload, struct error *err)
+/* Describes what was written, on the disk and as an entry of the list. */
+static struct dataset_entry *upload_summarise(struct dataset_upload *upload, struct error *err)
 {
     struct corpus_summary summary = {0};
     json_t *description = NULL;
     char *path = path_join(upload->publish.aside, DATASET_DATA, err);
     if (path && corpus_summarise(&summary, upload->name, path, &upload->options, err)) {
-        description = describe(upload, &summary);
+        description = upload_describe(upload, &summary);
         if (!description) error_set_no_memory(err, 0, "a description");
     }
     corpus_summary_close(&summary);
     free(path);
-    if (description && write_description(upload, description, err))
+    if (description && upload_write_description(upload, description, err))
         return dataset_entry_new(upload->datasets, upload->name, description, err);
     json_decref(description);
     return NULL;
@@ -251,14 +254,14 @@ static struct dataset_entry *summarise(struct dataset_upload *upload, struct err
 
 bool dataset_upload_finish(struct dataset_upload *upload, struct error *err)
 {
-    if (!begin(upload, err) || (upload->decoder && !corpus_decoder_end(upload->decoder, err))) return false;
+    if (!upload_begin(upload, err) || (upload->decoder && !corpus_decoder_end(upload->decoder, err))) return false;
     if (upload->tail_size > 0) {
-        refuse_byte(upload, (unsigned char)upload->tail[0], upload->checked, err);
+        upload_refuse_byte(upload, (unsigned char)upload->tail[0], upload->checked, err);
         return error_add_context(err, "the file ends within a character");
     }
     if (!publish_file_sync(&upload->file, err)) return false;
     publish_file_close(&upload->file);
-    struct dataset_entry *entry = summarise(upload, err);
+    struct dataset_entry *entry = upload_summarise(upload, err);
     if (!entry) return false;
     if (!datasets_reserve(upload->datasets, upload->name, &upload->replaced, err)) {
         dataset_entry_free(entry);

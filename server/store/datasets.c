@@ -18,9 +18,9 @@
 #define MAX_DESCRIPTION ((size_t)1 << 20)
 
 struct dataset_entry {
-    struct dataset dataset; /* first: what is handed out */
-    struct arena arena;     /* of its texts */
-    json_t *description;    /* NULL: a name that is reserved, and nothing else */
+    struct stored_dataset dataset; /* first: what is handed out */
+    struct arena arena;            /* of its texts */
+    json_t *description;           /* NULL: the name is reserved, and has no dataset yet */
     unsigned users;
     bool changing; /* reserved */
     struct dataset_entry *next;
@@ -48,8 +48,8 @@ void dataset_entry_free(struct dataset_entry *entry)
     free(entry);
 }
 
-/* A name alone. */
-static struct dataset_entry *new_name(const char *name, struct error *err)
+/* An entry that is a name alone. */
+static struct dataset_entry *dataset_entry_new_name(const char *name, struct error *err)
 {
     struct dataset_entry *entry = calloc(1, sizeof *entry);
     if (!entry) {
@@ -62,10 +62,10 @@ static struct dataset_entry *new_name(const char *name, struct error *err)
     return NULL;
 }
 
-/* Takes the members of a dataset from its description; texts are the description's. */
-static bool parse_description(struct dataset_entry *entry, struct error *err)
+/* Takes the members of a dataset from its description, which keeps the texts. */
+static bool dataset_entry_parse(struct dataset_entry *entry, struct error *err)
 {
-    struct dataset *dataset = &entry->dataset;
+    struct stored_dataset *dataset = &entry->dataset;
     struct corpus_options *corpus = &dataset->corpus;
     const char *format = "", *sha256 = "";
     json_int_t size = 0, characters = 0, documents = 0;
@@ -90,7 +90,7 @@ static bool parse_description(struct dataset_entry *entry, struct error *err)
     return true;
 }
 
-static bool set_path(struct dataset_entry *entry, const struct datasets *datasets, struct error *err)
+static bool dataset_entry_set_path(struct dataset_entry *entry, const struct datasets *datasets, struct error *err)
 {
     char *directory = datasets_path(datasets, entry->dataset.name, err);
     char *path = directory ? path_join(directory, DATASET_DATA, err) : NULL;
@@ -103,17 +103,17 @@ static bool set_path(struct dataset_entry *entry, const struct datasets *dataset
 struct dataset_entry *dataset_entry_new(const struct datasets *datasets, const char *name, json_t *description,
                                         struct error *err)
 {
-    struct dataset_entry *entry = new_name(name, err);
+    struct dataset_entry *entry = dataset_entry_new_name(name, err);
     if (entry)
         entry->description = description;
     else
         json_decref(description);
-    if (entry && set_path(entry, datasets, err) && parse_description(entry, err)) return entry;
+    if (entry && dataset_entry_set_path(entry, datasets, err) && dataset_entry_parse(entry, err)) return entry;
     dataset_entry_free(entry);
     return NULL;
 }
 
-static json_t *read_description(const struct datasets *datasets, const char *name, struct error *err)
+static json_t *dataset_read_description(const struct datasets *datasets, const char *name, struct error *err)
 {
     char *directory = datasets_path(datasets, name, err), *text = NULL;
     char *path = directory ? path_join(directory, DATASET_DESCRIPTION, err) : NULL;
@@ -133,7 +133,7 @@ static json_t *read_description(const struct datasets *datasets, const char *nam
     return json;
 }
 
-static bool check_data(const struct dataset_entry *entry, struct error *err)
+static bool dataset_entry_check_data(const struct dataset_entry *entry, struct error *err)
 {
     struct stat info;
     if (stat(entry->dataset.path, &info) != 0) return error_set_errno(err, errno, "%s", entry->dataset.path);
@@ -142,57 +142,58 @@ static bool check_data(const struct dataset_entry *entry, struct error *err)
                      (long long)info.st_size, (unsigned long long)entry->dataset.size);
 }
 
-/* What is in the directory under this name. */
-static struct dataset_entry *entry_read(const struct datasets *datasets, const char *name, struct error *err)
+/* Reads what the directory has under this name. */
+static struct dataset_entry *dataset_entry_read(const struct datasets *datasets, const char *name, struct error *err)
 {
     char *path = datasets_path(datasets, name, err);
-    json_t *description = path && state_dir_check_entry(path, err) ? read_description(datasets, name, err) : NULL;
+    json_t *description =
+        path && state_dir_check_entry(path, err) ? dataset_read_description(datasets, name, err) : NULL;
     free(path);
     struct dataset_entry *entry = description ? dataset_entry_new(datasets, name, description, err) : NULL;
-    if (entry && check_data(entry, err)) return entry;
+    if (entry && dataset_entry_check_data(entry, err)) return entry;
     dataset_entry_free(entry);
     return NULL;
 }
 
 /* --- The list; under the lock --- */
 
-/* Where the name is, or belongs. */
-static struct dataset_entry **place_of(struct datasets *datasets, const char *name)
+/* The link to the entry of this name, or the place for it. */
+static struct dataset_entry **datasets_place_of(struct datasets *datasets, const char *name)
 {
     struct dataset_entry **place = &datasets->entries;
     while (*place && strcmp((*place)->dataset.name, name) < 0) place = &(*place)->next;
     return place;
 }
 
-static struct dataset_entry *find(struct datasets *datasets, const char *name)
+static struct dataset_entry *datasets_find(struct datasets *datasets, const char *name)
 {
-    struct dataset_entry *entry = *place_of(datasets, name);
+    struct dataset_entry *entry = *datasets_place_of(datasets, name);
     return entry && strcmp(entry->dataset.name, name) == 0 ? entry : NULL;
 }
 
-static struct dataset_entry *find_described(struct datasets *datasets, const char *name, struct error *err)
+static struct dataset_entry *datasets_find_described(struct datasets *datasets, const char *name, struct error *err)
 {
-    struct dataset_entry *entry = find(datasets, name);
+    struct dataset_entry *entry = datasets_find(datasets, name);
     if (entry && entry->description) return entry;
     error_set(err, ERROR_NOT_FOUND, "there is no dataset \"%.64s\"", name);
     return NULL;
 }
 
-static void insert(struct datasets *datasets, struct dataset_entry *entry)
+static void datasets_insert(struct datasets *datasets, struct dataset_entry *entry)
 {
-    struct dataset_entry **place = place_of(datasets, entry->dataset.name);
+    struct dataset_entry **place = datasets_place_of(datasets, entry->dataset.name);
     entry->next = *place;
     *place = entry;
 }
 
-static struct dataset_entry *take_out(struct datasets *datasets, const char *name)
+static struct dataset_entry *datasets_take_out(struct datasets *datasets, const char *name)
 {
-    struct dataset_entry *entry = find(datasets, name);
-    if (entry) *place_of(datasets, name) = entry->next;
+    struct dataset_entry *entry = datasets_find(datasets, name);
+    if (entry) *datasets_place_of(datasets, name) = entry->next;
     return entry;
 }
 
-static bool check_entry(const struct datasets *datasets, const struct dataset_entry *entry, struct error *err)
+static bool dataset_entry_check(const struct datasets *datasets, const struct dataset_entry *entry, struct error *err)
 {
     if (!entry) return true;
     if (datasets->frozen)
@@ -210,7 +211,7 @@ static bool check_entry(const struct datasets *datasets, const struct dataset_en
 
 /* --- Life --- */
 
-static bool read_all(struct datasets *datasets, struct error *err)
+static bool datasets_read_all(struct datasets *datasets, struct error *err)
 {
     DIR *directory = opendir(datasets->directory);
     if (!directory) return error_set_errno(err, errno, "%s", datasets->directory);
@@ -218,9 +219,9 @@ static bool read_all(struct datasets *datasets, struct error *err)
     for (struct dirent *item; (done = done && directory_next(directory, datasets->directory, &item, err)) && item;) {
         struct error cause = {0};
         if (!state_name_valid(item->d_name, strlen(item->d_name))) continue;
-        struct dataset_entry *entry = entry_read(datasets, item->d_name, &cause);
+        struct dataset_entry *entry = dataset_entry_read(datasets, item->d_name, &cause);
         if (entry)
-            insert(datasets, entry);
+            datasets_insert(datasets, entry);
         else if (cause.code == ERROR_NO_MEMORY)
             done = error_set(err, cause.code, "%s", cause.message);
         else
@@ -240,7 +241,7 @@ struct datasets *datasets_new(const char *directory, struct error *err)
     }
     datasets->directory = directory;
     pthread_mutex_init(&datasets->lock, NULL);
-    if (read_all(datasets, err)) return datasets;
+    if (datasets_read_all(datasets, err)) return datasets;
     datasets_free(datasets);
     return NULL;
 }
@@ -259,12 +260,12 @@ void datasets_free(struct datasets *datasets)
 
 /* --- Holding and changing --- */
 
-const struct dataset *datasets_acquire(struct datasets *datasets, const char *name, struct error *err)
+const struct stored_dataset *datasets_acquire(struct datasets *datasets, const char *name, struct error *err)
 {
     pthread_mutex_lock(&datasets->lock);
-    struct dataset_entry *entry = find_described(datasets, name, err);
+    struct dataset_entry *entry = datasets_find_described(datasets, name, err);
     if (entry && entry->changing) {
-        check_entry(datasets, entry, err);
+        dataset_entry_check(datasets, entry, err);
         entry = NULL;
     }
     if (entry) entry->users++;
@@ -279,34 +280,34 @@ void datasets_freeze(struct datasets *datasets, bool frozen)
     pthread_mutex_unlock(&datasets->lock);
 }
 
-void datasets_release(struct datasets *datasets, const struct dataset *dataset)
+void datasets_release(struct datasets *datasets, const struct stored_dataset *dataset)
 {
     pthread_mutex_lock(&datasets->lock);
-    find(datasets, dataset->name)->users--;
+    datasets_find(datasets, dataset->name)->users--;
     pthread_mutex_unlock(&datasets->lock);
 }
 
 bool datasets_check_free(struct datasets *datasets, const char *name, struct error *err)
 {
     pthread_mutex_lock(&datasets->lock);
-    const bool free_now = check_entry(datasets, find(datasets, name), err);
+    const bool free_now = dataset_entry_check(datasets, datasets_find(datasets, name), err);
     pthread_mutex_unlock(&datasets->lock);
     return free_now;
 }
 
 bool datasets_reserve(struct datasets *datasets, const char *name, bool *existed, struct error *err)
 {
-    struct dataset_entry *fresh = new_name(name, err);
+    struct dataset_entry *fresh = dataset_entry_new_name(name, err);
     if (!fresh) return false;
     fresh->changing = true;
     pthread_mutex_lock(&datasets->lock);
-    struct dataset_entry *entry = find(datasets, name);
-    const bool done = check_entry(datasets, entry, err);
+    struct dataset_entry *entry = datasets_find(datasets, name);
+    const bool done = dataset_entry_check(datasets, entry, err);
     *existed = entry;
     if (done && entry) {
         entry->changing = true;
     } else if (done) {
-        insert(datasets, fresh);
+        datasets_insert(datasets, fresh);
         fresh = NULL;
     }
     pthread_mutex_unlock(&datasets->lock);
@@ -317,26 +318,26 @@ bool datasets_reserve(struct datasets *datasets, const char *name, bool *existed
 void datasets_settle(struct datasets *datasets, const char *name, struct dataset_entry *entry)
 {
     struct error err = {0};
-    if (!entry) entry = entry_read(datasets, name, &err);
+    if (!entry) entry = dataset_entry_read(datasets, name, &err);
     pthread_mutex_lock(&datasets->lock);
-    struct dataset_entry *old = take_out(datasets, name);
+    struct dataset_entry *old = datasets_take_out(datasets, name);
     assert(old);                                                     /* reserved */
-    if (!entry && old->description && err.code != ERROR_NOT_FOUND) { /* it may well be there */
+    if (!entry && old->description && err.code != ERROR_NOT_FOUND) { /* the old dataset may still be there */
         entry = old;
         old = NULL;
     }
     if (entry) {
         entry->changing = false;
-        insert(datasets, entry);
+        datasets_insert(datasets, entry);
     }
     pthread_mutex_unlock(&datasets->lock);
     dataset_entry_free(old);
 }
 
-static void forget(struct datasets *datasets, const char *name)
+static void datasets_forget(struct datasets *datasets, const char *name)
 {
     pthread_mutex_lock(&datasets->lock);
-    struct dataset_entry *entry = take_out(datasets, name);
+    struct dataset_entry *entry = datasets_take_out(datasets, name);
     pthread_mutex_unlock(&datasets->lock);
     dataset_entry_free(entry);
 }
@@ -353,7 +354,7 @@ bool datasets_delete(struct datasets *datasets, const char *name, struct error *
     const bool done =
         existed ? directory_remove(path, err) : error_set(err, ERROR_NOT_FOUND, "there is no dataset \"%.64s\"", name);
     if (done || !existed)
-        forget(datasets, name);
+        datasets_forget(datasets, name);
     else
         datasets_settle(datasets, name, NULL);
     free(path);
@@ -362,7 +363,7 @@ bool datasets_delete(struct datasets *datasets, const char *name, struct error *
 
 /* --- Describing --- */
 
-static json_t *describe(const struct dataset_entry *entry)
+static json_t *dataset_entry_describe(const struct dataset_entry *entry)
 {
     json_t *copy = json_deep_copy(entry->description);
     if (copy && json_object_set_new(copy, "users", json_integer(entry->users)) == 0) return copy;
@@ -373,8 +374,8 @@ static json_t *describe(const struct dataset_entry *entry)
 json_t *datasets_describe(struct datasets *datasets, const char *name, struct error *err)
 {
     pthread_mutex_lock(&datasets->lock);
-    struct dataset_entry *entry = find_described(datasets, name, err);
-    json_t *json = entry ? describe(entry) : NULL;
+    struct dataset_entry *entry = datasets_find_described(datasets, name, err);
+    json_t *json = entry ? dataset_entry_describe(entry) : NULL;
     pthread_mutex_unlock(&datasets->lock);
     if (entry && !json) error_set_no_memory(err, 0, "a description");
     return json;
@@ -386,7 +387,7 @@ json_t *datasets_next(struct datasets *datasets, const char *after, struct error
     pthread_mutex_lock(&datasets->lock);
     struct dataset_entry *entry = datasets->entries;
     while (entry && (!entry->description || strcmp(entry->dataset.name, after) <= 0)) entry = entry->next;
-    if (entry) json = describe(entry);
+    if (entry) json = dataset_entry_describe(entry);
     pthread_mutex_unlock(&datasets->lock);
     if (entry && !json) error_set_no_memory(err, 0, "a description");
     json_object_del(json, "alphabet");

@@ -13,17 +13,17 @@ char *datasets_path(const struct datasets *datasets, const char *name, struct er
 /* ERROR_CONFLICT where the dataset is held, or being changed. */
 bool datasets_check_free(struct datasets *datasets, const char *name, struct error *err);
 
-/* A dataset as its description says (a reference is taken over), not yet in the list. */
+/* A dataset from its description (a reference is taken over), not yet in the list. */
 struct dataset_entry;
 struct dataset_entry *dataset_entry_new(const struct datasets *datasets, const char *name, json_t *description,
                                         struct error *err);
 void dataset_entry_free(struct dataset_entry *entry); /* NULL allowed */
 
-/* Keeps everybody else from holding or changing a name, which need not be there yet; each success is followed by one
- * datasets_settle(). */
+/* Keeps everybody else from holding or changing a name, which may be new. After each success call datasets_settle()
+ * once. */
 bool datasets_reserve(struct datasets *datasets, const char *name, bool *existed, struct error *err);
 
-/* The name now has this entry, which becomes the list's; NULL: what the directory says, since changing it failed. */
+/* Gives the name this entry, which is taken over. NULL: the change failed, and the directory is read again. */
 void datasets_settle(struct datasets *datasets, const char *name, struct dataset_entry *entry);
 
 #endif

@@ -24,7 +24,7 @@ struct state_dir {
     int lock;
 };
 
-static bool make_directory(const char *path, struct error *err)
+static bool state_make_directory(const char *path, struct error *err)
 {
     struct stat info;
     if (mkdir(path, 0700) == 0) return true;
@@ -33,9 +33,9 @@ static bool make_directory(const char *path, struct error *err)
     return S_ISDIR(info.st_mode) || error_set(err, ERROR_INVALID, "%s: is there and is not a directory", path);
 }
 
-/* What a volume of containers looks like must pass: root's, with a group that may write. As root the daemon can use a
- * directory of anybody's, mounted into a container from somebody's home. */
-static bool check_owner(const char *path, struct error *err)
+/* Volumes of containers must pass: they are root's, with a group that may write. A daemon that runs as root may use
+ * anybody's directory, since somebody may mount it into a container from a home directory. */
+static bool state_check_owner(const char *path, struct error *err)
 {
     struct stat info;
     if (stat(path, &info) != 0) return error_set_errno(err, errno, "%s", path);
@@ -56,7 +56,7 @@ static bool check_owner(const char *path, struct error *err)
     return true;
 }
 
-static bool set_link(const char *path, struct error *err)
+static bool state_refuse_link(const char *path, struct error *err)
 {
     return error_set(err, ERROR_CONFLICT, "%s: is a symbolic link, which is not followed", path);
 }
@@ -64,11 +64,11 @@ static bool set_link(const char *path, struct error *err)
 bool state_dir_check_file(const char *path, struct error *err)
 {
     struct stat info;
-    return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || set_link(path, err);
+    return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || state_refuse_link(path, err);
 }
 
 /* Where the name of the part begins in "DIR/models/NAME". */
-static size_t find_part(const char *path)
+static size_t state_find_part(const char *path)
 {
     size_t n = strlen(path);
     for (int slashes = 0; n > 0 && (path[n - 1] != '/' || ++slashes < 2); n--) continue;
@@ -77,19 +77,19 @@ static size_t find_part(const char *path)
 
 bool state_dir_check_entry(const char *path, struct error *err)
 {
-    const size_t part = find_part(path);
+    const size_t part = state_find_part(path);
     char *const roots[] = {(char *)(uintptr_t)path, NULL};
     FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
     bool good = tree || error_set_errno(err, errno, "%s", path + part);
     for (FTSENT *entry; good && (entry = fts_read(tree));)
-        if (entry->fts_info == FTS_SL) good = set_link(entry->fts_path + part, err);
+        if (entry->fts_info == FTS_SL) good = state_refuse_link(entry->fts_path + part, err);
     if (good && errno != 0) good = error_set_errno(err, errno, "%s", path + part);
     if (tree) fts_close(tree);
     return good;
 }
 
-/* A file and not the directory itself: network file systems lock only what can be written. */
-static bool take_lock(struct state_dir *state, struct error *err)
+/* Locks a file and not the directory itself: network file systems lock only what can be written. */
+static bool state_take_lock(struct state_dir *state, struct error *err)
 {
     char *path = path_join(state->path, "lock", err), holder[24] = "";
     if (!path) return false;
@@ -108,7 +108,7 @@ static bool take_lock(struct state_dir *state, struct error *err)
         error_set_errno(err, errno, "%s: cannot lock", path);
     } else {
         snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
-        /* Who holds it is for people to read: where the disk is full it is not known. */
+        /* The process id is for people to read. If the disk is full it is not there. */
         done = (ftruncate(state->lock, 0) == 0 && write(state->lock, holder, strlen(holder)) > 0) || errno == ENOSPC ||
                errno == EDQUOT;
         if (!done) error_set_errno(err, errno, "%s: cannot write", path);
@@ -117,19 +117,19 @@ static bool take_lock(struct state_dir *state, struct error *err)
     return done;
 }
 
-static bool make_parts(struct state_dir *state, struct error *err)
+static bool state_make_parts(struct state_dir *state, struct error *err)
 {
     for (size_t i = 0; i < PARTS; i++) {
         state->parts[i] = path_join(state->path, part_names[i], err);
-        if (!state->parts[i] || !state_dir_check_file(state->parts[i], err) || !make_directory(state->parts[i], err) ||
-            !check_owner(state->parts[i], err))
+        if (!state->parts[i] || !state_dir_check_file(state->parts[i], err) ||
+            !state_make_directory(state->parts[i], err) || !state_check_owner(state->parts[i], err))
             return false;
     }
     return true;
 }
 
-/* What a job publishes stands in its own directory. */
-static bool sweep_jobs(const char *jobs, struct error *err)
+/* Jobs publish within their own directories. */
+static bool state_sweep_jobs(const char *jobs, struct error *err)
 {
     DIR *directory = opendir(jobs);
     if (!directory) return error_set_errno(err, errno, "%s", jobs);
@@ -145,12 +145,12 @@ static bool sweep_jobs(const char *jobs, struct error *err)
     return good;
 }
 
-static bool sweep(const struct state_dir *state, struct error *err)
+static bool state_sweep(const struct state_dir *state, struct error *err)
 {
     if (!directory_sweep(state->path, err)) return false;
     for (size_t i = 0; i < PARTS; i++)
         if (!directory_sweep(state->parts[i], err)) return false;
-    return sweep_jobs(state->parts[JOBS], err);
+    return state_sweep_jobs(state->parts[JOBS], err);
 }
 
 struct state_dir *state_dir_open(const char *path, struct error *err)
@@ -164,8 +164,8 @@ struct state_dir *state_dir_open(const char *path, struct error *err)
     state->path = strdup(path);
     if (!state->path)
         error_set_no_memory(err, strlen(path), "a path");
-    else if (make_directory(path, err) && check_owner(path, err) && take_lock(state, err) && make_parts(state, err) &&
-             sweep(state, err))
+    else if (state_make_directory(path, err) && state_check_owner(path, err) && state_take_lock(state, err) &&
+             state_make_parts(state, err) && state_sweep(state, err))
         return state;
     error_add_context(err, "server.state_dir");
     state_dir_close(state);

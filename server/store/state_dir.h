@@ -1,13 +1,13 @@
 /* The state directory (server.state_dir): what a daemon keeps from one start to the next.
  *
  *     <path>/models/<name>/    model directories (model/files/checkpoint.h)
- *     <path>/datasets/<name>   corpora
- *     <path>/jobs/<id>/        what training jobs work in
+ *     <path>/datasets/<name>/  corpora (server/store/datasets.h)
+ *     <path>/jobs/<id>/        where training jobs work
  *     <path>/lock              held by the daemon that uses it, with its process id
  *
- * One daemon uses it at a time: the lock goes with the process, however that ends. Everything in it is published
- * (base/file.h), and what a killed process left aside is removed when it is opened. Immutable while open, so any thread
- * may use it.
+ * One daemon uses it at a time: the lock ends with the process, however that ends. Everything in it is published
+ * (base/file.h), and state_dir_open() removes what a killed process left aside. Immutable while open, so any thread may
+ * use it.
  */
 #ifndef LSTMD_SERVER_STORE_STATE_DIR_H
 #define LSTMD_SERVER_STORE_STATE_DIR_H
@@ -22,10 +22,10 @@
 
 struct state_dir;
 
-/* Makes what is not there of it (for its owner alone; the parent directory must exist), takes the lock, sweeps. A
- * directory that others could change is refused: one that everybody may write to, or another user's (root's aside; for
- * a daemon that runs as root, this is a warning). The path may be a symbolic link; nothing that is in the directory is
- * followed. Errors: ERROR_INVALID for those that others could change, ERROR_CONFLICT for links and where another daemon
+/* Makes what is missing (for its owner alone; the parent directory must exist), takes the lock, sweeps. It refuses a
+ * directory that others could change: one that everybody may write to, or another user's (except root's; for a daemon
+ * that runs as root, this is a warning). The path may be a symbolic link; nothing that is in the directory is
+ * followed. Errors: ERROR_INVALID for those that others could change, ERROR_CONFLICT for links and if another daemon
  * uses it, ERROR_IO, ERROR_NO_SPACE. */
 struct state_dir *state_dir_open(const char *path, struct error *err);
 void state_dir_close(struct state_dir *state); /* NULL allowed */
@@ -36,21 +36,21 @@ const char *state_dir_models(const struct state_dir *state);
 const char *state_dir_datasets(const struct state_dir *state);
 const char *state_dir_jobs(const struct state_dir *state);
 
-/* Bytes of its file system: those that are free for the daemon, and all. False: the system does not say. */
+/* Bytes of its file system: free for the daemon, and all. False: the system does not say. */
 bool state_dir_room(const struct state_dir *state, uint64_t *room, uint64_t *size);
 
 /* False with ERROR_CONFLICT: a file of the state directory is a symbolic link, and could lead to anybody's file. */
 bool state_dir_check_file(const char *path, struct error *err);
 
-/* The same of a model, a dataset or a job, "DIR/models/NAME", and all that is in it. What is not there is right. The
- * error names it as "models/NAME/...", without the state directory. */
+/* The same of a model, a dataset or a job, "DIR/models/NAME", and of all that is in it. A missing one passes. The error
+ * names it as "models/NAME/...", without the state directory. */
 bool state_dir_check_entry(const char *path, struct error *err);
 
-/* For what needs one. False: ERROR_CONFLICT, with how to configure it, where state is NULL. */
+/* False where state is NULL: ERROR_CONFLICT, with how to configure a state directory. */
 bool state_dir_require(const struct state_dir *state, struct error *err);
 
 /* Whether this may be the name of a model, a dataset or a session on disk: 1 to 64 letters, digits and ._-, the first
- * neither . nor -, and not one that base/file.h gives to what it puts aside. */
+ * neither . nor -, and not a name of base/file.h for what is put aside. */
 bool state_name_valid(const char *name, size_t size);
 
 /* The same as an error: ERROR_INVALID, with `what` ("a model's name"). */

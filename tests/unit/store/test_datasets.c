@@ -145,7 +145,7 @@ static void test_datasets_keep_how_a_corpus_is_read(void **state)
     if (!dataset_upload_finish(one, &f->err)) fail_msg("%s", f->err.message);
     dataset_upload_free(one);
     reopen(f);
-    const struct dataset *dataset = datasets_acquire(f->datasets, "news.csv", &f->err);
+    const struct stored_dataset *dataset = datasets_acquire(f->datasets, "news.csv", &f->err);
     assert_non_null(dataset);
     assert_string_equal(dataset->name, "news.csv");
     assert_int_equal(dataset->corpus.format, CORPUS_CSV);
@@ -227,7 +227,7 @@ static void test_datasets_bytes_may_be_anything(void **state)
     struct fixture *f = *state;
     const struct corpus_options options = {.bytes = true, .csv_header = -1};
     assert_true(upload(f, "x", &options, "a\xFF\xC3"));
-    const struct dataset *dataset = datasets_acquire(f->datasets, "x", NULL);
+    const struct stored_dataset *dataset = datasets_acquire(f->datasets, "x", NULL);
     assert_true(dataset->corpus.bytes);
     assert_int_equal(dataset->characters, 3);
     datasets_release(f->datasets, dataset);
@@ -295,8 +295,8 @@ static void test_datasets_that_are_held_stay_as_they_are(void **state)
     assert_true(upload(f, "x", &automatic, "old"));
     struct dataset_upload *begun = dataset_upload_new(f->datasets, "x", &automatic, NULL);
     assert_true(dataset_upload_write(begun, "new", 3, NULL));
-    const struct dataset *one = datasets_acquire(f->datasets, "x", NULL),
-                         *two = datasets_acquire(f->datasets, "x", NULL);
+    const struct stored_dataset *one = datasets_acquire(f->datasets, "x", NULL),
+                                *two = datasets_acquire(f->datasets, "x", NULL);
     assert_ptr_equal(one, two);
     assert_false(dataset_upload_finish(begun, &err));
     assert_int_equal(err.code, ERROR_CONFLICT);
@@ -463,7 +463,7 @@ static bool everything(void *context, struct error *err)
     struct datasets *datasets = datasets_new(f->directory, err);
     const struct corpus_options options = {.columns = "1", .label_column = "2", .csv_header = 0, .format = CORPUS_CSV};
     bool done = datasets && upload_pieces(datasets, "x", &options, "a,b\n", 4, 4, err);
-    const struct dataset *held = done ? datasets_acquire(datasets, "x", err) : NULL;
+    const struct stored_dataset *held = done ? datasets_acquire(datasets, "x", err) : NULL;
     if (held) datasets_release(datasets, held);
     done = done && held && datasets_delete(datasets, "x", err);
     datasets_free(datasets);
