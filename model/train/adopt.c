@@ -1,4 +1,4 @@
-/* What a run keeps of the model that it goes on from. */
+/* trainer_options_adopt() (options.h): what a run keeps of the model that it goes on from. */
 #include <stddef.h>
 
 #include "model/files/checkpoint.h"
@@ -29,7 +29,7 @@ static bool adopt_choice(int *field, int fallback, const char *key, int value, s
     return true;
 }
 
-/* A vocabulary that is kept is not built. */
+/* The run keeps the vocabulary of the model. Options that build one must be at their defaults. */
 static bool check_unset(const struct trainer_options *options, const struct trainer_options *defaults,
                         struct error *err)
 {
@@ -58,12 +58,12 @@ bool trainer_options_adopt(struct trainer_options *options, const struct model *
     if (options->tie_weights && !a->tie_weights)
         return error_set(err, ERROR_INVALID, "tie_weights is not that of the model: leave it out");
     options->tie_weights = a->tie_weights;
-#define INTEGER(field, value)                                                                                          \
+#define ADOPT_INTEGER(field, value)                                                                                    \
     adopt_integer(options, &defaults, #field, offsetof(struct trainer_options, field), (value), err)
     return check_unset(options, &defaults, err) &&
            adopt_choice(&options->level, defaults.level, "level", (int)vocabulary_level(model->vocabulary), err) &&
-           adopt_choice(&options->cell, defaults.cell, "cell", (int)a->cell, err) && INTEGER(layers, a->layers) &&
-           INTEGER(hidden, a->hidden_size) && INTEGER(embedding, a->embedding_size) &&
+           adopt_choice(&options->cell, defaults.cell, "cell", (int)a->cell, err) && ADOPT_INTEGER(layers, a->layers) &&
+           ADOPT_INTEGER(hidden, a->hidden_size) && ADOPT_INTEGER(embedding, a->embedding_size) &&
            trainer_options_validate(options, err);
-#undef INTEGER
+#undef ADOPT_INTEGER
 }

@@ -1,8 +1,8 @@
-/* One time step of one layer, forward and backward, for n sequences: what all cells have in common. What they do not is
- * in their rows (network/cells.h, which has the equations, too).
+/* One time step of one layer, forward and backward, for n sequences. Here is what all cells have in common; what
+ * differs is in the rows of network/cells.h, which has the equations, too.
  *
- * The caller has put the input part (W_ih x + b) into gates_x; the cell adds the hidden part and applies the
- * non-linearities. Training keeps every step's rows for the way back.
+ * The caller has put the input part (W_ih x + b) into gates_x. The cell adds the hidden part and applies the
+ * non-linearities. Training keeps the rows of every step for the way back.
  */
 #ifndef LSTMD_MODEL_TRAIN_CELL_H
 #define LSTMD_MODEL_TRAIN_CELL_H
@@ -24,8 +24,8 @@ struct cell_gradients {
 void cell_backward(const struct packed_network *packed, const struct kernels *kernels, size_t layer,
                    const struct cell_rows *rows, const struct cell_gradients *gradients);
 
-/* The gradient that the hidden product's weights see: gates_h where the cell keeps the
- * products apart, else gates_x. */
+/* The gradient of the hidden product, after cell_backward(): gates_h where the cell keeps the products apart, else
+ * gates_x. */
 const float *cell_hidden_gradient(const struct packed_network *packed, const struct cell_rows *rows);
 
 #endif

@@ -38,7 +38,7 @@ struct gradients_share gradients_share(const struct tensor *tensor, size_t part,
     return (struct gradients_share){.first = first, .rows = tensor->rows * (part + 1) / parts - first};
 }
 
-/* A worker's gradient of one row of a tensor, where rows lie as rows (not for the one-hot table). */
+/* A worker's gradient of one row of a tensor. Not for the one-hot table, whose rows are columns here. */
 static const float *gradient_row(const struct gradients *gradients, const struct packed_network *packed,
                                  const struct tensor *tensor, size_t row)
 {

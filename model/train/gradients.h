@@ -22,13 +22,13 @@ struct gradients {
     float *embedding;   /* [V][Ep]; NULL for one-hot */
     float *output;      /* [V][Hp] */
     float *output_bias; /* [Vp] */
-    float *scratch;     /* [16][V] and at least [17][Hp], of gradients_reduce() and packed_update() */
+    float *scratch;     /* for gradients_reduce() and packed_update(): [16][V], at least [17][Hp] */
 };
 
 bool gradients_open(struct gradients *gradients, const struct packed_network *packed, struct arena *arena,
                     struct error *err);
 
-/* The share of a tensor that worker `part` of `parts` adds up and updates: `rows` rows from `first`. */
+/* The rows of a tensor that worker `part` of `parts` adds up and updates. */
 struct gradients_share {
     size_t first, rows;
 };

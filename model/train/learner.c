@@ -39,7 +39,7 @@ struct learner {
     uint64_t step;
     struct arena arena;
 
-    /* The job of the current run; written before it, read by all workers. */
+    /* The job of the team's current run: written before it, read by all workers. */
     enum learner_mode mode;
     size_t T;
     const uint32_t *inputs, *targets;
@@ -60,7 +60,7 @@ bool learner_bytes(const struct architecture *architecture, const struct learner
     struct network layout;
     if (!network_layout(&layout, architecture, NULL)) return false;
     const size_t threads = effective_threads(options);
-    /* Master, sum, moments; packed forward and transposed; one gradient per worker; the average. */
+    /* The network, the sum, packed forward, packed transposed; moments; a gradient per worker; the average. */
     size_t copies = 4 + optimizer_moments(options->optimizer.kind) + threads + (options->average > 0);
     size_t parameters, windows;
     if (!size_multiply(layout.parameter_count, copies * sizeof(float), &parameters)) return false;
@@ -215,8 +215,8 @@ static void update_range(struct learner *learner, const struct tensor *tensor, s
     }
 }
 
-/* average += (1 - d) / (1 - d^t) * (weights - average): the mean of the weights after steps 1 .. t as learner_average()
- * says it, without a second pass for the correction. */
+/* average += (1 - d) / (1 - d^t) * (weights - average), d the decay. This is the mean that learner_average() describes,
+ * without a second pass for the bias correction. */
 static void average_range(struct learner *learner, size_t begin, size_t n)
 {
     const double decay = learner->options.average;

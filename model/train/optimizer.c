@@ -7,7 +7,7 @@
 const char *const optimizer_names[] = {"rmsprop", "adam", "adamw", "sgd", NULL};
 const char *const schedule_names[] = {"constant", "step", "plateau", "cosine", NULL};
 
-static bool find_name(const char *const *names, const char *name, unsigned *index)
+static bool name_to_index(const char *const *names, const char *name, unsigned *index)
 {
     for (unsigned i = 0; names[i]; i++) {
         if (strcmp(names[i], name) == 0) {
@@ -26,7 +26,7 @@ const char *optimizer_name(enum optimizer_kind kind)
 bool optimizer_parse(const char *name, enum optimizer_kind *kind)
 {
     unsigned index;
-    if (!find_name(optimizer_names, name, &index)) return false;
+    if (!name_to_index(optimizer_names, name, &index)) return false;
     *kind = (enum optimizer_kind)index;
     return true;
 }
@@ -39,7 +39,7 @@ const char *schedule_name(enum schedule_kind kind)
 bool schedule_parse(const char *name, enum schedule_kind *kind)
 {
     unsigned index;
-    if (!find_name(schedule_names, name, &index)) return false;
+    if (!name_to_index(schedule_names, name, &index)) return false;
     *kind = (enum schedule_kind)index;
     return true;
 }
@@ -54,7 +54,7 @@ void schedule_state_init(struct schedule_state *state)
     *state = (struct schedule_state){.plateau_scale = 1, .plateau_best = DBL_MAX};
 }
 
-/* The part of the base rate that the schedule alone gives, before the floor and the warm-up. */
+/* The fraction of the base rate that the schedule alone gives, before the floor and the warm-up. */
 static double schedule_shape(const struct schedule_options *options, const struct schedule_state *state, uint64_t epoch,
                              double progress)
 {

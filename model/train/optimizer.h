@@ -1,4 +1,4 @@
-/* Optimizers, gradient clipping and learning-rate schedules, as settings and formulas.
+/* Optimizers, gradient clipping and learning-rate schedules, as settings and formulas. The kernels compute the updates.
  *
  * g is the gradient after clipping by global norm (Pascanu et al. 2013): g * min(1, clip / |g|).
  *   sgd:     v = momentum * v + g; w -= rate * v                                        (PyTorch's form, no dampening)
@@ -6,8 +6,8 @@
  *   adam:    m, s moments with bias correction; w -= rate * m^ / (sqrt(s^) + epsilon)   (Kingma and Ba 2015)
  *   adamw:   adam, and w -= rate * weight_decay * w                                     (Loshchilov and Hutter 2019)
  * Weight decay acts on matrices, not on biases.
- * Schedules give the rate as a function of the step alone (plateau: and of the validation losses so far), so resuming
- * needs no more than the numbers in struct schedule_state. A change of rate never touches the moments.
+ * Schedules give the rate as a function of the step alone (plateau: and of the validation losses so far). So a resumed
+ * run needs no more than the numbers in struct schedule_state. A change of the rate never touches the moments.
  */
 #ifndef LSTMD_MODEL_TRAIN_OPTIMIZER_H
 #define LSTMD_MODEL_TRAIN_OPTIMIZER_H
@@ -18,8 +18,20 @@
 
 #include "base/error.h"
 
-enum optimizer_kind { OPTIMIZER_RMSPROP, OPTIMIZER_ADAM, OPTIMIZER_ADAMW, OPTIMIZER_SGD };
-enum schedule_kind { SCHEDULE_CONSTANT, SCHEDULE_STEP, SCHEDULE_PLATEAU, SCHEDULE_COSINE };
+/* The formulas above, by name. */
+enum optimizer_kind {
+    OPTIMIZER_RMSPROP, /* 1 moment */
+    OPTIMIZER_ADAM,    /* 2 moments */
+    OPTIMIZER_ADAMW,   /* 2 moments */
+    OPTIMIZER_SGD      /* 1 moment */
+};
+
+enum schedule_kind {
+    SCHEDULE_CONSTANT, /* the base rate */
+    SCHEDULE_STEP,     /* multiplied by a factor after every few epochs */
+    SCHEDULE_PLATEAU,  /* multiplied by a factor where validations no longer improve */
+    SCHEDULE_COSINE    /* falls along half a cosine over the whole run */
+};
 
 struct optimizer_options {
     enum optimizer_kind kind;
@@ -38,7 +50,7 @@ struct schedule_options {
     double factor;     /* step, plateau: rate is multiplied by this */
     uint64_t every;    /* step: epochs between multiplications, >= 1 */
     uint64_t patience; /* plateau: validations without improvement before a multiplication, >= 1 */
-    double minimum; /* after the warm-up the rate never goes below this fraction of the base rate; cosine ends there */
+    double minimum; /* the rate never falls below this fraction of the base rate after the warm-up; cosine ends there */
 };
 
 struct schedule_state {
@@ -61,8 +73,8 @@ size_t optimizer_moments(enum optimizer_kind kind);
 
 void schedule_state_init(struct schedule_state *state);
 
-/* The learning rate of a step. `progress` in 0..1 is how much of the whole run is done (by steps, or by time where
- * the run is bounded by time; the caller decides and it drives the cosine); `epoch` counts from 0. */
+/* The learning rate of a step. progress: how much of the whole run is done, 0 .. 1; the caller decides whether by steps
+ * or by time, and it drives the cosine. epoch counts from 0. */
 double schedule_rate(const struct schedule_options *options, const struct schedule_state *state, double base_rate,
                      uint64_t step, uint64_t epoch, double progress);
 

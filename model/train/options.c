@@ -114,7 +114,7 @@ const struct trainer_option trainer_option_table[] = {
 
 const size_t trainer_option_count = sizeof trainer_option_table / sizeof *trainer_option_table;
 
-/* The field of a row, as the type that the row's kind says. */
+/* The field of a row; the row's kind has its type. */
 static void *field_of(const struct trainer_option *row, struct trainer_options *options)
 {
     return (char *)options + row->offset;
@@ -136,7 +136,7 @@ static bool choice_find(const struct trainer_option *row, const char *name, int 
     return false;
 }
 
-/* The text is one of ours: a default or a preset's value. */
+/* text: a default, or a preset's value. These are ours, and valid. */
 static void row_from_text(const struct trainer_option *row, struct trainer_options *options, const char *text)
 {
     void *field = field_of(row, options);
@@ -186,8 +186,8 @@ static bool check_row(const struct trainer_option *row, const struct trainer_opt
                      row->maximum);
 }
 
-/* Options that only mean something with a certain format would be ignored in silence otherwise. What a file holds whose
- * name does not tell is seen when it is read. */
+/* Refuses options that mean nothing with the file's format: they would be ignored in silence. Where the name does not
+ * tell the format, reading the file tells. */
 static bool check_file(const struct corpus_options *corpus, const char *path, struct error *err)
 {
     const bool guess = corpus->format == CORPUS_AUTO && path;
@@ -298,7 +298,7 @@ void trainer_options_preset(struct trainer_options *options, enum trainer_preset
         row_from_text(find_row(value->key), options, value->text);
 }
 
-/* false: the value has the wrong type or is no choice of the row. Bounds are checked by check_row(). */
+/* False where the value has the wrong type or is no choice of the row. check_row() checks bounds. */
 static bool row_from_json(const struct trainer_option *row, struct trainer_options *options, const json_t *value)
 {
     void *field = field_of(row, options);

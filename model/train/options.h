@@ -1,9 +1,9 @@
-/* The settings of a training run: one plain struct and one table that says everything about its fields.
+/* The settings of a training run: one plain struct, and one table that says everything about its fields.
  *
- * The table drives the defaults, the bounds, config.json's "training.options" (the recipe), the snapshot of a run and
- * the command line's flags and YAML keys (cli/train_options.c adds its own rows), so a key means the same everywhere.
- * Integers are 64 bits wide and choices are ints, whatever the module they end up in uses; the functions below build
- * those modules' structs. Text is borrowed.
+ * The table drives the defaults, the bounds, config.json's "training.options" (the recipe), the snapshot of a run, and
+ * the command line's flags and YAML keys (cli/train_options.c adds rows of its own). So a key means the same
+ * everywhere. Integers are 64 bits wide and choices are ints, whatever the module takes that they are for; the
+ * functions below make the structs of those modules. Text is borrowed.
  */
 #ifndef LSTMD_MODEL_TRAIN_OPTIONS_H
 #define LSTMD_MODEL_TRAIN_OPTIONS_H
@@ -29,7 +29,7 @@ struct trainer_options {
     size_t more_count;
     const char *validation_data; /* path; NULL: a part of the corpus */
     const char *init_from;       /* model directory to go on from; NULL: begin anew */
-    int preset;                  /* enum trainer_preset_kind: what the other options' defaults were */
+    int preset;                  /* enum trainer_preset_kind: where the defaults of the other options come from */
     double validation;           /* 0 .. 0.5: that part; ignored where validation_data is given */
     int format;                  /* enum corpus_format */
     const char *columns, *label_column, *field;
@@ -69,17 +69,24 @@ struct trainer_options {
     double snapshot_seconds; /* 0: only at validations and when interrupted */
 };
 
-enum trainer_option_kind { TRAINER_BOOL, TRAINER_INT, TRAINER_REAL, TRAINER_TEXT, TRAINER_CHOICE };
+/* The type of an option, and of its field. */
+enum trainer_option_kind {
+    TRAINER_BOOL,  /* bool */
+    TRAINER_INT,   /* uint64_t */
+    TRAINER_REAL,  /* double */
+    TRAINER_TEXT,  /* const char *; NULL: not set */
+    TRAINER_CHOICE /* int: the index of one of the row's choices */
+};
 
 enum trainer_option_flags {
-    TRAINER_RECIPE = 1,    /* decides the weights: kept in config.json, must not change when resuming */
-    TRAINER_ADJUSTABLE = 2 /* may be changed when resuming (the rest of the run follows the new value) */
+    TRAINER_RECIPE = 1,    /* decides the weights: kept in config.json */
+    TRAINER_ADJUSTABLE = 2 /* may change when resuming: the rest of the run follows the new value; others must not */
 };
 
 struct trainer_option {
     const char *key;
     enum trainer_option_kind kind;
-    size_t offset;              /* of a bool, uint64_t, double, const char * or int in struct trainer_options */
+    size_t offset;              /* of the field in struct trainer_options */
     const char *fallback;       /* the default, as text */
     double minimum, maximum;    /* INT, REAL: inclusive; TEXT: length in bytes */
     const char *const *choices; /* CHOICE: NULL-terminated names, in the order of the enumeration */
@@ -95,42 +102,41 @@ extern const size_t trainer_option_count;
  * validation. */
 void trainer_options_default(struct trainer_options *options);
 
-/* The same defaults with the values of a preset over them. */
+/* The same defaults, with the values of a preset in place of some. */
 void trainer_options_preset(struct trainer_options *options, enum trainer_preset_kind kind);
 
-/* Checks every bound and what options demand of each other; the message names the key. Byte level and byte mode imply
- * each other, so this may set `bytes` or `level`. */
+/* Checks every bound, and what options demand of one another. ERROR_INVALID names the key. Byte level and byte mode
+ * imply each other, so this may set `bytes` or `level`. */
 bool trainer_options_validate(struct trainer_options *options, struct error *err);
 
-/* The options whose flags have a bit of `flags`, by key; TEXT that is NULL is left out. Caller owns the result. */
+/* The options whose flags have a bit of `flags`, by key, without text that is NULL. The caller owns the result. */
 json_t *trainer_options_to_json(const struct trainer_options *options, unsigned flags, struct error *err);
 
-/* Sets the options that the object names, checked as the table says; an unknown key is an error. Text points into
- * `json`, which must outlive the options. `place` begins messages. */
+/* Sets the options that the object names, and checks each by the table. An unknown key is an error. Text points into
+ * `json`, which must outlive the options. Messages begin with `place`. */
 bool trainer_options_from_json(struct trainer_options *options, const json_t *json, const char *place,
                                struct error *err);
 
-/* Whether a run with `saved` options can go on with `wanted` ones: ERROR_INVALID names the first that differs and must
- * not. */
+/* Whether a run with `saved` options can go on with `wanted` ones. ERROR_INVALID names the first option that differs
+ * and must not. */
 bool trainer_options_may_resume(const struct trainer_options *saved, const struct trainer_options *wanted,
                                 struct error *err);
 
-/* Makes batch and window those that a corpus of so many targets is trained with. What is 0 follows its size: 64 streams
- * and windows of 64 are right for a megabyte, but leave a small text with a few steps per epoch, which learn next to
- * nothing. An epoch is to have 240 steps, by windows of 32 first, then by fewer streams: 64, 32, ... 1. What is set
- * stays as it is, but for streams that would be shorter than a window: there are fewer then. */
+/* Sets batch and window for a corpus of so many targets. One that is 0 follows the size of the corpus: 64 streams and
+ * windows of 64 are right for a megabyte, but leave a small text with few steps per epoch, which learn next to nothing.
+ * An epoch gets 240 steps at least: by windows of 32 first, then by fewer streams (64, 32, ... 1). One that is set
+ * stays as it is, unless a stream would be shorter than a window: then there are fewer streams. */
 void trainer_options_fit(struct trainer_options *options, uint64_t targets);
 
-/* Whether what a run takes beside its corpus fits into `limit` bytes (0: any). ERROR_TOO_LARGE says what it needs; the
- * message begins with the key that takes most of it. Checks sizes alone, so that it may be asked before there is a
- * vocabulary. threads: not 0; batch and window: as they fit the corpus, or 0 for the largest. */
+/* Whether the memory of a run, without its corpus, fits into `limit` bytes (0: any). ERROR_TOO_LARGE says what the run
+ * needs, and begins with the key that takes most of it. It looks at sizes alone, so it works before there is a
+ * vocabulary. threads: not 0; batch and window: those that fit the corpus, or 0 for the largest. */
 bool trainer_options_check_memory(const struct trainer_options *options, uint32_t vocabulary_size, size_t limit,
                                   struct error *err);
 
-/* Gives the options of the network and of the vocabulary the values of a model that a run goes on from. One that was
- * set, to something else than its default (that of the preset, where there is one), and differs is ERROR_INVALID by its
- * key; so are labels that the model would not know, and a model that lstmd does not train.
- */
+/* Gives the options of the network and of the vocabulary the values of a model that a run goes on from. ERROR_INVALID
+ * by its key where an option differs from the model and is not at its default (that of the preset, where there is one);
+ * also for labels that the model does not know, and for a model that lstmd does not train. */
 struct model;
 bool trainer_options_adopt(struct trainer_options *options, const struct model *model, struct error *err);
 

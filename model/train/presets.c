@@ -6,7 +6,7 @@
 
 const char *const trainer_preset_names[] = {"none", "tiny", "small", "medium", "large", "headlines", NULL};
 
-/* A recipe for a running text of about 1 MB: what depends on the size of the network, and what does not. */
+/* A recipe for a running text of about 1 MB. The arguments depend on the size of the network, the rest does not. */
 #define RUNNING_TEXT(units, of_embedding, of_dropout, rate, passes)                                                    \
     VALUES                                                                                                             \
     {                                                                                                                  \
@@ -18,7 +18,7 @@ const char *const trainer_preset_names[] = {"none", "tiny", "small", "medium", "
         }                                                                                                              \
     }
 
-/* What was tried, and how it did: tests/bench/LOG.md. */
+/* tests/bench/LOG.md has the attempts and their figures. */
 const struct trainer_preset trainer_presets[PRESET_COUNT] = {
     [PRESET_NONE] = {"the defaults below", VALUES{{NULL, NULL}}},
     [PRESET_TINY] = {"LSTM 1x256, little more than a minute: words and lines by then, for a lesson or a first look",

@@ -1,16 +1,17 @@
-/* Presets: complete recipes by name, for who gives only a corpus. A preset is a set of defaults of the trainer's
- * options (model/train/options.h) and nothing else: whatever a file, a flag or a request says wins over it. */
+/* Presets: complete recipes by name, for a user who gives nothing but a corpus. A preset is a set of defaults of the
+ * trainer's options (options.h) and nothing else: a file, a flag or a request wins over it. */
 #ifndef LSTMD_MODEL_TRAIN_PRESETS_H
 #define LSTMD_MODEL_TRAIN_PRESETS_H
 
+/* What each is for: presets.c. */
 enum trainer_preset_kind {
-    PRESET_NONE,
-    PRESET_TINY,
-    PRESET_SMALL,
-    PRESET_MEDIUM,
-    PRESET_LARGE,
-    PRESET_HEADLINES,
-    PRESET_COUNT
+    PRESET_NONE,      /* the defaults of the table */
+    PRESET_TINY,      /* LSTM 1x256, about a minute */
+    PRESET_SMALL,     /* LSTM 1x512 */
+    PRESET_MEDIUM,    /* LSTM 1x768 */
+    PRESET_LARGE,     /* LSTM 1x1024 */
+    PRESET_HEADLINES, /* LSTM 1x300, many short texts */
+    PRESET_COUNT      /* no preset */
 };
 
 struct trainer_preset_value {

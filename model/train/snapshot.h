@@ -1,8 +1,8 @@
-/* Snapshots: all that a training run needs to go on bit for bit, in its work directory.
+/* Snapshots: all that a run needs to go on bit for bit, in its work directory.
  *
- * snapshot.json holds the options, the identity of the corpora and the run's counters; snapshot.safetensors the
- * weights, the optimizer's moments, the carried hidden state and the averaged weights where there are any. Both are one
- * directory, published atomically (base/file.h), so they always belong together. Best weights are not kept here: the
+ * snapshot.json holds the options, the identity of the corpora and the run's counters. snapshot.safetensors holds the
+ * weights, the optimizer's moments, the carried hidden state, and the averaged weights where there are any. Both are in
+ * one directory, published atomically (base/file.h), so they always belong together. The best weights are not here: the
  * published model directory holds them.
  *
  * Life cycle: snapshot_save() at any time between two steps; snapshot_open(), snapshot_restore(), snapshot_close() to
@@ -22,13 +22,13 @@
 #include "model/train/optimizer.h"
 #include "model/train/options.h"
 
-/* Where a run stands. All numbers, so that the file is a list of them. */
+/* Where a run stands. All fields are numbers, and the file is a list of them. */
 struct run_state {
     uint64_t epoch;    /* finished epochs: the index of the one under way */
     uint64_t position; /* of the next window in that epoch's streams */
     uint64_t step;     /* optimisation steps done */
     double seconds;    /* of training until the snapshot */
-    /* what comes before the next step */
+    /* what is due before the next step */
     bool validation_due, samples_due;
     /* training loss of the epoch under way, and of the last one that ended */
     double epoch_nats;

@@ -41,7 +41,7 @@ static bool has_diverged(struct training_run *run, const struct learner_result *
     return run->state.high_steps >= EXPLODED_STEPS;
 }
 
-/* Counts a step, and what is due after it. T: steps of its window. */
+/* Counts a finished step. T: steps of its window. */
 static void count_step(struct training_run *run, size_t T, const struct training_step *step)
 {
     struct run_state *state = &run->state;

@@ -27,7 +27,7 @@ static bool set_name(struct training_data *data, const struct trainer_options *o
     return error_set_no_memory(err, strlen(first), "a name");
 }
 
-/* A snapshot holds the paths of its run, and what describes a model the names of its files, both in UTF-8. */
+/* Snapshots hold paths, and config.json holds names of files, both in UTF-8. */
 static bool check_path(const char *path, struct error *err)
 {
     const size_t n = path ? strlen(path) : 0;
@@ -59,7 +59,7 @@ static bool load_parts(struct training_data *data, struct reading *reading, stru
     return corpus_load(&data->second, options->validation_data, &format, err);
 }
 
-/* What was counted of a part, beside what is said of its files. */
+/* Adds what was counted of a part to the description of its files. */
 static json_t *describe_part(json_t *file, const struct corpus *part, const struct dataset *dataset)
 {
     if (json_object_set_new(file, "documents", json_integer((json_int_t)part->count)) == 0 &&
@@ -70,7 +70,7 @@ static json_t *describe_part(json_t *file, const struct corpus *part, const stru
     return NULL;
 }
 
-/* Of another model, which may have changed when a run is resumed. */
+/* The vocabulary of another model. That model may have changed when the run is resumed. */
 static bool describe_vocabulary(struct training_data *data, struct error *err)
 {
     char sha256[SHA256_TEXT_SIZE];
@@ -107,8 +107,8 @@ static void close_corpora(struct training_data *data)
     training_files_close(&data->files);
 }
 
-/* Every document of a dataset begins with <eos>, so a model that is trained on one learns to begin with it, whatever
- * it did where it comes from. */
+/* Every document of a dataset begins with <eos>. A model that is trained on one learns to begin with it, whatever it
+ * did before. */
 static struct vocabulary *take_vocabulary(struct model *init)
 {
     struct vocabulary *vocabulary = init->vocabulary;

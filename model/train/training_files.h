@@ -1,4 +1,4 @@
-/* The files of a training's corpus: loaded, each split into what is trained on and what is held out, and joined. */
+/* The files of a run's corpus: loaded, each split into what is trained on and what is held out, and joined. */
 #ifndef LSTMD_MODEL_TRAIN_TRAINING_FILES_H
 #define LSTMD_MODEL_TRAIN_TRAINING_FILES_H
 
@@ -24,16 +24,16 @@ struct training_files {
     struct corpus joined, joined_train, joined_held_out; /* of several files */
 };
 
-/* Where `split`, each file that is large enough for it is split as the options say. Errors as corpus_load(). Close with
+/* split: each file that is large enough is split as the options say. Errors: those of corpus_load(). Close with
  * training_files_close(), also after a failure. */
 bool training_files_open(struct training_files *files, const struct trainer_options *options,
                          const struct training_source *source, const char *name, bool split, struct error *err);
 void training_files_close(struct training_files *files);
 
-/* {name, bytes, sha256} of all bytes, and `files`, a list of the same of each, where there are several. NULL where it
- * was stopped, or without memory. */
+/* {name, bytes, sha256} of all bytes; where there are several files, also `files`, a list of the same of each. NULL
+ * where the caller stopped it, or without memory. */
 json_t *training_files_describe(const struct training_files *files, struct error *err);
-/* Of a single file. */
+/* The same of a single file. */
 json_t *training_file_describe(const char *path, const struct corpus *file, struct error *err);
 
 #endif

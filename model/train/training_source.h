@@ -1,4 +1,4 @@
-/* Where the text of a training comes from, and how much it is. */
+/* Where the text of a training comes from, and how large it is. */
 #ifndef LSTMD_MODEL_TRAIN_TRAINING_SOURCE_H
 #define LSTMD_MODEL_TRAIN_TRAINING_SOURCE_H
 
@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "model/train/options.h"
 
-/* Besides what the options say. */
+/* What the options do not say. */
 struct training_source {
     const char *name; /* of the corpus, in messages and descriptions; NULL: its path is */
     const char *text; /* the corpus itself, instead of options->data; borrowed. NULL: there is a file */
@@ -24,9 +24,10 @@ struct training_size {
     uint64_t targets;    /* of the part that is trained on */
 };
 
-/* Reads a text as a training does, and forgets it. `init` (NULL: none) gives its vocabulary away. Errors: those that
- * the training would have before its first step. */
 struct model;
+
+/* Reads a text as a training does, tells its size and forgets it. `init` (NULL: none) gives its vocabulary away.
+ * Errors: those that the training would have before its first step. */
 bool training_source_measure(const struct trainer_options *options, const struct training_source *source,
                              struct model *init, struct training_size *size, struct error *err);
 
