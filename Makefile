@@ -1,8 +1,15 @@
-# lstmd: `make` lists the targets. GNU make.
+# `make` lists the targets. This file needs GNU make.
 #
-# Variables: CC, CFLAGS, LDFLAGS; SANITIZE=address,undefined or SANITIZE=thread; WERROR=1; V=1 shows the commands;
-# ARGS goes to the program that `make run` and `make bench` start; BUILD is where output goes (a directory per compiler
-# and sanitizer, so that objects never mix; changed flags rebuild what is in it).
+# Variables:
+#   CC, CFLAGS, LDFLAGS   as usual
+#   SANITIZE              address,undefined or thread
+#   DEBUG=1               no optimisation (`make debug` sets it)
+#   WERROR=1              warnings are errors
+#   V=1                   shows the commands
+#   T, K                  choose tests: see test-unit, test-cli, test-http
+#   ARGS                  goes to the program that `make run` and `make bench` start
+#   BUILD                 the build directory. Each compiler and each kind of build has its own, so objects never mix.
+#                         Changed flags rebuild what is in it.
 
 MAKEFLAGS += --no-builtin-rules
 .DEFAULT_GOAL := help
@@ -15,51 +22,57 @@ CC := cc
 endif
 PYTHON ?= /usr/bin/python3
 SANITIZE ?=
+DEBUG ?=
 comma := ,
-variant := $(if $(filter-out cc gcc,$(CC)),-$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
+variant := $(if $(filter-out cc gcc,$(CC)),-$(notdir $(CC)))$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))$(if $(DEBUG),-debug)
 BUILD ?= build$(variant)
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
+# pkg-config runs once: a make that this one starts finds the answer in its environment. An empty answer (a package is
+# missing) is not kept, because `make run` and `make test` install packages and start make again.
 PACKAGES := libmicrohttpd jansson libpcre2-8 yaml-0.1 nettle libzip libseccomp sqlite3 zlib
-PACKAGE_CFLAGS := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
-PACKAGE_LIBS := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null)
-# HDF5 from its archive where there is one: Debian's shared library brings two dozen others with it (curl, LDAP, Kerberos).
-HDF5_CFLAGS := $(shell pkg-config --cflags hdf5 2>/dev/null)
-HDF5_SHARED := $(shell pkg-config --libs hdf5 2>/dev/null)
-HDF5_ARCHIVE := $(wildcard $(patsubst -L%,%/libhdf5.a,$(filter -L%,$(HDF5_SHARED))))
-HDF5_LIBS := $(if $(HDF5_ARCHIVE),$(HDF5_ARCHIVE) -lsz -lz -ldl,$(HDF5_SHARED))
+ifeq ($(PKG_CONFIG_ANSWER),)
+PKG_CONFIG_ANSWER := $(shell pkg-config --cflags --libs $(PACKAGES) hdf5 2>/dev/null)
+endif
+export PKG_CONFIG_ANSWER
+PACKAGE_CFLAGS := $(filter-out -l% -L%,$(PKG_CONFIG_ANSWER))
+PACKAGE_LIBS := $(filter-out -lhdf5,$(filter -l% -L%,$(PKG_CONFIG_ANSWER)))
+# The program links HDF5's archive if there is one: Debian's shared library needs two dozen others (curl, LDAP, Kerberos).
+HDF5_ARCHIVE := $(firstword $(wildcard $(patsubst -L%,%/libhdf5.a,$(filter -L%,$(PKG_CONFIG_ANSWER)))))
+HDF5_LIBS := $(if $(HDF5_ARCHIVE),$(HDF5_ARCHIVE) -lsz -lz -ldl,-lhdf5)
 
 TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
-# ffp-contract=off: a*b+c is fused where a kernel says so and nowhere else, so that results do not depend on the compiler.
+# -ffp-contract=off: only a kernel that says so fuses a*b+c, so results do not depend on the compiler.
 LANGUAGE := -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread
 SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
     $(if $(FUZZER),-fsanitize=fuzzer-no-link)
-# What makes a fault in memory harder to use (SECURITY.md); tests/cli/test_hardening.py reads the program for it.
-HARDENING := $(if $(SANITIZE)$(COVERAGE),,-fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 \
+# These flags make a memory fault harder to exploit (SECURITY.md). tests/cli/test_hardening.py finds them in the program.
+HARDENING := $(if $(SANITIZE)$(COVERAGE)$(DEBUG),,-fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 \
     $(if $(filter x86_64%,$(TARGET)),-fcf-protection=full) $(if $(filter aarch64%,$(TARGET)),-mbranch-protection=standard))
-OPTIMISE := $(if $(COVERAGE),-O0 --coverage,$(if $(SANITIZE),-O1,-O2))
-# The numbers: everything under model/ and nothing else.
-OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE),$(OPTIMISE),-O3)
+OPTIMISE := $(if $(COVERAGE),-O0 --coverage,$(if $(DEBUG),-O0,$(if $(SANITIZE),-O1,-O2)))
+# Only model/ gets -O3.
+OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE)$(DEBUG),$(OPTIMISE),-O3)
 
 CFLAGS ?= -g
 LDFLAGS ?= $(if $(SANITIZE),,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
-# What instruments a program starts threads and opens files that a sandbox forbids.
-ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(if $(SANITIZE)$(COVERAGE),-DLSTMD_INSTRUMENTED) $(PACKAGE_CFLAGS) $(HDF5_CFLAGS) $(CPPFLAGS)
+# A sanitizer and gcov start threads and open files that the sandbox forbids: the program then allows them.
+ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(if $(SANITIZE)$(COVERAGE),-DLSTMD_INSTRUMENTED) $(PACKAGE_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS := $(LANGUAGE) $(WARNINGS) $(SANITIZER) $(HARDENING)
 ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
 ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm $(LDLIBS)
 
-# A SIMD file is compiled for its instruction set, and only that file: the program chooses at run time.
+# Only the file of an instruction set is compiled for it. The program chooses a file's kernels when it runs.
 ifneq ($(filter x86_64%,$(TARGET)),)
 KERNEL_FLAGS_avx2 := -mavx2 -mfma
 KERNEL_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
 KERNEL_FLAGS_avx512vnni := $(KERNEL_FLAGS_avx512) -mavx512vnni
 endif
 KERNEL_SETS := portable avx2 avx512 avx512vnni neon
-# Their loops are unrolled wide: checks in line make such a file a minute's work for the compiler. Bounds are checked by
-# calls instead, and undefined behaviour in kernels/ref.c alone, the same arithmetic in plain loops.
+# The loops of these files are unrolled wide, and inline checks would make the compiler work a minute on each. So the
+# address sanitizer checks by calls, and only model/kernels/ref.c, the same arithmetic in plain loops, is checked for
+# undefined behaviour.
 ifneq ($(findstring address,$(SANITIZE)),)
 KERNEL_SANITIZER += $(if $(findstring clang,$(CC)),-mllvm -asan,--param asan)-instrumentation-with-call-threshold=0
 endif
@@ -90,6 +103,10 @@ say = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 .PHONY: all
 all: $(BUILD)/lstmd ## build the program: build/lstmd
 
+.PHONY: debug
+debug: ## build build-debug/lstmd without optimisation, for a debugger (also SANITIZE=...), and compile_commands.json
+	$(again) all compile_commands.json DEBUG=1
+
 $(BUILD)/lstmd: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
@@ -106,24 +123,24 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(OPTIMISE_FILE) $(CFLAGS) -MMD -MP -c -o $@ $<
 
-# Unit tests can make an allocation or a system call of ours fail: tests/unit/support.c stands between. Those of a library
-# do not pass there, so HDF5 is the shared one.
+# Unit tests can make an allocation or a system call of our code fail: the linker sends these calls to
+# tests/unit/support.c. A shared library's own calls do not go there, so these programs link the shared HDF5.
 WRAPPED := malloc calloc realloc posix_memalign aligned_alloc strdup strndup \
     open write fsync mkdir rename renameat2 unlink unlinkat rmdir
 $(UNIT): %: %.o $(call object,$(UNIT_HELPERS)) $(BUILD)/libcli.a \
     $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
-	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(subst $(HDF5_LIBS),$(HDF5_SHARED),$(ALL_LDLIBS)) \
+	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(subst $(HDF5_LIBS),-lhdf5,$(ALL_LDLIBS)) \
 	    -lcmocka
 
-# Stands before libc in a whole daemon and makes its calls fail: tests/http/inject.py. Never instrumented: what a
-# sanitizer allocates passes there, too.
+# tests/http/inject.py loads this library into a daemon, before libc, to make its calls fail. It is never instrumented,
+# because a sanitizer's own allocations pass through it, too.
 $(INJECT): tests/fault/inject.c
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -I. -D_GNU_SOURCE -std=c11 $(filter-out -Wpedantic,$(WARNINGS)) -O1 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
 
-# A fuzz target with a main() that replays files: runs anywhere. `make fuzz` links libFuzzer's main() instead.
+# A fuzz target has a main() that replays files, so it runs anywhere. `make fuzz` links libFuzzer's main() instead.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fuzz/driver.o) \
     $(BUILD)/tests/unit/interop/zip_support.o $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
@@ -134,15 +151,15 @@ $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
 $(foreach set,$(KERNEL_SETS),$(eval \
     $(BUILD)/model/kernels/$(set).o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_$(set)) $(KERNEL_SANITIZER)))
 
-# What the program serves as it is in the repository is part of that object (.incbin).
+# This object contains the files that the program serves unchanged (.incbin).
 $(BUILD)/server/web/embedded.o: openapi.yaml $(wildcard server/web/*)
 
-# The version is known to one object; a new commit compiles that object and links.
+# One object knows the version, so a new commit compiles one file and links.
 $(BUILD)/base/version.o: ALL_CPPFLAGS += -DLSTMD_VERSION='"$(word 1,$(shell cat $(BUILD)/version))"' \
     -DLSTMD_REVISION='"$(word 2,$(shell cat $(BUILD)/version))"'
 $(BUILD)/base/version.o: $(BUILD)/version
 
-# Stamps: rewritten only when their content changes.
+# Stamp files are rewritten only if their content changes.
 export FLAGS_TEXT := $(shell $(CC) --version 2>/dev/null | head -n 1) $(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(CFLAGS) \
     $(FUZZER) $(ALL_LDFLAGS) $(ALL_LDLIBS) $(OPTIMISE) $(OPTIMISE_MODEL) $(KERNEL_SANITIZER) \
     $(foreach set,$(KERNEL_SETS),$(KERNEL_FLAGS_$(set)))
@@ -157,7 +174,7 @@ $(BUILD)/version: FORCE
 
 # ---- the two commands of the README ----------------------------------------------------------------------------------
 
-# Targets that install packages start make again: what pkg-config answers is read when make starts.
+# A target that installs packages starts make again, because make asks pkg-config at its start.
 again = +@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .PHONY: run
@@ -179,17 +196,23 @@ RUN_TESTS = BUILD='$(BUILD)' SANITIZE='$(SANITIZE)' $(PYTHON) tests/run
 
 # ---- parts of the tests ----------------------------------------------------------------------------------------------
 
-.PHONY: unit
-unit: $(UNIT) ## unit tests alone (golden vectors and finite differences are among them)
-	@$(RUN_TESTS) unit
+# T=sampler is tests/unit/*/test_sampler; if there is none, it is every unit program whose path contains the word.
+unit_like = $(strip $(foreach program,$(UNIT),$(if $(findstring $(1),$(program)),$(program))))
+UNIT_CHOSEN := $(if $(T),$(or $(filter %/$(T) %/test_$(T),$(UNIT)),$(call unit_like,$(T))),$(UNIT))
+
+.PHONY: test-unit unit
+unit: test-unit
+test-unit: $(UNIT_CHOSEN) ## unit tests: all, or T=sampler (a program, or a part of its path), K='*seed*' (names of tests)
+	@[ -n '$(UNIT_CHOSEN)' ] || { echo "no unit program matches T=$(T)" >&2; exit 1; }
+	@$(RUN_TESTS) $(if $(K),-k '$(K)') $(if $(T),$(UNIT_CHOSEN:%=-p %)) unit
 
 .PHONY: test-cli
-test-cli: all ## command-line tests alone
-	@$(RUN_TESTS) cli
+test-cli: all ## tests of the commands: all, or K='import and not keras' (an expression of pytest's -k)
+	@$(RUN_TESTS) $(if $(K),-k '$(K)') cli
 
 .PHONY: test-http
-test-http: all $(INJECT) ## tests of the running daemon alone
-	@$(RUN_TESTS) http
+test-http: all $(INJECT) ## tests of the running daemon: all, or K='queue or limits'
+	@$(RUN_TESTS) $(if $(K),-k '$(K)') http
 
 CHURN_SECONDS ?= 60
 .PHONY: soak
@@ -282,7 +305,7 @@ check-gcc check-clang: check-%:
 .PHONY: objects
 objects: $(call object,$(SOURCES))
 
-# clang-tidy takes seconds per file: a stamp per file, newer than the file and every header of ours.
+# clang-tidy takes seconds per file, so each file has a stamp, which is newer than the file and all our headers.
 TIDY := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIBRARY_SOURCES) $(CLI_SOURCES))
 .PHONY: check-tidy
 check-tidy: $(TIDY)
@@ -293,6 +316,11 @@ $(BUILD)/tidy/%.ok: %.c .clang-tidy $(HEADERS)
 	    || { grep -v 'warnings generated' $@.log >&2; exit 1; }
 	@touch $@
 $(foreach set,$(KERNEL_SETS),$(eval $(BUILD)/tidy/model/kernels/$(set).ok: TIDY_FLAGS := $(KERNEL_FLAGS_$(set))))
+
+# Editors and clang tools read this file. `make -n` prints the commands of all objects, so the flags are the true ones.
+.PHONY: compile_commands.json
+compile_commands.json: $(BUILD)/flags $(BUILD)/version ## write compile_commands.json, for editors and clang tools
+	@$(MAKE) --no-print-directory -nB V=1 objects | $(PYTHON) scripts/compile-commands >$@.new && mv $@.new $@
 
 .PHONY: check-isa
 check-isa: check-gcc
@@ -391,9 +419,9 @@ benchmarks: ## write what README.md and docs/ show of tests/bench/LOG.md
 
 .PHONY: clean
 clean: ## remove everything that was built
-	rm -rf build build-*
+	rm -rf build build-* compile_commands.json
 
 .PHONY: help
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | \
-	    while IFS='	' read -r target text; do printf '  %-15s %s\n' "$$target" "$$text"; done
+	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | \
+	    while IFS='	' read -r target text; do printf '  %-21s %s\n' "$$target" "$$text"; done
