@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/sha256.h"
 #include "base/size.h"
 
 bool architecture_validate(const struct architecture *architecture, struct error *err)
@@ -180,6 +181,13 @@ bool network_initialise(struct network *network, uint64_t seed, struct error *er
         }
     }
     return true;
+}
+
+void network_digest(const struct network *network, unsigned char out[NETWORK_DIGEST_SIZE])
+{
+    unsigned char digest[SHA256_SIZE];
+    sha256_bytes(network->parameters, network->parameter_count * sizeof *network->parameters, digest);
+    memcpy(out, digest, NETWORK_DIGEST_SIZE);
 }
 
 const struct tensor *network_find_not_finite(const struct network *network, size_t *index)

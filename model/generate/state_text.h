@@ -1,0 +1,62 @@
+/* A hidden state as text that a client keeps: opaque, about 1.4 times the bytes of the state.
+ *
+ * base64url of, little-endian:
+ *   'l' 'S'   version (1)   1 where an RNG follows, else 0
+ *   weights[16]             of the network: network_digest()
+ *   cell, layers            a byte each
+ *   H of each layer         32 bits each
+ *   pending                 32 bits: the token that was drawn and not fed yet; TOKEN_NONE: none
+ *   RNG                     4 x 64 bits: the generator behind that draw
+ *   per layer h [H], then c [H] where the cell has one: float32
+ *   name of the model       a byte of length, at most 255 bytes of UTF-8; for messages alone
+ *
+ * Whoever goes on from it with the same model steps exactly as one longer text would: in the state is all that steps
+ * and draws depend on. What a sampler counts (penalties), stop texts and patterns begin anew.
+ *
+ * The text is not trusted: it may have been cut, altered or made up. Numbers that are finite are taken as they are; any
+ * hidden state is a legal one. Pure, thread-safe.
+ */
+#ifndef LSTMD_MODEL_GENERATE_STATE_TEXT_H
+#define LSTMD_MODEL_GENERATE_STATE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "model/generate/step.h"
+#include "model/network/network.h"
+
+/* Whose state it is. Everything is borrowed. */
+struct state_owner {
+    const char *model; /* its name */
+    unsigned char weights[NETWORK_DIGEST_SIZE];
+    const struct stepper *stepper;
+    uint32_t vocabulary_size;
+};
+
+struct carried_state {
+    float *state;     /* [stepper->state_size], the caller's */
+    uint32_t pending; /* the token to feed first; TOKEN_NONE: none */
+    bool has_rng;
+    struct rng rng;
+};
+
+/* Characters of the text, without a NUL. */
+size_t state_text_size(const struct state_owner *owner);
+
+/* Writes the text and a NUL; returns its size. out: room for state_text_size() + 1. ERROR_NO_MEMORY: 0. */
+size_t state_text_write(const struct state_owner *owner, const struct carried_state *carried, char *out,
+                        struct error *err);
+
+/* Errors: ERROR_INVALID (no such text: the message says what is wrong with it), ERROR_CONFLICT (another model's, names
+ * both), ERROR_NO_MEMORY. */
+bool state_text_read(const struct state_owner *owner, const char *text, size_t n, struct carried_state *carried,
+                     struct error *err);
+
+/* One vector of a state that a caller gives or gets as numbers: h or, where `cell` is true, c of a layer. NULL where
+ * the cell has no c. [architecture_hidden(layer)] */
+float *state_vector(const struct stepper *stepper, float *state, size_t layer, bool cell);
+
+#endif
