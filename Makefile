@@ -297,6 +297,7 @@ check-format:
 .PHONY: check-layers
 check-layers:
 	$(Q)tests/check_layers
+	$(Q)scripts/rooms --check
 
 .PHONY: check-gcc check-clang
 check-gcc check-clang: check-%:
@@ -326,11 +327,9 @@ compile_commands.json: $(BUILD)/flags $(BUILD)/version ## write compile_commands
 check-isa: check-gcc
 	$(Q)tests/check_isa $(BUILD)/check-gcc
 
-# Rooms whose files call one another in one direction.
-ONE_WAY_ROOMS := server/http server/api server/engine
 .PHONY: check-circles
 check-circles: check-gcc
-	$(Q)tests/check_circles $(BUILD)/check-gcc $(ONE_WAY_ROOMS)
+	$(Q)tests/check_circles $(BUILD)/check-gcc
 
 .PHONY: check-scripts
 check-scripts:

@@ -331,7 +331,7 @@ static bool write_choices(const struct completion *completion, struct answer_sta
     return true;
 }
 
-static bool openai_answer(const struct completion *completion, void *context, struct json_writer *out)
+static bool answer(const struct completion *completion, void *context, struct json_writer *out)
 {
     struct answer_state *state = context;
     if (state->stage == STATE_BEGIN && state->choice == 0) begin_document(completion, out);
@@ -343,8 +343,7 @@ static bool openai_answer(const struct completion *completion, void *context, st
     return false;
 }
 
-static void openai_event(const struct completion *completion, const struct completion_piece *piece,
-                         struct json_writer *out)
+static void event(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out)
 {
     const struct completion_part *part = &completion->parts[piece->index];
     const struct generation *generation = &part->job.generation;
@@ -369,7 +368,7 @@ static void openai_event(const struct completion *completion, const struct compl
     json_write_literal(out, "}");
 }
 
-static bool openai_after(const struct completion *completion, struct json_writer *out)
+static bool after(const struct completion *completion, struct json_writer *out)
 {
     if (!completion->fields.include_usage) return false;
     begin_document(completion, out);
@@ -383,14 +382,14 @@ static const struct completion_dialect dialect = {.rows = openai_rows,
                                                   .row_count = sizeof openai_rows / sizeof *openai_rows,
                                                   .is_openai = true,
                                                   .find_token = find_token,
-                                                  .answer = openai_answer,
+                                                  .answer = answer,
                                                   .answer_size = sizeof(struct answer_state),
-                                                  .event = openai_event,
-                                                  .after = openai_after};
+                                                  .event = event,
+                                                  .after = after};
 
 /* --- Requests --- */
 
-static void openai_check(struct completion_fields *fields, bool logprobs_given, struct problem *problem)
+static void check(struct completion_fields *fields, bool logprobs_given, struct problem *problem)
 {
     if (fields->prompts.count > 1)
         problem_add_field(problem, "prompt", "must be one string; send one request for each of several");
@@ -446,14 +445,14 @@ enum http_outcome api_v1_completions(struct http_request *request, void *context
     completion_read(completion, NULL, &problem);
     /* null is as if it were not there. */
     fields->seed_given = json_is_number(json_object_get(body, "seed"));
-    openai_check(fields, json_is_number(json_object_get(body, "logprobs")), &problem);
+    check(fields, json_is_number(json_object_get(body, "logprobs")), &problem);
     if (fields->model.data && !model_is_there(services, &fields->model, &problem))
         return completion_refuse(request, &problem);
     return completion_run(completion, &problem);
 }
 
 /* When its weights were written, in seconds since 1970. */
-static json_int_t openai_written(const struct served *served)
+static json_int_t written(const struct served *served)
 {
     struct tm utc = {0};
     const char *text = json_string_value(json_object_get(served->card, "modified_at"));
@@ -464,7 +463,7 @@ static json_t *model_document(const struct served *served)
 {
     const char *name = served->model.name;
     return json_pack("{s:o, s:s, s:I, s:s}", "id", json_safe_string(name, strlen(name)), "object", "model", "created",
-                     openai_written(served), "owned_by", "lstmd");
+                     written(served), "owned_by", "lstmd");
 }
 
 enum http_outcome api_v1_models(struct http_request *request, void *context)
