@@ -8,7 +8,7 @@
 #include "model/files/checkpoint.h"
 #include "server/api/auth.h"
 #include "server/confine.h"
-#include "server/models/places.h"
+#include "server/store/state_dir.h"
 
 static bool read_mode(const struct config *config, unsigned *mode, struct error *err)
 {
@@ -127,7 +127,7 @@ static bool check_user(const struct config *config, struct error *err)
 /* The daemon tries a model that was made the default first, and may never need this one. */
 static bool has_other_default(const struct config *config)
 {
-    char *file = config->state_dir ? path_join(config->state_dir, MODEL_PLACES_DEFAULT, NULL) : NULL;
+    char *file = config->state_dir ? path_join(config->state_dir, STATE_DEFAULT_FILE, NULL) : NULL;
     const bool there = file && access(file, F_OK) == 0;
     free(file);
     return there;

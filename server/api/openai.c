@@ -5,7 +5,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/json.h"
 #include "base/utf8.h"
@@ -13,7 +12,6 @@
 #include "server/api/api.h"
 #include "server/api/completion.h"
 #include "server/api/text_reply.h"
-#include "server/models/card.h"
 
 #define DEFAULT_MAX_TOKENS 16 /* OpenAI's */
 
@@ -451,19 +449,11 @@ enum http_outcome api_v1_completions(struct http_request *request, void *context
     return completion_run(completion, &problem);
 }
 
-/* When its weights were written, in seconds since 1970. */
-static json_int_t written(const struct served *served)
-{
-    struct tm utc = {0};
-    const char *text = json_string_value(json_object_get(served->card, "modified_at"));
-    return text && strptime(text, MODEL_CARD_TIME, &utc) ? (json_int_t)timegm(&utc) : 0;
-}
-
 static json_t *model_document(const struct served *served)
 {
     const char *name = served->model.name;
     return json_pack("{s:o, s:s, s:I, s:s}", "id", json_safe_string(name, strlen(name)), "object", "model", "created",
-                     written(served), "owned_by", "lstmd");
+                     (json_int_t)served_modified(served), "owned_by", "lstmd");
 }
 
 enum http_outcome api_v1_models(struct http_request *request, void *context)

@@ -13,7 +13,7 @@ bool model_places_open(struct model_places *places, const struct state_dir *stat
 {
     *places = (struct model_places){.state = state, .path = path};
     if (path && !(places->path_name = model_directory_name(path, err))) return false;
-    return !state || (places->default_file = path_join(state_dir_path(state), MODEL_PLACES_DEFAULT, err));
+    return !state || (places->default_file = path_join(state_dir_path(state), STATE_DEFAULT_FILE, err));
 }
 
 void model_places_close(struct model_places *places)

@@ -11,8 +11,6 @@
 #include "base/error.h"
 #include "server/store/state_dir.h"
 
-#define MODEL_PLACES_DEFAULT "default" /* file in the state directory: the name of the default model */
-
 struct model_places {
     const struct state_dir *state; /* NULL: none */
     const char *path;              /* model.path; NULL: none */

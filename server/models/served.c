@@ -4,6 +4,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "model/network/quantize.h"
@@ -102,4 +103,11 @@ void served_free(struct served *served)
     stepper_close(&served->stepper);
     model_close(&served->model);
     free(served);
+}
+
+int64_t served_modified(const struct served *served)
+{
+    struct tm utc = {0};
+    const char *text = json_string_value(json_object_get(served->card, "modified_at"));
+    return text && strptime(text, MODEL_CARD_TIME, &utc) ? timegm(&utc) : 0;
 }

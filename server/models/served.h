@@ -50,4 +50,7 @@ void served_free(struct served *served);
 /* A number that changes when the directory is replaced or one of its files is written. */
 uint64_t served_fingerprint(const char *directory);
 
+/* When the weights were written, in seconds since 1970; 0: not known. */
+int64_t served_modified(const struct served *served);
+
 #endif

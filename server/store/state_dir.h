@@ -3,6 +3,8 @@
  *     <path>/models/<name>/    model directories (model/files/checkpoint.h)
  *     <path>/datasets/<name>/  corpora (server/store/datasets.h)
  *     <path>/jobs/<id>/        where training jobs work
+ *     <path>/default           the name of the default model (server/models/registry.h)
+ *     <path>/lstmd.db          the job database (server/store/store.h)
  *     <path>/lock              held by the daemon that uses it, with its process id
  *
  * One daemon uses it at a time: the lock ends with the process, however that ends. Everything in it is published
@@ -18,7 +20,8 @@
 
 #include "base/error.h"
 
-#define STATE_NAME_MAX 64 /* bytes */
+#define STATE_NAME_MAX     64 /* bytes */
+#define STATE_DEFAULT_FILE "default"
 
 struct state_dir;
 

@@ -1,4 +1,4 @@
-/* server/registry: what is acquired, what a swap leaves to those that hold the old model, what becomes the default,
+/* server/models: what is acquired, what a swap leaves to holders of the old model, which model becomes the default,
  * what a registry finds when it is opened again; allocations and system calls failing; changes from several threads. */
 #include "server/models/registry.h"
 
@@ -85,7 +85,7 @@ static int setup(void **state)
     const struct sessions_options options = {.max_count = 10, .max_name = 16, .ttl_ns = UINT64_MAX / 4};
     struct bench *bench = calloc(1, sizeof *bench);
     assert_non_null(bench);
-    log_configure(LOG_ERROR + 1, LOG_LOGFMT); /* models that do not load are what is tested */
+    log_configure(LOG_ERROR + 1, LOG_LOGFMT); /* the tests load models that fail, which is logged */
     skip_fsync = true;
     bench->directory = temp_dir_new();
     bench->path = in_dir(bench->directory, "single");
@@ -120,7 +120,7 @@ static struct served *acquire(const struct bench *bench, const char *name)
     return registry_acquire(bench->registry, name, name ? strlen(name) : 0, NULL);
 }
 
-/* The size of the model of that name (NULL: the default); 0 with the error's code where there is none to acquire. */
+/* The size of the model of that name (NULL: the default); 0: acquiring it fails with this code. */
 static uint32_t size_of(const struct bench *bench, const char *name, enum error_code code)
 {
     struct error err = {0};
@@ -181,7 +181,7 @@ static void test_registry_swap_leaves_the_old_model_to_those_who_hold_it(void **
     registry_release(new);
 }
 
-/* Wherever the last reference is dropped: after the registry was told to stop, too. */
+/* The last reference may be dropped anywhere, also after registry_stop(). */
 static void test_registry_stop_ends_the_jobs_of_all_models(void **state)
 {
     struct bench *bench = *state;
@@ -305,7 +305,7 @@ static void test_registry_unloads_and_removes_all_but_the_default(void **state)
     assert_false(registry_remove(bench->registry, "a", &err));
     assert_int_equal(err.code, ERROR_CONFLICT);
     error_clear(&err);
-    assert_false(registry_remove(bench->registry, "single", &err)); /* it is model.path's */
+    assert_false(registry_remove(bench->registry, "single", &err)); /* it is the model of model.path */
     assert_int_equal(err.code, ERROR_CONFLICT);
     error_clear(&err);
     assert_false(registry_remove(bench->registry, "nobody", &err));

@@ -37,7 +37,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* As a daemon that is started again. */
+/* Closes and opens, like a daemon that is started again. */
 static void reopen(struct fixture *f)
 {
     datasets_free(f->datasets);
@@ -46,7 +46,7 @@ static void reopen(struct fixture *f)
     assert_non_null(f->datasets);
 }
 
-/* In pieces of this size. */
+/* Writes in pieces of this size. */
 static bool upload_pieces(struct datasets *datasets, const char *name, const struct corpus_options *options,
                           const char *text, size_t n, size_t piece, struct error *err)
 {
@@ -135,7 +135,7 @@ static void test_datasets_describe_what_was_uploaded(void **state)
 static void test_datasets_keep_how_a_corpus_is_read(void **state)
 {
     struct fixture *f = *state;
-    char columns[] = "1,2", label[] = "3"; /* are copied */
+    char columns[] = "1,2", label[] = "3"; /* the upload copies them */
     struct corpus_options options = {.columns = columns, .label_column = label, .csv_header = 1};
     struct dataset_upload *one = dataset_upload_new(f->datasets, "news.csv", &options, &f->err);
     assert_non_null(one);
@@ -345,7 +345,7 @@ static void test_datasets_delete_and_list(void **state)
     json_decref(list);
 }
 
-/* --- What may be on the disk --- */
+/* --- What a start finds on the disk --- */
 
 static void list_nothing(void *context)
 {
@@ -398,7 +398,7 @@ static bool replace(void *context, struct error *err)
     return upload_pieces(attempt->f->datasets, "x", &automatic, attempt->text, strlen(attempt->text), 2, err);
 }
 
-/* What is there is what is described, and it is the old or the new. */
+/* The files are those that the description has, and they are the old or the new ones. */
 static void assert_old_or_new(struct fixture *f)
 {
     char *data = read_text(in_dir(f->directory, "x/data"));

@@ -30,7 +30,7 @@ static void test_state_dir_makes_its_parts_for_their_owner_alone(void **state)
 {
     (void)state;
     const char *path = in_dir(dir, "state");
-    for (int i = 0; i < 2; i++) { /* the second time all is there */
+    for (int i = 0; i < 2; i++) { /* the second time everything exists */
         struct error err = {0};
         struct state_dir *opened = state_dir_open(path, &err);
         if (!opened) fail_msg("%s", err.message);
@@ -164,7 +164,7 @@ static void test_state_name_is_restricted(void **state)
     for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) assert_true(state_name_valid(good[i], strlen(good[i])));
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_false(state_name_valid(bad[i], strlen(bad[i])));
     assert_false(state_name_valid("a\0b", 3));
-    assert_true(state_name_valid("a/b", 1)); /* of the size that is given */
+    assert_true(state_name_valid("a/b", 1)); /* only the given size counts */
     char too_long[66];
     snprintf(too_long, sizeof too_long, "%s4", longest);
     assert_false(state_name_valid(too_long, 65));

@@ -72,7 +72,7 @@ static void test_store_sets_the_times_of_a_life(void **state)
     assert_string_not_equal(first.started, "");
     set(&rig, id, JOB_QUEUED, NULL, false);
     set(&rig, id, JOB_RUNNING, NULL, false);
-    assert_string_equal(get(&rig, id).started, first.started); /* the first start */
+    assert_string_equal(get(&rig, id).started, first.started); /* the first start counts */
     set(&rig, id, JOB_FAILED, "why", false);
     assert_string_not_equal(get(&rig, id).finished, "");
     assert_string_equal(get(&rig, id).reason, "why");
@@ -175,7 +175,7 @@ static void test_store_keeps_a_loss_curve_and_the_latest_progress(void **state)
     progress(&rig, id, 10, 3);
     progress(&rig, id, 20, 2);
     validate(&rig, id, 20, 2.5);
-    validate(&rig, id, 25, INFINITY); /* what JSON and SQL have no number for is not known */
+    validate(&rig, id, 25, INFINITY); /* JSON and SQL have no number for it: it counts as not known */
     assert_true(store_add_checkpoint(rig.store, id, "{\"step\":25}", NULL));
     progress(&rig, id, 30, 1);
     store_assert_metrics(&rig, id, "10:3/nan 20:2/2.5 25:nan/nan 30:1/nan ");
@@ -239,7 +239,7 @@ static void assert_notes(struct store_rig *rig, int64_t id, size_t count, const 
     json_decref(notes);
 }
 
-/* A run that goes on says what it said before. */
+/* A run that goes on repeats its notes. */
 static void test_store_keeps_notes_in_order_once_and_not_without_end(void **state)
 {
     (void)state;

@@ -12,7 +12,7 @@
 /* ---- SQLite's own allocations ---- */
 
 static size_t sqlite_countdown; /* allocations until one fails; 0: none does */
-static bool sqlite_lasting;     /* so do all after it */
+static bool sqlite_lasting;     /* all allocations after it fail, too */
 static bool sqlite_failed;
 static sqlite3_mem_methods real_methods, failing_methods;
 
@@ -95,7 +95,7 @@ static void test_store_refuses_a_file_with_a_broken_page(void **state)
     struct store_rig rig;
     store_rig_open(&rig);
     for (int i = 0; i < 200; i++) store_rig_add(&rig);
-    store_close(rig.store); /* moves the log into the file */
+    store_close(rig.store); /* SQLite moves the log into the file */
     rig.store = NULL;
     FILE *file = fopen(rig.path, "r+");
     assert_non_null(file);
@@ -128,8 +128,7 @@ static void test_store_that_is_locked_says_so(void **state)
     store_rig_close(&rig);
 }
 
-/* A whole life of a job in a database of its own: what an attempt that failed left behind would make the next longer.
- */
+/* A whole life of a job, in a new database: rows that a failed attempt left would make the next attempt longer. */
 static bool live(void *context, struct error *err)
 {
     struct store_rig *rig = context;
@@ -186,7 +185,7 @@ static void test_store_survives_failing_allocations_of_sqlite(void **state)
         const bool done = live(&rig, &err);
         sqlite_countdown = 0;
         if (!done) assert_true(err.code == ERROR_NO_MEMORY || err.code == ERROR_IO);
-        if (!done) assert_true(sqlite_failed); /* some failures cost SQLite nothing but a cache */
+        if (!done) assert_true(sqlite_failed); /* SQLite gets along without a cache */
         if (!sqlite_failed) break;
     }
     store_rig_reopen(&rig); /* checks the file */
@@ -207,7 +206,7 @@ static size_t count_queued(struct store_rig *rig)
     return count;
 }
 
-/* What fails is taken back, though nothing can be allocated for that either. */
+/* A transaction that fails is taken back, though nothing can be allocated for that either. */
 static void test_store_without_memory_takes_back_what_it_began(void **state)
 {
     (void)state;
