@@ -1,21 +1,16 @@
-/* Every gradient against finite differences, for every tensor of every kind of cell.
+/* Every gradient against finite differences, for every tensor of every cell.
  *
- * Without dropout the differences are taken of the equations of network.h written down plainly in double precision
- * here, so they also check the learner's loss. With dropout, whose masks only the learner knows, they are taken of the
- * learner's own float32 loss at the same step (the same masks), and the tolerance is wider. */
+ * Without dropout, the differences are those of the equations of network/cells.h, which this file writes down in double
+ * precision. So they also check the learner's loss. With dropout, only the learner knows the masks. The differences are
+ * then those of its own float32 loss at the same step (the same masks), and the tolerance is wider. */
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "model/text/vocabulary.h"
 #include "model/train/learner.h"
+#include "tests/unit/support.h"
 
 #define B           3
 #define T           4
@@ -62,7 +57,7 @@ static const uint32_t tokens[2 * T + 1][B] = {{0, 3, 7}, {1, 0, 2}, {5, 4, 0}, {
 static const uint32_t *const inputs[2] = {tokens[0], tokens[T]};
 static const uint32_t *const targets[2] = {tokens[1], tokens[T + 1]};
 
-/* ------------------------------------------------------------------ the equations, plainly */
+/* ------------------------------------------------------------------ the equations */
 
 struct reference {
     const struct network *layout; /* where each tensor is */
@@ -117,7 +112,7 @@ static void layer_step(struct reference *reference, size_t layer, size_t b, cons
             const size_t row = g * H + u;
             in[g] = bias[row] + row_product(w_ih + row * I, x, I);
             hidden[g] = row_product(w_hh + row * H, before, H);
-            if (n->bias_hh[layer] != NULL) hidden[g] += weights(reference, n->bias_hh[layer])[row];
+            if (n->bias_hh[layer]) hidden[g] += weights(reference, n->bias_hh[layer])[row];
         }
         cell_unit(n->architecture.cell, in, hidden, &reference->h[layer][b][u], &reference->c[layer][b][u]);
     }
@@ -163,7 +158,7 @@ struct fixture {
     struct learner *learner;
 };
 
-static void open_fixture(struct fixture *fixture, const struct setting *setting, size_t threads, double dropout)
+static void fixture_open(struct fixture *fixture, const struct setting *setting, size_t threads, double dropout)
 {
     const struct learner_options options = {.batch = B,
                                             .window = T,
@@ -181,10 +176,10 @@ static void open_fixture(struct fixture *fixture, const struct setting *setting,
     for (size_t i = 0; i < fixture->network.parameter_count; i++)
         fixture->network.parameters[i] = (float)(0.5 * rng_normal(&rng));
     fixture->learner = learner_new(&fixture->network, &options, &err);
-    if (fixture->learner == NULL) fail_msg("%s", err.message);
+    if (!fixture->learner) fail_msg("%s", err.message);
 }
 
-static void close_fixture(struct fixture *fixture)
+static void fixture_close(struct fixture *fixture)
 {
     learner_free(fixture->learner);
     network_close(&fixture->gradient);
@@ -234,7 +229,7 @@ static void test_gradient_matches_differences_of_the_equations(void **state)
 {
     const struct setting *setting = *state;
     struct fixture fixture;
-    open_fixture(&fixture, setting, 2, 0);
+    fixture_open(&fixture, setting, 2, 0);
     const size_t count = fixture.network.parameter_count;
     double *truth = malloc(count * sizeof *truth);
     struct reference reference = {
@@ -252,7 +247,7 @@ static void test_gradient_matches_differences_of_the_equations(void **state)
     }
     free(reference.w);
     free(truth);
-    close_fixture(&fixture);
+    fixture_close(&fixture);
 }
 
 /* The learner's own loss of window 1 with the state, the weights and the masks of the given moment. */
@@ -270,7 +265,7 @@ static void test_gradient_with_dropout_matches_differences_of_the_loss(void **st
     const float step = 0x1p-7f;
     struct fixture fixture;
     struct network ignored;
-    open_fixture(&fixture, setting, 1, 0.4);
+    fixture_open(&fixture, setting, 1, 0.4);
     assert_true(network_open(&ignored, &setting->architecture, NULL));
     gradient_of(&fixture, 0, &ignored);
     const size_t size = learner_state_size(fixture.learner) * sizeof(float);
@@ -295,7 +290,7 @@ static void test_gradient_with_dropout_matches_differences_of_the_loss(void **st
     free(truth);
     free(start);
     network_close(&ignored);
-    close_fixture(&fixture);
+    fixture_close(&fixture);
 }
 
 static void test_gradient_with_dropout_does_not_depend_on_threads(void **state)
@@ -304,7 +299,7 @@ static void test_gradient_with_dropout_does_not_depend_on_threads(void **state)
     double truth[4096];
     for (size_t threads = 1; threads <= 3; threads++) {
         struct fixture fixture;
-        open_fixture(&fixture, setting, threads, 0.4);
+        fixture_open(&fixture, setting, threads, 0.4);
         gradient_of(&fixture, 0, &fixture.gradient);
         for (size_t i = 0; i < fixture.gradient.tensor_count; i++) {
             const struct tensor *tensor = &fixture.gradient.tensors[i];
@@ -312,7 +307,7 @@ static void test_gradient_with_dropout_does_not_depend_on_threads(void **state)
                 truth[tensor->offset + j] = (double)tensor->data[j];
             assert_tensor_close(setting, tensor, truth + tensor->offset, 1e-5);
         }
-        close_fixture(&fixture);
+        fixture_close(&fixture);
     }
 }
 
@@ -321,14 +316,14 @@ static void test_dropout_draws_new_masks_at_each_step(void **state)
     const struct setting *setting = *state;
     struct fixture fixture;
     double loss[2];
-    open_fixture(&fixture, setting, 1, 0.4);
+    fixture_open(&fixture, setting, 1, 0.4);
     for (uint64_t step = 0; step < 2; step++) {
         learner_reset_state(fixture.learner);
         learner_set_step_count(fixture.learner, step);
         loss[step] = gradient_of(&fixture, 0, &fixture.gradient);
     }
     assert_true(fabs(loss[0] - loss[1]) > 1e-3);
-    close_fixture(&fixture);
+    fixture_close(&fixture);
 }
 
 #define COUNT (sizeof settings / sizeof settings[0])

@@ -1,18 +1,14 @@
-/* The learner's promises: same seed and threads, same bits; resuming; resets; nothing updated by what is not finite. */
+/* What the learner promises: the same seed and threads give the same bits; it resumes bit for bit; the reset token
+ * resets; a loss that is not finite updates nothing. */
 #include <float.h>
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "base/rng.h"
 #include "base/subnormals.h"
 #include "model/train/learner.h"
+#include "tests/unit/support.h"
 
 enum { B = 5, T = 7, V = 13, STEPS = 6 };
 
@@ -25,53 +21,53 @@ static const struct learner_options plain = {
     .optimizer = {.kind = OPTIMIZER_ADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .clip = 1},
 };
 
-struct bench {
+struct trial {
     struct network network;
     struct learner *learner;
     uint32_t inputs[T * B], targets[T * B];
 };
 
-static void open_bench(struct bench *bench, enum cell_kind cell, uint32_t embedding,
+static void trial_open(struct trial *trial, enum cell_kind cell, uint32_t embedding,
                        const struct learner_options *options)
 {
     const struct architecture a = {
         .cell = cell, .layers = 2, .hidden_size = 21, .embedding_size = embedding, .vocabulary_size = V};
     struct error err = {0};
-    assert_true(network_open(&bench->network, &a, &err));
-    assert_true(network_initialise(&bench->network, 11, &err));
-    bench->learner = learner_new(&bench->network, options, &err);
-    assert_non_null(bench->learner);
+    assert_true(network_open(&trial->network, &a, &err));
+    assert_true(network_initialise(&trial->network, 11, &err));
+    trial->learner = learner_new(&trial->network, options, &err);
+    assert_non_null(trial->learner);
 }
 
-static void close_bench(struct bench *bench)
+static void trial_close(struct trial *trial)
 {
-    learner_free(bench->learner);
-    network_close(&bench->network);
+    learner_free(trial->learner);
+    network_close(&trial->network);
 }
 
 /* The window of step i: the same for every caller. */
-static void fill_window(struct bench *bench, uint64_t i)
+static void trial_fill_window(struct trial *trial, uint64_t i)
 {
     struct rng rng;
     rng_seed(&rng, 99, i);
     for (size_t j = 0; j < T * B; j++) {
-        bench->inputs[j] = (uint32_t)rng_below(&rng, V);
-        bench->targets[j] = (uint32_t)rng_below(&rng, V);
+        trial->inputs[j] = (uint32_t)rng_below(&rng, V);
+        trial->targets[j] = (uint32_t)rng_below(&rng, V);
     }
 }
 
-static double train(struct bench *bench, uint64_t from, uint64_t to)
+static double trial_train(struct trial *trial, uint64_t from, uint64_t to)
 {
     struct learner_result result = {0};
     for (uint64_t i = from; i < to; i++) {
-        fill_window(bench, i);
-        learner_step(bench->learner, i % 3 == 2 ? T - 2 : T, bench->inputs, bench->targets, 1e-2, &result);
+        trial_fill_window(trial, i);
+        learner_step(trial->learner, i % 3 == 2 ? T - 2 : T, trial->inputs, trial->targets, 1e-2, &result);
         assert_true(result.finite);
     }
     return result.loss;
 }
 
-static void assert_same_parameters(const struct bench *a, const struct bench *b)
+static void assert_same_parameters(const struct trial *a, const struct trial *b)
 {
     assert_memory_equal(a->network.parameters, b->network.parameters, a->network.parameter_count * sizeof(float));
 }
@@ -82,14 +78,14 @@ static void test_learner_same_seed_and_threads_give_the_same_bits(void **state)
     struct learner_options options = plain;
     options.dropout = 0.3;
     for (options.threads = 1; options.threads <= 3; options.threads++) {
-        struct bench a, b;
-        open_bench(&a, CELL_LSTM, 0, &options);
-        open_bench(&b, CELL_LSTM, 0, &options);
-        train(&a, 0, STEPS);
-        train(&b, 0, STEPS);
+        struct trial a, b;
+        trial_open(&a, CELL_LSTM, 0, &options);
+        trial_open(&b, CELL_LSTM, 0, &options);
+        trial_train(&a, 0, STEPS);
+        trial_train(&b, 0, STEPS);
         assert_same_parameters(&a, &b);
-        close_bench(&a);
-        close_bench(&b);
+        trial_close(&a);
+        trial_close(&b);
     }
 }
 
@@ -100,27 +96,27 @@ static void test_learner_threads_differ_by_rounding_alone(void **state)
     struct learner_options options = plain;
     options.dropout = 0.5;
     options.optimizer.kind = OPTIMIZER_SGD;
-    struct bench one, three;
-    open_bench(&one, CELL_GRU, 9, &options);
+    struct trial one, three;
+    trial_open(&one, CELL_GRU, 9, &options);
     options.threads = 3;
-    open_bench(&three, CELL_GRU, 9, &options);
+    trial_open(&three, CELL_GRU, 9, &options);
     assert_int_equal(learner_threads(three.learner), 3);
-    train(&one, 0, STEPS);
-    train(&three, 0, STEPS);
+    trial_train(&one, 0, STEPS);
+    trial_train(&three, 0, STEPS);
     for (size_t i = 0; i < one.network.parameter_count; i++)
         assert_true(fabsf(one.network.parameters[i] - three.network.parameters[i]) < 1e-5f);
-    close_bench(&one);
-    close_bench(&three);
+    trial_close(&one);
+    trial_close(&three);
 }
 
 static void check_resume(const struct learner_options *options, enum cell_kind cell)
 {
-    struct bench whole, first, second;
-    open_bench(&whole, cell, 0, options);
-    open_bench(&first, cell, 0, options);
-    open_bench(&second, cell, 0, options);
-    train(&whole, 0, STEPS);
-    train(&first, 0, STEPS / 2);
+    struct trial whole, first, second;
+    trial_open(&whole, cell, 0, options);
+    trial_open(&first, cell, 0, options);
+    trial_open(&second, cell, 0, options);
+    trial_train(&whole, 0, STEPS);
+    trial_train(&first, 0, STEPS / 2);
 
     memcpy(second.network.parameters, first.network.parameters, first.network.parameter_count * sizeof(float));
     memcpy(learner_state(second.learner), learner_state(first.learner),
@@ -129,11 +125,11 @@ static void check_resume(const struct learner_options *options, enum cell_kind c
            optimizer_moments(options->optimizer.kind) * first.network.parameter_count * sizeof(float));
     learner_set_step_count(second.learner, learner_step_count(first.learner));
     learner_refresh(second.learner);
-    train(&second, STEPS / 2, STEPS);
+    trial_train(&second, STEPS / 2, STEPS);
     assert_same_parameters(&whole, &second);
-    close_bench(&whole);
-    close_bench(&first);
-    close_bench(&second);
+    trial_close(&whole);
+    trial_close(&first);
+    trial_close(&second);
 }
 
 static void test_learner_resumes_bit_for_bit(void **state)
@@ -156,7 +152,7 @@ static void test_learner_resumes_bit_for_bit(void **state)
     }
 }
 
-/* A schedule that lowers the rate leaves the moments as they are: the step is shorter, and goes the same way. */
+/* A lower rate leaves the moments as they are. The step is shorter and has the same direction. */
 static void test_learner_moments_do_not_depend_on_the_rate(void **state)
 {
     (void)state;
@@ -165,17 +161,17 @@ static void test_learner_moments_do_not_depend_on_the_rate(void **state)
         struct learner_options options = plain;
         options.optimizer.kind = kinds[k];
         options.optimizer.decay = 0.9;
-        struct bench a, b;
+        struct trial a, b;
         struct learner_result result;
-        open_bench(&a, CELL_LSTM, 0, &options);
-        open_bench(&b, CELL_LSTM, 0, &options);
-        train(&a, 0, STEPS);
-        train(&b, 0, STEPS);
+        trial_open(&a, CELL_LSTM, 0, &options);
+        trial_open(&b, CELL_LSTM, 0, &options);
+        trial_train(&a, 0, STEPS);
+        trial_train(&b, 0, STEPS);
         const size_t n = a.network.parameter_count;
         float *before = malloc(n * sizeof *before);
         assert_non_null(before);
         memcpy(before, a.network.parameters, n * sizeof *before);
-        fill_window(&a, STEPS);
+        trial_fill_window(&a, STEPS);
         learner_step(a.learner, T, a.inputs, a.targets, 1e-2, &result);
         learner_step(b.learner, T, a.inputs, a.targets, 1e-3, &result);
         assert_memory_equal(learner_moments(a.learner), learner_moments(b.learner),
@@ -185,33 +181,33 @@ static void test_learner_moments_do_not_depend_on_the_rate(void **state)
             assert_true(fabsf(near - 0.1f * far) < 1e-6f);
         }
         free(before);
-        close_bench(&a);
-        close_bench(&b);
+        trial_close(&a);
+        trial_close(&b);
     }
 }
 
-/* The sum as it is written in the header, over the weights after every step. */
+/* Adds the weights up after every step, as the formula in learner.h says. */
 static void test_learner_average_is_the_weighted_mean_of_the_weights_so_far(void **state)
 {
     (void)state;
     struct learner_options options = plain;
     options.average = 0.8;
     for (options.threads = 1; options.threads <= 3; options.threads += 2) {
-        struct bench bench;
-        open_bench(&bench, CELL_LSTM, 9, &options);
-        const size_t n = bench.network.parameter_count;
+        struct trial trial;
+        trial_open(&trial, CELL_LSTM, 9, &options);
+        const size_t n = trial.network.parameter_count;
         double *sums = calloc(n, sizeof *sums), weight = 0;
         assert_non_null(sums);
         for (uint64_t i = 0; i < STEPS; i++) {
-            train(&bench, i, i + 1);
+            trial_train(&trial, i, i + 1);
             weight = options.average * weight + 1;
-            for (size_t j = 0; j < n; j++) sums[j] = options.average * sums[j] + (double)bench.network.parameters[j];
-            const float *average = learner_average(bench.learner)->parameters;
-            if (i == 0) assert_memory_equal(average, bench.network.parameters, n * sizeof(float));
+            for (size_t j = 0; j < n; j++) sums[j] = options.average * sums[j] + (double)trial.network.parameters[j];
+            const float *average = learner_average(trial.learner)->parameters;
+            if (i == 0) assert_memory_equal(average, trial.network.parameters, n * sizeof(float));
             for (size_t j = 0; j < n; j++) assert_true(fabs((double)average[j] - sums[j] / weight) < 1e-6);
         }
         free(sums);
-        close_bench(&bench);
+        trial_close(&trial);
     }
 }
 
@@ -219,16 +215,16 @@ static void test_learner_average_does_not_touch_the_training(void **state)
 {
     (void)state;
     struct learner_options options = plain;
-    struct bench without, with;
-    open_bench(&without, CELL_GRU, 0, &options);
+    struct trial without, with;
+    trial_open(&without, CELL_GRU, 0, &options);
     options.average = 0.9;
-    open_bench(&with, CELL_GRU, 0, &options);
-    train(&without, 0, STEPS);
-    train(&with, 0, STEPS);
+    trial_open(&with, CELL_GRU, 0, &options);
+    trial_train(&without, 0, STEPS);
+    trial_train(&with, 0, STEPS);
     assert_same_parameters(&without, &with);
     assert_null(learner_average(without.learner));
-    close_bench(&without);
-    close_bench(&with);
+    trial_close(&without);
+    trial_close(&with);
 }
 
 /* The reset token makes a stream forget: the logits after it are those of a stream that begins there. */
@@ -237,14 +233,14 @@ static void test_learner_reset_token_forgets_what_came_before(void **state)
     (void)state;
     static const enum cell_kind cells[] = {CELL_LSTM, CELL_GRU, CELL_RNN};
     for (size_t c = 0; c < 3; c++) {
-        struct bench used, fresh;
+        struct trial used, fresh;
         static float a[T * B * V], b[T * B * V];
         double loss;
-        open_bench(&used, cells[c], 0, &plain);
-        open_bench(&fresh, cells[c], 0, &plain);
-        fill_window(&used, 0);
+        trial_open(&used, cells[c], 0, &plain);
+        trial_open(&fresh, cells[c], 0, &plain);
+        trial_fill_window(&used, 0);
         learner_logits(used.learner, T, used.inputs, used.targets, a, &loss);
-        fill_window(&used, 1);
+        trial_fill_window(&used, 1);
         for (size_t s = 0; s < B; s++) used.inputs[s] = 0;
         learner_logits(used.learner, T, used.inputs, used.targets, a, &loss);
         learner_logits(fresh.learner, T, used.inputs, used.targets, b, &loss);
@@ -253,29 +249,29 @@ static void test_learner_reset_token_forgets_what_came_before(void **state)
         learner_reset_state(fresh.learner);
         learner_logits(fresh.learner, T, used.inputs, used.targets, b, &loss);
         assert_memory_not_equal(a, b, sizeof a);
-        close_bench(&used);
-        close_bench(&fresh);
+        trial_close(&used);
+        trial_close(&fresh);
     }
 }
 
 static void test_learner_updates_nothing_where_the_loss_is_not_finite(void **state)
 {
     (void)state;
-    struct bench bench;
+    struct trial trial;
     struct learner_result result;
-    open_bench(&bench, CELL_LSTM, 0, &plain);
-    bench.network.output_bias[2] = NAN;
-    learner_refresh(bench.learner);
-    float *before = malloc(bench.network.parameter_count * sizeof(float));
+    trial_open(&trial, CELL_LSTM, 0, &plain);
+    trial.network.output_bias[2] = NAN;
+    learner_refresh(trial.learner);
+    float *before = malloc(trial.network.parameter_count * sizeof(float));
     assert_non_null(before);
-    memcpy(before, bench.network.parameters, bench.network.parameter_count * sizeof(float));
-    fill_window(&bench, 0);
-    learner_step(bench.learner, T, bench.inputs, bench.targets, 1e-2, &result);
+    memcpy(before, trial.network.parameters, trial.network.parameter_count * sizeof(float));
+    trial_fill_window(&trial, 0);
+    learner_step(trial.learner, T, trial.inputs, trial.targets, 1e-2, &result);
     assert_false(result.finite);
-    assert_int_equal(learner_step_count(bench.learner), 0);
-    assert_memory_equal(before, bench.network.parameters, bench.network.parameter_count * sizeof(float));
+    assert_int_equal(learner_step_count(trial.learner), 0);
+    assert_memory_equal(before, trial.network.parameters, trial.network.parameter_count * sizeof(float));
     free(before);
-    close_bench(&bench);
+    trial_close(&trial);
 }
 
 static void test_learner_loss_falls_on_a_repeated_window(void **state)
@@ -283,18 +279,18 @@ static void test_learner_loss_falls_on_a_repeated_window(void **state)
     (void)state;
     static const enum cell_kind cells[] = {CELL_LSTM, CELL_GRU, CELL_RNN};
     for (size_t c = 0; c < 3; c++) {
-        struct bench bench;
+        struct trial trial;
         struct learner_result first, result = {0};
-        open_bench(&bench, cells[c], 16, &plain);
-        fill_window(&bench, 0);
-        learner_step(bench.learner, T, bench.inputs, bench.targets, 1e-2, &first);
+        trial_open(&trial, cells[c], 16, &plain);
+        trial_fill_window(&trial, 0);
+        learner_step(trial.learner, T, trial.inputs, trial.targets, 1e-2, &first);
         assert_true(fabs(first.loss - log(V)) < 0.5);
         for (int i = 0; i < 200; i++) {
-            learner_reset_state(bench.learner);
-            learner_step(bench.learner, T, bench.inputs, bench.targets, 1e-2, &result);
+            learner_reset_state(trial.learner);
+            learner_step(trial.learner, T, trial.inputs, trial.targets, 1e-2, &result);
         }
         assert_true(result.loss < 0.3);
-        close_bench(&bench);
+        trial_close(&trial);
     }
 }
 
@@ -310,12 +306,12 @@ static void test_learner_refuses_what_does_not_fit(void **state)
     assert_false(learner_bytes(&a, &options, &bytes));
     options.batch = (size_t)1 << 40;
     options.window = (size_t)1 << 40;
-    struct bench bench;
+    struct trial trial;
     struct error err = {0};
-    assert_true(network_open(&bench.network, &a, &err));
-    assert_null(learner_new(&bench.network, &options, &err));
+    assert_true(network_open(&trial.network, &a, &err));
+    assert_null(learner_new(&trial.network, &options, &err));
     assert_int_equal(err.code, ERROR_TOO_LARGE);
-    network_close(&bench.network);
+    network_close(&trial.network);
 }
 
 /* Whether this processor takes subnormals as zero where it is told to; emulators may not. */
@@ -336,33 +332,33 @@ static size_t count_subnormals(const float *values, size_t n)
     return count;
 }
 
-/* A rate of nothing and a target that is nearly certain: gradients, and far more so their squares, go towards zero. */
+/* The target is nearly certain, so gradients, and their squares far more, come close to zero. */
 static void test_learner_computes_no_subnormals_and_leaves_the_thread_its_mode(void **state)
 {
     (void)state;
     if (!flushes_subnormals()) skip();
     for (size_t threads = 1; threads <= 2; threads++) {
         struct learner_options options = plain;
-        struct bench bench;
+        struct trial trial;
         struct learner_result result;
         options.threads = threads;
-        open_bench(&bench, CELL_LSTM, 0, &options);
-        const size_t n = bench.network.parameter_count;
-        bench.network.output_bias[3] = 46; /* a loss of about 1e-20 */
-        learner_refresh(bench.learner);
-        for (size_t i = 0; i < T * B; i++) bench.inputs[i] = bench.targets[i] = 3;
-        learner_step(bench.learner, T, bench.inputs, bench.targets, 1e-3, &result);
+        trial_open(&trial, CELL_LSTM, 0, &options);
+        const size_t n = trial.network.parameter_count;
+        trial.network.output_bias[3] = 46; /* a loss of about 1e-20 */
+        learner_refresh(trial.learner);
+        for (size_t i = 0; i < T * B; i++) trial.inputs[i] = trial.targets[i] = 3;
+        learner_step(trial.learner, T, trial.inputs, trial.targets, 1e-3, &result);
         assert_true(result.finite);
-        const float *moments = learner_moments(bench.learner);
+        const float *moments = learner_moments(trial.learner);
         size_t others = 0;
         for (size_t i = 0; i < n; i++) others += moments[i] != 0 && moments[n + i] == 0;
         assert_true(others > 0); /* gradients whose squares are too small for what is left */
         assert_int_equal(count_subnormals(moments, 2 * n), 0);
-        assert_int_equal(count_subnormals(bench.network.parameters, n), 0);
+        assert_int_equal(count_subnormals(trial.network.parameters, n), 0);
         volatile float small = FLT_MIN;
         small *= 0.5f;
         assert_int_equal(fpclassify(small), FP_SUBNORMAL);
-        close_bench(&bench);
+        trial_close(&trial);
     }
 }
 

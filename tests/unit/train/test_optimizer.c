@@ -1,11 +1,5 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "model/train/optimizer.h"
+#include "tests/unit/support.h"
 
 static void test_optimizer_names_round_trip(void **state)
 {

@@ -1,12 +1,7 @@
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
 
 #include "model/train/optimizer.h"
+#include "tests/unit/support.h"
 
 static double rate(const struct schedule_options *options, uint64_t step, uint64_t epoch, double progress)
 {

@@ -11,25 +11,6 @@
 #include "model/files/checkpoint.h"
 #include "tests/unit/train/trainer_support.h"
 
-static void run(struct bench *bench, enum trainer_end end)
-{
-    if (!bench_run(bench, false)) fail_msg("%s", bench->err.message);
-    assert_int_equal(bench->result.end, end);
-}
-
-static void refused(struct bench *bench, enum error_code code, const char *text)
-{
-    assert_false(bench_run(bench, false));
-    assert_int_equal(bench->err.code, code);
-    if (!strstr(bench->err.message, text)) fail_msg("\"%s\" lacks \"%s\"", bench->err.message, text);
-}
-
-static void same_weights(const char *a, size_t na, const char *b, size_t nb)
-{
-    assert_int_equal(na, nb);
-    assert_memory_equal(a, b, na);
-}
-
 /* ---------------------------------------------------------------- a whole run */
 
 static void test_trainer_learns_publishes_and_leaves_no_work_directory(void **state)
@@ -38,7 +19,7 @@ static void test_trainer_learns_publishes_and_leaves_no_work_directory(void **st
     struct bench bench;
     bench_open(&bench, 120);
     bench.options.epochs = 8;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_int_equal(bench.validations, 8);
     assert_true(bench.result.has_best && bench.result.exact);
     /* An untrained network guesses among all tokens. */
@@ -63,19 +44,19 @@ static void test_trainer_same_seed_gives_the_same_bits_and_another_seed_others(v
 {
     (void)state;
     struct bench bench;
-    size_t n[3];
-    char *weights[3];
+    struct weights weights[3];
     bench_open(&bench, 60);
     bench.options.dropout = 0.2;
     for (int i = 0; i < 3; i++) {
         bench.options.seed = i < 2 ? 5 : 6;
         bench.tick_ns = 1000 + 100000 * (uint64_t)i; /* time must not show in the weights */
-        run(&bench, TRAINER_DONE);
-        weights[i] = bench_weights(&bench, &n[i]);
+        bench_run_to(&bench, TRAINER_DONE);
+        weights[i] = bench_weights(&bench);
     }
-    same_weights(weights[0], n[0], weights[1], n[1]);
-    assert_memory_not_equal(weights[0], weights[2], n[0]);
-    for (int i = 0; i < 3; i++) free(weights[i]);
+    assert_int_equal(weights[0].size, weights[2].size);
+    assert_memory_not_equal(weights[0].data, weights[2].data, weights[0].size);
+    assert_same_weights(weights[0], weights[1]);
+    weights_free(weights[2]);
     bench_close(&bench);
 }
 
@@ -83,26 +64,21 @@ static void test_trainer_samples_and_validations_do_not_disturb_training(void **
 {
     (void)state;
     struct bench bench;
-    size_t n[2];
-    char *weights[2];
     bench_open(&bench, 60);
     bench.options.dropout = 0.2;
     bench.options.patience = 0;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_int_equal(bench.samples, 3 * 4);
     assert_int_equal(bench.result.best_epoch, 3); /* so that both publish the same step */
-    weights[0] = bench_weights(&bench, &n[0]);
+    const struct weights quiet = bench_weights(&bench);
     bench.options.sample_length = 0;
     bench.options.validate_every = 2;
     bench.options.snapshot_seconds = 0.001;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_int_equal(bench.samples, 0);
     assert_true(bench.validations > 6);
     assert_int_equal(bench.result.best_step, bench.result.steps);
-    weights[1] = bench_weights(&bench, &n[1]);
-    same_weights(weights[0], n[0], weights[1], n[1]);
-    free(weights[0]);
-    free(weights[1]);
+    assert_same_weights(quiet, bench_weights(&bench));
     bench_close(&bench);
 }
 
@@ -112,12 +88,12 @@ static void test_trainer_samples_are_repeatable_and_differ_by_temperature(void *
     struct bench bench;
     bench_open(&bench, 60);
     bench.options.epochs = 1;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     char first[sizeof bench.sampled];
     memcpy(first, bench.sampled, sizeof first);
     assert_non_null(strstr(first, "0.2 "));
     assert_non_null(strstr(first, "1.2 "));
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_string_equal(first, bench.sampled);
     bench_close(&bench);
 }
@@ -129,7 +105,7 @@ static void test_trainer_one_running_text_is_sampled_from_the_middle(void **stat
     bench_open(&bench, 60);
     bench.options.format = CORPUS_TEXT;
     bench.options.epochs = 1;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     const char *bar = strchr(bench.sampled, '|');
     assert_non_null(bar);
     assert_int_equal(bar - bench.sampled, strlen("0.2 ") + 40);
@@ -142,7 +118,7 @@ static void test_trainer_progress_is_told_in_nats_and_bits_per_character(void **
     struct bench bench;
     bench_open(&bench, 60);
     bench.tick_ns = 50000000;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     const struct trainer_progress *p = &bench.progress;
     assert_true(bench.reports > 3);
     assert_int_equal(p->epoch, 3);
@@ -165,14 +141,10 @@ static void test_trainer_stops_early_and_keeps_the_best(void **state)
     bench.options.rate = 0.1;
     bench.options.epochs = 200;
     bench.options.patience = 3;
-    run(&bench, TRAINER_STOPPED_EARLY);
+    bench_run_to(&bench, TRAINER_STOPPED_EARLY);
     assert_int_equal(bench.result.epochs, bench.result.best_epoch + 3);
-    struct model model;
-    assert_true(model_load(&model, bench.out, &bench.err));
-    const json_t *training = json_object_get(model.config, "training");
-    assert_int_equal(json_integer_value(json_object_get(training, "best_epoch")), bench.result.best_epoch);
-    assert_int_equal(json_integer_value(json_object_get(training, "epochs")), bench.result.epochs);
-    model_close(&model);
+    assert_int_equal(bench_training_number(&bench, "best_epoch"), bench.result.best_epoch);
+    assert_int_equal(bench_training_number(&bench, "epochs"), bench.result.epochs);
     bench_close(&bench);
 }
 
@@ -184,7 +156,7 @@ static void test_trainer_time_limit_ends_with_a_validation(void **state)
     bench.options.epochs = 1000000;
     bench.options.max_minutes = 0.1;
     bench.options.schedule = SCHEDULE_COSINE;
-    run(&bench, TRAINER_TIME_OVER);
+    bench_run_to(&bench, TRAINER_TIME_OVER);
     assert_true(bench.result.has_best);
     assert_true(bench.result.seconds <= 6);
     assert_int_equal(bench.validation.step, bench.result.steps);
@@ -199,12 +171,12 @@ static void test_trainer_time_limit_shorter_than_an_epoch_still_gives_a_model(vo
     bench_open(&bench, 200);
     bench.options.max_minutes = 0.01;
     bench.tick_ns = 20000000;
-    run(&bench, TRAINER_TIME_OVER);
+    bench_run_to(&bench, TRAINER_TIME_OVER);
     assert_int_equal(bench.result.epochs, 0);
     assert_int_equal(bench.result.best_epoch, 1);
     assert_true(bench_has_model(&bench));
     bench.options.validation = 0;
-    run(&bench, TRAINER_TIME_OVER);
+    bench_run_to(&bench, TRAINER_TIME_OVER);
     assert_true(bench.result.has_best && bench.result.best.nats_per_token > 0);
     bench_close(&bench);
 }
@@ -214,35 +186,20 @@ static void test_trainer_divergence_keeps_the_best_model(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, 60);
-    run(&bench, TRAINER_DONE);
-    size_t n, m;
-    char *before = bench_weights(&bench, &n);
+    bench_run_to(&bench, TRAINER_DONE);
+    const struct weights before = bench_weights(&bench);
     bench.options.optimizer = OPTIMIZER_SGD;
     bench.options.rate = 1000;
     bench.options.clip = 0;
     bench.options.epochs = 50;
-    run(&bench, TRAINER_DIVERGED);
+    bench_run_to(&bench, TRAINER_DIVERGED);
     assert_false(bench.result.has_best);
     assert_true(!isfinite(bench.result.last_loss) || bench.result.last_loss > 10);
-    char *after = bench_weights(&bench, &m);
-    same_weights(before, n, after, m);
-    free(before);
-    free(after);
+    assert_same_weights(before, bench_weights(&bench));
     bench_close(&bench);
 }
 
-static uint64_t published_step(const struct bench *bench)
-{
-    struct model model;
-    struct error err = {0};
-    if (!model_load(&model, bench->out, &err)) fail_msg("%s", err.message);
-    const json_t *step = json_object_get(json_object_get(model.config, "training"), "best_step");
-    const uint64_t value = (uint64_t)json_integer_value(step);
-    model_close(&model);
-    return value;
-}
-
-/* The warm-up passes through rates at which it learns. */
+/* The warm-up passes through rates at which the network learns. */
 static void test_trainer_divergence_publishes_a_best_model_that_was_held_back(void **state)
 {
     (void)state;
@@ -254,9 +211,9 @@ static void test_trainer_divergence_publishes_a_best_model_that_was_held_back(vo
     bench.options.epochs = 100000;
     bench.options.warmup = 10000000;
     bench.tick_ns = 1;
-    run(&bench, TRAINER_DIVERGED);
+    bench_run_to(&bench, TRAINER_DIVERGED);
     assert_true(bench.result.has_best && bench.result.best_epoch > 1);
-    assert_int_equal(published_step(&bench), bench.result.best_step);
+    assert_int_equal(bench_training_number(&bench, "best_step"), bench.result.best_step);
     bench_close(&bench);
 }
 
@@ -265,27 +222,23 @@ static size_t fsyncs_of(struct bench *bench, uint64_t epochs, uint64_t tick_ns)
     bench->options.epochs = epochs;
     bench->tick_ns = tick_ns;
     fsync_calls = 0;
-    run(bench, TRAINER_DONE);
-    assert_int_equal(published_step(bench), bench->result.best_step);
+    bench_run_to(bench, TRAINER_DONE);
+    assert_int_equal(bench_training_number(bench, "best_step"), bench->result.best_step);
     return fsync_calls;
 }
 
-/* Epochs that take no time wait for the disk no more often than one does; those that take seconds, at each. */
+/* Epochs that take no time wait for the disk as often as one epoch does. Epochs that take seconds wait each time. */
 static void test_trainer_saves_at_validations_but_not_all_the_time(void **state)
 {
     (void)state;
     struct bench bench;
-    size_t n, m;
     bench_open(&bench, 60);
     bench.options.rate = 0.001; /* each epoch is the best so far */
     const size_t few = fsyncs_of(&bench, 3, 1);
     assert_int_equal(fsyncs_of(&bench, 12, 1), few);
-    char *held = bench_weights(&bench, &n);
+    const struct weights held = bench_weights(&bench);
     assert_true(fsyncs_of(&bench, 12, 1000000000) > 3 * few);
-    char *published = bench_weights(&bench, &m);
-    same_weights(held, n, published, m);
-    free(held);
-    free(published);
+    assert_same_weights(held, bench_weights(&bench));
     bench_close(&bench);
 }
 
@@ -297,7 +250,7 @@ static void test_trainer_without_validation_goes_by_the_training_loss(void **sta
     struct bench bench;
     bench_open(&bench, 60);
     bench.options.validation = 0;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_false(bench.validation.held_out);
     assert_true(bench.result.best.nats_per_token == bench.result.train_loss);
     assert_int_equal(bench.result.best_epoch, 3);
@@ -311,7 +264,7 @@ static void test_trainer_small_corpus_shrinks_the_batch_and_says_so(void **state
     bench_open(&bench, 4);
     bench.options.batch = 64;
     bench.options.window = 64;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_non_null(strstr(bench.note, "batch reduced from 64 to 1"));
     bench_close(&bench);
 }
@@ -323,7 +276,7 @@ static void test_trainer_learns_a_corpus_of_two_characters(void **state)
     bench_open(&bench, 1);
     write_text(bench.data, "ab");
     bench.options.format = CORPUS_TEXT;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_true(bench_has_model(&bench));
     bench_close(&bench);
 }
@@ -334,9 +287,9 @@ static void test_trainer_corpus_of_one_character_is_refused(void **state)
     struct bench bench;
     bench_open(&bench, 1);
     write_text(bench.data, "aaaa\naaaa\n");
-    refused(&bench, ERROR_INVALID, "corpus.txt");
+    bench_refuse(&bench, false, ERROR_INVALID, "corpus.txt");
     write_text(bench.data, "");
-    refused(&bench, ERROR_INVALID, "corpus.txt");
+    bench_refuse(&bench, false, ERROR_INVALID, "corpus.txt");
     bench_close(&bench);
 }
 
@@ -349,7 +302,7 @@ static void test_trainer_validation_file_may_hold_unknown_characters(void **stat
     write_text(second, "oil prices \xc3\xa9\xc3\xa9\n");
     bench.options.validation_data = second;
     bench.options.epochs = 1;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_string_equal(bench.note, "validation: 2 characters that the vocabulary lacks are skipped, 15 % of the text: "
                                     "character '\xc3\xa9' (U+00E9) 2 times");
     assert_true(bench.validation.held_out);
@@ -366,7 +319,7 @@ static void test_trainer_long_text_is_validated_in_lanes_and_exactly_at_the_end(
     bench.options.epochs = 1;
     bench.options.batch = 64;
     bench.options.window = 64;
-    run(&bench, TRAINER_DONE);
+    bench_run_to(&bench, TRAINER_DONE);
     assert_true(bench.result.exact);
     double lanes = bench.evaluation.nats_per_token, exact = bench.result.best.nats_per_token;
     assert_true(lanes != exact && fabs(lanes - exact) < 0.01 * exact);
@@ -383,7 +336,7 @@ static void test_trainer_out_that_is_no_model_directory_is_refused(void **state)
     bench_open(&bench, 30);
     assert_int_equal(mkdir(bench.out, 0755), 0);
     write_text(in_dir(bench.out, "thesis.tex"), "x");
-    refused(&bench, ERROR_CONFLICT, "thesis.tex");
+    bench_refuse(&bench, false, ERROR_CONFLICT, "thesis.tex");
     assert_int_equal(count_entries(bench.out), 1);
     bench_close(&bench);
 }
@@ -399,7 +352,7 @@ static void test_trainer_out_that_cannot_be_written_is_refused_at_the_start(void
     assert_non_null(strstr(bench.err.message, "missing"));
     assert_int_equal(bench.validations + bench.notes, 0);
     bench.out = in_dir(bench.directory, "..");
-    refused(&bench, ERROR_INVALID, "must name a directory");
+    bench_refuse(&bench, false, ERROR_INVALID, "must name a directory");
     bench.out = out;
     bench_close(&bench);
 }
@@ -411,7 +364,7 @@ static void test_trainer_beyond_the_memory_limit_is_refused_with_the_estimate(vo
     bench_open(&bench, 30);
     bench.memory_limit = (size_t)1 << 30;
     bench.options.hidden = 16384;
-    refused(&bench, ERROR_TOO_LARGE, "GB");
+    bench_refuse(&bench, false, ERROR_TOO_LARGE, "GB");
     bench_close(&bench);
 }
 
@@ -420,19 +373,15 @@ static void test_trainer_full_disk_leaves_the_older_model(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, 30);
-    run(&bench, TRAINER_DONE);
-    size_t n, m;
-    char *before = bench_weights(&bench, &n);
+    bench_run_to(&bench, TRAINER_DONE);
+    const struct weights before = bench_weights(&bench);
     bench.options.seed = 99;
     fail_fsync_with = ENOSPC;
     assert_false(bench_run(&bench, false));
     fail_fsync_with = 0;
     assert_int_equal(bench.err.code, ERROR_NO_SPACE);
-    char *after = bench_weights(&bench, &m);
-    same_weights(before, n, after, m);
+    assert_same_weights(before, bench_weights(&bench));
     assert_int_equal(count_entries(bench.directory), 2);
-    free(before);
-    free(after);
     bench_close(&bench);
 }
 
@@ -455,13 +404,6 @@ static void test_trainer_survives_failing_allocations(void **state)
     bench.options.sample_length = 2;
     assert_survives_failing_allocations(run_once, &bench);
     bench_close(&bench);
-}
-
-static int skip_the_wait_for_the_disk(void **state)
-{
-    (void)state;
-    skip_fsync = true;
-    return 0;
 }
 
 int main(void)

@@ -9,52 +9,36 @@
 #include "model/train/snapshot.h"
 #include "tests/unit/train/trainer_support.h"
 
-static void finish(struct bench *bench, bool resume)
-{
-    if (!bench_run(bench, resume)) fail_msg("%s", bench->err.message);
-}
-
-static void refused(struct bench *bench, bool resume, enum error_code code, const char *text)
-{
-    assert_false(bench_run(bench, resume));
-    assert_int_equal(bench->err.code, code);
-    if (!strstr(bench->err.message, text)) fail_msg("\"%s\" lacks \"%s\"", bench->err.message, text);
-}
-
-/* Runs to the end without and with interruptions, at several places, and compares the published bytes. Questions to the
- * clock come at every step, around validations and snapshots, so `stop_after` reaches all of these. */
+/* Runs to the end without and with interruptions at several places, and compares the published bytes. The trainer asks
+ * the clock at every step and around validations and snapshots, so `stop_after` reaches all of these. */
 static void assert_resumes_bit_for_bit(struct bench *bench)
 {
     bench->stop_after = 0;
-    finish(bench, false);
+    bench_start(bench);
     uint64_t questions = bench->asked, best_step = bench->result.best_step, steps = bench->result.steps;
     double best = bench->result.best.nats_per_token, train_loss = bench->result.train_loss;
-    size_t n, m;
-    char *expected = bench_weights(bench, &n);
+    const struct weights expected = bench_weights(bench);
     struct rng rng;
     rng_seed(&rng, 11, questions);
     for (int i = 0; i < 4; i++) {
         bench->stop_after = 3 + rng_below(&rng, questions - 8);
-        finish(bench, false);
+        bench_start(bench);
         int interruptions = 0;
         while (bench->result.end == TRAINER_INTERRUPTED) {
             interruptions++;
             assert_true(snapshot_exists(bench->work));
             bench->stop_after = 10 + rng_below(&rng, questions);
-            finish(bench, true);
+            bench_resume(bench);
         }
         assert_true(interruptions > 0);
-        char *weights = bench_weights(bench, &m);
-        assert_int_equal(n, m);
-        assert_memory_equal(expected, weights, n);
-        free(weights);
+        assert_published(bench, expected);
         assert_int_equal(bench->result.steps, steps);
         assert_int_equal(bench->result.best_step, best_step);
         assert_memory_equal(&bench->result.best.nats_per_token, &best, sizeof best);
         assert_memory_equal(&bench->result.train_loss, &train_loss, sizeof train_loss);
         assert_false(snapshot_exists(bench->work));
     }
-    free(expected);
+    weights_free(expected);
 }
 
 static void test_trainer_resumes_bit_for_bit_with_every_optimizer(void **state)
@@ -143,32 +127,24 @@ static void test_trainer_resumes_bit_for_bit_into_early_stopping(void **state)
     bench_close(&bench);
 }
 
-static void interrupt(struct bench *bench)
-{
-    bench->stop_after = 25;
-    finish(bench, false);
-    assert_int_equal(bench->result.end, TRAINER_INTERRUPTED);
-    bench->stop_after = 0;
-}
-
 static void test_trainer_stopped_while_it_reads_leaves_what_there_was(void **state)
 {
     (void)state;
     struct bench bench;
     bench_open(&bench, 40);
     bench.stop_at_once = true;
-    finish(&bench, false);
+    bench_start(&bench);
     assert_int_equal(bench.result.end, TRAINER_INTERRUPTED);
     assert_false(bench.result.saved || snapshot_exists(bench.work) || bench_has_model(&bench));
     bench.stop_at_once = false;
-    interrupt(&bench);
+    bench_interrupt(&bench);
     assert_true(bench.result.saved);
     bench.stop_at_once = true;
-    finish(&bench, true);
+    bench_resume(&bench);
     assert_int_equal(bench.result.end, TRAINER_INTERRUPTED);
     assert_true(bench.result.saved && snapshot_exists(bench.work));
     bench.stop_at_once = false;
-    finish(&bench, true);
+    bench_resume(&bench);
     assert_int_equal(bench.result.end, TRAINER_DONE);
     assert_false(bench.result.saved);
     bench_close(&bench);
@@ -179,9 +155,9 @@ static void test_trainer_unfinished_run_is_not_overwritten(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, 40);
-    interrupt(&bench);
-    refused(&bench, false, ERROR_CONFLICT, "unfinished run");
-    finish(&bench, true);
+    bench_interrupt(&bench);
+    bench_refuse(&bench, false, ERROR_CONFLICT, "unfinished run");
+    bench_resume(&bench);
     assert_int_equal(bench.result.end, TRAINER_DONE);
     bench_close(&bench);
 }
@@ -191,7 +167,7 @@ static void test_trainer_resume_without_a_snapshot_is_refused(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, 40);
-    refused(&bench, true, ERROR_NOT_FOUND, "nothing to resume");
+    bench_refuse(&bench, true, ERROR_NOT_FOUND, "nothing to resume");
     bench_close(&bench);
 }
 
@@ -200,12 +176,12 @@ static void test_trainer_resume_with_other_options_names_the_first(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, 40);
-    interrupt(&bench);
+    bench_interrupt(&bench);
     bench.options.hidden = 13;
-    refused(&bench, true, ERROR_INVALID, "hidden was 12 when the run began and is 13 now");
+    bench_refuse(&bench, true, ERROR_INVALID, "hidden was 12 when the run began and is 13 now");
     bench.options.hidden = 12;
     bench.options.optimizer = OPTIMIZER_SGD;
-    refused(&bench, true, ERROR_INVALID, "optimizer was \"adam\"");
+    bench_refuse(&bench, true, ERROR_INVALID, "optimizer was \"adam\"");
     bench_close(&bench);
 }
 
@@ -214,17 +190,17 @@ static void test_trainer_resume_may_change_how_long_it_goes_on(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, 40);
-    interrupt(&bench);
+    bench_interrupt(&bench);
     bench.options.epochs = 5;
-    finish(&bench, true);
+    bench_resume(&bench);
     assert_int_equal(bench.result.epochs, 5);
     bench.options.epochs = 50;
     bench.stop_after = 300;
-    finish(&bench, false);
+    bench_start(&bench);
     assert_true(bench.result.epochs > 1);
     bench.stop_after = 0;
     bench.options.epochs = 1;
-    finish(&bench, true);
+    bench_resume(&bench);
     assert_int_equal(bench.result.end, TRAINER_DONE);
     bench_close(&bench);
 }
@@ -234,12 +210,12 @@ static void test_trainer_resume_with_another_corpus_is_refused(void **state)
     (void)state;
     struct bench bench;
     bench_open(&bench, 40);
-    interrupt(&bench);
+    bench_interrupt(&bench);
     FILE *file = fopen(bench.data, "a");
     assert_non_null(file);
     fputs("one line more\n", file);
     fclose(file);
-    refused(&bench, true, ERROR_INVALID, "does not hold the text that the run began with");
+    bench_refuse(&bench, true, ERROR_INVALID, "does not hold the text that the run began with");
     bench_close(&bench);
 }
 
@@ -258,7 +234,7 @@ static void test_trainer_damaged_snapshots_are_refused(void **state)
     };
     struct bench bench;
     bench_open(&bench, 40);
-    interrupt(&bench);
+    bench_interrupt(&bench);
     for (size_t i = 0; i < sizeof damages / sizeof *damages; i++) {
         const char *path = in_dir(bench.work, damages[i][0]);
         char *intact = read_text(path);
@@ -280,7 +256,7 @@ static void test_trainer_saved_options_are_those_of_the_run(void **state)
     bench_open(&bench, 40);
     bench.options.schedule = SCHEDULE_COSINE;
     bench.options.rate = 0.0123;
-    interrupt(&bench);
+    bench_interrupt(&bench);
     assert_true(trainer_saved_options(bench.out, &options, &arena, &bench.err));
     assert_true(trainer_options_may_resume(&bench.options, &options, &bench.err));
     assert_string_equal(options.data, bench.data);
@@ -296,7 +272,7 @@ static void test_run_state_survives_a_perplexity_beyond_all_numbers(void **state
     bench_open(&bench, 40);
     bench.options.epochs = 50;
     bench.stop_after = 300;
-    finish(&bench, false);
+    bench_start(&bench);
     assert_int_equal(bench.result.end, TRAINER_INTERRUPTED);
     assert_true(bench.validations > 0);
     bench.stop_after = 0;
@@ -309,11 +285,11 @@ static void test_run_state_survives_a_perplexity_beyond_all_numbers(void **state
     memcpy(place, "null", 4);
     write_text(path, text);
     free(text);
-    finish(&bench, true);
+    bench_resume(&bench);
     bench_close(&bench);
 }
 
-/* Runs in a process of its own that is killed at the n-th system call that writes; false where it ended before that. */
+/* Runs in a process of its own, which is killed at its n-th system call that writes. False where it ended before. */
 static bool run_killed_at(struct bench *bench, size_t n)
 {
     pid_t child = fork();
@@ -329,27 +305,29 @@ static bool run_killed_at(struct bench *bench, size_t n)
     return WIFSIGNALED(status);
 }
 
-/* Between two validations there are some moments, or seconds: the best model is held back in memory, or is not. */
+/* tick_ns decides whether validations follow one another within moments (the best model is held in memory) or seconds.
+ */
 static void assert_killed_anywhere_ends_with_the_same_bits(uint64_t tick_ns)
 {
     struct bench bench;
     bench_open(&bench, 12);
     bench.options.epochs = 3;
     bench.tick_ns = tick_ns;
-    finish(&bench, false);
-    size_t n, m, kills = 0;
-    char *expected = bench_weights(&bench, &n);
+    bench_start(&bench);
+    size_t kills = 0;
+    const struct weights expected = bench_weights(&bench);
     while (run_killed_at(&bench, ++kills)) {
-        finish(&bench, snapshot_exists(bench.work));
+        if (snapshot_exists(bench.work)) {
+            bench_resume(&bench);
+        } else {
+            bench_start(&bench);
+        }
         assert_int_equal(bench.result.end, TRAINER_DONE);
         assert_false(snapshot_exists(bench.work));
-        char *weights = bench_weights(&bench, &m);
-        assert_int_equal(n, m);
-        assert_memory_equal(expected, weights, n);
-        free(weights);
+        assert_published(&bench, expected);
     }
     assert_true(kills > 40);
-    free(expected);
+    weights_free(expected);
     bench_close(&bench);
 }
 
@@ -358,13 +336,6 @@ static void test_trainer_killed_anywhere_ends_with_the_same_bits(void **state)
     (void)state;
     assert_killed_anywhere_ends_with_the_same_bits(1000000);
     assert_killed_anywhere_ends_with_the_same_bits(1000000000);
-}
-
-static int skip_the_wait_for_the_disk(void **state)
-{
-    (void)state;
-    skip_fsync = true;
-    return 0;
 }
 
 int main(void)
