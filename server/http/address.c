@@ -97,7 +97,7 @@ bool address_set_parse(struct address_set *set, const char *setting, const char 
     return true;
 }
 
-static bool inside(const struct network_address *network, const struct address *address)
+static bool network_has(const struct network_address *network, const struct address *address)
 {
     if (network->address.kind != address->kind) return false;
     const size_t whole = network->bits / 8, rest = network->bits % 8;
@@ -108,7 +108,7 @@ static bool inside(const struct network_address *network, const struct address *
 bool address_set_has(const struct address_set *set, const struct address *address)
 {
     for (size_t i = 0; i < set->count; i++)
-        if (inside(&set->items[i], address)) return true;
+        if (network_has(&set->items[i], address)) return true;
     return false;
 }
 
@@ -125,7 +125,7 @@ struct span {
     size_t size;
 };
 
-static struct span trim(struct span span)
+static struct span trim_span(struct span span)
 {
     while (span.size > 0 && (*span.text == ' ' || *span.text == '\t')) span.text++, span.size--;
     while (span.size > 0 && (span.text[span.size - 1] == ' ' || span.text[span.size - 1] == '\t')) span.size--;
@@ -138,7 +138,7 @@ static struct span value_of_for(struct span element)
     while (element.size > 0) {
         const char *semicolon = memchr(element.text, ';', element.size);
         const size_t size = semicolon ? (size_t)(semicolon - element.text) : element.size;
-        const struct span pair = trim((struct span){element.text, size});
+        const struct span pair = trim_span((struct span){element.text, size});
         if (pair.size > 4 && strncasecmp(pair.text, "for=", 4) == 0) {
             const bool quoted = pair.size > 6 && pair.text[4] == '"' && pair.text[pair.size - 1] == '"';
             return (struct span){pair.text + (quoted ? 5 : 4), pair.size - (quoted ? 6 : 4)};
@@ -168,7 +168,7 @@ struct address address_behind(const struct address_set *trusted, const struct ad
     for (bool more = end > 0; more;) {
         size_t begin = end;
         while (begin > 0 && value[begin - 1] != ',') begin--;
-        struct span element = trim((struct span){value + begin, end - begin});
+        struct span element = trim_span((struct span){value + begin, end - begin});
         struct address address;
         if (!parse_node(forwarded ? value_of_for(element) : element, &address)) break;
         client = address;

@@ -9,14 +9,18 @@
 #include "base/error.h"
 
 struct address {
-    enum { ADDRESS_NONE, ADDRESS_IP, ADDRESS_LOCAL /* a UNIX socket */ } kind;
+    enum {
+        ADDRESS_NONE,  /* not known */
+        ADDRESS_IP,    /* IPv4 or IPv6 */
+        ADDRESS_LOCAL, /* a UNIX socket */
+    } kind;
     unsigned char bytes[16]; /* IPv6; IPv4 as ::ffff:a.b.c.d */
 };
 
 #define ADDRESS_TEXT_SIZE INET6_ADDRSTRLEN
 
 struct address address_of_socket(const struct sockaddr *address);
-/* "192.0.2.1", "2001:db8::1", "unix". Returns false for what is none. */
+/* Reads "192.0.2.1", "2001:db8::1" or "unix". False: the text is no address. */
 bool address_parse(const char *text, size_t size, struct address *address);
 void address_print(const struct address *address, char text[ADDRESS_TEXT_SIZE]); /* "" for none */
 bool address_equal(const struct address *a, const struct address *b);
@@ -40,9 +44,9 @@ bool address_set_parse(struct address_set *set, const char *setting, const char 
 bool address_set_has(const struct address_set *set, const struct address *address);
 void address_set_close(struct address_set *set);
 
-/* The client that a trusted proxy tells of: in the list of a header's value, from its end, the first address that is
- * not trusted itself; where all are, the first of the list; the proxy's own address where the list's end cannot be
- * read. forwarded: the value is that of Forwarded (RFC 7239), else that of X-Forwarded-For. */
+/* The client that a trusted proxy tells of. The header's value is a list, read from its end: the client is the first
+ * address that is not trusted itself. Where all are trusted, it is the first of the list; where the list's end cannot
+ * be read, the proxy. forwarded: the value is that of Forwarded (Source: RFC 7239), else that of X-Forwarded-For. */
 struct address address_behind(const struct address_set *trusted, const struct address *proxy, const char *value,
                               bool forwarded);
 

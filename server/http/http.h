@@ -38,29 +38,29 @@ typedef enum http_outcome http_handler(struct http_request *request, void *conte
 
 /* What a client must be allowed to do. */
 enum http_scope {
-    HTTP_PROBE,  /* as HTTP_PUBLIC; also served where all connections are busy, hence short and without a body */
-    HTTP_PUBLIC, /* nothing is asked of it: the page, the contract */
-    HTTP_GENERATE,
-    HTTP_ADMIN,
+    HTTP_PROBE,    /* as HTTP_PUBLIC; also served where all connections are busy, hence short and without a body */
+    HTTP_PUBLIC,   /* everybody may: the page, the contract */
+    HTTP_GENERATE, /* texts and scores */
+    HTTP_ADMIN,    /* models, datasets, training */
 };
 
-/* Takes the body of one request piece by piece, so that it need not fit into memory. Everything in it is called in a
- * thread of the request's own, which may wait for a disk; meanwhile the connection is not read. */
+/* Takes the body of one request piece by piece, so that it need not fit into memory. A thread of the request's own
+ * calls everything in it and may wait for a disk. Meanwhile nobody reads the connection. */
 struct http_sink {
     uint64_t max_size; /* bytes; a larger body is a 413 */
     const char *limit; /* the setting that says so, "limits.max_dataset" */
-    /* The next piece. False: no more is wanted; a reply was set. */
+    /* Takes the next piece. False: it wants no more, and has set a reply. */
     bool (*write)(struct http_request *request, const char *data, size_t size, void *context);
-    /* Once, instead of the route's handler, where the body does not come to its end: the client left, it is too large,
-     * write() said no. There may be no request any more. (In the HTTP thread where no thread could be started: nothing
-     * was written then.) */
+    /* Called once, instead of the route's handler, where the body does not come to its end: the client left, the body
+     * is too large, write() said no. The request may be gone. (Called in the HTTP thread where no thread could be
+     * started: nothing was written then.) */
     void (*abandon)(void *context);
     void *context;
 };
 
-/* The HTTP thread, once the head is complete and the client authorised: fills *sink and returns true, or sets a reply
- * and returns false. Must be short. When the last piece is written, the route's handler is called in the same thread;
- * it finds the sink's context by http_request_sink(), and owns it. */
+/* Called in the HTTP thread, once the head is complete and the client authorised: fills *sink and returns true, or sets
+ * a reply and returns false. Must be short. After the last piece the sink's thread calls the route's handler, which
+ * finds the sink's context by http_request_sink(), and owns it. */
 typedef bool http_body(struct http_request *request, struct http_sink *sink, void *context);
 
 struct http_route {
@@ -69,7 +69,7 @@ struct http_route {
     enum http_scope scope;
     http_handler *handler;
     http_body *body; /* NULL: a body is JSON, and kept in memory */
-    bool query;      /* it reads the query; where it does not, a query is refused, but for public routes and probes */
+    bool query;      /* it reads the query; else a query is refused, except by public routes and probes */
 };
 
 /* A request that is over, as the access log has it. */
@@ -81,9 +81,10 @@ struct http_account {
 };
 
 struct http_options {
-    const char *listen;       /* IPv4 or IPv6 address, or "unix:/path" (server/http/listen.h) */
-    uint16_t port;            /* 0: a free one */
-    const char *admin_listen; /* NULL, or where alone the routes of HTTP_ADMIN are served */
+    const char *listen; /* IPv4 or IPv6 address, or "unix:/path" (server/http/listen.h) */
+    uint16_t port;      /* 0: a free one */
+    const char
+        *admin_listen; /* where alone the routes of HTTP_ADMIN are served; NULL: they have no place of their own */
     uint16_t admin_port;
     unsigned socket_mode; /* permissions of a UNIX socket */
     /* Addresses and networks whose X-Forwarded-For (or Forwarded) tells who the client is. */
@@ -91,7 +92,7 @@ struct http_options {
     size_t trusted_proxy_count;
     bool forwarded;                     /* they send Forwarded */
     size_t max_connections_per_address; /* one more is a 429; 0: any number */
-    const char *const *hosts;           /* names that are answered to besides localhost and addresses; "*": all */
+    const char *const *hosts;           /* our names, besides localhost and addresses; "*": all names */
     size_t host_count;
     const char *const *cors_origins; /* "https://app.example.org" or "*": whose pages may read answers */
     size_t cors_origin_count;
@@ -107,11 +108,13 @@ struct http_options {
     double write_timeout;         /* seconds that a client may leave a reply unread */
     const struct http_route *routes;
     size_t route_count;
-    /* The HTTP thread, once the head is complete and its route known, before a body is read: whether the client may do
-     * this; false: a reply was set (401, 403). Must be short. OPTIONS is not asked about. NULL: everybody may. */
+    /* Called in the HTTP thread, once the head is complete and its route known, before a body is read: whether the
+     * client may do this. False: a reply was set (401, 403). Must be short. Not called for OPTIONS. NULL: everybody
+     * may. */
     bool (*authorise)(struct http_request *request, enum http_scope scope, void *context);
-    void (*account)(const struct http_account *account, void *context); /* NULL, or told of each; the HTTP thread */
-    void *context;                                                      /* for handlers and the two above */
+    void (*account)(const struct http_account *account,
+                    void *context); /* told of each; the HTTP thread; NULL: nobody */
+    void *context;                  /* for handlers and the two above */
 };
 
 /* Descriptors that the connections may take. */
@@ -139,16 +142,17 @@ uint16_t http_server_admin_port(const struct http_server *server);
 /* Requests whose handler has begun and whose reply is not sent. Any thread. */
 size_t http_server_open_requests(struct http_server *server);
 
-/* What bodies of more than 64 KiB take. Any thread. */
+/* Bytes that bodies of more than 64 KiB take. Any thread. */
 size_t http_server_body_memory(const struct http_server *server);
 
-/* The connections of a listener. Closed: idle ones that made room; refused: those that got 503 where all were busy. */
+/* The connections of a listener. */
 struct http_connection_numbers {
     size_t open, limit;
-    uint64_t closed, refused;
+    uint64_t closed;  /* idle ones that made room */
+    uint64_t refused; /* those that got 503 where all were busy */
 };
 
-/* Of `listen`, or of `admin_listen`. Any thread. */
+/* The numbers of `listen`, or of `admin_listen`. Any thread. */
 struct http_connection_numbers http_server_connections(const struct http_server *server, bool admin);
 
 /* A descriptor that becomes readable (8 bytes, eventfd) each time the number of open requests falls to zero. */
@@ -188,8 +192,8 @@ void http_request_log(struct http_request *request, struct log_field field);
 /* --- Replies: exactly one per request --- */
 
 enum http_ownership {
-    HTTP_BORROWED /* lives as long as the server */,
-    HTTP_TAKEN /* malloc'ed; freed by the server */
+    HTTP_BORROWED, /* lives as long as the server */
+    HTTP_TAKEN,    /* malloc'ed; the server frees it */
 };
 
 void http_reply(struct http_request *request, int status, const char *content_type, const char *body, size_t size,
@@ -202,16 +206,16 @@ void http_reply_nothing(struct http_request *request);
 /* Adds a header to the reply (8 at most; both texts are borrowed until release). */
 void http_reply_header(struct http_request *request, const char *name, const char *value);
 
-/* A reply that comes in pieces. Memory of the caller's, untouched by it from http_reply_stream() to over(); after that
- * http_stream_wake() may still be called, and does nothing. */
+/* A reply that comes in pieces. Memory of the caller's, which leaves it alone from http_reply_stream() to over(). After
+ * that http_stream_wake() may still be called, and does nothing. */
 struct http_stream {
-    /* The HTTP thread: writes up to `size` bytes to `out` and returns how many. 0: nothing now; it is called again
-     * after http_stream_wake(), or when quiet_seconds have passed. HTTP_STREAM_END: that was all. */
+    /* Called in the HTTP thread: writes up to `size` bytes to `out` and returns how many. 0: nothing now; the next call
+     * follows http_stream_wake(), or comes when quiet_seconds have passed. */
     size_t (*read)(void *context, char *out, size_t size);
-    /* The HTTP thread, once, before the request's line in the access log is written. complete: read() said that it was
-     * all, and everything was given to the socket, or it was a HEAD; else the client left, or did not read in time. */
+    /* Called once in the HTTP thread, before the access log gets the request's line. complete: read() came to the end,
+     * and the socket has everything, or it was a HEAD; else the client left, or did not read in time. */
     void (*over)(struct http_request *request, bool complete, void *context);
-    /* Another thread, at most once: the client closed its connection (or its sending half). Must be short. */
+    /* Called in another thread, at most once: the client closed its connection (or its sending half). Must be short. */
     void (*gone)(void *context);
     void *context;
     double quiet_seconds;
@@ -222,22 +226,22 @@ struct http_stream {
     atomic_int state;
 };
 
-#define HTTP_STREAM_END    SIZE_MAX
-#define HTTP_STREAM_BROKEN (SIZE_MAX - 1)
+#define HTTP_STREAM_END    SIZE_MAX       /* read(): that was all */
+#define HTTP_STREAM_BROKEN (SIZE_MAX - 1) /* read(): the rest cannot be had; the connection is cut */
 
 /* Sends the head at once, then what read() gives: in chunks, or to an HTTP/1.0 client until the connection closes. */
 void http_reply_stream(struct http_request *request, int status, const char *content_type, struct http_stream *stream);
-/* Any thread, also before the request was resumed: there may be something to read. Costs next to nothing where the
+/* There may be something to read. Any thread, also before the request was resumed. Costs next to nothing where the
  * stream does not wait. */
 void http_stream_wake(struct http_stream *stream);
 
 /* --- Waiting --- */
 
 struct http_waiter {
-    /* The HTTP thread, after http_request_resume() where no reply was set before: must set one. */
+    /* Called in the HTTP thread, after http_request_resume() where no reply was set before: must set one. */
     void (*resumed)(struct http_request *request, void *context);
-    /* Another thread, before http_request_resume() was called: the client closed its connection (or its sending half;
-     * the two look the same). May only set flags. */
+    /* Called in another thread, before http_request_resume() was: the client closed its connection (or its sending
+     * half; the two look the same). May only set flags. */
     void (*gone)(void *context);
     void *context;
 };

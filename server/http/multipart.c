@@ -12,8 +12,13 @@ struct multipart {
     struct multipart_sink sink;
     char delimiter[MAX_BOUNDARY + 5]; /* "\r\n--boundary" */
     size_t delimiter_size;
-    bool inside; /* a part, and not what stands before the first one */
-    enum { BODY, DELIMITER, HEAD, END } state;
+    bool inside; /* a part */
+    enum {
+        BODY,      /* of a part, or what stands before the first one */
+        DELIMITER, /* was read; "--" or a new line follows */
+        HEAD,      /* of a part */
+        END,       /* the form is over */
+    } state;
     size_t used;
     char buffer[BUFFER_SIZE];
 };
@@ -45,7 +50,7 @@ struct multipart *multipart_new(const char *content_type, const struct multipart
         return NULL;
     }
     multipart->sink = *sink;
-    /* As if a line had just ended: the body begins with a delimiter. */
+    /* Begin as if a line had just ended: a body begins with a delimiter. */
     memcpy(multipart->buffer, "\r\n", 2);
     multipart->used = 2;
     memcpy(multipart->delimiter, "\r\n--", 4);
@@ -64,13 +69,13 @@ void multipart_free(struct multipart *multipart)
     free(multipart);
 }
 
-static void drop(struct multipart *multipart, size_t n)
+static void drop_bytes(struct multipart *multipart, size_t n)
 {
     multipart->used -= n;
     memmove(multipart->buffer, multipart->buffer + n, multipart->used);
 }
 
-/* Each of these takes what it can from the buffer; *more says whether it went on. */
+/* Each of these takes what it can from the buffer. *more: call the next one, by the state. */
 
 static bool take_body(struct multipart *multipart, bool *more, struct error *err)
 {
@@ -79,7 +84,7 @@ static bool take_body(struct multipart *multipart, bool *more, struct error *err
     size_t n = end ? (size_t)(end - multipart->buffer) : multipart->used > kept ? multipart->used - kept : 0;
     if (n > 0 && multipart->inside && !multipart->sink.data(multipart->buffer, n, multipart->sink.context, err))
         return false;
-    drop(multipart, n + (end ? multipart->delimiter_size : 0));
+    drop_bytes(multipart, n + (end ? multipart->delimiter_size : 0));
     if (end) multipart->state = DELIMITER;
     *more = end;
     return true;
@@ -93,7 +98,7 @@ static bool take_delimiter(struct multipart *multipart, bool *more, struct error
     if (!last && memcmp(multipart->buffer, "\r\n", 2) != 0)
         return error_set(err, ERROR_INVALID, "the form's boundary is followed by neither a new line nor --");
     multipart->state = last ? END : HEAD;
-    if (last) drop(multipart, 2); /* a new line may be the end of an empty head */
+    if (last) drop_bytes(multipart, 2); /* a new line may be the end of an empty head */
     return true;
 }
 
@@ -127,13 +132,13 @@ static bool take_head(struct multipart *multipart, bool *more, struct error *err
             "a part of the form has no name (Content-Disposition: form-data; name=\"...\"), or a longer one "
             "than %d characters",
             MAX_NAME - 1);
-    drop(multipart, (size_t)(end - multipart->buffer) + 4);
+    drop_bytes(multipart, (size_t)(end - multipart->buffer) + 4);
     multipart->state = BODY;
     multipart->inside = true;
     return multipart->sink.part(name, multipart->sink.context, err);
 }
 
-static bool take(struct multipart *multipart, bool *more, struct error *err)
+static bool take_next(struct multipart *multipart, bool *more, struct error *err)
 {
     switch (multipart->state) {
     case BODY:
@@ -159,7 +164,7 @@ bool multipart_write(struct multipart *multipart, const char *data, size_t size,
         data += n;
         size -= n;
         for (bool more = true; more;)
-            if (!take(multipart, &more, err)) return false;
+            if (!take_next(multipart, &more, err)) return false;
     }
     return true;
 }

@@ -1,6 +1,6 @@
-/* A multipart/form-data body (RFC 7578) that comes in pieces: the parts of a form, as they pass by.
+/* Reads a multipart/form-data body that comes in pieces, and passes on the parts of the form. Source: RFC 7578.
  *
- * Nothing is kept but a buffer of a few kilobytes, so a part may be of any size. Belongs to one thread.
+ * It keeps a buffer of a few kilobytes alone, so a part may be of any size. Belongs to one thread.
  */
 #ifndef LSTMD_SERVER_HTTP_MULTIPART_H
 #define LSTMD_SERVER_HTTP_MULTIPART_H
@@ -10,9 +10,9 @@
 
 #include "base/error.h"
 
-/* Both may fail; then the whole fails with their error. */
+/* Where one of the two fails, multipart_write() fails with its error. */
 struct multipart_sink {
-    bool (*part)(const char *name, void *context, struct error *err); /* the next part begins */
+    bool (*part)(const char *name, void *context, struct error *err); /* a part begins */
     bool (*data)(const char *data, size_t size, void *context, struct error *err);
     void *context;
 };

@@ -7,7 +7,14 @@
 #define WEIGHT_ONE 1000 /* weights have three decimals */
 #define BLANKS     " \t"
 
-enum { NOT_NAMED, ANY_TYPE, ANY_SUBTYPE, NAMED, WITH_PARAMETERS }; /* how specific a range is about a type */
+/* How specific a range is about a type. */
+enum {
+    NOT_NAMED,       /* it does not name the type */
+    ANY_TYPE,        /* any type and subtype */
+    ANY_SUBTYPE,     /* any subtype of the type */
+    NAMED,           /* the type itself */
+    WITH_PARAMETERS, /* the type with parameters */
+};
 
 /* One range of the header. */
 struct range {
@@ -17,7 +24,7 @@ struct range {
     unsigned weight;
 };
 
-/* The end of an element: a comma that does not stand in a quoted string. */
+/* The end of an element: a comma outside of quoted strings. */
 static const char *find_end(const char *text)
 {
     bool quoted = false;
@@ -73,7 +80,7 @@ static bool parse_range(const char *text, const char *end, struct range *range)
            (text >= end || parse_parameters(text, (size_t)(end - text), range));
 }
 
-static int specificity(const struct range *range, const char *type)
+static int find_specificity(const struct range *range, const char *type)
 {
     const size_t slash = strcspn(type, "/") + 1;
     if (range->size == 3 && memcmp(range->type, "*/*", 3) == 0) return ANY_TYPE;
@@ -83,7 +90,7 @@ static int specificity(const struct range *range, const char *type)
     return range->has_parameters ? WITH_PARAMETERS : NAMED;
 }
 
-/* Of the most specific range that names the type; of two such, the greater. */
+/* The weight of the most specific range that names the type; of two such, the greater weight. */
 static unsigned weight_of(const char *accept, const char *type)
 {
     int best = NOT_NAMED;
@@ -92,7 +99,7 @@ static unsigned weight_of(const char *accept, const char *type)
         struct range range;
         end = find_end(accept);
         if (!parse_range(accept, end, &range)) continue;
-        const int how = specificity(&range, type);
+        const int how = find_specificity(&range, type);
         if (how == NOT_NAMED || how < best) continue;
         if (how > best || range.weight > weight) weight = range.weight;
         best = how;

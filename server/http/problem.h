@@ -1,5 +1,5 @@
-/* What went wrong with a request, as application/problem+json (RFC 9457), or, below /v1/, in the form that OpenAI's
- * clients read: {"error": {message, type, param, code}}.
+/* What went wrong with a request: collects it, and writes it as application/problem+json (Source: RFC 9457) or, below
+ * /v1/, in the form that OpenAI's clients read: {"error": {message, type, param, code}}. Sends nothing.
  *
  * A handler collects everything that is wrong into one struct problem, so that one answer names every wrong field. The
  * first status wins; field errors make it 422. `struct problem p = {0};` is "nothing wrong"; problem_close() returns it
@@ -30,8 +30,8 @@ bool problem_set(struct problem *problem, int status, const char *format, ...) _
 /* The same from an error; the status follows from its code. */
 bool problem_set_error(struct problem *problem, const struct error *err);
 
-/* 503: "`what` within limits.request_timeout, N s". began: work on it used up that time, as it would again, so this is
- * final; else it only waited. Always returns false. */
+/* 503: "`what` within limits.request_timeout, N s". began: the work took all that time, as it would again, so this is
+ * final; else the request only waited. Always returns false. */
 bool problem_set_timeout(struct problem *problem, const char *what, double seconds, bool began);
 
 /* Adds a wrong field (422). Always returns false. */

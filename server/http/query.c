@@ -35,17 +35,32 @@ bool percent_decode(const char *text, size_t n, bool plus_is_space, char *out, s
     return true;
 }
 
-/* Decodes text[from..to) behind *out and moves *out past it. */
-static bool decode_part(const char *text, size_t from, size_t to, char **out, const char **part, size_t *size,
-                        struct error *err)
+struct decoder {
+    const char *text;
+    char *out; /* where the next part goes */
+};
+
+/* Decodes text[from..to) and returns it; NULL for a wrong escape. */
+static const char *decode_part(struct decoder *decoder, size_t from, size_t to, size_t *size, struct error *err)
 {
-    if (!percent_decode(text + from, to - from, true, *out, size))
-        return error_set(err, ERROR_INVALID,
-                         "the query string has a \"%%\" that two hexadecimal digits do not follow, at byte %zu",
-                         from + *size);
-    *part = *out;
-    *out += *size + 1;
-    return true;
+    char *part = decoder->out;
+    if (!percent_decode(decoder->text + from, to - from, true, part, size)) {
+        error_set(err, ERROR_INVALID,
+                  "the query string has a \"%%\" that two hexadecimal digits do not follow, at byte %zu", from + *size);
+        return NULL;
+    }
+    decoder->out += *size + 1;
+    return part;
+}
+
+/* The pair text[begin..end). */
+static bool decode_pair(struct decoder *decoder, size_t begin, size_t end, struct query_pair *pair, struct error *err)
+{
+    const char *equals = memchr(decoder->text + begin, '=', end - begin);
+    const size_t name_end = equals ? (size_t)(equals - decoder->text) : end;
+    const size_t value = equals ? name_end + 1 : end;
+    return (pair->name = decode_part(decoder, begin, name_end, &pair->name_size, err)) &&
+           (pair->value = decode_part(decoder, value, end, &pair->value_size, err));
 }
 
 bool query_parse(struct query *query, const char *text, struct error *err)
@@ -57,17 +72,12 @@ bool query_parse(struct query *query, const char *text, struct error *err)
     query->pairs = calloc(most, sizeof *query->pairs);
     query->text = malloc(n + 2 * most);
     if (!query->pairs || !query->text) return error_set_no_memory(err, n, "the query string");
-    char *out = query->text;
+    struct decoder decoder = {.text = text, .out = query->text};
     for (size_t begin = 0, end; begin < n; begin = end + 1) {
         const char *ampersand = memchr(text + begin, '&', n - begin);
         end = ampersand ? (size_t)(ampersand - text) : n;
         if (end == begin) continue;
-        const char *equals = memchr(text + begin, '=', end - begin);
-        size_t name_end = equals ? (size_t)(equals - text) : end;
-        struct query_pair *pair = &query->pairs[query->count++];
-        if (!decode_part(text, begin, name_end, &out, &pair->name, &pair->name_size, err)) return false;
-        if (!decode_part(text, equals ? name_end + 1 : end, end, &out, &pair->value, &pair->value_size, err))
-            return false;
+        if (!decode_pair(&decoder, begin, end, &query->pairs[query->count++], err)) return false;
     }
     return true;
 }
@@ -81,7 +91,7 @@ void query_close(struct query *query)
 
 bool path_match(const char *pattern, const char *path, char *parameter)
 {
-    size_t kept = 0; /* bytes of the placeholder's text, which stays in front; other segments are decoded behind it */
+    size_t kept = 0; /* bytes of the placeholder's text, which stays in front; other segments go behind it */
     while (*pattern == '/' && *path == '/') {
         size_t wanted = strcspn(++pattern, "/"), given = strcspn(++path, "/"), size;
         char *segment = parameter + kept;

@@ -1,7 +1,7 @@
-/* The raw target of a request: "/models/a%20b?length=10" -> path segments and query parameters.
+/* Reads the target of a request: "/models/a%20b?length=10" -> path segments and query parameters.
  *
- * Percent-decoding is strict ("%" needs two hex digits) and the results carry their sizes, so decoded NUL bytes are
- * safe. Pure functions, thread-safe.
+ * Percent-decoding is strict ("%" needs two hex digits). Results carry their sizes, so decoded NUL bytes are safe. Pure
+ * functions, thread-safe.
  */
 #ifndef LSTMD_SERVER_HTTP_QUERY_H
 #define LSTMD_SERVER_HTTP_QUERY_H

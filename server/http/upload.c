@@ -126,7 +126,7 @@ static bool carry_out_order(struct upload *upload, enum order order)
     }
     const bool goes_on = order == ORDER_WRITE && write_piece(upload);
     if (goes_on) {
-        upload->order = ORDER_NONE; /* the HTTP thread gives the next one only after this resume */
+        upload->order = ORDER_NONE; /* before the resume: only after that the HTTP thread gives the next one */
         http_request_resume(upload->request);
     } else if (order == ORDER_WRITE) {
         give_back(upload);
@@ -206,7 +206,8 @@ static bool give_order(struct http_request *request, enum order order, enum stag
     return goes_on;
 }
 
-/* A full piece is written when there is more: the library calls again after the resume only where something is left. */
+/* Writes a full piece only when more has come: the library calls again after the resume only where something is left.
+ */
 bool http_upload_receive(struct http_request *request, const char *data, size_t size, size_t *taken)
 {
     struct upload *upload = request->upload;

@@ -14,11 +14,11 @@
 #define EVENTS_AT_ONCE 64
 #define DUE_AT_ONCE    64
 #define NEVER          UINT64_MAX
-#define LEFT_NS        (UINT64_C(20) * 1000 * 1000) /* the first period of entries whose peer has left, */
-#define MOST_LEFT_NS   (64 * LEFT_NS)               /* and the longest */
+#define LEFT_NS        (UINT64_C(20) * 1000 * 1000) /* the first period of entries whose peer has left */
+#define MOST_LEFT_NS   (64 * LEFT_NS)               /* the longest one */
 #define POKE           UINT64_MAX                   /* what the event of the eventfd carries */
 
-/* Entries with the same period: who begins later is due later, so the list is in the order in which they are due. */
+/* Entries with the same period. Who begins later is due later, so the list is in the order in which they are due. */
 struct watch_period {
     uint64_t ns;
     TAILQ_HEAD(, watch_entry) entries;
@@ -26,7 +26,7 @@ struct watch_period {
 
 struct watch {
     int epoll;
-    int poke; /* eventfd: readable where the thread shall look at what follows */
+    int poke; /* eventfd: readable when the thread shall look at the fields below */
     pthread_t thread;
     bool started;
     pthread_mutex_t mutex;      /* guards everything below, and entries; calls run under it */
@@ -93,15 +93,14 @@ static int sleep_until(uint64_t due_ns)
 
 /* --- The thread --- */
 
-/* Events carry the number of a descriptor and the serial number of its entry: another one may have the descriptor
- * since.
- */
+/* Events carry the number of a descriptor and the serial number of its entry: another entry may have the descriptor by
+ * now. */
 static uint64_t event_of(const struct watch_entry *entry)
 {
     return (uint64_t)entry->serial << 32 | (uint32_t)entry->fd;
 }
 
-static void notice(struct watch *watch, uint64_t event)
+static void notice_leaving(struct watch *watch, uint64_t event)
 {
     struct watch_entry *entry = watch->by_fd[event & UINT32_MAX];
     if (!entry || entry->serial != event >> 32) return;
@@ -111,7 +110,7 @@ static void notice(struct watch *watch, uint64_t event)
     start_period(watch, entry);
 }
 
-/* Calls what is due, and no more than some of it under one lock. Returns how long to sleep in milliseconds. */
+/* Calls what is due, DUE_AT_ONCE entries at most under one lock. Returns how long to sleep in milliseconds. */
 static int look_at_clock(struct watch *watch)
 {
     const uint64_t now = clock_monotonic_ns();
@@ -133,7 +132,7 @@ static void take_events(struct watch *watch, const struct epoll_event *events, i
         if (events[i].data.u64 == POKE)
             eventfd_read(watch->poke, &pokes);
         else
-            notice(watch, events[i].data.u64);
+            notice_leaving(watch, events[i].data.u64);
     }
 }
 

@@ -1,9 +1,9 @@
-/* What the HTTP library does not see of its connections: that a client has left while nobody reads, and that time is
- * up.
+/* Watches sockets for two things that the HTTP library does not see: a client leaves while nobody reads, and time is
+ * up. Knows no requests.
  *
  * One thread sleeps in epoll over all sockets until the next entry is due; nothing polls. A socket whose peer closed at
  * least its sending half counts as left: TCP does not tell a client that is gone from one that is only silent from now
- * on. What an event or a call costs does not depend on how many sockets are watched.
+ * on. The cost of an event or a call does not depend on the number of sockets.
  */
 #ifndef LSTMD_SERVER_HTTP_WATCH_H
 #define LSTMD_SERVER_HTTP_WATCH_H
@@ -16,7 +16,7 @@
 
 struct watch;
 
-#define WATCH_PERIODS 16 /* different ones that there may be at a time, the 7 of those that have left among them */
+#define WATCH_PERIODS 16 /* different periods at a time, the 7 of entries whose peer has left among them */
 
 /* Called by the watch's thread under its lock, as due() is: must be short and call nothing of the watch's. */
 struct watch_calls {
@@ -26,7 +26,7 @@ struct watch_calls {
     uint64_t period_ns;
 };
 
-/* Memory of the caller, untouched by it from watch_add() to watch_remove(). */
+/* Memory of the caller's, which leaves it alone from watch_add() to watch_remove(). */
 struct watch_entry {
     int fd;
     bool left; /* for due() */
@@ -43,10 +43,10 @@ struct watch_entry {
 struct watch *watch_new(struct error *err);
 void watch_free(struct watch *watch); /* nothing may be watched any more; NULL allowed */
 
-/* Any thread, as all that follow. entry->fd is set, and closed only after watch_remove(). A socket that cannot be
- * watched (the system's limit) never leaves. False: memory is out, and nothing was added. */
+/* Any thread, as for all that follow. The caller sets entry->fd, and closes it only after watch_remove(). A socket that
+ * the system cannot watch (its limit) never leaves. False: memory is out, and nothing was added. */
 bool watch_add(struct watch *watch, struct watch_entry *entry);
-/* Replaces what is called (NULL: nothing); the period begins anew. The old calls are not running afterwards. */
+/* Replaces the calls (NULL: none); the period begins anew. The old calls do not run any more when it returns. */
 void watch_set(struct watch *watch, struct watch_entry *entry, const struct watch_calls *calls);
 void watch_remove(struct watch *watch, struct watch_entry *entry);
 
