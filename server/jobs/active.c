@@ -32,7 +32,10 @@ void active_drop(struct active_job *active)
 
 void active_drop_all(struct jobs *jobs)
 {
-    while (!LIST_EMPTY(&jobs->active)) active_drop(LIST_FIRST(&jobs->active));
+    for (struct active_job *active = LIST_FIRST(&jobs->active), *next; active; active = next) {
+        next = LIST_NEXT(active, link);
+        active_drop(active);
+    }
 }
 
 void active_end(struct active_job *active)

@@ -1,9 +1,6 @@
 /* The life of struct jobs: it takes up what the last process left, runs its threads, and ends them. */
 #include <dirent.h>
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/file.h"
 #include "base/log.h"

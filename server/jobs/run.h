@@ -9,7 +9,6 @@
 #define LSTMD_SERVER_JOBS_RUN_H
 
 #include <jansson.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
