@@ -1,293 +1,23 @@
-/* What a generation does beyond drawing tokens: stop texts, text that is ready, sessions, skipped prompts, biases and
- * log-probabilities. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
+/* What a generation does beyond drawing tokens: sessions, skipped prompts, biases and log-probabilities; and what is
+ * refused. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/utf8.h"
-#include "model/generate/generate.h"
+#include "tests/unit/generate/generate_support.h"
 #include "tests/unit/network/reference.h"
-#include "tests/unit/support.h"
 
 static const char characters[] = "{\"level\": \"char\", \"tokens\": [\"<eos>\", \"a\", \"b\", \"\xC3\xA9\", "
                                  "\"\xE2\x82\xAC\", \"News\"], \"eos\": 0, \"pad\": null, \"unknown\": null, "
                                  "\"labels\": [5]}";
 static const char words[] = "{\"level\": \"word\", \"tokens\": [\"<eos>\", \"the\", \"cat\", \"sat\"], \"eos\": 0, "
                             "\"pad\": null, \"unknown\": null, \"lower\": true, \"filters\": \".,\"}";
-/* Bytes: the three of U+20AC, the two of U+00E9, and "a". */
-static const char bytes[] = "{\"level\": \"byte\", \"tokens\": [\"<eos>\", \"\xC3\xA2\", \"\xC2\x82\", \"\xC2\xAC\", "
-                            "\"\xC3\x83\", \"\xC2\xA9\", \"a\"], \"eos\": 0, \"pad\": null, \"unknown\": null}";
 static const char unknowns[] = "{\"level\": \"char\", \"tokens\": [\"<pad>\", \"a\", \"<eos>\", \"<unk>\", \"b\", "
                                "\"News\"], \"eos\": 2, \"pad\": 0, \"unknown\": 3, \"labels\": [5]}";
 
-static struct vocabulary *vocabulary_of(const char *json)
-{
-    struct error err = {0};
-    struct vocabulary *vocabulary = vocabulary_from_json(json, strlen(json), "test", &err);
-    if (vocabulary == NULL) fail_msg("%s", err.message);
-    return vocabulary;
-}
-
-static struct generation_request request_of(const char *prompt, size_t length)
-{
-    return (struct generation_request){.prompt = prompt, .prompt_bytes = strlen(prompt), .length = length, .seed = 1};
-}
-
-static void open(struct generation *generation, const struct vocabulary *vocabulary,
-                 const struct generation_request *request)
-{
-    struct error err = {0};
-    if (!generation_open(generation, vocabulary, request, NULL, &err)) fail_msg("%s", err.message);
-}
-
-/* One step of a pretended model that likes `token` best. */
-static void advance(struct generation *generation, uint32_t token)
-{
-    float logits[16] = {0};
-    logits[token] = 9;
-    generation_advance(generation, generation_wants_logits(generation) ? logits : NULL);
-}
-
 static void read_prompt(struct generation *generation)
 {
-    while (!generation_wants_logits(generation)) advance(generation, 0);
-}
-
-/* ------------------------------------------------------------------ stop texts */
-
-/* Plays tokens until the generation is done; checks at each step what is ready, and in the end that what was ready, in
- * pieces, is the text, and that no piece ended inside a character. */
-static void play(struct generation *generation, const uint32_t *ids, size_t count)
-{
-    char sent[512], clean[3 * 512], whole[3 * 512]; /* clean: each piece made valid UTF-8 on its own */
-    size_t n = 0, tokens = 0, clean_bytes = 0;
-    read_prompt(generation);
-    for (size_t i = 0; i < count && !generation_done(generation); i++) {
-        advance(generation, ids[i]);
-        assert_true(generation->text_ready >= n && generation->text_ready <= generation->text_bytes);
-        assert_true(generation->tokens_ready >= tokens && generation->tokens_ready <= generation->produced);
-        memcpy(sent + n, generation->text + n, generation->text_ready - n);
-        clean_bytes += utf8_sanitize(sent + n, generation->text_ready - n, clean + clean_bytes);
-        n = generation->text_ready;
-        tokens = generation->tokens_ready;
-        if (!generation_done(generation) && tokens > 0) assert_true(generation->tokens[tokens - 1].text_end <= n);
-    }
-    assert_true(generation_done(generation));
-    assert_int_equal(n, generation->text_bytes);
-    assert_memory_equal(sent, generation->text, n);
-    assert_int_equal(generation->text[n], '\0');
-    assert_int_equal(utf8_sanitize(generation->text, n, whole), clean_bytes);
-    assert_memory_equal(whole, clean, clean_bytes);
-}
-
-/* The text as it is shown; raw[i]: the byte of it that what stands at shown[i] comes from. */
-static size_t show(const char *text, size_t n, char *shown, size_t *raw)
-{
-    size_t size = 0, length;
-    uint32_t code_point;
-    for (size_t at = 0; at < n; at += length) {
-        utf8_scan(text + at, n - at, &length, &code_point);
-        const size_t before = size;
-        size += utf8_sanitize(text + at, length, shown + size);
-        for (size_t i = before; i < size; i++) raw[i] = at;
-    }
-    return size;
-}
-
-/* Where text[0..n) ends by definition: before the first stop text to be complete, the longest of these, all of them as
- * they are shown. */
-static size_t plain_end(const char *text, size_t n, const struct text_span *stops, size_t count)
-{
-    char shown[3 * 512], stop[3 * 512];
-    size_t raw[3 * 512];
-    const size_t size = show(text, n, shown, raw);
-    for (size_t end = 1; end <= size; end++) {
-        size_t longest = 0;
-        for (size_t s = 0; s < count; s++) {
-            const size_t length = utf8_sanitize(stops[s].text, stops[s].bytes, stop);
-            if (length <= end && length > longest && memcmp(shown + end - length, stop, length) == 0) longest = length;
-        }
-        if (longest > 0) return raw[end - longest];
-    }
-    return n;
-}
-
-/* Plays the tokens with the stop texts and checks the end; `whole` is their text. */
-static void assert_stops(const struct vocabulary *vocabulary, const uint32_t *ids, size_t count, const char *whole,
-                         const struct text_span *stops, size_t stop_count)
-{
-    struct generation_request request = request_of("", count);
-    struct generation generation;
-    const size_t n = strlen(whole), end = plain_end(whole, n, stops, stop_count);
-    request.stop = stops;
-    request.stop_count = stop_count;
-    open(&generation, vocabulary, &request);
-    play(&generation, ids, count);
-    assert_int_equal(generation.text_bytes, end);
-    assert_memory_equal(generation.text, whole, end);
-    assert_int_equal(generation.finish, end < n ? FINISH_STOP : FINISH_LENGTH);
-    assert_string_equal(finish_reason_name(generation.finish), end < n ? "stop" : "length");
-    for (size_t i = 0; i < generation.produced; i++) assert_int_equal(generation.tokens[i].id, ids[i]);
-    generation_close(&generation);
-}
-
-static void test_generation_stops_at_any_place_within_and_across_tokens(void **state)
-{
-    (void)state;
-    struct vocabulary *vocabulary = vocabulary_of(words);
-    const uint32_t ids[] = {1, 2, 3, 1, 2};
-    const char *whole = "the cat sat the cat";
-    const size_t n = strlen(whole);
-    for (size_t from = 0; from < n; from++) {
-        for (size_t to = from + 1; to <= n; to++) {
-            const struct text_span stop = {whole + from, to - from};
-            assert_stops(vocabulary, ids, 5, whole, &stop, 1);
-        }
-    }
-    vocabulary_free(vocabulary);
-}
-
-static void test_generation_stops_at_the_first_of_nested_and_overlapping_texts(void **state)
-{
-    (void)state;
-    struct vocabulary *vocabulary = vocabulary_of(words);
-    const uint32_t ids[] = {1, 2, 3};
-    const struct text_span nested[] = {{"e cat s", 7}, {"cat", 3}, {"at", 2}, {"t", 1}},
-                           overlapping[] = {{"cat sat", 7}, {"e ca", 4}, {"t s", 3}}, absent[] = {{"cats", 4}};
-    for (size_t first = 0; first < 4; first++)
-        assert_stops(vocabulary, ids, 3, "the cat sat", nested + first, 4 - first);
-    for (size_t first = 0; first < 3; first++)
-        assert_stops(vocabulary, ids, 3, "the cat sat", overlapping + first, 3 - first);
-    assert_stops(vocabulary, ids, 3, "the cat sat", absent, 1);
-    vocabulary_free(vocabulary);
-}
-
-static void test_generation_stops_at_characters_of_several_bytes_and_at_parts_as_they_are_shown(void **state)
-{
-    (void)state;
-    struct vocabulary *vocabulary = vocabulary_of(bytes);
-    const uint32_t ids[] = {6, 1, 2, 3, 4, 5, 6};
-    const char *whole = "a\xE2\x82\xAC\xC3\xA9"
-                        "a";
-    for (size_t from = 0; from < 7; from++) {
-        for (size_t to = from + 1; to <= 7; to++) {
-            const struct text_span stop = {whole + from, to - from};
-            assert_stops(vocabulary, ids, 7, whole, &stop, 1);
-        }
-    }
-    vocabulary_free(vocabulary);
-}
-
-/* Random tokens of each vocabulary and random stop texts cut out of such texts, a byte changed now and then. */
-static void test_generation_is_the_pieces_that_were_ready_for_random_texts_and_stops(void **state)
-{
-    (void)state;
-    static const char *const jsons[] = {characters, words, bytes};
-    static const uint32_t sizes[] = {4, 3, 6}; /* tokens 1 .. size have text */
-    struct rng rng;
-    rng_seed(&rng, 3, 0);
-    for (size_t level = 0; level < 3; level++) {
-        struct vocabulary *vocabulary = vocabulary_of(jsons[level]);
-        for (int round = 0; round < 3000; round++) {
-            uint32_t ids[40];
-            char whole[400], other[STOP_MAX_TEXTS][8];
-            struct text_span stops[STOP_MAX_TEXTS];
-            const size_t count = 1 + rng_below(&rng, 40), stop_count = rng_below(&rng, 5);
-            size_t n = 0;
-            for (size_t i = 0; i < count; i++) {
-                ids[i] = 1 + (uint32_t)rng_below(&rng, sizes[level]);
-                n += vocabulary_decode(vocabulary, ids[i], i == 0, whole + n);
-            }
-            whole[n] = '\0';
-            for (size_t s = 0; s < stop_count; s++) {
-                const size_t length = 1 + rng_below(&rng, n < 8 ? n : 8), from = rng_below(&rng, n - length + 1);
-                memcpy(other[s], whole + from, length);
-                if (rng_below(&rng, 2)) other[s][length - 1] = whole[rng_below(&rng, n)];
-                stops[s] = (struct text_span){other[s], length};
-            }
-            assert_stops(vocabulary, ids, count, whole, stops, stop_count);
-        }
-        vocabulary_free(vocabulary);
-    }
-}
-
-static void test_generation_counts_the_tokens_of_a_stop_text_and_shows_those_before_it(void **state)
-{
-    (void)state;
-    struct vocabulary *vocabulary = vocabulary_of(words);
-    struct generation_request request = request_of("", 10);
-    struct generation generation;
-    const struct text_span stop = {"at sa", 5};
-    request.stop = &stop;
-    request.stop_count = 1;
-    open(&generation, vocabulary, &request);
-    read_prompt(&generation);
-    advance(&generation, 1);
-    assert_int_equal(generation.tokens_ready, 1);
-    advance(&generation, 2);
-    assert_int_equal(generation.text_ready, 5); /* "the c" */
-    assert_int_equal(generation.tokens_ready, 1);
-    advance(&generation, 3);
-    assert_int_equal(generation.finish, FINISH_STOP);
-    assert_string_equal(generation.text, "the c");
-    assert_int_equal(generation.produced, 3);
-    assert_int_equal(generation.tokens_ready, 2);
-    assert_int_equal(generation.tokens[1].text_end, 7);
-    generation_close(&generation);
-    vocabulary_free(vocabulary);
-}
-
-static void test_generation_gives_what_was_held_back_when_it_ends_otherwise(void **state)
-{
-    (void)state;
-    struct vocabulary *vocabulary = vocabulary_of(characters);
-    const struct text_span stop = {"abb", 3};
-    for (int eos = 0; eos < 2; eos++) {
-        struct generation_request request = request_of("", 3);
-        struct generation generation;
-        request.stop = &stop;
-        request.stop_count = 1;
-        open(&generation, vocabulary, &request);
-        advance(&generation, 3);
-        advance(&generation, 1);
-        assert_int_equal(generation.text_ready, 2);
-        advance(&generation, eos ? 0 : 2);
-        assert_int_equal(generation.finish, eos ? FINISH_EOS : FINISH_LENGTH);
-        assert_string_equal(generation.text, eos ? "\xC3\xA9"
-                                                   "a"
-                                                 : "\xC3\xA9"
-                                                   "ab");
-        assert_int_equal(generation.text_ready, generation.text_bytes);
-        assert_int_equal(generation.tokens_ready, generation.produced);
-        generation_close(&generation);
-    }
-    vocabulary_free(vocabulary);
-}
-
-static void test_generation_does_not_search_the_prompt_for_stop_texts(void **state)
-{
-    (void)state;
-    struct vocabulary *vocabulary = vocabulary_of(characters);
-    const struct text_span stop = {"ab", 2};
-    struct generation_request request = request_of("aba", 2);
-    struct generation generation;
-    request.stop = &stop;
-    request.stop_count = 1;
-    open(&generation, vocabulary, &request);
-    read_prompt(&generation);
-    advance(&generation, 2);
-    assert_false(generation_done(&generation));
-    advance(&generation, 2);
-    assert_string_equal(generation.text, "bb");
-    generation_close(&generation);
-    vocabulary_free(vocabulary);
+    while (!generation_wants_logits(generation)) generation_play(generation, 0);
 }
 
 /* ------------------------------------------------------------------ what may be drawn */
@@ -298,12 +28,12 @@ static void test_generation_that_ignores_eos_never_ends_early(void **state)
     struct vocabulary *vocabulary = vocabulary_of(characters);
     const struct logit_bias bias = {0, 100};
     for (int hot = 0; hot < 2; hot++) {
-        struct generation_request request = request_of("", 500);
+        struct generation_request request = prompt_of("", 500);
         struct generation generation;
         request.ignore_eos = true;
         request.sampler = (struct sampler_options){.temperature = hot ? 100 : 0, .bias = &bias, .bias_count = 1};
-        open(&generation, vocabulary, &request);
-        while (!generation_done(&generation)) advance(&generation, 0);
+        generation_begin(&generation, vocabulary, &request);
+        while (!generation_done(&generation)) generation_play(&generation, 0);
         assert_int_equal(generation.finish, FINISH_LENGTH);
         assert_int_equal(generation.produced, 500);
         generation_close(&generation);
@@ -316,13 +46,13 @@ static void test_generation_never_continues_with_pad_unknown_or_a_label(void **s
     (void)state;
     struct vocabulary *vocabulary = vocabulary_of(unknowns);
     const struct logit_bias bias[] = {{0, 100}, {3, 100}, {5, 100}};
-    struct generation_request request = request_of("", 2000);
+    struct generation_request request = prompt_of("", 2000);
     struct generation generation;
     bool seen[6] = {false};
     request.sampler = (struct sampler_options){.temperature = 100, .bias = bias, .bias_count = 3};
-    open(&generation, vocabulary, &request);
+    generation_begin(&generation, vocabulary, &request);
     while (!generation_done(&generation)) {
-        advance(&generation, 5);
+        generation_play(&generation, 5);
         seen[generation_token(&generation)] = true;
     }
     assert_true(seen[1] && seen[2] && seen[4]);
@@ -335,10 +65,10 @@ static void test_generation_penalties_see_prompt_and_completion_but_not_eos(void
 {
     (void)state;
     struct vocabulary *vocabulary = vocabulary_of(characters);
-    struct generation_request request = request_of("aba", 3);
+    struct generation_request request = prompt_of("aba", 3);
     struct generation generation;
     request.sampler = (struct sampler_options){.frequency_penalty = 1, .repetition_window = 64};
-    open(&generation, vocabulary, &request);
+    generation_begin(&generation, vocabulary, &request);
     read_prompt(&generation);
     float logits[16] = {0, 9, 9, 8.5f, 0, 0};
     generation_advance(&generation, logits); /* 9 - 2, 9 - 1, 8.5 */
@@ -385,7 +115,7 @@ static void test_generation_records_the_models_own_distribution(void **state)
     (void)state;
     struct vocabulary *vocabulary = vocabulary_of(characters);
     const struct logit_bias bias[] = {{3, -100}, {2, 5}};
-    struct generation_request request = request_of("ab", 200);
+    struct generation_request request = prompt_of("ab", 200);
     struct generation generation;
     struct rng rng;
     rng_seed(&rng, 1, 0);
@@ -393,7 +123,7 @@ static void test_generation_records_the_models_own_distribution(void **state)
     request.sampler = (struct sampler_options){
         .temperature = 3, .repetition_penalty = 2, .repetition_window = 10, .bias = bias, .bias_count = 2};
     request.ignore_eos = true;
-    open(&generation, vocabulary, &request);
+    generation_begin(&generation, vocabulary, &request);
     assert_int_equal(generation.alternative_count, 6);
     read_prompt(&generation);
     while (!generation_done(&generation)) {
@@ -422,13 +152,13 @@ static void test_generation_draws_the_same_with_and_without_logprobs(void **stat
     struct vocabulary *vocabulary = vocabulary_of(characters);
     char text[2][500];
     for (size_t i = 0; i < 2; i++) {
-        struct generation_request request = request_of("ab", 100);
+        struct generation_request request = prompt_of("ab", 100);
         struct generation generation;
         request.sampler.temperature = 20;
         request.ignore_eos = true;
         request.logprobs = 3 * i;
-        open(&generation, vocabulary, &request);
-        while (!generation_done(&generation)) advance(&generation, 2);
+        generation_begin(&generation, vocabulary, &request);
+        while (!generation_done(&generation)) generation_play(&generation, 2);
         assert_true(i == 1 || (generation.alternatives == NULL && generation.tokens[5].logprob == 0));
         memcpy(text[i], generation.text, generation.text_bytes + 1);
         generation_close(&generation);
@@ -485,30 +215,30 @@ static void test_generation_that_continues_a_session_steps_as_one_long_one(void 
     rig_open(&rig, characters);
     for (uint64_t seed = 0; seed < 20; seed++) {
         struct generation first, second, whole;
-        struct generation_request request = request_of("ab\xC3\xA9", 1 + seed);
+        struct generation_request request = prompt_of("ab\xC3\xA9", 1 + seed);
         char joined[200], text[200];
         request.seed = seed;
         request.sampler.temperature = 1;
         memset(rig.state, 0, sizeof rig.state);
-        open(&first, rig.vocabulary, &request);
+        generation_begin(&first, rig.vocabulary, &request);
         run(&rig, &first, SIZE_MAX);
         assert_int_equal(first.fed, first.prompt.count + first.produced - (first.finish == FINISH_LENGTH));
         snprintf(joined, sizeof joined, "ab\xC3\xA9%sbb", first.text);
 
-        struct generation_request next = request_of("bb", 30);
+        struct generation_request next = prompt_of("bb", 30);
         next.sampler.temperature = 1;
         next.continues = true;
         next.pending = generation_token(&first);
-        open(&second, rig.vocabulary, &next);
+        generation_begin(&second, rig.vocabulary, &next);
         assert_int_equal(second.prompt.count, 3);
         assert_int_equal(generation_token(&second), next.pending);
         run(&rig, &second, SIZE_MAX);
         memcpy(text, second.text, second.text_bytes + 1);
         if (first.finish == FINISH_LENGTH) {
-            struct generation_request long_one = request_of(joined, 30);
+            struct generation_request long_one = prompt_of(joined, 30);
             long_one.sampler.temperature = 1;
             memset(rig.state, 0, sizeof rig.state);
-            open(&whole, rig.vocabulary, &long_one);
+            generation_begin(&whole, rig.vocabulary, &long_one);
             run(&rig, &whole, SIZE_MAX);
             assert_string_equal(whole.text, text);
             generation_close(&whole);
@@ -526,14 +256,14 @@ static void test_generation_from_a_cached_state_gives_the_same_text(void **state
     (void)state;
     struct rig rig;
     struct generation generation;
-    struct generation_request request = request_of("ab\xC3\xA9"
-                                                   "aabb",
-                                                   50);
+    struct generation_request request = prompt_of("ab\xC3\xA9"
+                                                  "aabb",
+                                                  50);
     char text[200];
     request.label = "News";
     request.sampler = (struct sampler_options){.temperature = 1, .repetition_penalty = 1.2, .repetition_window = 64};
     rig_open(&rig, characters);
-    open(&generation, rig.vocabulary, &request);
+    generation_begin(&generation, rig.vocabulary, &request);
     run(&rig, &generation, SIZE_MAX);
     memcpy(text, generation.text, generation.text_bytes + 1);
     assert_int_equal(generation.cached, 0);
@@ -541,10 +271,10 @@ static void test_generation_from_a_cached_state_gives_the_same_text(void **state
     generation_close(&generation);
     for (size_t cached = 0; cached < 9; cached++) {
         memset(rig.state, 0, sizeof rig.state);
-        open(&generation, rig.vocabulary, &request);
+        generation_begin(&generation, rig.vocabulary, &request);
         run(&rig, &generation, cached);
         generation_close(&generation);
-        open(&generation, rig.vocabulary, &request);
+        generation_begin(&generation, rig.vocabulary, &request);
         generation_skip(&generation, cached);
         assert_int_equal(generation_wants_logits(&generation), cached == 8);
         run(&rig, &generation, SIZE_MAX);
@@ -564,13 +294,13 @@ static void test_generation_puts_a_space_between_the_words_of_a_session(void **s
     } cases[] = {{2, "", " sat"}, {0, "", "sat"}, {2, "the", " sat"}, {2, "the ", "sat"}, {TOKEN_NONE, "the", " sat"}};
     struct vocabulary *vocabulary = vocabulary_of(words);
     for (size_t i = 0; i < 5; i++) {
-        struct generation_request request = request_of(cases[i].prompt, 1);
+        struct generation_request request = prompt_of(cases[i].prompt, 1);
         struct generation generation;
         request.continues = true;
         request.pending = cases[i].pending;
-        open(&generation, vocabulary, &request);
+        generation_begin(&generation, vocabulary, &request);
         read_prompt(&generation);
-        advance(&generation, 3);
+        generation_play(&generation, 3);
         assert_string_equal(generation.text, cases[i].expected);
         generation_close(&generation);
     }
@@ -586,58 +316,44 @@ static void test_generation_seeds_follow_each_other(void **state)
 
 /* ------------------------------------------------------------------ what is refused */
 
-static void assert_refused(const struct vocabulary *vocabulary, const struct generation_request *request,
-                           const char *field, const char *part)
-{
-    struct generation generation;
-    struct error err = {0};
-    const char *wrong = NULL;
-    assert_false(generation_open(&generation, vocabulary, request, &wrong, &err));
-    generation_close(&generation);
-    assert_int_equal(err.code, ERROR_INVALID);
-    assert_non_null(wrong);
-    assert_string_equal(wrong, field);
-    if (strstr(err.message, part) == NULL) fail_msg("\"%s\" is not in \"%s\"", part, err.message);
-}
-
 static void test_generation_names_the_field_that_is_wrong(void **state)
 {
     (void)state;
     struct vocabulary *vocabulary = vocabulary_of(characters);
     const struct text_span empty = {"", 0};
     const struct logit_bias outside = {6, 1}, all[] = {{1, -100}, {2, -100}, {3, -100}, {4, -100}};
-    const struct generation_request good = request_of("a", 5);
+    const struct generation_request good = prompt_of("a", 5);
     struct generation_request request = good;
     request.logprobs = 21;
-    assert_refused(vocabulary, &request, "logprobs", "between 0 and 20");
+    assert_refused(vocabulary, &request, "logprobs", ERROR_INVALID, "between 0 and 20");
     request = good;
     request.stop = &empty;
     request.stop_count = 1;
-    assert_refused(vocabulary, &request, "stop", "empty");
+    assert_refused(vocabulary, &request, "stop", ERROR_INVALID, "empty");
     request = good;
     request.sampler.min_p = 1;
-    assert_refused(vocabulary, &request, "min_p", "below 1");
+    assert_refused(vocabulary, &request, "min_p", ERROR_INVALID, "below 1");
     request = good;
     request.sampler.repetition_penalty = -1;
-    assert_refused(vocabulary, &request, "repetition_penalty", "between 0.01 and 100");
+    assert_refused(vocabulary, &request, "repetition_penalty", ERROR_INVALID, "between 0.01 and 100");
     request = good;
     request.sampler.bias = &outside;
     request.sampler.bias_count = 1;
-    assert_refused(vocabulary, &request, "logit_bias", "token 6");
+    assert_refused(vocabulary, &request, "logit_bias", ERROR_INVALID, "token 6");
     request = good;
     request.sampler.bias = all;
     request.sampler.bias_count = 4;
     request.ignore_eos = true;
-    assert_refused(vocabulary, &request, "logit_bias", "every token");
+    assert_refused(vocabulary, &request, "logit_bias", ERROR_INVALID, "every token");
     request = good;
     request.continues = true;
     request.pending = 1;
     request.label = "News";
-    assert_refused(vocabulary, &request, "label", "session");
-    request = request_of("", 5);
+    assert_refused(vocabulary, &request, "label", ERROR_INVALID, "session");
+    request = prompt_of("", 5);
     request.continues = true;
     request.pending = TOKEN_NONE;
-    assert_refused(vocabulary, &request, "prompt", "empty");
+    assert_refused(vocabulary, &request, "prompt", ERROR_INVALID, "empty");
     vocabulary_free(vocabulary);
 }
 
@@ -646,7 +362,7 @@ static const struct logit_bias some_bias = {1, 2};
 
 static struct generation_request full_request(void)
 {
-    struct generation_request request = request_of("ab", 50);
+    struct generation_request request = prompt_of("ab", 50);
     request.sampler = (struct sampler_options){.temperature = 1,
                                                .top_k = 4,
                                                .top_p = 0.9,
@@ -692,9 +408,9 @@ static void test_generation_never_allocates_while_it_runs(void **state)
     struct vocabulary *vocabulary = vocabulary_of(characters);
     const struct generation_request request = full_request();
     struct generation generation;
-    open(&generation, vocabulary, &request);
+    generation_begin(&generation, vocabulary, &request);
     fail_allocation(1);
-    for (uint32_t i = 0; !generation_done(&generation); i++) advance(&generation, i % 5);
+    for (uint32_t i = 0; !generation_done(&generation); i++) generation_play(&generation, i % 5);
     assert_false(fail_allocation_done());
     generation_close(&generation);
     vocabulary_free(vocabulary);
@@ -703,13 +419,6 @@ static void test_generation_never_allocates_while_it_runs(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_generation_stops_at_any_place_within_and_across_tokens),
-        cmocka_unit_test(test_generation_stops_at_the_first_of_nested_and_overlapping_texts),
-        cmocka_unit_test(test_generation_stops_at_characters_of_several_bytes_and_at_parts_as_they_are_shown),
-        cmocka_unit_test(test_generation_is_the_pieces_that_were_ready_for_random_texts_and_stops),
-        cmocka_unit_test(test_generation_counts_the_tokens_of_a_stop_text_and_shows_those_before_it),
-        cmocka_unit_test(test_generation_gives_what_was_held_back_when_it_ends_otherwise),
-        cmocka_unit_test(test_generation_does_not_search_the_prompt_for_stop_texts),
         cmocka_unit_test(test_generation_that_ignores_eos_never_ends_early),
         cmocka_unit_test(test_generation_never_continues_with_pad_unknown_or_a_label),
         cmocka_unit_test(test_generation_penalties_see_prompt_and_completion_but_not_eos),
