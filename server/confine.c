@@ -66,7 +66,7 @@ struct path_list {
     bool good;          /* no item was lost */
 };
 
-static void add(struct path_list *list, const char *path, enum sandbox_access access)
+static void confine_add(struct path_list *list, const char *path, enum sandbox_access access)
 {
     if (!path) return;
     list->good = list->good && list->count < MAX_PATHS;
@@ -93,10 +93,10 @@ static const char *directory_of(struct path_list *list, const char *path)
 static void add_replaceable(struct path_list *list, const char *path)
 {
     if (!path) return;
-    add(list, path, SANDBOX_READ);
-    add(list, directory_of(list, path), SANDBOX_READ);
+    confine_add(list, path, SANDBOX_READ);
+    confine_add(list, directory_of(list, path), SANDBOX_READ);
     char *target = realpath(path, NULL);
-    if (target) add(list, directory_of(list, target), SANDBOX_READ);
+    if (target) confine_add(list, directory_of(list, target), SANDBOX_READ);
     free(target);
 }
 
@@ -104,40 +104,40 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *context)
 {
     struct path_list *list = context;
     (void)size;
-    if (info->dlpi_name && *info->dlpi_name == '/') add(list, info->dlpi_name, SANDBOX_RUN);
+    if (info->dlpi_name && *info->dlpi_name == '/') confine_add(list, info->dlpi_name, SANDBOX_RUN);
     return 0;
 }
 
 /* This program reads imports in a process of its own, for which it is started once more. */
 static void add_program(struct path_list *list)
 {
-    add(list, "/proc/self/exe", SANDBOX_RUN);
+    confine_add(list, "/proc/self/exe", SANDBOX_RUN);
     dl_iterate_phdr(add_library, list);
-    add(list, "/etc/ld.so.cache", SANDBOX_READ);
-    add(list, "/etc/ld.so.preload", SANDBOX_READ);
-    add(list, "/usr/lib/locale", SANDBOX_READ);
-    add(list, "/dev/null", SANDBOX_WRITE);
+    confine_add(list, "/etc/ld.so.cache", SANDBOX_READ);
+    confine_add(list, "/etc/ld.so.preload", SANDBOX_READ);
+    confine_add(list, "/usr/lib/locale", SANDBOX_READ);
+    confine_add(list, "/dev/null", SANDBOX_WRITE);
 }
 
 /* What the C library and we ask the system: random bytes, processors, limits, how much memory a process has. */
 static void add_system(struct path_list *list)
 {
-    add(list, "/dev/urandom", SANDBOX_READ);
-    add(list, "/proc", SANDBOX_READ);
-    add(list, "/sys/devices/system", SANDBOX_READ);
-    add(list, "/sys/fs/cgroup", SANDBOX_READ);
+    confine_add(list, "/dev/urandom", SANDBOX_READ);
+    confine_add(list, "/proc", SANDBOX_READ);
+    confine_add(list, "/sys/devices/system", SANDBOX_READ);
+    confine_add(list, "/sys/fs/cgroup", SANDBOX_READ);
 }
 
 static void list_paths(struct path_list *list, const struct config *config, const char *const sockets[2])
 {
-    add(list, config->state_dir, SANDBOX_WRITE);
+    confine_add(list, config->state_dir, SANDBOX_WRITE);
     add_replaceable(list, config->model_path);
     add_replaceable(list, config->file);
     add_replaceable(list, config->generate_token_file);
     add_replaceable(list, config->admin_token_file);
     for (size_t i = 0; i < 2; i++) {
         const char *path = socket_path(sockets[i]);
-        if (path) add(list, directory_of(list, path), SANDBOX_REMOVE);
+        if (path) confine_add(list, directory_of(list, path), SANDBOX_REMOVE);
     }
     add_program(list);
     add_system(list);

@@ -155,7 +155,7 @@ static bool open_metrics(struct services *services, struct error *err)
     return services->metrics;
 }
 
-static void account(const struct http_account *account, void *context)
+static void daemon_account(const struct http_account *account, void *context)
 {
     const struct services *services = context;
     metrics_request(services->metrics, account->route, account->status, account->seconds, account->bytes_in,
@@ -196,7 +196,7 @@ static bool open_http(struct daemon *daemon, struct error *err)
     options.routes = api_routes;
     options.route_count = api_route_count;
     options.authorise = api_authorise;
-    options.account = account;
+    options.account = daemon_account;
     options.context = &daemon->services;
     daemon->services.http = http_server_new(&options, err);
     return daemon->services.http;

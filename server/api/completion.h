@@ -142,7 +142,7 @@ bool completion_is_draining(struct http_request *request, const struct services 
 /* What there is to say beside the warnings of the prompt, or NULL. */
 const char *completion_warning(const struct completion *completion);
 
-/* How the generations went, as api.md's answer has it; of parts [first .. first + count), which are over. */
+/* How the generations went, for the answer; of parts [first .. first + count), which are over. */
 struct answer;
 void completion_describe(const struct completion *completion, size_t first, size_t count,
                          const struct generation **generations, struct answer *answer);

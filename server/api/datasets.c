@@ -112,7 +112,7 @@ static void read_options(const struct http_request *request, const struct servic
 
 /* --- Uploading --- */
 
-static enum http_outcome refuse(struct http_request *request, struct problem *problem)
+static enum http_outcome datasets_refuse(struct http_request *request, struct problem *problem)
 {
     http_reply_problem(request, problem);
     problem_close(problem);
@@ -123,7 +123,7 @@ static enum http_outcome refuse_error(struct http_request *request, const struct
 {
     struct problem problem = {0};
     problem_set_error(&problem, err);
-    return refuse(request, &problem);
+    return datasets_refuse(request, &problem);
 }
 
 static bool write_piece(struct http_request *request, const char *data, size_t size, void *context)
@@ -134,7 +134,7 @@ static bool write_piece(struct http_request *request, const char *data, size_t s
     return false;
 }
 
-static void abandon(void *context)
+static void datasets_abandon(void *context)
 {
     dataset_upload_free(context);
 }
@@ -151,13 +151,13 @@ bool api_dataset_body(struct http_request *request, struct http_sink *sink, void
         problem.status ? NULL : dataset_upload_new(services->datasets, http_request_parameter(request), &options, &err);
     if (!upload) {
         problem_set_error(&problem, &err);
-        refuse(request, &problem);
+        datasets_refuse(request, &problem);
         return false;
     }
     *sink = (struct http_sink){.max_size = services->config->max_dataset,
                                .limit = "limits.max_dataset",
                                .write = write_piece,
-                               .abandon = abandon,
+                               .abandon = datasets_abandon,
                                .context = upload};
     return true;
 }

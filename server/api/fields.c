@@ -159,7 +159,7 @@ json_t *fields_parse_body(const char *body, size_t size, struct problem *problem
 }
 
 /* The value as it came, for a message: the string "10", 3, null, an array. */
-static const char *show(const struct raw_value *value, char out[SHOWN_SIZE])
+static const char *fields_show(const struct raw_value *value, char out[SHOWN_SIZE])
 {
     const json_t *json = value->json;
     const char *text = json ? json_string_value(json) : value->query.data;
@@ -183,7 +183,7 @@ static bool read_text(const struct field *field, void *member, const struct raw_
     struct field_text text = value->query;
     if (value->json) {
         if (!json_is_string(value->json))
-            return problem_add_field(problem, field->name, "must be a string, not %s", show(value, shown));
+            return problem_add_field(problem, field->name, "must be a string, not %s", fields_show(value, shown));
         text = (struct field_text){json_string_value(value->json), json_string_length(value->json)};
     }
     size_t valid = utf8_valid_prefix(text.data, text.size);
@@ -208,7 +208,7 @@ static bool read_number(const struct field *field, void *member, const struct ra
     char shown[SHOWN_SIZE];
     double number;
     if (value->json ? !json_is_number(value->json) : !parse_number(value->query, &number))
-        return problem_add_field(problem, field->name, "must be %s, not %s%s", kind, show(value, shown),
+        return problem_add_field(problem, field->name, "must be %s, not %s%s", kind, fields_show(value, shown),
                                  json_is_string(value->json) ? "; JSON's numbers have no quotes" : "");
     if (value->json) number = json_number_value(value->json);
     /* Written so that NaN fails, too. */
@@ -245,7 +245,7 @@ static bool read_choice(const struct field *field, void *member, const struct ra
         if (n < 0 || (used += (size_t)n) >= sizeof known) break;
     }
     char shown[SHOWN_SIZE];
-    return problem_add_field(problem, field->name, "must be %s, not %s", known, show(value, shown));
+    return problem_add_field(problem, field->name, "must be %s, not %s", known, fields_show(value, shown));
 }
 
 static bool read_bool(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
@@ -255,7 +255,7 @@ static bool read_bool(const struct field *field, void *member, const struct raw_
     const bool no = value->json ? json_is_false(value->json) : text.size == 5 && memcmp(text.data, "false", 5) == 0;
     char shown[SHOWN_SIZE];
     if (!yes && !no)
-        return problem_add_field(problem, field->name, "must be true or false, not %s%s", show(value, shown),
+        return problem_add_field(problem, field->name, "must be true or false, not %s%s", fields_show(value, shown),
                                  json_is_string(value->json) ? "; JSON's booleans have no quotes" : "");
     *(bool *)member = yes;
     return true;
@@ -281,7 +281,7 @@ static bool read_texts(const struct field *field, void *member, const struct raw
     char shown[SHOWN_SIZE];
     if (value->json && !json_is_array(value->json) && !json_is_string(value->json))
         return problem_add_field(problem, field->name, "must be a string or an array of strings, not %s",
-                                 show(value, shown));
+                                 fields_show(value, shown));
     if (!json_is_array(value->json)) return append_text(field, member, value, problem);
     for (size_t i = 0; i < json_array_size(value->json); i++) {
         const struct raw_value item = {.json = json_array_get(value->json, i)};
@@ -341,7 +341,7 @@ static bool read_value(const struct field *field, void *target, const struct raw
     return read_choice(field, member, value, problem);
 }
 
-static const struct field *find(const struct field_table *table, const char *name, size_t size)
+static const struct field *fields_find(const struct field_table *table, const char *name, size_t size)
 {
     for (size_t i = 0; i < table->count; i++)
         if (strlen(table->fields[i].name) == size && memcmp(table->fields[i].name, name, size) == 0)
@@ -374,7 +374,7 @@ bool fields_read_json(const struct field_table *table, void *target, const json_
     json_t *members = (json_t *)(uintptr_t)object;
     for (void *at = json_object_iter(members); at; at = json_object_iter_next(members, at)) {
         const char *name = json_object_iter_key(at);
-        const struct field *field = find(table, name, json_object_iter_key_len(at));
+        const struct field *field = fields_find(table, name, json_object_iter_key_len(at));
         if (!field) {
             good = add_unknown(table, name, json_object_iter_key_len(at), problem);
             continue;
@@ -394,7 +394,7 @@ bool fields_read_query(const struct field_table *table, void *target, const stru
     bool good = true;
     for (size_t i = 0; i < query->count; i++) {
         const struct query_pair *pair = &query->pairs[i];
-        const struct field *field = find(table, pair->name, pair->name_size);
+        const struct field *field = fields_find(table, pair->name, pair->name_size);
         if (!field) {
             good = add_unknown(table, pair->name, pair->name_size, problem);
             continue;

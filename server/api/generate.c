@@ -33,7 +33,7 @@ struct answer_state {
     const struct generation *generations[COMPLETION_MAX_N];
 };
 
-static bool answer(const struct completion *completion, void *context, struct json_writer *out)
+static bool generate_answer(const struct completion *completion, void *context, struct json_writer *out)
 {
     struct answer_state *state = context;
     if (!state->writer.answer) {
@@ -44,7 +44,8 @@ static bool answer(const struct completion *completion, void *context, struct js
 }
 
 /* {id, index, delta, token_count}, logprobs where they were asked for, and with the last one how it ended. */
-static void event(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out)
+static void generate_event(const struct completion *completion, const struct completion_piece *piece,
+                           struct json_writer *out)
 {
     const struct generation *generation = &completion->parts[piece->index].job.generation;
     const char *id = http_request_id(completion->request);
@@ -76,13 +77,13 @@ static void event(const struct completion *completion, const struct completion_p
 static const struct completion_dialect dialect = {.rows = generate_rows,
                                                   .row_count = sizeof generate_rows / sizeof *generate_rows,
                                                   .find_token = generation_find_token,
-                                                  .answer = answer,
+                                                  .answer = generate_answer,
                                                   .answer_size = sizeof(struct answer_state),
-                                                  .event = event};
+                                                  .event = generate_event};
 
 /* body: NULL for a request that came as a query. */
-static enum http_outcome generate(struct http_request *request, struct services *services, json_t *body,
-                                  struct problem *problem)
+static enum http_outcome generate_run(struct http_request *request, struct services *services, json_t *body,
+                                      struct problem *problem)
 {
     struct completion *completion = completion_new(request, services, &dialect, body);
     if (!completion) {
@@ -108,12 +109,12 @@ enum http_outcome api_generate_post(struct http_request *request, void *context)
     size_t size;
     const char *text = http_request_body(request, &size);
     json_t *body = fields_parse_body(text, size, &problem);
-    return body ? generate(request, services, body, &problem) : completion_refuse(request, &problem);
+    return body ? generate_run(request, services, body, &problem) : completion_refuse(request, &problem);
 }
 
 enum http_outcome api_generate_get(struct http_request *request, void *context)
 {
     struct problem problem = {0};
     if (completion_is_draining(request, context)) return HTTP_REPLIED;
-    return generate(request, context, NULL, &problem);
+    return generate_run(request, context, NULL, &problem);
 }

@@ -85,7 +85,7 @@ static bool write_part(const char *data, size_t size, void *context, struct erro
 }
 
 /* Not before there is something to write, since it waits for the disk. */
-static bool begin(struct import *import, struct error *err)
+static bool import_begin(struct import *import, struct error *err)
 {
     if (import->begun) return true;
     if (!state_dir_check_file(import->path, err) || !directory_publish_begin(&import->aside, import->path, err))
@@ -100,7 +100,7 @@ static bool write_piece(struct http_request *request, const char *data, size_t s
     struct problem problem = {0};
     struct error err = {0};
     import->size += size;
-    if (begin(import, &err) &&
+    if (import_begin(import, &err) &&
         (import->form ? multipart_write(import->form, data, size, &err) : write_part(data, size, import, &err)))
         return true;
     problem_set_error(&problem, &err);
@@ -229,7 +229,7 @@ bool api_import_body(struct http_request *request, struct http_sink *sink, void 
 /* Ends the last part; a vocabulary in the query is one more file. */
 static bool finish_parts(struct import *import, struct error *err)
 {
-    if (!begin(import, err) || (import->form && !multipart_finish(import->form, err))) return false;
+    if (!import_begin(import, err) || (import->form && !multipart_finish(import->form, err))) return false;
     publish_file_close(&import->file);
     if (!import->there[PART_FILE]) return error_set(err, ERROR_INVALID, "the form has no part \"file\"");
     if (!import->vocabulary) return true;
@@ -297,7 +297,7 @@ static bool run_to(struct import *import, const char *out, const struct services
     return set_import_error(last_error(&result), err);
 }
 
-static bool run(struct import *import, const struct services *services, struct error *err)
+static bool import_run(struct import *import, const struct services *services, struct error *err)
 {
     char *out = relative_out(import, err);
     const bool ok = out && run_to(import, out, services, err);
@@ -306,7 +306,7 @@ static bool run(struct import *import, const struct services *services, struct e
 }
 
 /* The model is there; where it is not found, somebody has deleted it since. */
-static json_t *load(const struct services *services, const char *name, struct error *err)
+static json_t *import_load(const struct services *services, const char *name, struct error *err)
 {
     json_t *json =
         registry_load(services->registry, name, err) ? registry_describe(services->registry, name, err) : NULL;
@@ -326,7 +326,7 @@ enum http_outcome api_model_import(struct http_request *request, void *context)
     struct error err = {0};
     bool replaced = access(import->path, F_OK) == 0;
     json_t *json = NULL;
-    if (finish_parts(import, &err) && run(import, services, &err)) json = load(services, name, &err);
+    if (finish_parts(import, &err) && import_run(import, services, &err)) json = import_load(services, name, &err);
     import_free(import);
     if (json) {
         log_event(LOG_INFO, "model imported", LOG_TEXT("id", http_request_id(request)), LOG_TEXT("name", name));

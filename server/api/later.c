@@ -9,7 +9,7 @@ struct errand {
     void *context;
 };
 
-static void run(struct task *task)
+static void later_run(struct task *task)
 {
     struct errand *errand = (struct errand *)task;
     errand->handler(errand->request, errand->context);
@@ -17,7 +17,7 @@ static void run(struct task *task)
     free(errand);
 }
 
-static void refuse(struct http_request *request, const char *why)
+static void later_refuse(struct http_request *request, const char *why)
 {
     struct problem problem = {0};
     problem_set(&problem, 503, "%s", why);
@@ -29,14 +29,14 @@ enum http_outcome later(struct worker *worker, struct http_request *request, htt
 {
     struct errand *errand = malloc(sizeof *errand);
     if (!errand) {
-        refuse(request, "out of memory");
+        later_refuse(request, "out of memory");
         return HTTP_REPLIED;
     }
-    *errand = (struct errand){.task.run = run, .request = request, .handler = handler, .context = context};
+    *errand = (struct errand){.task.run = later_run, .request = request, .handler = handler, .context = context};
     http_request_suspend(request, &(struct http_waiter){0});
     if (worker_submit(worker, &errand->task)) return HTTP_LATER;
     free(errand);
-    refuse(request, "the daemon is shutting down");
+    later_refuse(request, "the daemon is shutting down");
     http_request_resume(request);
     return HTTP_LATER;
 }

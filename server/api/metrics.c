@@ -54,7 +54,7 @@ void metrics_free(struct metrics *metrics)
     free(metrics);
 }
 
-static void count(atomic_uint_fast64_t *counter, uint64_t n)
+static void metrics_count(atomic_uint_fast64_t *counter, uint64_t n)
 {
     atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
 }
@@ -66,20 +66,20 @@ static uint64_t value_of(const atomic_uint_fast64_t *counter)
 
 void metrics_add(struct metrics *metrics, enum metrics_counter counter, uint64_t n)
 {
-    count(&metrics->counters[counter], n);
+    metrics_count(&metrics->counters[counter], n);
 }
 
-static void observe(struct histogram *histogram, double seconds)
+static void histogram_observe(struct histogram *histogram, double seconds)
 {
     size_t i = 0;
     while (i < BOUND_COUNT && seconds > bounds[i]) i++;
-    count(&histogram->counts[i], 1);
-    count(&histogram->nanoseconds, seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
+    metrics_count(&histogram->counts[i], 1);
+    metrics_count(&histogram->nanoseconds, seconds > 0 ? (uint64_t)(seconds * 1e9) : 0);
 }
 
 void metrics_observe(struct metrics *metrics, enum metrics_histogram histogram, double seconds)
 {
-    observe(&metrics->histograms[histogram], seconds);
+    histogram_observe(&metrics->histograms[histogram], seconds);
 }
 
 void metrics_request(struct metrics *metrics, const char *route, int status, double seconds, uint64_t bytes_in,
@@ -88,10 +88,10 @@ void metrics_request(struct metrics *metrics, const char *route, int status, dou
     size_t r = 0, s = 0;
     while (r < metrics->route_count && strcmp(metrics->routes[r].pattern, route) != 0) r++;
     while (s < STATUS_COUNT - 1 && statuses[s] != status) s++;
-    count(&metrics->routes[r].requests[s], 1);
-    observe(&metrics->routes[r].seconds, seconds);
-    count(&metrics->routes[r].bytes_in, bytes_in);
-    count(&metrics->routes[r].bytes_out, bytes_out);
+    metrics_count(&metrics->routes[r].requests[s], 1);
+    histogram_observe(&metrics->routes[r].seconds, seconds);
+    metrics_count(&metrics->routes[r].bytes_in, bytes_in);
+    metrics_count(&metrics->routes[r].bytes_out, bytes_out);
 }
 
 /* --- Writing --- */

@@ -26,22 +26,22 @@ struct model_numbers {
     double (*read)(const struct engine_load *load);
 };
 
-static double running(const struct engine_load *load)
+static double metrics_text_running(const struct engine_load *load)
 {
     return (double)load->running;
 }
 
-static double waiting(const struct engine_load *load)
+static double metrics_text_waiting(const struct engine_load *load)
 {
     return (double)load->waiting;
 }
 
-static double steps(const struct engine_load *load)
+static double metrics_text_steps(const struct engine_load *load)
 {
     return (double)load->steps;
 }
 
-static double sequences(const struct engine_load *load)
+static double metrics_text_sequences(const struct engine_load *load)
 {
     return (double)load->sequences;
 }
@@ -68,12 +68,13 @@ static void write_models(struct services *services, FILE *out)
         const char *metric, *type, *help;
         double (*read)(const struct engine_load *load);
     } rows[] = {
-        {"lstmd_sequences", "gauge", "Continuations that are generated at this moment.", running},
+        {"lstmd_sequences", "gauge", "Continuations that are generated at this moment.", metrics_text_running},
         {"lstmd_queue_depth", "gauge", "Continuations that wait for a place in the batch, or for their next turn.",
-         waiting},
-        {"lstmd_engine_steps_total", "counter", "Steps of the network, each for a batch of sequences.", steps},
+         metrics_text_waiting},
+        {"lstmd_engine_steps_total", "counter", "Steps of the network, each for a batch of sequences.",
+         metrics_text_steps},
         {"lstmd_engine_step_sequences_total", "counter",
-         "Sequences that were stepped; by lstmd_engine_steps_total, the mean size of a batch.", sequences},
+         "Sequences that were stepped; by lstmd_engine_steps_total, the mean size of a batch.", metrics_text_sequences},
     };
     double count = 0;
     registry_each_loaded(services->registry, count_model, &count);
@@ -222,7 +223,7 @@ static void write_memory(FILE *out)
     metrics_write_one(out, "process_virtual_memory_bytes", "gauge", "Address space in use.", pages * page);
 }
 
-static double seconds(struct timeval time)
+static double metrics_text_seconds(struct timeval time)
 {
     return (double)time.tv_sec + (double)time.tv_usec * 1e-6;
 }
@@ -234,7 +235,7 @@ static void write_process(const struct services *services, FILE *out)
     write_memory(out);
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         metrics_write_one(out, "process_cpu_seconds_total", "counter", "Processor time of user and system.",
-                          seconds(usage.ru_utime) + seconds(usage.ru_stime));
+                          metrics_text_seconds(usage.ru_utime) + metrics_text_seconds(usage.ru_stime));
     getrlimit(RLIMIT_NOFILE, &files);
     metrics_write_one(out, "process_open_fds", "gauge", "Open file descriptors.", open_files((double)files.rlim_cur));
     metrics_write_one(out, "process_max_fds", "gauge", "File descriptors that may be open.", (double)files.rlim_cur);

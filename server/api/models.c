@@ -19,7 +19,7 @@ static void set_problem(struct problem *problem, const struct error *err)
         problem_set_error(problem, err);
 }
 
-static enum http_outcome refuse(struct http_request *request, const struct error *err)
+static enum http_outcome models_refuse(struct http_request *request, const struct error *err)
 {
     struct problem problem = {0};
     set_problem(&problem, err);
@@ -50,14 +50,14 @@ static enum text_state write_model(void *context, struct json_writer *out, struc
     return TEXT_BROKEN;
 }
 
-static enum http_outcome list(struct http_request *request, void *context)
+static enum http_outcome models_list(struct http_request *request, void *context)
 {
     const struct services *services = context;
     struct error err = {0};
     struct listing *listing = calloc(1, sizeof *listing);
     if (!listing) {
         error_set_no_memory(&err, sizeof *listing, "the list of models");
-        return refuse(request, &err);
+        return models_refuse(request, &err);
     }
     listing->registry = services->registry;
     const struct text_source source = {
@@ -68,21 +68,22 @@ static enum http_outcome list(struct http_request *request, void *context)
 
 enum http_outcome api_models(struct http_request *request, void *context)
 {
-    return later(((struct services *)context)->reader, request, list, context);
+    return later(((struct services *)context)->reader, request, models_list, context);
 }
 
-static enum http_outcome describe(struct http_request *request, const struct services *services, const char *name)
+static enum http_outcome models_describe(struct http_request *request, const struct services *services,
+                                         const char *name)
 {
     struct error err = {0};
     json_t *model = registry_describe(services->registry, name, &err);
-    if (!model) return refuse(request, &err);
+    if (!model) return models_refuse(request, &err);
     http_reply_json(request, 200, model);
     return HTTP_REPLIED;
 }
 
 static enum http_outcome describe_one(struct http_request *request, void *context)
 {
-    return describe(request, context, http_request_parameter(request));
+    return models_describe(request, context, http_request_parameter(request));
 }
 
 enum http_outcome api_model(struct http_request *request, void *context)
@@ -92,12 +93,13 @@ enum http_outcome api_model(struct http_request *request, void *context)
 
 /* --- Changes --- */
 
-static enum http_outcome change(struct http_request *request, const struct services *services,
-                                bool (*what)(struct registry *registry, const char *name, struct error *err))
+static enum http_outcome models_change(struct http_request *request, const struct services *services,
+                                       bool (*what)(struct registry *registry, const char *name, struct error *err))
 {
     struct error err = {0};
     const char *name = http_request_parameter(request);
-    return what(services->registry, name, &err) ? describe(request, services, name) : refuse(request, &err);
+    return what(services->registry, name, &err) ? models_describe(request, services, name)
+                                                : models_refuse(request, &err);
 }
 
 /* The two that take no fields. */
@@ -112,29 +114,30 @@ static enum http_outcome change_later(struct http_request *request, const struct
     return completion_refuse(request, &problem);
 }
 
-static enum http_outcome load(struct http_request *request, void *context)
+static enum http_outcome models_load(struct http_request *request, void *context)
 {
-    return change(request, context, registry_load);
+    return models_change(request, context, registry_load);
 }
 
 enum http_outcome api_model_load(struct http_request *request, void *context)
 {
-    return change_later(request, context, load);
+    return change_later(request, context, models_load);
 }
 
-static enum http_outcome unload(struct http_request *request, void *context)
+static enum http_outcome models_unload(struct http_request *request, void *context)
 {
-    return change(request, context, registry_unload);
+    return models_change(request, context, registry_unload);
 }
 
 enum http_outcome api_model_unload(struct http_request *request, void *context)
 {
-    return change_later(request, context, unload);
+    return change_later(request, context, models_unload);
 }
 
 static enum http_outcome delete (struct http_request *request, void *context) {
     const struct services *services = context; struct error err = {0};
-    if (!registry_remove(services->registry, http_request_parameter(request), &err)) return refuse(request, &err);
+    if (!registry_remove(services->registry, http_request_parameter(request), &err)) return models_refuse(request,
+                                                                                                          &err);
     http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
     return HTTP_REPLIED;
 }
@@ -172,7 +175,7 @@ static enum http_outcome put_default(struct http_request *request, void *context
             set_problem(&problem, &err);
     }
     const enum http_outcome outcome =
-        problem.status ? completion_refuse(request, &problem) : describe(request, services, fields.name.data);
+        problem.status ? completion_refuse(request, &problem) : models_describe(request, services, fields.name.data);
     json_decref(body);
     return outcome;
 }

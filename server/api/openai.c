@@ -329,7 +329,7 @@ static bool write_choices(const struct completion *completion, struct answer_sta
     return true;
 }
 
-static bool answer(const struct completion *completion, void *context, struct json_writer *out)
+static bool openai_answer(const struct completion *completion, void *context, struct json_writer *out)
 {
     struct answer_state *state = context;
     if (state->stage == STATE_BEGIN && state->choice == 0) begin_document(completion, out);
@@ -341,7 +341,8 @@ static bool answer(const struct completion *completion, void *context, struct js
     return false;
 }
 
-static void event(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out)
+static void openai_event(const struct completion *completion, const struct completion_piece *piece,
+                         struct json_writer *out)
 {
     const struct completion_part *part = &completion->parts[piece->index];
     const struct generation *generation = &part->job.generation;
@@ -366,7 +367,7 @@ static void event(const struct completion *completion, const struct completion_p
     json_write_literal(out, "}");
 }
 
-static bool after(const struct completion *completion, struct json_writer *out)
+static bool openai_after(const struct completion *completion, struct json_writer *out)
 {
     if (!completion->fields.include_usage) return false;
     begin_document(completion, out);
@@ -380,14 +381,14 @@ static const struct completion_dialect dialect = {.rows = openai_rows,
                                                   .row_count = sizeof openai_rows / sizeof *openai_rows,
                                                   .is_openai = true,
                                                   .find_token = find_token,
-                                                  .answer = answer,
+                                                  .answer = openai_answer,
                                                   .answer_size = sizeof(struct answer_state),
-                                                  .event = event,
-                                                  .after = after};
+                                                  .event = openai_event,
+                                                  .after = openai_after};
 
 /* --- Requests --- */
 
-static void check(struct completion_fields *fields, bool logprobs_given, struct problem *problem)
+static void openai_check(struct completion_fields *fields, bool logprobs_given, struct problem *problem)
 {
     if (fields->prompts.count > 1)
         problem_add_field(problem, "prompt", "must be one string; send one request for each of several");
@@ -443,7 +444,7 @@ enum http_outcome api_v1_completions(struct http_request *request, void *context
     completion_read(completion, NULL, &problem);
     /* null is as if it were not there. */
     fields->seed_given = json_is_number(json_object_get(body, "seed"));
-    check(fields, json_is_number(json_object_get(body, "logprobs")), &problem);
+    openai_check(fields, json_is_number(json_object_get(body, "logprobs")), &problem);
     if (fields->model.data && !model_is_there(services, &fields->model, &problem))
         return completion_refuse(request, &problem);
     return completion_run(completion, &problem);

@@ -25,8 +25,8 @@ static const char *retry_after(unsigned seconds)
 }
 
 /* Sets status and detail, and adds the header that belongs to them. */
-static void describe(struct http_request *request, enum auth_verdict verdict, enum http_scope scope, unsigned seconds,
-                     struct problem *problem)
+static void scopes_describe(struct http_request *request, enum auth_verdict verdict, enum http_scope scope,
+                            unsigned seconds, struct problem *problem)
 {
     static const char authenticate[] = "WWW-Authenticate";
     switch (verdict) {
@@ -69,7 +69,7 @@ bool api_authorise(struct http_request *request, enum http_scope scope, void *co
                                                  http_request_client(request), clock_monotonic_ns(), &seconds);
     if (verdict == AUTH_GRANTED) return true;
     struct problem problem = {0};
-    describe(request, verdict, scope, seconds, &problem);
+    scopes_describe(request, verdict, scope, seconds, &problem);
     http_reply_problem(request, &problem);
     problem_close(&problem);
     return false;

@@ -63,7 +63,7 @@ static void close_reading(struct score *score)
     score->state = score->logits = NULL;
 }
 
-static void release(void *context)
+static void score_release(void *context)
 {
     struct score *score = context;
     if (atomic_fetch_sub(&score->references, 1) > 1) return;
@@ -140,7 +140,7 @@ static void read_text(struct score *score)
 }
 
 /* The scorer's thread: one turn. The next one comes after those of all others that wait. */
-static void run(struct task *task)
+static void score_run(struct task *task)
 {
     struct score *score = (struct score *)task;
     if (score->state || open_reading(score)) read_text(score);
@@ -217,12 +217,12 @@ static enum text_state write_answer(void *context, struct json_writer *out, stru
     return TEXT_END;
 }
 
-static void gone(void *context)
+static void score_gone(void *context)
 {
     atomic_store(&((struct score *)context)->gone, true);
 }
 
-static void resumed(struct http_request *request, void *context)
+static void score_resumed(struct http_request *request, void *context)
 {
     struct score *score = context;
     struct problem problem = {0};
@@ -233,9 +233,10 @@ static void resumed(struct http_request *request, void *context)
     switch (score->outcome) {
     case SCORE_DONE:
         atomic_fetch_add(&score->references, 1);
-        text_reply(request, 200, "application/json",
-                   &(struct text_source){
-                       .write = write_answer, .release = release, .context = score, .worker = score->services->writer});
+        text_reply(
+            request, 200, "application/json",
+            &(struct text_source){
+                .write = write_answer, .release = score_release, .context = score, .worker = score->services->writer});
         return;
     case SCORE_LEFT:
         http_reply_nothing(request);
@@ -304,10 +305,10 @@ static void open_text(struct score *score, struct problem *problem)
     if (!score->logprobs) problem_set(problem, 503, "out of memory");
 }
 
-static bool submit(struct score *score)
+static bool score_submit(struct score *score)
 {
     struct services *services = score->services;
-    score->task.run = run;
+    score->task.run = score_run;
     score->deadline_ns = clock_monotonic_ns() + (uint64_t)(services->config->request_timeout * 1e9);
     if (atomic_fetch_add(&services->scores, 1) <= (size_t)services->config->queue &&
         worker_submit(services->scorer, &score->task))
@@ -332,14 +333,15 @@ enum http_outcome api_score(struct http_request *request, void *context)
         return completion_refuse(request, &problem);
     }
     *score = (struct score){.references = 1, .request = request, .services = services, .body = body};
-    http_request_on_release(request, release, score);
+    http_request_on_release(request, score_release, score);
     const struct field_table table = {rows, sizeof rows / sizeof *rows};
     fields_read_json(&table, &score->fields, body, NULL, &problem);
     score->served = completion_acquire(services, &score->fields.model, &problem);
     if (score->served) open_text(score, &problem);
     if (problem.status) return completion_refuse(request, &problem);
-    http_request_suspend(request, &(struct http_waiter){.resumed = resumed, .gone = gone, .context = score});
-    if (submit(score)) return HTTP_LATER;
+    http_request_suspend(request,
+                         &(struct http_waiter){.resumed = score_resumed, .gone = score_gone, .context = score});
+    if (score_submit(score)) return HTTP_LATER;
     problem_set(&problem, 503, "too many texts are waiting to be scored; try again later");
     completion_refuse(request, &problem);
     http_request_resume(request);

@@ -19,7 +19,7 @@ struct text_reply {
     atomic_uint references;
 };
 
-static void drop(struct text_reply *reply)
+static void text_reply_drop(struct text_reply *reply)
 {
     if (atomic_fetch_sub(&reply->references, 1) > 1) return;
     if (reply->source.release) reply->source.release(reply->source.context);
@@ -27,7 +27,7 @@ static void drop(struct text_reply *reply)
     free(reply);
 }
 
-static void fill(struct text_reply *reply, struct error *err)
+static void text_reply_fill(struct text_reply *reply, struct error *err)
 {
     const struct text_source *source = &reply->source;
     reply->buffer.size = reply->sent = 0;
@@ -39,21 +39,21 @@ static void fill(struct text_reply *reply, struct error *err)
 }
 
 /* The worker's thread. */
-static void refill(struct task *task)
+static void text_reply_refill(struct task *task)
 {
     struct text_reply *reply = (struct text_reply *)task;
-    fill(reply, NULL);
+    text_reply_fill(reply, NULL);
     atomic_store(&reply->filling, false);
     http_stream_wake(&reply->stream);
-    drop(reply);
+    text_reply_drop(reply);
 }
 
 /* Asks for the next buffer; false where the daemon ends. */
-static bool ask(struct text_reply *reply)
+static bool text_reply_ask(struct text_reply *reply)
 {
     atomic_store(&reply->filling, true);
     atomic_fetch_add(&reply->references, 1);
-    reply->task.run = refill;
+    reply->task.run = text_reply_refill;
     if (worker_submit(reply->source.worker, &reply->task)) return true;
     atomic_fetch_sub(&reply->references, 1);
     return false;
@@ -72,23 +72,23 @@ static size_t read_buffer(void *context, char *out, size_t size)
         return n;
     }
     if (reply->state == TEXT_END) return HTTP_STREAM_END;
-    return ask(reply) ? 0 : HTTP_STREAM_BROKEN;
+    return text_reply_ask(reply) ? 0 : HTTP_STREAM_BROKEN;
 }
 
-static void over(struct http_request *request, bool complete, void *context)
+static void text_reply_over(struct http_request *request, bool complete, void *context)
 {
     struct text_reply *reply = context;
     (void)request, (void)complete;
     atomic_store(&reply->gone, true);
-    drop(reply);
+    text_reply_drop(reply);
 }
 
-static void gone(void *context)
+static void text_reply_gone(void *context)
 {
     atomic_store(&((struct text_reply *)context)->gone, true);
 }
 
-static void refuse(struct http_request *request, const struct error *err)
+static void text_reply_refuse(struct http_request *request, const struct error *err)
 {
     struct problem problem = {0};
     problem_set_error(&problem, err);
@@ -110,16 +110,16 @@ void text_reply(struct http_request *request, int status, const char *content_ty
     if (!reply) {
         if (source->release) source->release(source->context);
         error_set_no_memory(&err, sizeof *reply, "the answer");
-        refuse(request, &err);
+        text_reply_refuse(request, &err);
         return;
     }
     reply->source = *source;
     atomic_init(&reply->references, 1);
-    fill(reply, &err);
+    text_reply_fill(reply, &err);
     if (reply->state == TEXT_MORE) {
         reply->stream.read = read_buffer;
-        reply->stream.over = over;
-        reply->stream.gone = gone;
+        reply->stream.over = text_reply_over;
+        reply->stream.gone = text_reply_gone;
         reply->stream.context = reply;
         reply->stream.quiet_seconds = REPORT_QUIET_SECONDS;
         http_reply_stream(request, status, content_type, &reply->stream);
@@ -128,8 +128,8 @@ void text_reply(struct http_request *request, int status, const char *content_ty
     if (reply->state == TEXT_END)
         reply_whole(request, status, content_type, reply);
     else
-        refuse(request, &err);
-    drop(reply);
+        text_reply_refuse(request, &err);
+    text_reply_drop(reply);
 }
 
 void text_write_json(struct json_writer *out, json_t *value)

@@ -96,7 +96,7 @@ static bool is_forgotten(const struct client *client, uint64_t now_ns)
     return client->failures == 0 || now_ns >= client->last_ns + FORGET_NS;
 }
 
-static struct client *find(struct clients *clients, const struct network *network, uint64_t now_ns)
+static struct client *throttle_find(struct clients *clients, const struct network *network, uint64_t now_ns)
 {
     for (size_t i = 0; i < clients->used; i++) {
         struct client *client = &clients->places[i];
@@ -130,7 +130,7 @@ static struct client *take_place(struct clients *clients, uint64_t now_ns)
 
 static void count_failure(struct clients *clients, const struct network *network, uint64_t now_ns)
 {
-    struct client *client = find(clients, network, now_ns);
+    struct client *client = throttle_find(clients, network, now_ns);
     if (!client) client = take_place(clients, now_ns);
     client->network = *network;
     client->failures++;
@@ -175,7 +175,7 @@ static unsigned wait_of(struct throttle *throttle, const struct networks *networ
 {
     unsigned longest = is_shut_out(throttle, &networks->items[0], now_ns) ? 1 : 0;
     for (size_t i = 0; i < networks->count; i++) {
-        const struct client *client = find(&throttle->clients[i], &networks->items[i], now_ns);
+        const struct client *client = throttle_find(&throttle->clients[i], &networks->items[i], now_ns);
         const unsigned seconds = seconds_left(client, levels[i].free, now_ns);
         if (seconds > longest) longest = seconds;
     }

@@ -51,7 +51,7 @@ struct tokens {
     struct json_string string;
 };
 
-static void release(void *context)
+static void tokens_release(void *context)
 {
     struct tokens *tokens = context;
     token_list_free(&tokens->ids);
@@ -60,12 +60,12 @@ static void release(void *context)
 }
 
 /* Consumes all but the request. */
-static void reply(struct http_request *request, const struct services *services, struct tokens *tokens,
-                  enum text_state (*write)(void *context, struct json_writer *out, struct error *err))
+static void tokens_reply(struct http_request *request, const struct services *services, struct tokens *tokens,
+                         enum text_state (*write)(void *context, struct json_writer *out, struct error *err))
 {
-    text_reply(
-        request, 200, "application/json",
-        &(struct text_source){.write = write, .release = release, .context = tokens, .worker = services->writer});
+    text_reply(request, 200, "application/json",
+               &(struct text_source){
+                   .write = write, .release = tokens_release, .context = tokens, .worker = services->writer});
 }
 
 static void write_model(const struct tokens *tokens, const char *next, struct json_writer *out)
@@ -162,7 +162,7 @@ static bool check_time(const struct http_request *request, const struct services
     return (double)taken * 1e-9 <= limit || problem_set_timeout(problem, "the text was not read", limit, began);
 }
 
-static bool encode(struct tokens *tokens, const struct field_text *text, struct problem *problem)
+static bool tokens_encode(struct tokens *tokens, const struct field_text *text, struct problem *problem)
 {
     struct unknown_list unknown = {0};
     struct error err = {0};
@@ -182,10 +182,10 @@ enum http_outcome api_tokenize(struct http_request *request, void *context)
     if (check_time(request, services, false, &problem))
         served = read_fields(request, services, &tokenize_table, "text", &fields, &problem);
     struct tokens *tokens = served ? new_tokens(served, &problem) : NULL;
-    if (tokens && encode(tokens, &fields.text, &problem) && check_time(request, services, true, &problem))
-        reply(request, services, tokens, write_tokens);
+    if (tokens && tokens_encode(tokens, &fields.text, &problem) && check_time(request, services, true, &problem))
+        tokens_reply(request, services, tokens, write_tokens);
     else if (tokens)
-        release(tokens);
+        tokens_release(tokens);
     json_decref(fields.body);
     return problem.status ? completion_refuse(request, &problem) : HTTP_REPLIED;
 }
@@ -213,9 +213,9 @@ enum http_outcome api_detokenize(struct http_request *request, void *context)
     struct served *served = read_fields(request, services, &detokenize_table, "ids", &fields, &problem);
     struct tokens *tokens = served ? new_tokens(served, &problem) : NULL;
     if (tokens && read_ids(tokens, fields.ids, &problem))
-        reply(request, services, tokens, write_text);
+        tokens_reply(request, services, tokens, write_text);
     else if (tokens)
-        release(tokens);
+        tokens_release(tokens);
     json_decref(fields.ids);
     json_decref(fields.body);
     return problem.status ? completion_refuse(request, &problem) : HTTP_REPLIED;

@@ -61,7 +61,7 @@ static json_t *reference_or_null(json_t *json)
 }
 
 /* Without notes, samples and options. NULL without memory. */
-static json_t *describe(const struct job *job)
+static json_t *train_describe(const struct job *job)
 {
     char name[JOB_ID_SIZE];
     json_t *request = job->request;
@@ -82,7 +82,7 @@ static char *print_job(struct jobs *jobs, int64_t id, size_t *size, struct error
     struct job job;
     if (!jobs_get(jobs, id, &job, err)) return NULL;
     struct store *store = jobs_store(jobs);
-    json_t *json = describe(&job);
+    json_t *json = train_describe(&job);
     char *text = NULL;
     if (json_object_set_new(json, "notes", store_notes(store, id, err)) == 0 &&
         json_object_set_new(json, "samples", store_samples(store, id, err)) == 0 &&
@@ -192,7 +192,7 @@ static void add_job(struct http_request *request, struct services *services, con
     if (!problem->status) accept_job(request, services->jobs, id, added, problem);
 }
 
-static enum http_outcome post(struct http_request *request, void *context)
+static enum http_outcome train_post(struct http_request *request, void *context)
 {
     struct problem problem = {0};
     size_t size;
@@ -206,7 +206,7 @@ static enum http_outcome post(struct http_request *request, void *context)
 enum http_outcome api_train_post(struct http_request *request, void *context)
 {
     if (completion_is_draining(request, context)) return HTTP_REPLIED;
-    return train_later(request, context, post);
+    return train_later(request, context, train_post);
 }
 
 /* ---- GET /train ---- */
@@ -242,7 +242,7 @@ static bool write_job(void *context, const struct job *job)
 {
     struct listing *listing = context;
     if (listing->begun) json_write_literal(listing->out, ",");
-    text_write_json(listing->out, describe(job));
+    text_write_json(listing->out, train_describe(job));
     listing->before = job->id;
     listing->begun = true;
     listing->page++;
@@ -264,7 +264,7 @@ static enum text_state write_page(void *context, struct json_writer *out, struct
     return TEXT_END;
 }
 
-static enum http_outcome list(struct http_request *request, void *context)
+static enum http_outcome train_list(struct http_request *request, void *context)
 {
     struct services *services = context;
     struct list_fields fields = {.state = JOB_STATES, .limit = LIST_DEFAULT};
@@ -289,12 +289,12 @@ static enum http_outcome list(struct http_request *request, void *context)
 
 enum http_outcome api_train_list(struct http_request *request, void *context)
 {
-    return train_later(request, context, list);
+    return train_later(request, context, train_list);
 }
 
 /* ---- one job ---- */
 
-static enum http_outcome get(struct http_request *request, void *context)
+static enum http_outcome train_get(struct http_request *request, void *context)
 {
     int64_t id;
     if (!train_job_id(request, &id)) return HTTP_REPLIED;
@@ -303,10 +303,10 @@ static enum http_outcome get(struct http_request *request, void *context)
 
 enum http_outcome api_train_get(struct http_request *request, void *context)
 {
-    return train_later(request, context, get);
+    return train_later(request, context, train_get);
 }
 
-static enum http_outcome act(struct http_request *request, struct services *services, enum job_action action)
+static enum http_outcome train_act(struct http_request *request, struct services *services, enum job_action action)
 {
     int64_t id;
     struct error err = {0};
@@ -320,7 +320,7 @@ static enum http_outcome act(struct http_request *request, struct services *serv
 #define ACTION(name, action)                                                                                           \
     static enum http_outcome name(struct http_request *request, void *context)                                         \
     {                                                                                                                  \
-        return act(request, context, action);                                                                          \
+        return train_act(request, context, action);                                                                    \
     }                                                                                                                  \
     enum http_outcome api_train_##name(struct http_request *request, void *context)                                    \
     {                                                                                                                  \

@@ -67,7 +67,7 @@ static char *read_piece(struct feed *feed, size_t *size, bool *complete)
 }
 
 /* Fills the feed, or notes that there is more. */
-static void fill(struct feed *feed)
+static void train_events_fill(struct feed *feed)
 {
     pthread_mutex_lock(&feed->mutex);
     const bool full = feed->sent < feed->size;
@@ -90,18 +90,18 @@ static void fill(struct feed *feed)
     http_stream_wake(&feed->stream);
 }
 
-static void told(struct job_listener *listener)
+static void train_events_told(struct job_listener *listener)
 {
-    fill((struct feed *)listener);
+    train_events_fill((struct feed *)listener);
 }
 
-static void more(struct task *task)
+static void train_events_more(struct task *task)
 {
     struct feed *feed = (struct feed *)((char *)task - offsetof(struct feed, more_task));
     pthread_mutex_lock(&feed->mutex);
     feed->asked = false;
     pthread_mutex_unlock(&feed->mutex);
-    fill(feed);
+    train_events_fill(feed);
 }
 
 static void feed_free(struct feed *feed)
@@ -112,7 +112,7 @@ static void feed_free(struct feed *feed)
     free(feed);
 }
 
-static void end(struct task *task)
+static void train_events_end(struct task *task)
 {
     feed_free((struct feed *)((char *)task - offsetof(struct feed, end_task)));
 }
@@ -150,16 +150,16 @@ static size_t read_events(void *context, char *out, size_t size)
     return n;
 }
 
-static void over(struct http_request *request, bool complete, void *context)
+static void train_events_over(struct http_request *request, bool complete, void *context)
 {
     (void)request;
     (void)complete;
     struct feed *feed = context;
-    feed->end_task.run = end;
+    feed->end_task.run = train_events_end;
     if (!worker_submit(jobs_clerk(feed->jobs), &feed->end_task)) feed_free(feed); /* the clerk has ended */
 }
 
-static void gone(void *context)
+static void train_events_gone(void *context)
 {
     atomic_store(&((struct feed *)context)->left, true);
 }
@@ -193,7 +193,7 @@ static bool has_seen_all(const struct services *services, int64_t id, int64_t la
     return store_events(jobs_store(services->jobs), &next, note_event, &more, NULL) && !more;
 }
 
-static enum http_outcome begin(struct http_request *request, void *context)
+static enum http_outcome train_events_begin(struct http_request *request, void *context)
 {
     struct services *services = context;
     struct error err = {0};
@@ -212,20 +212,20 @@ static enum http_outcome begin(struct http_request *request, void *context)
         error_set_no_memory(&err, sizeof *feed, "a stream");
         return train_refuse_error(request, &err);
     }
-    feed->listener = (struct job_listener){.id = id, .told = told};
+    feed->listener = (struct job_listener){.id = id, .told = train_events_told};
     feed->jobs = services->jobs;
     feed->last = last;
     feed->sent_ns = clock_monotonic_ns();
-    feed->more_task.run = more;
+    feed->more_task.run = train_events_more;
     pthread_mutex_init(&feed->mutex, NULL);
     /* Looked at twice in that time, the stream is never silent for longer than it. */
     feed->stream = (struct http_stream){.read = read_events,
-                                        .over = over,
-                                        .gone = gone,
+                                        .over = train_events_over,
+                                        .gone = train_events_gone,
                                         .context = feed,
                                         .quiet_seconds = services->config->ping_seconds / 2};
     jobs_listen(services->jobs, &feed->listener);
-    fill(feed);
+    train_events_fill(feed);
     http_reply_header(request, "Cache-Control", "no-store");
     http_reply_header(request, "X-Accel-Buffering", "no");
     http_reply_stream(request, 200, "text/event-stream", &feed->stream);
@@ -234,5 +234,5 @@ static enum http_outcome begin(struct http_request *request, void *context)
 
 enum http_outcome api_train_events(struct http_request *request, void *context)
 {
-    return train_later(request, context, begin);
+    return train_later(request, context, train_events_begin);
 }

@@ -107,7 +107,7 @@ static enum text_state write_page(void *context, struct json_writer *out, struct
     return TEXT_END;
 }
 
-static enum http_outcome reply(struct http_request *request, struct jobs *jobs, int64_t id, bool csv)
+static enum http_outcome train_metrics_reply(struct http_request *request, struct jobs *jobs, int64_t id, bool csv)
 {
     struct curve *curve = malloc(sizeof *curve);
     if (!curve) {
@@ -122,7 +122,7 @@ static enum http_outcome reply(struct http_request *request, struct jobs *jobs, 
     return HTTP_REPLIED;
 }
 
-static enum http_outcome metrics(struct http_request *request, void *context)
+static enum http_outcome train_metrics_begin(struct http_request *request, void *context)
 {
     struct jobs *jobs = ((struct services *)context)->jobs;
     static const char *const forms[] = {"application/json", "text/csv"};
@@ -135,10 +135,10 @@ static enum http_outcome metrics(struct http_request *request, void *context)
     http_reply_header(request, "Cache-Control", "no-store");
     http_reply_header(request, "Vary", "Accept");
     const bool csv = accept_choose(http_request_header(request, "Accept"), forms, sizeof forms / sizeof *forms) == 1;
-    return reply(request, jobs, id, csv);
+    return train_metrics_reply(request, jobs, id, csv);
 }
 
 enum http_outcome api_train_metrics(struct http_request *request, void *context)
 {
-    return train_later(request, context, metrics);
+    return train_later(request, context, train_metrics_begin);
 }

@@ -191,8 +191,8 @@ static void compare_with_model(const struct rows *rows, const struct trainer_opt
 }
 
 /* Loads the model to go on from, and takes over what it decides. */
-static bool adopt(struct services *services, struct train_fields *fields, const struct rows *rows, struct model *model,
-                  struct problem *problem)
+static bool train_request_adopt(struct services *services, struct train_fields *fields, const struct rows *rows,
+                                struct model *model, struct problem *problem)
 {
     struct error err = {0};
     const struct trainer_options wanted = fields->options;
@@ -218,8 +218,8 @@ static uint64_t cores(void)
 #define READ_SIZE ((uint64_t)8 << 20) /* a dataset of so many bytes is read, before its job is promised */
 
 /* Of a dataset that would take long to read: what its description says. Characters are counted as tokens. */
-static bool estimate(const struct trainer_options *options, const json_t *dataset, const struct model *init,
-                     struct training_size *size, struct error *err)
+static bool train_request_estimate(const struct trainer_options *options, const json_t *dataset,
+                                   const struct model *init, struct training_size *size, struct error *err)
 {
     const json_int_t letters = json_integer_value(json_object_get(dataset, "alphabet_size"));
     const json_int_t documents = json_integer_value(json_object_get(dataset, "documents"));
@@ -242,7 +242,7 @@ static bool size_of_dataset(struct services *services, const struct trainer_opti
     reading.data = dataset->path;
     const bool small = dataset->size <= READ_SIZE;
     const bool done = small ? training_source_measure(&reading, &source, init->vocabulary ? init : NULL, size, err)
-                            : estimate(options, description, init, size, err);
+                            : train_request_estimate(options, description, init, size, err);
     datasets_release(services->datasets, dataset);
     return done;
 }
@@ -281,7 +281,7 @@ static void check_together(struct services *services, struct train_fields *field
     if (!trainer_options_validate(options, &err))
         add_option_error(rows, &err, "options", problem);
     else if (!fields->init_from.data || !state_name_valid(fields->init_from.data, fields->init_from.size) ||
-             adopt(services, fields, rows, &init, problem))
+             train_request_adopt(services, fields, rows, &init, problem))
         if (!problem->status) check_text(services, fields, rows, dataset, &init, problem);
     model_close(&init);
 }
@@ -293,7 +293,7 @@ static json_t *text_or_null(const struct field_text *text)
     return text->data ? json_stringn(text->data, text->size) : json_null();
 }
 
-static json_t *compose(const struct train_fields *fields, const struct rows *rows)
+static json_t *train_request_compose(const struct train_fields *fields, const struct rows *rows)
 {
     json_t *options = trainer_options_to_json(&fields->options, TRAINER_RECIPE | TRAINER_ADJUSTABLE, NULL);
     for (size_t i = 0; i < trainer_option_count; i++)
@@ -321,7 +321,8 @@ bool train_request_read(struct services *services, const json_t *body, struct tr
         problem_add_field(problem, "dataset", "%s", err.message);
     if (dataset) read_as_uploaded(&fields, dataset, &rows, problem);
     check_together(services, &fields, &rows, dataset, problem);
-    if (!problem->status && !(wanted->request = compose(&fields, &rows))) problem_set(problem, 503, "out of memory");
+    if (!problem->status && !(wanted->request = train_request_compose(&fields, &rows)))
+        problem_set(problem, 503, "out of memory");
     wanted->text = fields.text.data;
     json_decref(dataset);
     return !problem->status;

@@ -1,6 +1,6 @@
 #include "server/engine/queue.h"
 
-static void append(struct engine_ring *ring, struct engine_line *line)
+static void queue_append_line(struct engine_ring *ring, struct engine_line *line)
 {
     line->next = NULL;
     *(ring->last ? &ring->last->next : &ring->first) = line;
@@ -54,13 +54,13 @@ void engine_queue_push(struct engine_queue *queue, struct engine_job *job)
     if (group->held)
         hold_line(queue, &group->fresh);
     else
-        append(&queue->fresh, &group->fresh);
+        queue_append_line(&queue->fresh, &group->fresh);
 }
 
 void engine_queue_set_aside(struct engine_queue *queue, struct engine_job *job)
 {
     struct engine_line *line = &job->group->aside;
-    if (!line->first) append(&queue->aside, line);
+    if (!line->first) queue_append_line(&queue->aside, line);
     append_job(line, job);
     queue->waiting++;
     queue->ready++;
@@ -82,7 +82,7 @@ struct engine_job *engine_queue_pop(struct engine_queue *queue, bool (*hold)(con
         hold_line(queue, line);
         queue->ready -= job_count(line);
     } else if (line->first) {
-        append(ring, line);
+        queue_append_line(ring, line);
     }
     return job;
 }
@@ -94,7 +94,7 @@ void engine_queue_release(struct engine_queue *queue, struct engine_group *group
     while (*link && *link != &group->fresh) link = &(*link)->next;
     if (!*link) return; /* all its jobs were swept out */
     *link = group->fresh.next;
-    append(&queue->fresh, &group->fresh);
+    queue_append_line(&queue->fresh, &group->fresh);
     queue->ready += job_count(&group->fresh);
 }
 

@@ -54,7 +54,7 @@ static struct session **bucket_of(struct sessions *sessions, uint64_t model, con
     return &sessions->buckets[(hash ^ hash >> 32) & sessions->mask];
 }
 
-static struct session *find(struct sessions *sessions, uint64_t model, const char *name, size_t size)
+static struct session *sessions_find(struct sessions *sessions, uint64_t model, const char *name, size_t size)
 {
     struct session *session = *bucket_of(sessions, model, name, size);
     while (session && (session->model != model || session->name_size != size || memcmp(session->name, name, size) != 0))
@@ -77,7 +77,7 @@ static void list_add(struct sessions *sessions, struct session *session)
 }
 
 /* Not in the list. */
-static void forget(struct sessions *sessions, struct session *session)
+static void sessions_forget(struct sessions *sessions, struct session *session)
 {
     struct session **link = bucket_of(sessions, session->model, session->name, session->name_size);
     while (*link != session) link = &(*link)->chain;
@@ -93,7 +93,7 @@ static void forget_oldest(struct sessions *sessions)
     struct session *session = sessions->oldest;
     assert(!session->older);
     list_remove(sessions, session);
-    forget(sessions, session);
+    sessions_forget(sessions, session);
 }
 
 static void forget_expired(struct sessions *sessions, uint64_t now_ns)
@@ -124,7 +124,8 @@ static bool check_name(const struct sessions *sessions, const char *name, size_t
 }
 
 /* A fresh session in its bucket, where there is room or can be made. */
-static struct session *add(struct sessions *sessions, uint64_t model, const char *name, size_t size, struct error *err)
+static struct session *sessions_add(struct sessions *sessions, uint64_t model, const char *name, size_t size,
+                                    struct error *err)
 {
     if (sessions->count >= sessions->options.max_count) {
         if (!sessions->oldest) {
@@ -149,7 +150,7 @@ static struct session *add(struct sessions *sessions, uint64_t model, const char
 }
 
 /* What becomes of a session whose state is of no use any more. With the mutex locked. */
-static void lose(struct session *session)
+static void sessions_lose(struct session *session)
 {
     session->lost = session->lost || session->state;
     free(session->state);
@@ -157,10 +158,10 @@ static void lose(struct session *session)
 }
 
 /* Called with the mutex locked. next: what it gets as room for its next state. */
-static struct session *begin(struct sessions *sessions, uint64_t model, uint64_t version, const char *name, size_t size,
-                             float *next, struct error *err)
+static struct session *sessions_begin_locked(struct sessions *sessions, uint64_t model, uint64_t version,
+                                             const char *name, size_t size, float *next, struct error *err)
 {
-    struct session *session = find(sessions, model, name, size);
+    struct session *session = sessions_find(sessions, model, name, size);
     if (session && session->busy) {
         error_set(err, ERROR_CONFLICT, "another request is using the session \"%.*s\"", (int)size, name);
         return NULL;
@@ -168,9 +169,9 @@ static struct session *begin(struct sessions *sessions, uint64_t model, uint64_t
     if (session)
         list_remove(sessions, session);
     else
-        session = add(sessions, model, name, size, err);
+        session = sessions_add(sessions, model, name, size, err);
     if (!session) return NULL;
-    if (session->version != version) lose(session);
+    if (session->version != version) sessions_lose(session);
     session->version = version;
     session->busy = true;
     session->next = next;
@@ -189,7 +190,7 @@ struct session *sessions_begin(struct sessions *sessions, uint64_t model, uint64
     }
     pthread_mutex_lock(&sessions->mutex);
     forget_expired(sessions, now_ns);
-    struct session *session = begin(sessions, model, version, name, name_size, next, err);
+    struct session *session = sessions_begin_locked(sessions, model, version, name, name_size, next, err);
     pthread_mutex_unlock(&sessions->mutex);
     if (!session) free(next);
     return session;
@@ -232,10 +233,10 @@ void sessions_end(struct sessions *sessions, struct session *session, bool keep,
     session->next = NULL;
     session->busy = false;
     session->ended_ns = now_ns;
-    if (session->dropped) lose(session);
+    if (session->dropped) sessions_lose(session);
     session->dropped = false;
     if (!session->state && !session->lost)
-        forget(sessions, session);
+        sessions_forget(sessions, session);
     else
         list_add(sessions, session);
     forget_expired(sessions, now_ns);
@@ -252,7 +253,7 @@ void sessions_drop_version(struct sessions *sessions, uint64_t version)
             if (session->busy)
                 session->dropped = true;
             else
-                lose(session);
+                sessions_lose(session);
         }
     }
     pthread_mutex_unlock(&sessions->mutex);

@@ -64,7 +64,7 @@ static size_t bytes_per_token(uint32_t vocabulary_size)
     return vocabulary_size <= 1u << 8 ? 1 : vocabulary_size <= 1u << 16 ? 2 : 4;
 }
 
-static void pack(unsigned char *out, const uint32_t *tokens, size_t n, size_t width)
+static void state_cache_pack(unsigned char *out, const uint32_t *tokens, size_t n, size_t width)
 {
     for (size_t i = 0; i < n; i++)
         for (size_t byte = 0; byte < width; byte++) out[i * width + byte] = (unsigned char)(tokens[i] >> 8 * byte);
@@ -79,7 +79,7 @@ static uint32_t unpack(const unsigned char *packed, size_t width)
 
 /* How many of n tokens are the packed ones. The common width has its own loop: a long prompt is compared under the
  * lock. */
-static size_t common(const unsigned char *packed, const uint32_t *tokens, size_t n, size_t width)
+static size_t state_cache_common(const unsigned char *packed, const uint32_t *tokens, size_t n, size_t width)
 {
     size_t i = 0;
     if (width == 1)
@@ -148,7 +148,7 @@ static struct node *add_node(struct state_cache *cache, const struct model_state
     if (packed)
         memcpy(bytes, packed, n * model->token_bytes);
     else
-        pack(bytes, tokens, n, model->token_bytes);
+        state_cache_pack(bytes, tokens, n, model->token_bytes);
     node->tokens = bytes;
     node->count = n;
     node->first = unpack(bytes, model->token_bytes);
@@ -157,7 +157,8 @@ static struct node *add_node(struct state_cache *cache, const struct model_state
 }
 
 /* A node after the first n tokens of the way to `node`, between it and its parent; NULL where memory is out. */
-static struct node *split(struct state_cache *cache, const struct model_states *model, struct node *node, size_t n)
+static struct node *state_cache_split(struct state_cache *cache, const struct model_states *model, struct node *node,
+                                      size_t n)
 {
     const size_t width = model->token_bytes, rest = node->count - n;
     struct node *upper = add_node(cache, model, NULL, node->tokens, n);
@@ -176,7 +177,7 @@ static struct node *split(struct state_cache *cache, const struct model_states *
 }
 
 /* Removes nodes that hold nothing and lead nowhere, from `node` towards the root. */
-static void prune(struct state_cache *cache, struct model_states *model, struct node *node)
+static void state_cache_prune(struct state_cache *cache, struct model_states *model, struct node *node)
 {
     while (node != &model->root && !node->state && node->children == 0) {
         struct node *parent = node->parent;
@@ -205,31 +206,31 @@ static void list_add(struct state_cache *cache, struct model_states *model, stru
     model->newest = node;
 }
 
-static void touch(struct state_cache *cache, struct model_states *model, struct node *node)
+static void state_cache_touch(struct state_cache *cache, struct model_states *model, struct node *node)
 {
     list_remove(model, node);
     list_add(cache, model, node);
 }
 
-static void forget(struct state_cache *cache, struct model_states *model, struct node *node)
+static void state_cache_forget(struct state_cache *cache, struct model_states *model, struct node *node)
 {
     list_remove(model, node);
     free(node->state);
     node->state = NULL;
     cache->numbers.states--;
     cache->numbers.bytes -= cost_of_state(model);
-    prune(cache, model, node);
+    state_cache_prune(cache, model, node);
 }
 
 /* Frees the least recently used states until the rest fits. */
-static void evict(struct state_cache *cache)
+static void state_cache_evict(struct state_cache *cache)
 {
     while (cache->numbers.bytes > cache->max_bytes) {
         struct model_states *victim = NULL;
         for (struct model_states *model = cache->models; model; model = model->next)
             if (model->oldest && (!victim || model->oldest->used < victim->oldest->used)) victim = model;
         if (!victim) return;
-        forget(cache, victim, victim->oldest);
+        state_cache_forget(cache, victim, victim->oldest);
         cache->numbers.evictions++;
     }
 }
@@ -266,7 +267,7 @@ bool state_cache_add_model(struct state_cache *cache, uint64_t model, size_t sta
 static bool drop_slice(struct state_cache *cache, struct model_states *model)
 {
     pthread_mutex_lock(&cache->mutex);
-    for (size_t i = 0; i < DROPPED_PER_SLICE && model->oldest; i++) forget(cache, model, model->oldest);
+    for (size_t i = 0; i < DROPPED_PER_SLICE && model->oldest; i++) state_cache_forget(cache, model, model->oldest);
     const bool empty = !model->oldest;
     if (empty) {
         struct model_states **link = &cache->models;
@@ -308,7 +309,8 @@ struct walk {
     size_t deepest_depth;
 };
 
-static struct walk walk(const struct state_cache *cache, struct model_states *model, const uint32_t *tokens, size_t n)
+static struct walk state_cache_walk(const struct state_cache *cache, struct model_states *model, const uint32_t *tokens,
+                                    size_t n)
 {
     struct walk at = {.node = &model->root};
     while (at.depth < n) {
@@ -316,7 +318,7 @@ static struct walk walk(const struct state_cache *cache, struct model_states *mo
         at.next = child_of(cache, at.node, tokens[at.depth]);
         if (!at.next) break;
         const size_t most = at.next->count < left ? at.next->count : left;
-        at.into = common(at.next->tokens, tokens + at.depth, most, model->token_bytes);
+        at.into = state_cache_common(at.next->tokens, tokens + at.depth, most, model->token_bytes);
         if (at.into < at.next->count) break;
         at.depth += at.into;
         at.node = at.next;
@@ -334,9 +336,9 @@ size_t state_cache_find(struct state_cache *cache, uint64_t model, const uint32_
     pthread_mutex_lock(&cache->mutex);
     struct model_states *states = find_model(cache, model);
     if (states) {
-        const struct walk at = walk(cache, states, tokens, n);
+        const struct walk at = state_cache_walk(cache, states, tokens, n);
         if (at.deepest) {
-            touch(cache, states, at.deepest);
+            state_cache_touch(cache, states, at.deepest);
             memcpy(state, at.deepest->state, states->state_bytes);
             covered = at.deepest_depth;
         }
@@ -352,9 +354,9 @@ size_t state_cache_find(struct state_cache *cache, uint64_t model, const uint32_
 /* The node after exactly these tokens, made where there is none; NULL where memory is out. */
 static struct node *make_way(struct state_cache *cache, struct model_states *model, const uint32_t *tokens, size_t n)
 {
-    struct walk at = walk(cache, model, tokens, n);
+    struct walk at = state_cache_walk(cache, model, tokens, n);
     if (at.next) {
-        at.node = split(cache, model, at.next, at.into);
+        at.node = state_cache_split(cache, model, at.next, at.into);
         at.depth += at.into;
     }
     if (!at.node || at.depth == n) return at.node;
@@ -362,12 +364,12 @@ static struct node *make_way(struct state_cache *cache, struct model_states *mod
     if (leaf)
         link_child(cache, at.node, leaf);
     else
-        prune(cache, model, at.node);
+        state_cache_prune(cache, model, at.node);
     return leaf;
 }
 
-static void put(struct state_cache *cache, struct model_states *model, const uint32_t *tokens, size_t n,
-                const float *state)
+static void state_cache_put(struct state_cache *cache, struct model_states *model, const uint32_t *tokens, size_t n,
+                            const float *state)
 {
     const size_t width = model->token_bytes;
     size_t most;
@@ -377,26 +379,26 @@ static void put(struct state_cache *cache, struct model_states *model, const uin
     struct node *node = make_way(cache, model, tokens, n);
     if (!node) return;
     if (node->state) {
-        touch(cache, model, node);
+        state_cache_touch(cache, model, node);
         return;
     }
     node->state = malloc(model->state_bytes);
     if (!node->state) {
-        prune(cache, model, node);
+        state_cache_prune(cache, model, node);
         return;
     }
     memcpy(node->state, state, model->state_bytes);
     list_add(cache, model, node);
     cache->numbers.states++;
     cache->numbers.bytes += cost_of_state(model);
-    evict(cache);
+    state_cache_evict(cache);
 }
 
 void state_cache_store(struct state_cache *cache, uint64_t model, const uint32_t *tokens, size_t n, const float *state)
 {
     pthread_mutex_lock(&cache->mutex);
     struct model_states *states = find_model(cache, model);
-    if (states && n > 0) put(cache, states, tokens, n, state);
+    if (states && n > 0) state_cache_put(cache, states, tokens, n, state);
     pthread_mutex_unlock(&cache->mutex);
 }
 
