@@ -11,7 +11,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
-#include "server/api/answer.h"
+#include "model/generate/answer.h"
 
 #define MAX_SEED 9007199254740991.0 /* 2^53 - 1: exact in every JSON reader */
 

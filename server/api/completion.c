@@ -4,7 +4,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "server/api/answer.h"
+#include "model/generate/answer.h"
 #include "server/api/completion_internal.h"
 
 void completion_unref(struct completion *completion)

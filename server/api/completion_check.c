@@ -94,8 +94,12 @@ static bool completion_begin_session(struct completion *completion, struct probl
             problem, "session", "this model keeps no state: it sees the last %u tokens; send the text so far as prompt",
             served->stepper.architecture.window.size);
     struct error err = {0};
-    completion->session = sessions_begin(completion->services->sessions, served->name_id, served->version, name->data,
-                                         name->size, served->stepper.state_size, clock_monotonic_ns(), &err);
+    const struct session_key key = {.model = served->name_id,
+                                    .version = served->version,
+                                    .name = name->data,
+                                    .name_size = name->size,
+                                    .state_size = served->stepper.state_size};
+    completion->session = sessions_begin(completion->services->sessions, &key, clock_monotonic_ns(), &err);
     completion->session_lost = completion->session && session_was_lost(completion->session);
     if (completion->session) return true;
     return err.code == ERROR_INVALID ? problem_add_field(problem, "session", "%s", err.message)

@@ -2,7 +2,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "server/api/answer.h"
+#include "model/generate/answer.h"
 #include "server/api/api.h"
 #include "server/api/completion.h"
 

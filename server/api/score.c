@@ -8,7 +8,7 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
-#include "server/api/answer.h"
+#include "model/generate/answer.h"
 #include "server/api/api.h"
 #include "server/api/completion.h"
 #include "server/api/text_reply.h"

@@ -124,8 +124,7 @@ static bool check_name(const struct sessions *sessions, const char *name, size_t
 }
 
 /* A fresh session in its bucket, where there is room or can be made. */
-static struct session *sessions_add(struct sessions *sessions, uint64_t model, const char *name, size_t size,
-                                    struct error *err)
+static struct session *sessions_add(struct sessions *sessions, const struct session_key *key, struct error *err)
 {
     if (sessions->count >= sessions->options.max_count) {
         if (!sessions->oldest) {
@@ -134,15 +133,15 @@ static struct session *sessions_add(struct sessions *sessions, uint64_t model, c
         }
         forget_oldest(sessions);
     }
-    struct session *session = calloc(1, sizeof *session + size);
+    struct session *session = calloc(1, sizeof *session + key->name_size);
     if (!session) {
-        error_set_no_memory(err, sizeof *session + size, "a session");
+        error_set_no_memory(err, sizeof *session + key->name_size, "a session");
         return NULL;
     }
-    session->model = model;
-    session->name_size = size;
-    memcpy(session->name, name, size);
-    struct session **bucket = bucket_of(sessions, model, name, size);
+    session->model = key->model;
+    session->name_size = key->name_size;
+    memcpy(session->name, key->name, key->name_size);
+    struct session **bucket = bucket_of(sessions, key->model, key->name, key->name_size);
     session->chain = *bucket;
     *bucket = session;
     sessions->count++;
@@ -158,39 +157,39 @@ static void sessions_lose(struct session *session)
 }
 
 /* Called with the mutex locked. next: what it gets as room for its next state. */
-static struct session *sessions_begin_locked(struct sessions *sessions, uint64_t model, uint64_t version,
-                                             const char *name, size_t size, float *next, struct error *err)
+static struct session *sessions_begin_locked(struct sessions *sessions, const struct session_key *key, float *next,
+                                             struct error *err)
 {
-    struct session *session = sessions_find(sessions, model, name, size);
+    struct session *session = sessions_find(sessions, key->model, key->name, key->name_size);
     if (session && session->busy) {
-        error_set(err, ERROR_CONFLICT, "another request is using the session \"%.*s\"", (int)size, name);
+        error_set(err, ERROR_CONFLICT, "another request is using the session \"%.*s\"", (int)key->name_size, key->name);
         return NULL;
     }
     if (session)
         list_remove(sessions, session);
     else
-        session = sessions_add(sessions, model, name, size, err);
+        session = sessions_add(sessions, key, err);
     if (!session) return NULL;
-    if (session->version != version) sessions_lose(session);
-    session->version = version;
+    if (session->version != key->version) sessions_lose(session);
+    session->version = key->version;
     session->busy = true;
     session->next = next;
     return session;
 }
 
-struct session *sessions_begin(struct sessions *sessions, uint64_t model, uint64_t version, const char *name,
-                               size_t name_size, size_t state_size, uint64_t now_ns, struct error *err)
+struct session *sessions_begin(struct sessions *sessions, const struct session_key *key, uint64_t now_ns,
+                               struct error *err)
 {
-    if (!check_name(sessions, name, name_size, err)) return NULL;
+    if (!check_name(sessions, key->name, key->name_size, err)) return NULL;
     size_t bytes;
-    float *next = size_multiply(state_size, sizeof *next, &bytes) ? malloc(bytes) : NULL;
+    float *next = size_multiply(key->state_size, sizeof *next, &bytes) ? malloc(bytes) : NULL;
     if (!next) {
-        error_set_no_memory(err, state_size * sizeof *next, "a session's state");
+        error_set_no_memory(err, key->state_size * sizeof *next, "a session's state");
         return NULL;
     }
     pthread_mutex_lock(&sessions->mutex);
     forget_expired(sessions, now_ns);
-    struct session *session = sessions_begin_locked(sessions, model, version, name, name_size, next, err);
+    struct session *session = sessions_begin_locked(sessions, key, next, err);
     pthread_mutex_unlock(&sessions->mutex);
     if (!session) free(next);
     return session;

@@ -33,12 +33,21 @@ struct sessions_options {
 struct sessions *sessions_new(const struct sessions_options *options, struct error *err);
 void sessions_free(struct sessions *sessions); /* none may be busy; NULL allowed */
 
-/* The session of that name, busy from now on; where there is none (or it has expired, or its state is of another
- * version of the model) a fresh one. model: what the name belongs to. state_size: floats of a state of this version.
+/* Which session a request wants. */
+struct session_key {
+    uint64_t model;   /* what the name belongs to */
+    uint64_t version; /* of the model */
+    const char *name; /* [name_size] */
+    size_t name_size;
+    size_t state_size; /* floats of a state of this version */
+};
+
+/* The session of that key, busy from now on; where there is none (or it has expired, or its state is of another version
+ * of the model) a fresh one.
  * Errors: ERROR_INVALID (the name is empty, too long, or has other characters than letters, digits and ._:@/-),
  * ERROR_CONFLICT (busy), ERROR_UNAVAILABLE (max_count are busy), ERROR_NO_MEMORY. */
-struct session *sessions_begin(struct sessions *sessions, uint64_t model, uint64_t version, const char *name,
-                               size_t name_size, size_t state_size, uint64_t now_ns, struct error *err);
+struct session *sessions_begin(struct sessions *sessions, const struct session_key *key, uint64_t now_ns,
+                               struct error *err);
 
 /* For the owner of a busy session. state: [state_size], to be read where the session is not fresh and written before
  * session_keep(). */

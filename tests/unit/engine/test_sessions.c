@@ -22,7 +22,7 @@ static struct sessions *sessions_of(size_t max_count)
 
 static struct session *begin(struct sessions *sessions, const char *name, uint64_t now)
 {
-    return sessions_begin(sessions, MODEL, VERSION, name, strlen(name), STATE, now, NULL);
+    return sessions_begin(sessions, &(struct session_key){MODEL, VERSION, name, strlen(name), STATE}, now, NULL);
 }
 
 /* A request that leaves `value` in the session. */
@@ -70,7 +70,7 @@ static void test_session_in_use_refuses_a_second_request(void **state)
     struct session *first = begin(sessions, "a", 0), *other = begin(sessions, "b", 0);
     assert_non_null(first);
     assert_non_null(other);
-    assert_null(sessions_begin(sessions, MODEL, VERSION, "a", 1, STATE, 0, &err));
+    assert_null(sessions_begin(sessions, &(struct session_key){MODEL, VERSION, "a", 1, STATE}, 0, &err));
     assert_int_equal(err.code, ERROR_CONFLICT);
     assert_non_null(strstr(err.message, "\"a\""));
     sessions_end(sessions, first, false, 0, 0);
@@ -86,11 +86,12 @@ static void test_session_name_is_restricted_text(void **state)
     static const char *const bad[] = {"", "12345678901234567", "a b", "\xC3\xA9", "a\n", "a\"", "a%20"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct error err = {0};
-        assert_null(sessions_begin(sessions, MODEL, VERSION, bad[i], strlen(bad[i]), STATE, 0, &err));
+        assert_null(
+            sessions_begin(sessions, &(struct session_key){MODEL, VERSION, bad[i], strlen(bad[i]), STATE}, 0, &err));
         assert_int_equal(err.code, ERROR_INVALID);
     }
     struct error err = {0};
-    assert_null(sessions_begin(sessions, MODEL, VERSION, "a\0b", 3, STATE, 0, &err));
+    assert_null(sessions_begin(sessions, &(struct session_key){MODEL, VERSION, "a\0b", 3, STATE}, 0, &err));
     assert_int_equal(err.code, ERROR_INVALID);
     leave(sessions, "Az09._:@/-567890", 1, 0);
     assert_true(look(sessions, "Az09._:@/-567890", 0) == 1);
@@ -132,7 +133,7 @@ static void test_session_least_recently_used_makes_room(void **state)
     assert_true(look(sessions, "d", 5) == 4);
     struct session *busy[3] = {begin(sessions, "a", 6), begin(sessions, "c", 6), begin(sessions, "d", 6)};
     struct error err = {0};
-    assert_null(sessions_begin(sessions, MODEL, VERSION, "b", 1, STATE, 6, &err));
+    assert_null(sessions_begin(sessions, &(struct session_key){MODEL, VERSION, "b", 1, STATE}, 6, &err));
     assert_int_equal(err.code, ERROR_UNAVAILABLE);
     for (size_t i = 0; i < 3; i++) sessions_end(sessions, busy[i], false, 0, 7);
     assert_true(look(sessions, "b", 8) == -1);
@@ -144,12 +145,12 @@ static void test_session_belongs_to_a_model(void **state)
     (void)state;
     struct sessions *sessions = sessions_of(10);
     leave(sessions, "a", 1, 0);
-    struct session *other = sessions_begin(sessions, 4, 8, "a", 1, STATE, 0, NULL);
+    struct session *other = sessions_begin(sessions, &(struct session_key){4, 8, "a", 1, STATE}, 0, NULL);
     assert_true(session_is_fresh(other));
     assert_false(session_was_lost(other));
     sessions_end(sessions, other, true, 0, 0);
     sessions_drop_version(sessions, VERSION);
-    other = sessions_begin(sessions, 4, 8, "a", 1, STATE, 0, NULL);
+    other = sessions_begin(sessions, &(struct session_key){4, 8, "a", 1, STATE}, 0, NULL);
     assert_false(session_is_fresh(other));
     sessions_end(sessions, other, false, 0, 0);
     sessions_free(sessions);
@@ -158,7 +159,7 @@ static void test_session_belongs_to_a_model(void **state)
 /* A request for the session under a version; whether it was told that its state is lost. */
 static bool is_lost(struct sessions *sessions, uint64_t version, bool keep)
 {
-    struct session *session = sessions_begin(sessions, MODEL, version, "a", 1, STATE, 0, NULL);
+    struct session *session = sessions_begin(sessions, &(struct session_key){MODEL, version, "a", 1, STATE}, 0, NULL);
     assert_non_null(session);
     const bool lost = session_was_lost(session);
     assert_true(!lost || session_is_fresh(session));
@@ -213,7 +214,8 @@ static void *visit(void *argument)
     rng_seed(&rng, visitor->seed, 0);
     for (size_t i = 0; i < 5000; i++) {
         const char name = (char)('a' + rng_below(&rng, 5));
-        struct session *session = sessions_begin(visitor->sessions, MODEL, VERSION, &name, 1, STATE, i, NULL);
+        struct session *session =
+            sessions_begin(visitor->sessions, &(struct session_key){MODEL, VERSION, &name, 1, STATE}, i, NULL);
         if (!session) {
             visitor->refused++;
             continue;
@@ -250,7 +252,8 @@ static bool use(void *context, struct error *err)
     (void)context;
     const struct sessions_options options = {.max_count = 2, .max_name = 16, .ttl_ns = TTL};
     struct sessions *sessions = sessions_new(&options, err);
-    struct session *session = sessions ? sessions_begin(sessions, MODEL, VERSION, "a", 1, STATE, 0, err) : NULL;
+    struct session *session =
+        sessions ? sessions_begin(sessions, &(struct session_key){MODEL, VERSION, "a", 1, STATE}, 0, err) : NULL;
     if (session) sessions_end(sessions, session, true, 0, 0);
     sessions_free(sessions);
     return session != NULL;

@@ -219,8 +219,9 @@ static void test_registry_swap_empties_the_cache_and_loses_the_sessions_of_the_o
     struct served *const both[] = {one, old};
     for (size_t i = 0; i < 2; i++) {
         state_cache_store(bench->cache, both[i]->version, tokens, 3, states);
-        struct session *session = sessions_begin(bench->sessions, both[i]->name_id, both[i]->version, "s", 1,
-                                                 both[i]->stepper.state_size, 0, NULL);
+        struct session *session = sessions_begin(
+            bench->sessions,
+            &(struct session_key){both[i]->name_id, both[i]->version, "s", 1, both[i]->stepper.state_size}, 0, NULL);
         sessions_end(bench->sessions, session, true, 1, 0);
     }
     load(bench, "a");
@@ -231,8 +232,9 @@ static void test_registry_swap_empties_the_cache_and_loses_the_sessions_of_the_o
     struct served *new = acquire(bench, "a");
     struct served *const now[] = {one, old, new};
     for (size_t i = 0; i < 3; i++) {
-        struct session *session = sessions_begin(bench->sessions, now[i]->name_id, now[i]->version, "s", 1,
-                                                 now[i]->stepper.state_size, 0, NULL);
+        struct session *session = sessions_begin(
+            bench->sessions,
+            &(struct session_key){now[i]->name_id, now[i]->version, "s", 1, now[i]->stepper.state_size}, 0, NULL);
         assert_int_equal(session_was_lost(session), i > 0);
         assert_int_equal(session_is_fresh(session), i > 0);
         sessions_end(bench->sessions, session, false, 0, 0);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
-#include "server/api/answer.h"
+#include "model/generate/answer.h"
 #include "tests/unit/support.h"
 
 /* A finished generation without a model. */

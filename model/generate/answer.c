@@ -1,4 +1,4 @@
-#include "server/api/answer.h"
+#include "model/generate/answer.h"
 
 #include <string.h>
 

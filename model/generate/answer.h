@@ -11,8 +11,8 @@
  * once; cached_tokens is what was skipped of it, for the first continuation; completion_tokens is the sum of all.
  * Text that is not valid UTF-8 gets U+FFFD.
  */
-#ifndef LSTMD_SERVER_API_ANSWER_H
-#define LSTMD_SERVER_API_ANSWER_H
+#ifndef LSTMD_MODEL_GENERATE_ANSWER_H
+#define LSTMD_MODEL_GENERATE_ANSWER_H
 
 #include <stdbool.h>
 #include <stddef.h>
