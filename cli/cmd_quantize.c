@@ -46,11 +46,14 @@ static bool quantize(const struct flags *flags, struct error *err)
     if (model.weights != KERNEL_F32)
         ok = error_set(err, ERROR_INVALID, "%s: its weights are %s already; quantize the model that it came from",
                        flags->model, kernel_format_name(model.weights));
-    const json_t *training = json_object_get(model.config, "training");
+    const struct checkpoint_parts parts = {.network = &model.network,
+                                           .vocabulary = model.vocabulary,
+                                           .format = format,
+                                           .training = json_object_get(model.config, "training"),
+                                           .extra = model.config};
     command_make_parent(flags->out);
     const bool replaces = access(flags->out, F_OK) == 0;
-    ok = ok && checkpoint_save_as(flags->out, &model.network, model.vocabulary, format, training, model.config, err) &&
-         command_note_replaced(flags->out, replaces);
+    ok = ok && checkpoint_save_as(flags->out, &parts, err) && command_note_replaced(flags->out, replaces);
     if (ok) fprintf(stderr, "%s: weights are %s\n", flags->out, kernel_format_name(format));
     model_close(&model);
     return ok;

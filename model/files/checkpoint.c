@@ -190,65 +190,68 @@ void model_close(struct model *model)
 /* ---- saving ---- */
 
 /* The three files in memory. */
-struct contents {
+struct checkpoint_bytes {
     char *config, *vocabulary;
     unsigned char *weights;
     size_t config_size, vocabulary_size, weights_size;
 };
 
-static bool make_contents(struct contents *contents, const struct network *network, const struct vocabulary *vocabulary,
-                          enum kernel_format format, const json_t *training, const json_t *extra, struct error *err)
+static bool make_bytes(struct checkpoint_bytes *bytes, const struct checkpoint_parts *parts, struct error *err)
 {
-    struct model_config config = {
-        .architecture = network->architecture, .token_level = vocabulary_level(vocabulary), .weights = format};
-    contents->vocabulary = vocabulary_to_json(vocabulary, &contents->vocabulary_size, err);
-    if (!contents->vocabulary) return false;
-    sha256_text(contents->vocabulary, contents->vocabulary_size, config.vocabulary_sha256);
-    contents->config = model_config_print(&config, vocabulary, training, extra, &contents->config_size, err);
-    return contents->config &&
-           checkpoint_weights_serialise(network, format, &contents->weights, &contents->weights_size, err);
+    struct model_config config = {.architecture = parts->network->architecture,
+                                  .token_level = vocabulary_level(parts->vocabulary),
+                                  .weights = parts->format};
+    bytes->vocabulary = vocabulary_to_json(parts->vocabulary, &bytes->vocabulary_size, err);
+    if (!bytes->vocabulary) return false;
+    sha256_text(bytes->vocabulary, bytes->vocabulary_size, config.vocabulary_sha256);
+    bytes->config =
+        model_config_print(&config, parts->vocabulary, parts->training, parts->extra, &bytes->config_size, err);
+    return bytes->config &&
+           checkpoint_weights_serialise(parts->network, parts->format, &bytes->weights, &bytes->weights_size, err);
 }
 
-static void free_contents(struct contents *contents)
+static void free_bytes(struct checkpoint_bytes *bytes)
 {
-    free(contents->config);
-    free(contents->vocabulary);
-    free(contents->weights);
+    free(bytes->config);
+    free(bytes->vocabulary);
+    free(bytes->weights);
 }
 
-static bool publish(const char *directory, const struct contents *contents, struct error *err)
+static bool publish_bytes(const char *directory, const struct checkpoint_bytes *bytes, struct error *err)
 {
     struct directory_publish publish;
     if (!directory_publish_begin(&publish, directory, err)) return false;
-    if (directory_publish_write(&publish, CONFIG_FILE, contents->config, contents->config_size, err) &&
-        directory_publish_write(&publish, VOCABULARY_FILE, contents->vocabulary, contents->vocabulary_size, err) &&
-        directory_publish_write(&publish, WEIGHTS_FILE, contents->weights, contents->weights_size, err))
+    if (directory_publish_write(&publish, CONFIG_FILE, bytes->config, bytes->config_size, err) &&
+        directory_publish_write(&publish, VOCABULARY_FILE, bytes->vocabulary, bytes->vocabulary_size, err) &&
+        directory_publish_write(&publish, WEIGHTS_FILE, bytes->weights, bytes->weights_size, err))
         return directory_publish_commit(&publish, err);
     directory_publish_abort(&publish);
     return false;
 }
 
-bool checkpoint_save_as(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
-                        enum kernel_format format, const json_t *training, const json_t *extra, struct error *err)
+bool checkpoint_save_as(const char *directory, const struct checkpoint_parts *parts, struct error *err)
 {
-    struct contents contents = {0};
-    uint32_t tokens = vocabulary_size(vocabulary);
+    struct checkpoint_bytes bytes = {0};
+    const struct network *network = parts->network;
+    uint32_t tokens = vocabulary_size(parts->vocabulary);
     if (tokens != network->architecture.vocabulary_size)
         return error_set(err, ERROR_INVALID, "%s: a vocabulary of %u tokens does not fit a network of %u", directory,
                          tokens, network->architecture.vocabulary_size);
-    if (!quantize_check(&network->architecture, format, err)) return error_add_context(err, "%s", directory);
+    if (!quantize_check(&network->architecture, parts->format, err)) return error_add_context(err, "%s", directory);
     if (!checkpoint_weights_check(network, ERROR_NUMERIC, directory, err)) return false;
-    bool ok = make_contents(&contents, network, vocabulary, format, training, extra, err);
+    bool ok = make_bytes(&bytes, parts, err);
     if (!ok) error_add_context(err, "%s", directory);
-    ok = ok && publish(directory, &contents, err);
-    free_contents(&contents);
+    ok = ok && publish_bytes(directory, &bytes, err);
+    free_bytes(&bytes);
     return ok;
 }
 
 bool checkpoint_save(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
                      const json_t *training, const json_t *extra, struct error *err)
 {
-    return checkpoint_save_as(directory, network, vocabulary, KERNEL_F32, training, extra, err);
+    const struct checkpoint_parts parts = {
+        .network = network, .vocabulary = vocabulary, .format = KERNEL_F32, .training = training, .extra = extra};
+    return checkpoint_save_as(directory, &parts, err);
 }
 
 /* ---- copying ---- */

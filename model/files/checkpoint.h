@@ -47,8 +47,13 @@ bool checkpoint_save(const char *directory, const struct network *network, const
                      const json_t *training, const json_t *extra, struct error *err);
 
 /* The same, with the matrices that stepping multiplies in another format (checkpoint_weights.h). */
-bool checkpoint_save_as(const char *directory, const struct network *network, const struct vocabulary *vocabulary,
-                        enum kernel_format format, const json_t *training, const json_t *extra, struct error *err);
+struct checkpoint_parts {
+    const struct network *network;
+    const struct vocabulary *vocabulary;
+    enum kernel_format format;
+    const json_t *training, *extra;
+};
+bool checkpoint_save_as(const char *directory, const struct checkpoint_parts *parts, struct error *err);
 
 /* Publishes a copy of a model directory, byte for byte, without looking into the files. Errors: those of reading, and
  * of directory_publish_begin(). */

@@ -87,8 +87,9 @@ static bool add_prompt(struct generation *generation, const struct generation_re
 {
     const char *text = request->prompt_bytes > 0 ? request->prompt : "";
     struct error cause = {0};
+    generation->unknown.most = GENERATION_MAX_WARNINGS;
     if (!vocabulary_encode(generation->vocabulary, text, request->prompt_bytes, &generation->prompt,
-                           &generation->unknown, GENERATION_MAX_WARNINGS, &cause)) {
+                           &generation->unknown, &cause)) {
         if (cause.code == ERROR_INVALID) return refuse(field, "prompt", err, cause.message);
         return error_set(err, cause.code, "%s", cause.message);
     }
@@ -291,7 +292,7 @@ bool generation_find_token(const struct vocabulary *vocabulary, const char *text
     const uint32_t eos = vocabulary_eos(vocabulary);
     size_t eos_bytes = 0;
     const char *eos_text = eos == TOKEN_NONE ? "" : vocabulary_token(vocabulary, eos, &eos_bytes);
-    const bool encoded = vocabulary_encode(vocabulary, text, n, &ids, &unknown, 0, err);
+    const bool encoded = vocabulary_encode(vocabulary, text, n, &ids, &unknown, err);
     bool found = encoded && ids.count == 1 && unknown.total == 0 && ids.ids[0] != vocabulary_unknown(vocabulary);
     if (found) {
         *id = ids.ids[0];

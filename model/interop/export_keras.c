@@ -160,15 +160,21 @@ static bool add_recurrent(struct writing *writing, size_t k, struct error *err)
            write_layer(writing, name, keras->inside, weights, 3, err);
 }
 
-static bool add_dense(struct writing *writing, size_t index, size_t outputs, size_t inputs, const char *activation,
-                      const float *weight, const float *bias, struct error *err)
+struct dense {
+    size_t index; /* of the dense layers; the output is the last */
+    size_t outputs, inputs;
+    const char *activation;     /* as Keras calls it */
+    const float *weight, *bias; /* [outputs][inputs], [outputs] */
+};
+
+static bool add_dense(struct writing *writing, const struct dense *dense, struct error *err)
 {
-    const struct weight weights[] = {{"kernel", 1, outputs, inputs, one_block, weight, NULL},
-                                     {"bias", 1, outputs, 0, one_block, bias, NULL}};
+    const struct weight weights[] = {{"kernel", 1, dense->outputs, dense->inputs, one_block, dense->weight, NULL},
+                                     {"bias", 1, dense->outputs, 0, one_block, dense->bias, NULL}};
     char name[NAME_SIZE];
-    (void)snprintf(name, sizeof name, index > 0 ? "dense_%zu" : "dense", index);
-    json_t *config = json_pack("{s:s, s:I, s:s, s:b}", "name", name, "units", (json_int_t)outputs, "activation",
-                               activation, "use_bias", 1);
+    (void)snprintf(name, sizeof name, dense->index > 0 ? "dense_%zu" : "dense", dense->index);
+    json_t *config = json_pack("{s:s, s:I, s:s, s:b}", "name", name, "units", (json_int_t)dense->outputs, "activation",
+                               dense->activation, "use_bias", 1);
     return add_layer(writing, "Dense", config, err) && write_layer(writing, name, "", weights, 2, err);
 }
 
@@ -179,12 +185,22 @@ static bool add_layers(struct writing *writing, struct error *err)
     if (!add_input(writing, err) || !add_embedding(writing, err)) return false;
     for (size_t k = 0; k < a->layers; k++)
         if (!add_recurrent(writing, k, err)) return false;
-    for (size_t d = 0; d < a->dense_layers; d++)
-        if (!add_dense(writing, d, a->dense[d].size, architecture_dense_input(a, d),
-                       keras_activation(a->dense[d].activation), network->dense_weight[d], network->dense_bias[d], err))
-            return false;
-    return add_dense(writing, a->dense_layers, a->vocabulary_size, architecture_top(a), "softmax",
-                     network->output_weight, network->output_bias, err);
+    for (size_t d = 0; d < a->dense_layers; d++) {
+        const struct dense dense = {.index = d,
+                                    .outputs = a->dense[d].size,
+                                    .inputs = architecture_dense_input(a, d),
+                                    .activation = keras_activation(a->dense[d].activation),
+                                    .weight = network->dense_weight[d],
+                                    .bias = network->dense_bias[d]};
+        if (!add_dense(writing, &dense, err)) return false;
+    }
+    const struct dense output = {.index = a->dense_layers,
+                                 .outputs = a->vocabulary_size,
+                                 .inputs = architecture_top(a),
+                                 .activation = "softmax",
+                                 .weight = network->output_weight,
+                                 .bias = network->output_bias};
+    return add_dense(writing, &output, err);
 }
 
 /* --- The file --- */

@@ -525,15 +525,21 @@ bool hdf5_write_group(struct hdf5 *file, const char *path, struct error *err)
     return group >= 0 || cannot_write(err, path);
 }
 
-/* Texts of one width each; consumes `space`, their number. */
-static bool write_attribute(struct hdf5 *file, const char *path, const char *name, hid_t space, const char *bytes,
-                            size_t width, struct error *err)
+struct text_attribute {
+    const char *path, *name;
+    const char *bytes; /* texts of `width` bytes each */
+    size_t width;
+};
+
+/* `space` says how many texts there are; this closes it. */
+static bool write_attribute(struct hdf5 *file, const struct text_attribute *text, hid_t space, struct error *err)
 {
+    const char *path = text->path;
     hid_t type = H5Tcopy(H5T_C_S1), attribute = H5I_INVALID_HID;
-    if (type >= 0 && space >= 0 && H5Tset_size(type, width) >= 0 && H5Tset_strpad(type, H5T_STR_NULLPAD) >= 0)
-        attribute =
-            H5Acreate_by_name(file->id, *path ? path : "/", name, type, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = attribute >= 0 && H5Awrite(attribute, type, bytes) >= 0;
+    if (type >= 0 && space >= 0 && H5Tset_size(type, text->width) >= 0 && H5Tset_strpad(type, H5T_STR_NULLPAD) >= 0)
+        attribute = H5Acreate_by_name(file->id, *path ? path : "/", text->name, type, space, H5P_DEFAULT, H5P_DEFAULT,
+                                      H5P_DEFAULT);
+    bool ok = attribute >= 0 && H5Awrite(attribute, type, text->bytes) >= 0;
     if (attribute >= 0) H5Aclose(attribute);
     if (space >= 0) H5Sclose(space);
     if (type >= 0) H5Tclose(type);
@@ -543,8 +549,8 @@ static bool write_attribute(struct hdf5 *file, const char *path, const char *nam
 bool hdf5_write_text(struct hdf5 *file, const char *path, const char *attribute, const char *text, struct error *err)
 {
     size_t n = strlen(text);
-    return hdf5_write_group(file, path, err) &&
-           write_attribute(file, path, attribute, H5Screate(H5S_SCALAR), text, n > 0 ? n : 1, err);
+    const struct text_attribute written = {path, attribute, text, n > 0 ? n : 1};
+    return hdf5_write_group(file, path, err) && write_attribute(file, &written, H5Screate(H5S_SCALAR), err);
 }
 
 bool hdf5_write_texts(struct hdf5 *file, const char *path, const char *attribute, const struct hdf5_texts *texts,
@@ -558,7 +564,8 @@ bool hdf5_write_texts(struct hdf5 *file, const char *path, const char *attribute
     for (size_t i = 0; i < texts->count; i++) memcpy(bytes + i * width, texts->items[i], strlen(texts->items[i]));
     hsize_t dimension = texts->count;
     hid_t space = H5Screate_simple(1, &dimension, NULL);
-    bool ok = hdf5_write_group(file, path, err) && write_attribute(file, path, attribute, space, bytes, width, err);
+    const struct text_attribute written = {path, attribute, bytes, width};
+    bool ok = hdf5_write_group(file, path, err) && write_attribute(file, &written, space, err);
     free(bytes);
     return ok;
 }

@@ -15,7 +15,7 @@
 #define WEIGHTS_PER_PARAMETER 4
 #define WEIGHTS_OVERHEAD      ((size_t)1 << 24)
 
-/* The input becomes an embedding of one number. */
+/* For scaled ids: gives the model an embedding of one number as its input. */
 static bool expect_scaled_ids(const struct foreign *foreign, struct keras_model *model, const char *place,
                               struct error *err)
 {
@@ -45,7 +45,7 @@ bool keras_network_read(struct foreign *foreign, struct keras_model *model, stru
         "its Masking layer is left out: it skips input vectors of zeros, and a one-hot vector never is one");
 }
 
-static bool describe(struct foreign *foreign, const char *version, const char *form, struct error *err)
+static bool set_format(struct foreign *foreign, const char *version, const char *form, struct error *err)
 {
     char text[96];
     int n = snprintf(text, sizeof text, "Keras %.32s %s", version, form);
@@ -53,7 +53,7 @@ static bool describe(struct foreign *foreign, const char *version, const char *f
     return foreign->format;
 }
 
-/* --- .h5 --- */
+/* ---- .h5 ---- */
 
 static bool refuse_weights_alone(const char *place, struct error *err)
 {
@@ -64,7 +64,7 @@ static bool refuse_weights_alone(const char *place, struct error *err)
                      place);
 }
 
-/* An attribute of text at the top, or NULL; *there tells a file without it from a failure. */
+/* A text attribute of the root group, or NULL. *there: the file has one, so NULL is a failure. */
 static const char *find_text(struct hdf5 *file, const char *attribute, bool *there, struct error *err)
 {
     struct error problem = {0};
@@ -74,26 +74,34 @@ static const char *find_text(struct hdf5 *file, const char *attribute, bool *the
     return text;
 }
 
-/* Before Keras wrote its version it was below 1.0.5, as Keras itself takes it. */
+/* Files without a version come from before 1.0.5; Keras assumes the same. */
 #define UNKNOWN_VERSION "1.0.0"
 
-static bool read_whole(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, const char *config,
-                       const char *place, struct error *err)
+/* An HDF5 file while it is read. */
+struct keras_reading {
+    struct foreign *foreign;
+    struct keras_model *model;
+    struct hdf5 *file;
+    const char *place;
+};
+
+static bool read_whole(const struct keras_reading *reading, const char *config, struct error *err)
 {
     unsigned major;
     bool there;
-    const char *version = find_text(file, "keras_version", &there, err);
+    const char *version = find_text(reading->file, "keras_version", &there, err);
     if (!version && there) return false;
     if (!version) version = UNKNOWN_VERSION;
-    return keras_version_parse(version, &major, place, err) && describe(foreign, version, "HDF5", err) &&
-           keras_model_parse(model, config, strlen(config), major, place, err) &&
-           keras_network_read(foreign, model, file, KERAS_BY_NAME, place, err);
+    return keras_version_parse(version, &major, reading->place, err) &&
+           set_format(reading->foreign, version, "HDF5", err) &&
+           keras_model_parse(reading->model, config, strlen(config), major, reading->place, err) &&
+           keras_network_read(reading->foreign, reading->model, reading->file, KERAS_BY_NAME, reading->place, err);
 }
 
 /* ---- weights alone, with the configuration beside them ---- */
 
-/* The version that wrote a configuration: it says so, or (Keras 3) names modules instead, or the weights say it. NULL
- * after an error. */
+/* The version that wrote a configuration: its own field, or the one of the weights; else Keras 3 names modules, and
+ * Keras 2 does not. NULL after an error. */
 static const char *find_version(const json_t *config, struct hdf5 *file, struct error *err)
 {
     bool there;
@@ -104,31 +112,31 @@ static const char *find_version(const json_t *config, struct hdf5 *file, struct 
     return json_object_get(config, "module") ? "3.0.0" : "2.0.0";
 }
 
-static bool read_weights_alone(struct foreign *foreign, struct keras_model *model, struct hdf5 *file,
-                               const char *config, size_t n, const char *place, struct error *err)
+static bool read_weights_alone(const struct keras_reading *reading, const char *config, size_t n, struct error *err)
 {
     unsigned major;
     json_error_t cause;
-    json_t *json = json_text_parse(config, n, 0, &cause); /* what is wrong with it, keras_model_parse() says */
+    json_t *json = json_text_parse(config, n, 0, &cause); /* keras_model_parse() reports what is wrong with it */
     if (!json && json_text_lacked_memory(&cause)) return error_set_no_memory(err, n, "the model's configuration");
+    struct foreign *foreign = reading->foreign;
+    struct hdf5 *file = reading->file;
     const char *version = find_version(json, file, err);
     const bool by_class = hdf5_exists(file, "layers") || hdf5_exists(file, "_layer_checkpoint_dependencies");
-    const bool ok =
-        version && keras_version_parse(version, &major, foreign->architecture_file, err) &&
-        describe(foreign, version, "HDF5, weights alone", err) &&
-        keras_model_parse(model, config, n, major, foreign->architecture_file, err) &&
-        keras_network_read(foreign, model, file, by_class ? KERAS_BY_CLASS : KERAS_BY_NAME_ALONE, place, err);
+    const enum keras_layout layout = by_class ? KERAS_BY_CLASS : KERAS_BY_NAME_ALONE;
+    const bool ok = version && keras_version_parse(version, &major, foreign->architecture_file, err) &&
+                    set_format(foreign, version, "HDF5, weights alone", err) &&
+                    keras_model_parse(reading->model, config, n, major, foreign->architecture_file, err) &&
+                    keras_network_read(foreign, reading->model, file, layout, reading->place, err);
     json_decref(json);
     return ok;
 }
 
-static bool read_with_architecture(struct foreign *foreign, struct keras_model *model, struct hdf5 *file,
-                                   const char *place, struct error *err)
+static bool read_with_architecture(const struct keras_reading *reading, struct error *err)
 {
     char *text;
     size_t n;
-    if (!file_read(foreign->architecture_file, KERAS_MAX_CONFIG, &text, &n, err)) return false;
-    const bool ok = read_weights_alone(foreign, model, file, text, n, place, err);
+    if (!file_read(reading->foreign->architecture_file, KERAS_MAX_CONFIG, &text, &n, err)) return false;
+    const bool ok = read_weights_alone(reading, text, n, err);
     free(text);
     return ok;
 }
@@ -139,29 +147,28 @@ static bool refuse_architecture(const char *place, struct error *err)
                      "%s: the file holds the model's own configuration, so no architecture is given beside it", place);
 }
 
-static bool read_file(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, const char *place,
-                      struct error *err)
+static bool read_file(const struct keras_reading *reading, struct error *err)
 {
     bool there;
-    const char *config = find_text(file, "model_config", &there, err);
+    const char *config = find_text(reading->file, "model_config", &there, err);
+    const bool beside = reading->foreign->architecture_file;
     if (!config && there) return false;
-    if (config && foreign->architecture_file) return refuse_architecture(place, err);
-    if (config) return read_whole(foreign, model, file, config, place, err);
-    if (!foreign->architecture_file) return refuse_weights_alone(place, err);
-    return read_with_architecture(foreign, model, file, place, err);
+    if (config && beside) return refuse_architecture(reading->place, err);
+    if (config) return read_whole(reading, config, err);
+    return beside ? read_with_architecture(reading, err) : refuse_weights_alone(reading->place, err);
 }
 
 static bool read_hdf5(struct foreign *foreign, const struct file_map *map, const char *place, struct error *err)
 {
     struct keras_model model = {0};
-    struct hdf5 *file = hdf5_open(map->data, map->size, place, err);
-    bool ok = file && read_file(foreign, &model, file, place, err);
+    const struct keras_reading reading = {foreign, &model, hdf5_open(map->data, map->size, place, err), place};
+    bool ok = reading.file && read_file(&reading, err);
     keras_model_close(&model);
-    hdf5_close(file);
+    hdf5_close(reading.file);
     return ok;
 }
 
-/* --- .keras --- */
+/* ---- .keras ---- */
 
 /* The version in metadata.json; the caller's (json_decref()). */
 static json_t *read_metadata(struct interop_zip *zip, const char *place, struct error *err)
@@ -190,7 +197,7 @@ static bool parse_config(struct keras_model *model, struct interop_zip *zip, uns
     return ok;
 }
 
-/* How large model.weights.h5 can be in earnest; more is not unpacked. */
+/* Sets how large model.weights.h5 may reasonably be. A larger one is not unpacked. */
 static bool bound_weights(const struct keras_model *model, size_t *bytes, const char *place, struct error *err)
 {
     struct network network;
@@ -225,7 +232,7 @@ static bool read_archive(struct foreign *foreign, const struct file_map *map, co
     json_t *metadata = zip ? read_metadata(zip, place, err) : NULL;
     const char *version = json_string_value(json_object_get(metadata, "keras_version"));
     bool ok = metadata && keras_version_parse(version, &major, place, err) &&
-              describe(foreign, version, "archive", err) && parse_config(&model, zip, major, place, err) &&
+              set_format(foreign, version, "archive", err) && parse_config(&model, zip, major, place, err) &&
               read_weights(foreign, &model, zip, place, err);
     keras_model_close(&model);
     json_decref(metadata);

@@ -250,70 +250,86 @@ static bool find_source(const struct reading *reading, struct source *source, st
 
 static const unsigned char one_block[] = {0};
 
-/* A kernel [inputs][G*units] -> [G*units][inputs]; order[n]: our number of Keras's gate n. In CuDNN's layout a gate's
- * block, read row by row as Keras cuts it out, already is [units][inputs]. */
-static void arrange_kernel(const struct source *source, const unsigned char *order, size_t gates, size_t units,
-                           size_t inputs, const float *kernel, float *out)
+/* Gates of a layer in the order of the file; order[n]: our number of gate n. */
+struct gate_block {
+    const unsigned char *order; /* [gates] */
+    size_t gates, units, inputs;
+};
+
+/* A kernel [inputs][gates*units] -> [gates*units][inputs]. In CuDNN's layout a gate's block, read row by row as Keras
+ * cuts it out, already is [units][inputs]. */
+static void arrange_kernel(const struct source *source, const struct gate_block *gate, const float *kernel, float *out)
 {
-    for (size_t n = 0; n < gates; n++) {
+    const size_t units = gate->units, inputs = gate->inputs, width = gate->gates * units;
+    for (size_t n = 0; n < gate->gates; n++) {
         const float *block = kernel + n * units;
-        float *to = out + order[n] * units * inputs;
+        float *to = out + gate->order[n] * units * inputs;
         for (size_t i = 0; i < units * inputs; i++) {
             const size_t row = i / inputs, column = i % inputs;
-            to[i] = source->cudnn ? block[i / units * gates * units + i % units] : block[column * gates * units + row];
+            to[i] = source->cudnn ? block[i / units * width + i % units] : block[column * width + row];
         }
     }
 }
 
-static void add_bias(const unsigned char *order, size_t gates, size_t units, const float *bias, float *out)
+static void add_bias(const struct gate_block *gate, const float *bias, float *out)
 {
-    for (size_t n = 0; n < gates; n++)
-        for (size_t i = 0; i < units; i++) out[order[n] * units + i] += bias[n * units + i];
+    for (size_t n = 0; n < gate->gates; n++)
+        for (size_t i = 0; i < gate->units; i++) out[gate->order[n] * gate->units + i] += bias[n * gate->units + i];
 }
 
-/* A tensor of a gate that has its own. */
+/* Puts the i-th tensor of a layer whose gates have tensors of their own. */
 static void arrange_gate(struct network *network, const struct source *source, size_t i, const float *read)
 {
     const struct architecture *a = &network->architecture;
     const size_t k = source->layer->index, units = architecture_hidden(a, k), inputs = architecture_input(a, k);
     const size_t gate = cell_table[a->cell].keras.order_of_keras1[i / KINDS];
+    const struct gate_block input = {one_block, 1, units, inputs}, hidden = {one_block, 1, units, units};
     if (i % KINDS == 0)
-        arrange_kernel(source, one_block, 1, units, inputs, read, network->weight_ih[k] + gate * units * inputs);
+        arrange_kernel(source, &input, read, network->weight_ih[k] + gate * units * inputs);
     else if (i % KINDS == 1)
-        arrange_kernel(source, one_block, 1, units, units, read, network->weight_hh[k] + gate * units * units);
+        arrange_kernel(source, &hidden, read, network->weight_hh[k] + gate * units * units);
     else
-        add_bias(one_block, 1, units, read, network->bias[k] + gate * units);
+        add_bias(&hidden, read, network->bias[k] + gate * units);
 }
 
-/* Where the tensors of a layer go. */
-static void arrange(struct network *network, const struct source *source, size_t i, const float *read)
+/* Puts the i-th tensor of a recurrent layer. */
+static void arrange_recurrent(struct network *network, const struct source *source, size_t i, const float *read)
 {
     const struct architecture *a = &network->architecture;
-    const struct keras_layer *layer = source->layer;
+    const size_t k = source->layer->index, gates = architecture_gates(a), units = architecture_hidden(a, k);
     const unsigned char *order = cell_table[a->cell].keras.order;
-    size_t k = layer->index, gates = architecture_gates(a);
-    size_t units = layer->role == KERAS_RECURRENT ? architecture_hidden(a, k) : 0;
-    bool dense = layer->role == KERAS_DENSE;
-    float *weight = dense ? network->dense_weight[k] : network->output_weight;
-    float *bias = dense ? network->dense_bias[k] : network->output_bias;
+    const struct gate_block input = {order, gates, units, architecture_input(a, k)};
+    const struct gate_block hidden = {order, gates, units, units};
+    if (i == 0) {
+        arrange_kernel(source, &input, read, network->weight_ih[k]);
+    } else if (i == 1) {
+        arrange_kernel(source, &hidden, read, network->weight_hh[k]);
+    } else {
+        add_bias(&hidden, read, network->bias[k]);
+        if (source->shapes[2].count > gates * units)
+            add_bias(&hidden, read + gates * units, network->bias_hh[k] ? network->bias_hh[k] : network->bias[k]);
+    }
+}
+
+/* Puts the i-th tensor of a layer where it belongs in the network. */
+static void arrange_tensor(struct network *network, const struct source *source, size_t i, const float *read)
+{
+    const struct keras_layer *layer = source->layer;
+    const bool dense = layer->role == KERAS_DENSE;
+    float *weight = dense ? network->dense_weight[layer->index] : network->output_weight;
+    float *bias = dense ? network->dense_bias[layer->index] : network->output_bias;
+    const struct hdf5_shape *shape = &source->shapes[i];
     if (source->apart) {
         arrange_gate(network, source, i, read);
+    } else if (layer->role == KERAS_RECURRENT) {
+        arrange_recurrent(network, source, i, read);
     } else if (layer->role == KERAS_EMBEDDING) {
-        memcpy(network->embedding, read, source->shapes[0].count * sizeof *read);
-    } else if (layer->role != KERAS_RECURRENT && i == 0) {
-        arrange_kernel(source, one_block, 1, source->shapes[0].dimensions[1], source->shapes[0].dimensions[0], read,
-                       weight);
-    } else if (layer->role != KERAS_RECURRENT) {
-        memcpy(bias, read, source->shapes[1].count * sizeof *read);
+        memcpy(network->embedding, read, shape->count * sizeof *read);
     } else if (i == 0) {
-        arrange_kernel(source, order, gates, units, architecture_input(a, k), read, network->weight_ih[k]);
-    } else if (i == 1) {
-        arrange_kernel(source, order, gates, units, units, read, network->weight_hh[k]);
+        const struct gate_block block = {one_block, 1, shape->dimensions[1], shape->dimensions[0]};
+        arrange_kernel(source, &block, read, weight);
     } else {
-        add_bias(order, gates, units, read, network->bias[k]);
-        if (source->shapes[2].count > gates * units)
-            add_bias(order, gates, units, read + gates * units,
-                     network->bias_hh[k] ? network->bias_hh[k] : network->bias[k]);
+        memcpy(bias, read, shape->count * sizeof *read);
     }
 }
 
@@ -325,7 +341,7 @@ static bool read_source(const struct reading *reading, struct network *network, 
         float *read = calloc(count, sizeof *read);
         if (!read) return error_set_no_memory(err, count * sizeof *read, "a tensor");
         bool ok = hdf5_read(reading->file, source->paths[i], read, count, err);
-        if (ok) arrange(network, source, i, read);
+        if (ok) arrange_tensor(network, source, i, read);
         free(read);
         if (!ok) return false;
     }

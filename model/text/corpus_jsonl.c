@@ -85,12 +85,12 @@ static void next_name(const char **at, char name[MAX_FIELD + 1])
 }
 
 /* Joins the texts of the listed fields by newlines. A text of newlines alone is none: *n is 0. */
-static bool join_fields(struct corpus_loader *loader, const struct jsonl_line *line, json_t *root, const char *list,
-                        char *out, size_t *n, struct error *err)
+static bool join_fields(const struct corpus_loader *loader, const struct jsonl_line *line, json_t *root, char *out,
+                        size_t *n, struct error *err)
 {
     char name[MAX_FIELD + 1];
     size_t used = 0, text = 0;
-    for (const char *at = list; at;) {
+    for (const char *list = loader->options->field, *at = list; at;) {
         if (at != list) out[used++] = '\n';
         next_name(&at, name);
         const json_t *value = json_object_get(root, name);
@@ -136,7 +136,7 @@ static bool read_object(struct corpus_loader *loader, const struct jsonl_line *l
     if (!read_label(loader, line, root, &label, err)) return false;
     if (value) return add_text(loader, value, label, err);
     char *text = corpus_room(loader, joined_size(root, field), err);
-    return text && join_fields(loader, line, root, field, text, &n, err) && corpus_add(loader, text, n, label, err);
+    return text && join_fields(loader, line, root, text, &n, err) && corpus_add(loader, text, n, label, err);
 }
 
 /* ---- lines ---- */

@@ -213,9 +213,8 @@ static bool encode_text(struct encoder *encoder, const char *text, size_t n, str
     for (size_t size; n > 0; text += size, n -= size) {
         size = piece_size(vocabulary_level(encoder->vocabulary), text, n);
         encoder->ids.count = 0;
-        if (!vocabulary_encode(encoder->vocabulary, text, size, &encoder->ids, &encoder->unknown,
-                               skipped_text_wanted(&encoder->skipped), err))
-            return false;
+        encoder->unknown.most = skipped_text_wanted(&encoder->skipped);
+        if (!vocabulary_encode(encoder->vocabulary, text, size, &encoder->ids, &encoder->unknown, err)) return false;
         skipped_text_add(&encoder->skipped, text, &encoder->unknown);
         if (!append(encoder, encoder->ids.ids, encoder->ids.count, err) || !corpus_go_on(encoder->corpus, err))
             return false;

@@ -218,7 +218,6 @@ struct encoding {
     const struct vocabulary *vocabulary;
     struct token_list *ids;
     struct unknown_list *unknown;
-    size_t unknown_max;
 };
 
 static bool add_unknown(const struct encoding *encoding, size_t offset, size_t length, struct error *err)
@@ -228,7 +227,7 @@ static bool add_unknown(const struct encoding *encoding, size_t offset, size_t l
     struct unknown_list *list = encoding->unknown;
     if (!list) return true;
     list->total++;
-    if (list->count >= encoding->unknown_max) return true;
+    if (list->count >= list->most) return true;
     if (list->count == list->capacity) {
         struct unknown_text *items = grow_array(list->items, &list->capacity, 0, sizeof *items, err);
         if (!items) return false;
@@ -318,9 +317,9 @@ size_t vocabulary_encoded_characters(const char *text, size_t n, const struct un
 }
 
 bool vocabulary_encode(const struct vocabulary *vocabulary, const char *text, size_t n, struct token_list *ids,
-                       struct unknown_list *unknown, size_t unknown_max, struct error *err)
+                       struct unknown_list *unknown, struct error *err)
 {
-    struct encoding encoding = {.vocabulary = vocabulary, .ids = ids, .unknown = unknown, .unknown_max = unknown_max};
+    struct encoding encoding = {.vocabulary = vocabulary, .ids = ids, .unknown = unknown};
     switch (vocabulary->level) {
     case TOKEN_LEVEL_CHAR:
         return encode_characters(&encoding, text, n, err);

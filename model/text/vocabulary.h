@@ -105,23 +105,24 @@ struct unknown_text {
 struct unknown_list {
     struct unknown_text *items;
     size_t count, capacity;
-    size_t total; /* skipped characters or words, noted in items or not */
-    /* Characters that no token stands for: of a skipped word, with the separators before it, or behind it where no
+    size_t most;  /* set by the caller: items to note at most */
+    size_t total; /* skipped characters or words, noted or not */
+    /* Characters that no token stands for. A skipped word counts with the separators before it, or behind it where no
      * known word came earlier in the text. */
     size_t characters;
-    bool
-        word_known; /* such a word came earlier. A text that is encoded in pieces keeps it; false where a text begins */
+    /* A known word came earlier in this text. A caller that encodes a text in pieces keeps it from piece to piece, and
+     * sets it to false where a text begins. */
+    bool word_known;
 };
-/* How many characters of text[0..n) the ids of vocabulary_encode() stand for: what a loss per character divides by. */
+/* How many characters of text[0..n) the ids of vocabulary_encode() stand for. A loss per character divides by this. */
 size_t vocabulary_encoded_characters(const char *text, size_t n, const struct unknown_list *unknown);
 void unknown_list_free(struct unknown_list *list);
 
-/* Appends the ids of text[0..n) to `ids` (no <eos> is added). Text that has no token becomes <unk> where the
- * vocabulary has one; otherwise it is skipped and noted in `unknown` (NULL: not noted; at most `unknown_max` are
- * noted, all are counted). Errors: ERROR_INVALID with the byte offset where a char or word vocabulary gets invalid
- * UTF-8. */
+/* Appends the ids of text[0..n) to `ids`, without any <eos>. Text without a token becomes <unk> where the vocabulary
+ * has one. Otherwise it is skipped, and `unknown` counts and notes it (NULL: nothing does). Errors: ERROR_INVALID with
+ * the byte offset where a char or word vocabulary gets invalid UTF-8. */
 bool vocabulary_encode(const struct vocabulary *vocabulary, const char *text, size_t n, struct token_list *ids,
-                       struct unknown_list *unknown, size_t unknown_max, struct error *err);
+                       struct unknown_list *unknown, struct error *err);
 
 /* Writes the text of one token as it stands in running text: words get a space before them unless `first`; special
  * tokens give nothing. Returns bytes; `out` has room for vocabulary_max_token_bytes() + 1. */

@@ -167,7 +167,7 @@ static bool tokens_encode(struct tokens *tokens, const struct field_text *text, 
     struct unknown_list unknown = {0};
     struct error err = {0};
     const bool good =
-        vocabulary_encode(tokens->served->model.vocabulary, text->data, text->size, &tokens->ids, &unknown, 0, &err);
+        vocabulary_encode(tokens->served->model.vocabulary, text->data, text->size, &tokens->ids, &unknown, &err);
     tokens->skipped = unknown.total;
     unknown_list_free(&unknown);
     return good || problem_set_error(problem, &err);

@@ -33,8 +33,8 @@ static void encode(const struct vocabulary *vocabulary, const char *text, size_t
 {
     struct error err = {0};
     struct token_list ids = {0};
-    struct unknown_list unknown = {0};
-    if (vocabulary_encode(vocabulary, text, n, &ids, &unknown, 4, &err))
+    struct unknown_list unknown = {.most = 4};
+    if (vocabulary_encode(vocabulary, text, n, &ids, &unknown, &err))
         decode_all(vocabulary, &ids);
     else
         REQUIRE(err.code == ERROR_INVALID && vocabulary_level(vocabulary) != TOKEN_LEVEL_BYTE);

@@ -30,7 +30,7 @@ static void assert_tokens(struct vocabulary *vocabulary, const char *expected)
 static void assert_ids(const struct vocabulary *vocabulary, const char *text, const uint32_t *ids, size_t count)
 {
     struct token_list list = {0};
-    assert_true(vocabulary_encode(vocabulary, text, strlen(text), &list, NULL, 0, NULL));
+    assert_true(vocabulary_encode(vocabulary, text, strlen(text), &list, NULL, NULL));
     assert_int_equal(list.count, count);
     assert_memory_equal(list.ids, ids, count * sizeof *ids);
     token_list_free(&list);

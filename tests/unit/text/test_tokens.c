@@ -97,7 +97,7 @@ static void assert_same_in_pieces(enum token_level level, const char *unit, size
     struct vocabulary *vocabulary = vocabulary_build(&corpus, &options, NULL);
     assert_non_null(vocabulary);
     assert_true(dataset_encode(&dataset, &corpus, vocabulary, NULL, NULL, NULL));
-    assert_true(vocabulary_encode(vocabulary, text, n, &ids, NULL, 0, NULL));
+    assert_true(vocabulary_encode(vocabulary, text, n, &ids, NULL, NULL));
     assert_int_equal(dataset.token_count, ids.count + 2);
     for (size_t i = 0; i < ids.count; i++)
         if (tokens_get(&dataset.tokens, i + 1) != ids.ids[i]) fail_msg("token %zu differs", i);

@@ -88,7 +88,7 @@ static void test_vocabulary_skips_characters_it_lacks_and_says_where(void **stat
     assert_int_equal(unknown.total, 6);
     unknown_list_free(&unknown);
     struct token_list ids = {0};
-    assert_true(vocabulary_encode(v, "Xa", 2, &ids, NULL, 0, NULL));
+    assert_true(vocabulary_encode(v, "Xa", 2, &ids, NULL, NULL));
     assert_int_equal(ids.count, 1);
     token_list_free(&ids);
     vocabulary_free(v);
@@ -141,11 +141,11 @@ static void test_vocabulary_refuses_invalid_utf8_with_its_offset(void **state)
     struct vocabulary *v = build_vocabulary(of_characters, "ab"), *w = build_vocabulary(of_words, "ab cd");
     struct token_list ids = {0};
     struct error err = {0};
-    assert_false(vocabulary_encode(v, "ab\xc3(", 4, &ids, NULL, 0, &err));
+    assert_false(vocabulary_encode(v, "ab\xc3(", 4, &ids, NULL, &err));
     assert_int_equal(err.code, ERROR_INVALID);
     assert_non_null(strstr(err.message, "byte offset 2"));
     error_clear(&err);
-    assert_false(vocabulary_encode(w, "ab \xed\xa0\x80", 6, &ids, NULL, 0, &err));
+    assert_false(vocabulary_encode(w, "ab \xed\xa0\x80", 6, &ids, NULL, &err));
     assert_non_null(strstr(err.message, "byte offset 3"));
     token_list_free(&ids);
     vocabulary_free(v);
@@ -280,7 +280,7 @@ static bool build_write_read_encode(void *context, struct error *err)
         "One two Three four é 中 😀 1 2 3 4 5 6 7 8 9 a b c d e f g h i j k l m n o p q r s t u v w x y z "
         "0a 1b 2c 3d 4e 5f 6g 7h 8i 9j Aa Bb Cc Dd Ee Ff Gg Hh Ii Jj Kk Ll Mm Nn Oo Pp Qq Rr Ss Tt Uu";
     struct token_list ids = {0};
-    struct unknown_list unknown = {0};
+    struct unknown_list unknown = {.most = 9};
     struct vocabulary *first = NULL, *second = NULL;
     char *json = NULL;
     size_t n;
@@ -290,8 +290,8 @@ static bool build_write_read_encode(void *context, struct error *err)
     if (ok)
         ok = (first = vocabulary_builder_finish(builder, err)) && (json = vocabulary_to_json(first, &n, err)) &&
              (second = vocabulary_from_json(json, n, "v", err)) &&
-             vocabulary_encode(second, text, sizeof text - 1, &ids, NULL, 0, err) &&
-             vocabulary_encode(second, "ß ?", 4, &ids, &unknown, 9, err);
+             vocabulary_encode(second, text, sizeof text - 1, &ids, NULL, err) &&
+             vocabulary_encode(second, "ß ?", 4, &ids, &unknown, err);
     else
         vocabulary_builder_free(builder);
     token_list_free(&ids);

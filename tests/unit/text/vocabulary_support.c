@@ -47,9 +47,9 @@ void assert_tokens(const struct vocabulary *vocabulary, const char *expected)
 
 struct encoded encode_bytes(const struct vocabulary *vocabulary, const char *text, size_t n)
 {
-    struct encoded encoded = {0};
+    struct encoded encoded = {.unknown.most = 4};
     struct error err = {0};
-    assert_true(vocabulary_encode(vocabulary, text, n, &encoded.ids, &encoded.unknown, 4, &err));
+    assert_true(vocabulary_encode(vocabulary, text, n, &encoded.ids, &encoded.unknown, &err));
     return encoded;
 }
 
