@@ -147,8 +147,9 @@ static bool load_once(struct model *model, const struct source *source,
     return false;
 }
 
-static bool load(struct model *model, const char *directory,
-                 bool (*read)(struct model *model, const struct source *source, struct error *err), struct error *err)
+static bool load_model(struct model *model, const char *directory,
+                       bool (*read)(struct model *model, const struct source *source, struct error *err),
+                       struct error *err)
 {
     struct error own = {0};
     bool done = false, again = true;
@@ -170,12 +171,12 @@ static bool load(struct model *model, const char *directory,
 
 bool model_load(struct model *model, const char *directory, struct error *err)
 {
-    return load(model, directory, load_all, err);
+    return load_model(model, directory, load_all, err);
 }
 
 bool model_load_config(struct model *model, const char *directory, struct error *err)
 {
-    return load(model, directory, load_layout, err);
+    return load_model(model, directory, load_layout, err);
 }
 
 void model_close(struct model *model)

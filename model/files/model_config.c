@@ -214,7 +214,7 @@ bool model_config_check_labels(const json_t *json, const struct vocabulary *voca
 
 /* ---- writing ---- */
 
-static bool put(json_t *json, const char *key, json_t *value)
+static bool put_value(json_t *json, const char *key, json_t *value)
 {
     return json_object_set_new(json, key, value) == 0;
 }
@@ -263,32 +263,35 @@ bool model_config_put_variant(json_t *json, const struct architecture *architect
     const struct architecture *a = &complete;
     architecture_complete(&complete);
     const bool own_gates = cell_table[a->cell].gated && a->recurrent_activation != ACTIVATION_SIGMOID;
-    if (!architecture_is_uniform(a) && !put(json, "hidden_sizes", sizes_of(a))) return false;
-    if (a->activation != ACTIVATION_TANH && !put(json, "activation", json_string(activation_name(a->activation))))
+    if (!architecture_is_uniform(a) && !put_value(json, "hidden_sizes", sizes_of(a))) return false;
+    if (a->activation != ACTIVATION_TANH && !put_value(json, "activation", json_string(activation_name(a->activation))))
         return false;
-    if (own_gates && !put(json, "recurrent_activation", json_string(activation_name(a->recurrent_activation))))
+    if (own_gates && !put_value(json, "recurrent_activation", json_string(activation_name(a->recurrent_activation))))
         return false;
-    if (cell_table[a->cell].may_reset_before && !put(json, "reset_after", json_boolean(!a->reset_before))) return false;
-    if (a->dense_layers > 0 && !put(json, "dense", dense_of(a))) return false;
+    if (cell_table[a->cell].may_reset_before && !put_value(json, "reset_after", json_boolean(!a->reset_before)))
+        return false;
+    if (a->dense_layers > 0 && !put_value(json, "dense", dense_of(a))) return false;
     return a->window.size == 0 ||
-           put(json, "window",
-               json_pack("{s:I, s:b}", "size", (json_int_t)a->window.size, "masked", (int)a->window.masked));
+           put_value(json, "window",
+                     json_pack("{s:I, s:b}", "size", (json_int_t)a->window.size, "masked", (int)a->window.masked));
 }
 
 static bool put_fields(json_t *json, const struct model_config *config, const struct vocabulary *vocabulary)
 {
     const struct architecture *a = &config->architecture;
-    if (!put(json, "format", json_string(CHECKPOINT_FORMAT)) || !put(json, "cell", json_string(cell_name(a->cell))) ||
-        !put(json, "layers", json_integer(a->layers)) || !put(json, "hidden_size", json_integer(a->hidden_size)) ||
-        !put(json, "embedding_size", json_integer(a->embedding_size)) ||
-        !put(json, "vocabulary_size", json_integer(a->vocabulary_size)) ||
-        !put(json, "token_level", json_string(token_level_name(config->token_level))) ||
-        !put(json, "tie_weights", json_boolean(a->tie_weights)) || !model_config_put_variant(json, a))
+    if (!put_value(json, "format", json_string(CHECKPOINT_FORMAT)) ||
+        !put_value(json, "cell", json_string(cell_name(a->cell))) ||
+        !put_value(json, "layers", json_integer(a->layers)) ||
+        !put_value(json, "hidden_size", json_integer(a->hidden_size)) ||
+        !put_value(json, "embedding_size", json_integer(a->embedding_size)) ||
+        !put_value(json, "vocabulary_size", json_integer(a->vocabulary_size)) ||
+        !put_value(json, "token_level", json_string(token_level_name(config->token_level))) ||
+        !put_value(json, "tie_weights", json_boolean(a->tie_weights)) || !model_config_put_variant(json, a))
         return false;
-    if (config->weights != KERNEL_F32 && !put(json, "weights", json_string(kernel_format_name(config->weights))))
+    if (config->weights != KERNEL_F32 && !put_value(json, "weights", json_string(kernel_format_name(config->weights))))
         return false;
-    if (!put(json, "vocabulary_sha256", json_string(config->vocabulary_sha256))) return false;
-    return vocabulary_label_count(vocabulary) == 0 || put(json, "labels", labels_of(vocabulary));
+    if (!put_value(json, "vocabulary_sha256", json_string(config->vocabulary_sha256))) return false;
+    return vocabulary_label_count(vocabulary) == 0 || put_value(json, "labels", labels_of(vocabulary));
 }
 
 static bool is_our_key(const char *key)
@@ -305,7 +308,7 @@ static bool put_extra(json_t *json, const json_t *extra)
     json_t *value;
     json_object_foreach((json_t *)extra, key, value)
     {
-        if (!is_our_key(key) && !put(json, key, json_deep_copy(value))) return false;
+        if (!is_our_key(key) && !put_value(json, key, json_deep_copy(value))) return false;
     }
     return true;
 }
@@ -316,7 +319,7 @@ char *model_config_print(const struct model_config *config, const struct vocabul
     char *text = NULL;
     json_t *json = json_object();
     if (json && put_fields(json, config, vocabulary) &&
-        (!training || put(json, "training", json_deep_copy(training))) && (!extra || put_extra(json, extra)))
+        (!training || put_value(json, "training", json_deep_copy(training))) && (!extra || put_extra(json, extra)))
         text = json_text_print(json, JSON_INDENT(2) | JSON_REAL_PRECISION(DBL_DIG), n, err);
     json_decref(json);
     if (!text) {

@@ -39,7 +39,7 @@ static bool out_of_memory(struct error *err)
 /* --- Tensors --- */
 
 /* out[column][block][row] */
-static void arrange(const struct weight *w, const float *data, float *out)
+static void arrange_weight(const struct weight *w, const float *data, float *out)
 {
     const size_t columns = w->columns > 0 ? w->columns : 1, width = w->blocks * w->rows;
     for (size_t block = 0; block < w->blocks; block++)
@@ -57,8 +57,8 @@ static bool write_weight(struct writing *writing, const char *path, const struct
     const size_t count = lines > 0 ? lines * width : width;
     float *values = malloc(count * sizeof *values);
     if (!values) return error_set_no_memory(err, count * sizeof *values, "a tensor");
-    arrange(w, w->data, values);
-    if (w->beside) arrange(w, w->beside, values + width);
+    arrange_weight(w, w->data, values);
+    if (w->beside) arrange_weight(w, w->beside, values + width);
     const bool done = hdf5_write(writing->file, path, lines > 0 ? &shape : &flat, values, err);
     free(values);
     return done;
@@ -235,7 +235,7 @@ static bool write_model(struct writing *writing, struct error *err)
            write_versions(writing, "model_weights", err);
 }
 
-static bool uses(const struct architecture *a, enum activation activation)
+static bool uses_activation(const struct architecture *a, enum activation activation)
 {
     bool used = a->activation == activation || a->recurrent_activation == activation;
     for (size_t d = 0; d < a->dense_layers; d++) used |= a->dense[d].activation == activation;
@@ -244,10 +244,11 @@ static bool uses(const struct architecture *a, enum activation activation)
 
 bool export_keras(const struct network *network, unsigned char **data, size_t *size, struct error *err)
 {
-    struct writing writing = {.network = network, .keras3 = uses(&network->architecture, ACTIVATION_HARD_SIGMOID)};
+    struct writing writing = {.network = network,
+                              .keras3 = uses_activation(&network->architecture, ACTIVATION_HARD_SIGMOID)};
     if (!cell_table[network->architecture.cell].keras.class)
         return error_set(err, ERROR_INVALID, "Keras has no cell like %s", cell_name(network->architecture.cell));
-    if (writing.keras3 && uses(&network->architecture, ACTIVATION_HARD_SIGMOID_KERAS2))
+    if (writing.keras3 && uses_activation(&network->architecture, ACTIVATION_HARD_SIGMOID_KERAS2))
         return error_set(err, ERROR_INVALID,
                          "no version of Keras has both hard_sigmoid and hard_sigmoid_keras2, which the model needs");
     writing.file = hdf5_create(err);

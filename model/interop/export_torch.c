@@ -14,7 +14,7 @@ struct file {
     size_t count;
 };
 
-static bool check(const struct architecture *a, struct error *err)
+static bool check_architecture(const struct architecture *a, struct error *err)
 {
     const char *why = NULL;
     if (!cell_table[a->cell].torch)
@@ -31,7 +31,8 @@ static bool check(const struct architecture *a, struct error *err)
                              why);
 }
 
-static void add(struct file *file, const char *name, size_t layer, size_t rows, size_t columns, const float *data)
+static void add_tensor(struct file *file, const char *name, size_t layer, size_t rows, size_t columns,
+                       const float *data)
 {
     const size_t i = file->count++;
     (void)snprintf(file->names[i], NAME_SIZE, "%s%zu", name, layer);
@@ -46,21 +47,21 @@ static void add(struct file *file, const char *name, size_t layer, size_t rows, 
 /* What does not come in layers. */
 static void add_single(struct file *file, const char *name, size_t rows, size_t columns, const float *data)
 {
-    add(file, "", 0, rows, columns, data);
+    add_tensor(file, "", 0, rows, columns, data);
     (void)snprintf(file->names[file->count - 1], NAME_SIZE, "%s", name);
 }
 
 /* zeros: [G*H] */
-static void list(struct file *file, const struct network *network, const float *zeros)
+static void list_tensors(struct file *file, const struct network *network, const float *zeros)
 {
     const struct architecture *a = &network->architecture;
     const size_t H = a->hidden_size, V = a->vocabulary_size, rows = architecture_gates(a) * H;
     if (a->embedding_size > 0) add_single(file, "embedding.weight", V, a->embedding_size, network->embedding);
     for (size_t k = 0; k < a->layers; k++) {
-        add(file, "rnn.weight_ih_l", k, rows, architecture_input(a, k), network->weight_ih[k]);
-        add(file, "rnn.weight_hh_l", k, rows, H, network->weight_hh[k]);
-        add(file, "rnn.bias_ih_l", k, rows, 0, network->bias[k]);
-        add(file, "rnn.bias_hh_l", k, rows, 0, network->bias_hh[k] ? network->bias_hh[k] : zeros);
+        add_tensor(file, "rnn.weight_ih_l", k, rows, architecture_input(a, k), network->weight_ih[k]);
+        add_tensor(file, "rnn.weight_hh_l", k, rows, H, network->weight_hh[k]);
+        add_tensor(file, "rnn.bias_ih_l", k, rows, 0, network->bias[k]);
+        add_tensor(file, "rnn.bias_hh_l", k, rows, 0, network->bias_hh[k] ? network->bias_hh[k] : zeros);
     }
     add_single(file, "output.weight", V, H, network->output_weight);
     add_single(file, "output.bias", V, 0, network->output_bias);
@@ -71,9 +72,9 @@ bool export_torch(const struct network *network, unsigned char **data, size_t *s
     const struct architecture *a = &network->architecture;
     struct arena arena = {0};
     struct file file = {.count = 0};
-    if (!check(a, err)) return false;
+    if (!check_architecture(a, err)) return false;
     float *zeros = arena_alloc(&arena, architecture_gates(a) * a->hidden_size, sizeof *zeros, "a bias", err);
-    if (zeros) list(&file, network, zeros);
+    if (zeros) list_tensors(&file, network, zeros);
     const bool done = zeros && safetensors_serialise(file.entries, file.count, "{\"format\":\"pt\"}", data, size, err);
     arena_free(&arena);
     return done;

@@ -39,7 +39,7 @@ static herr_t first_reason(unsigned n, const H5E_error2_t *entry, void *text)
 }
 
 /* "place: path: problem (the library's reason)". */
-static bool refuse(const struct hdf5 *file, const char *path, struct error *err, const char *problem)
+static bool hdf5_refuse(const struct hdf5 *file, const char *path, struct error *err, const char *problem)
 {
     const char *reason = NULL;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, first_reason, &reason);
@@ -156,12 +156,12 @@ struct hdf5 *hdf5_open(const void *image, size_t size, const char *place, struct
         hid_t settings = in_memory((void *)(uintptr_t)image, size);
         if (settings >= 0) {
             file->id = H5Fopen(NOWHERE, H5F_ACC_RDONLY, settings);
-            if (file->id < 0) refuse(file, "", err, "not all of an HDF5 file");
+            if (file->id < 0) hdf5_refuse(file, "", err, "not all of an HDF5 file");
             H5Pclose(settings);
         }
     }
     if (file->id >= 0) return file;
-    refuse(file, "", err, "not an HDF5 file");
+    hdf5_refuse(file, "", err, "not an HDF5 file");
     hdf5_close(file);
     return NULL;
 }
@@ -233,7 +233,7 @@ static hid_t open_object(const struct hdf5 *file, const char *path, struct error
     if (absent)
         error_set(err, ERROR_NOT_FOUND, "%s: there is no %.300s in the file", file->place, path);
     else
-        refuse(file, path, err, "cannot be opened, or is behind a link that is not a hard link");
+        hdf5_refuse(file, path, err, "cannot be opened, or is behind a link that is not a hard link");
     H5Eclear2(H5E_DEFAULT);
     return H5I_INVALID_HID;
 }
@@ -280,7 +280,8 @@ bool hdf5_members(struct hdf5 *file, const char *path, struct hdf5_texts *names,
     bool ok = is_group && H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, add_member, &listing) >= 0;
     H5Oclose(group);
     if (ok) return true;
-    if (problem.code == ERROR_NONE) return refuse(file, path, err, is_group ? "cannot be listed" : "is not a group");
+    if (problem.code == ERROR_NONE)
+        return hdf5_refuse(file, path, err, is_group ? "cannot be listed" : "is not a group");
     H5Eclear2(H5E_DEFAULT);
     return error_set(err, problem.code, "%s: %.200s: %.150s", file->place, *path ? path : ROOT, problem.message);
 }
@@ -313,7 +314,7 @@ static bool open_attribute(const struct hdf5 *file, const char *path, const char
     if (there > 0) attribute->id = H5Aopen(object, name, H5P_DEFAULT);
     H5Oclose(object);
     if (there == 0) return true;
-    if (attribute->id < 0) return refuse(file, path, err, "an attribute cannot be opened");
+    if (attribute->id < 0) return hdf5_refuse(file, path, err, "an attribute cannot be opened");
     attribute->type = H5Aget_type(attribute->id);
     attribute->space = H5Aget_space(attribute->id);
     hssize_t count = attribute->space >= 0 ? H5Sget_simple_extent_npoints(attribute->space) : -1;
@@ -321,7 +322,7 @@ static bool open_attribute(const struct hdf5 *file, const char *path, const char
     if (attribute->text && H5Tis_variable_str(attribute->type) == 0) attribute->width = H5Tget_size(attribute->type);
     if (count < 0 || count > MAX_TEXTS || (count > 0 && !attribute->text) || attribute->width > MAX_TEXT ||
         (size_t)count * attribute->width > file->size)
-        return refuse(file, path, err, "an attribute is not text, or longer than the file");
+        return hdf5_refuse(file, path, err, "an attribute is not text, or longer than the file");
     attribute->count = (size_t)count;
     return true;
 }
@@ -339,7 +340,7 @@ static bool read_fixed(struct hdf5 *file, const char *path, const struct attribu
     char *bytes = arena_alloc(&file->arena, attribute->count, attribute->width, "texts of an attribute", err);
     if (!bytes) return false;
     if (H5Aread(attribute->id, attribute->type, bytes) < 0)
-        return refuse(file, path, err, "an attribute cannot be read");
+        return hdf5_refuse(file, path, err, "an attribute cannot be read");
     for (size_t i = 0; i < attribute->count; i++) {
         const char *text = bytes + i * attribute->width;
         if (!copy_text(file, text, strnlen(text, attribute->width), &texts[i], err)) return false;
@@ -361,7 +362,7 @@ static bool find_header(const struct hdf5 *file, const char *path, uint64_t *add
 #endif
     H5Oclose(object);
     *address = info.addr;
-    return ok || refuse(file, path, err, "cannot be found");
+    return ok || hdf5_refuse(file, path, err, "cannot be found");
 }
 
 static bool read_variable(struct hdf5 *file, const char *path, const char *name, size_t count, const char **texts,
@@ -371,7 +372,7 @@ static bool read_variable(struct hdf5 *file, const char *path, const char *name,
     struct hdf5_text *found = arena_alloc(&file->arena, count, sizeof *found, "texts of an attribute", err);
     if (!found || !find_header(file, path, &address, err)) return false;
     if (!hdf5_heap_texts(file->image, file->size, address, name, found, count))
-        return refuse(file, path, err, "an attribute's texts are not where they should be");
+        return hdf5_refuse(file, path, err, "an attribute's texts are not where they should be");
     for (size_t i = 0; i < count; i++)
         if (!copy_text(file, found[i].data, found[i].size, &texts[i], err)) return false;
     return true;
@@ -411,7 +412,7 @@ bool hdf5_texts(struct hdf5 *file, const char *path, const char *attribute, stru
     if (!append_texts(file, path, attribute, texts, &there, err)) return false;
     for (unsigned part = 0; !there || part > 0; part++) {
         char name[64];
-        if (part == MAX_CHUNKS) return refuse(file, path, err, "an attribute is split into too many parts");
+        if (part == MAX_CHUNKS) return hdf5_refuse(file, path, err, "an attribute is split into too many parts");
         (void)snprintf(name, sizeof name, "%s%u", attribute, part);
         if (!append_texts(file, path, name, texts, &there, err)) return false;
         if (!there) return part > 0 || no_attribute(file, path, attribute, err);
@@ -427,7 +428,7 @@ const char *hdf5_text(struct hdf5 *file, const char *path, const char *attribute
     if (!there)
         no_attribute(file, path, attribute, err);
     else if (texts.count != 1)
-        refuse(file, path, err, "an attribute is not one text");
+        hdf5_refuse(file, path, err, "an attribute is not one text");
     return texts.count == 1 ? texts.items[0] : NULL;
 }
 
@@ -472,7 +473,7 @@ static bool read_shape(hid_t space, struct hdf5_shape *shape)
 static bool check_tensor(const struct hdf5 *file, const char *path, hid_t dataset, struct hdf5_shape *shape,
                          struct error *err)
 {
-    if (H5Iget_type(dataset) != H5I_DATASET) return refuse(file, path, err, "is not a tensor");
+    if (H5Iget_type(dataset) != H5I_DATASET) return hdf5_refuse(file, path, err, "is not a tensor");
     size_t bytes;
     hid_t space = H5Dget_space(dataset), type = H5Dget_type(dataset);
     bool shaped = space >= 0 && read_shape(space, shape);
@@ -481,12 +482,13 @@ static bool check_tensor(const struct hdf5 *file, const char *path, hid_t datase
         shaped && real && size_multiply(shape->count, H5Tget_size(type), &bytes) && is_plain(file, dataset, bytes);
     if (type >= 0) H5Tclose(type);
     if (space >= 0) H5Sclose(space);
-    if (!shaped) return refuse(file, path, err, "its shape cannot be read, or has no or too many dimensions");
-    if (!real) return refuse(file, path, err, "is not a tensor of float32 or float64");
+    if (!shaped) return hdf5_refuse(file, path, err, "its shape cannot be read, or has no or too many dimensions");
+    if (!real) return hdf5_refuse(file, path, err, "is not a tensor of float32 or float64");
     if (!plain)
-        return refuse(file, path, err,
-                      "its data is chunked, compressed or not all in this file; Keras does not write that (h5repack -l "
-                      "CONTI -f NONE makes it plain)");
+        return hdf5_refuse(
+            file, path, err,
+            "its data is chunked, compressed or not all in this file; Keras does not write that (h5repack -l "
+            "CONTI -f NONE makes it plain)");
     return true;
 }
 
@@ -505,9 +507,9 @@ bool hdf5_read(struct hdf5 *file, const char *path, float *out, size_t count, st
     hid_t dataset = open_object(file, path, err);
     if (dataset < 0) return false;
     bool ok = check_tensor(file, path, dataset, &shape, err);
-    if (ok && shape.count != count) ok = refuse(file, path, err, "has another size than expected");
+    if (ok && shape.count != count) ok = hdf5_refuse(file, path, err, "has another size than expected");
     if (ok && H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, out) < 0)
-        ok = refuse(file, path, err, "cannot be read");
+        ok = hdf5_refuse(file, path, err, "cannot be read");
     H5Oclose(dataset);
     return ok;
 }

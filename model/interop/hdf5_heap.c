@@ -17,7 +17,7 @@ struct span {
     size_t size;
 };
 
-static bool skip(struct span *span, size_t n)
+static bool span_skip(struct span *span, size_t n)
 {
     bool ok = span->data && n <= span->size;
     *span = ok ? (struct span){span->data + n, span->size - n} : (struct span){0};
@@ -25,17 +25,17 @@ static bool skip(struct span *span, size_t n)
 }
 
 /* A number of n bytes; 0 where there are not as many. */
-static uint64_t number(struct span *span, size_t n)
+static uint64_t span_number(struct span *span, size_t n)
 {
     uint64_t value = 0;
     if (span->data && n <= span->size) memcpy(&value, span->data, n);
-    return skip(span, n) ? value : 0;
+    return span_skip(span, n) ? value : 0;
 }
 
-static struct span take(struct span *span, size_t n)
+static struct span span_take(struct span *span, size_t n)
 {
     struct span taken = {span->data, n};
-    return skip(span, n) ? taken : (struct span){0};
+    return span_skip(span, n) ? taken : (struct span){0};
 }
 
 static bool begins_with(struct span span, const char *signature)
@@ -57,29 +57,29 @@ struct search {
 /* The part of an attribute from its data on, where it is the one that is looked for. */
 static void read_attribute(struct search *search, struct span message)
 {
-    uint64_t version = number(&message, 1), shared = number(&message, 1);
-    size_t name_size = (size_t)number(&message, 2), type_size = (size_t)number(&message, 2);
-    size_t space_size = (size_t)number(&message, 2), unit = version == 1 ? 8 : 1;
+    uint64_t version = span_number(&message, 1), shared = span_number(&message, 1);
+    size_t name_size = (size_t)span_number(&message, 2), type_size = (size_t)span_number(&message, 2);
+    size_t space_size = (size_t)span_number(&message, 2), unit = version == 1 ? 8 : 1;
     if (version < 1 || version > 3 || (version > 1 && shared != 0)) return;
-    if (version == 3) skip(&message, 1);
-    struct span name = take(&message, size_round_up(name_size, unit));
+    if (version == 3) span_skip(&message, 1);
+    struct span name = span_take(&message, size_round_up(name_size, unit));
     size_t length = strlen(search->name);
     if (!name.data || name_size != length + 1 || name.size <= length ||
         memcmp(name.data, search->name, length + 1) != 0)
         return;
-    skip(&message, size_round_up(type_size, unit));
-    if (skip(&message, size_round_up(space_size, unit))) search->found = message;
+    span_skip(&message, size_round_up(type_size, unit));
+    if (span_skip(&message, size_round_up(space_size, unit))) search->found = message;
 }
 
 static void read_block(struct search *search, struct span block);
 
-static void follow(struct search *search, struct span message)
+static void search_follow(struct search *search, struct span message)
 {
-    uint64_t address = number(&message, 8), size = number(&message, 8);
+    uint64_t address = span_number(&message, 8), size = span_number(&message, 8);
     struct span block = search->file;
-    if (++search->blocks > MAX_BLOCKS || !skip(&block, address) || size > block.size) return;
-    block = take(&block, size);
-    if (search->second && (!begins_with(block, "OCHK") || !skip(&block, 4))) return;
+    if (++search->blocks > MAX_BLOCKS || !span_skip(&block, address) || size > block.size) return;
+    block = span_take(&block, size);
+    if (search->second && (!begins_with(block, "OCHK") || !span_skip(&block, 4))) return;
     read_block(search, block);
 }
 
@@ -88,11 +88,11 @@ static void read_block(struct search *search, struct span block) // NOLINT(misc-
 {
     size_t head = search->second ? 4 + search->more : 8;
     while (block.size >= head && !search->found.data) {
-        uint64_t type = number(&block, search->second ? 1 : 2), size = number(&block, 2);
-        skip(&block, search->second ? 1 + search->more : 4);
-        struct span message = take(&block, size);
+        uint64_t type = span_number(&block, search->second ? 1 : 2), size = span_number(&block, 2);
+        span_skip(&block, search->second ? 1 + search->more : 4);
+        struct span message = span_take(&block, size);
         if (type == MESSAGE_ATTRIBUTE) read_attribute(search, message);
-        if (type == MESSAGE_CONTINUATION) follow(search, message);
+        if (type == MESSAGE_CONTINUATION) search_follow(search, message);
     }
 }
 
@@ -100,40 +100,40 @@ static void read_header(struct search *search, struct span header)
 {
     search->second = begins_with(header, "OHDR");
     if (!search->second) {
-        skip(&header, 8);
-        size_t size = (size_t)number(&header, 4);
-        skip(&header, 4);
-        read_block(search, take(&header, size));
+        span_skip(&header, 8);
+        size_t size = (size_t)span_number(&header, 4);
+        span_skip(&header, 4);
+        read_block(search, span_take(&header, size));
         return;
     }
-    skip(&header, 5);
-    uint64_t flags = number(&header, 1);
+    span_skip(&header, 5);
+    uint64_t flags = span_number(&header, 1);
     search->more = flags & 0x04 ? 2 : 0;
-    skip(&header, (flags & 0x20 ? 16 : 0) + (flags & 0x10 ? 4 : 0));
-    size_t size = (size_t)number(&header, (size_t)1 << (flags & 3));
-    read_block(search, take(&header, size));
+    span_skip(&header, (flags & 0x20 ? 16 : 0) + (flags & 0x10 ? 4 : 0));
+    size_t size = (size_t)span_number(&header, (size_t)1 << (flags & 3));
+    read_block(search, span_take(&header, size));
 }
 
 /* --- The heap --- */
 
 static bool find_object(struct span file, uint64_t address, uint64_t wanted, struct span *object)
 {
-    if (!skip(&file, address) || !begins_with(file, "GCOL")) return false;
+    if (!span_skip(&file, address) || !begins_with(file, "GCOL")) return false;
     struct span heap = file;
-    skip(&heap, 8);
-    uint64_t total = number(&heap, 8);
+    span_skip(&heap, 8);
+    uint64_t total = span_number(&heap, 8);
     if (total > file.size || total < 16) return false;
     heap.size = total - 16;
     while (heap.size >= 16) {
-        uint64_t index = number(&heap, 2);
-        skip(&heap, 6);
-        uint64_t size = number(&heap, 8);
+        uint64_t index = span_number(&heap, 2);
+        span_skip(&heap, 6);
+        uint64_t size = span_number(&heap, 8);
         if (index == 0 || size > heap.size) return false;
         if (index == wanted) {
             *object = (struct span){heap.data, size};
             return true;
         }
-        skip(&heap, size_round_up(size, 8));
+        span_skip(&heap, size_round_up(size, 8));
     }
     return false;
 }
@@ -141,7 +141,8 @@ static bool find_object(struct span file, uint64_t address, uint64_t wanted, str
 static bool read_reference(struct span file, struct span *references, struct hdf5_text *text)
 {
     struct span object = {0};
-    uint64_t length = number(references, 4), address = number(references, 8), index = number(references, 4);
+    uint64_t length = span_number(references, 4), address = span_number(references, 8),
+             index = span_number(references, 4);
     *text = (struct hdf5_text){"", 0};
     if (length == 0) return true;
     if (index == 0 || !find_object(file, address, index, &object) || length > object.size) return false;
@@ -152,12 +153,12 @@ static bool read_reference(struct span file, struct span *references, struct hdf
 /* Whether addresses are eight bytes from the start of the file on. */
 static bool addresses_are_plain(struct span file)
 {
-    skip(&file, 8);
-    uint64_t version = number(&file, 1);
-    skip(&file, version < 2 ? 4 : 0);
-    uint64_t offsets = number(&file, 1), lengths = number(&file, 1);
-    skip(&file, version == 0 ? 9 : version == 1 ? 13 : 1);
-    return file.size >= 8 && offsets == 8 && lengths == 8 && number(&file, 8) == 0;
+    span_skip(&file, 8);
+    uint64_t version = span_number(&file, 1);
+    span_skip(&file, version < 2 ? 4 : 0);
+    uint64_t offsets = span_number(&file, 1), lengths = span_number(&file, 1);
+    span_skip(&file, version == 0 ? 9 : version == 1 ? 13 : 1);
+    return file.size >= 8 && offsets == 8 && lengths == 8 && span_number(&file, 8) == 0;
 }
 
 bool hdf5_heap_texts(const unsigned char *image, size_t size, uint64_t address, const char *name,
@@ -165,7 +166,7 @@ bool hdf5_heap_texts(const unsigned char *image, size_t size, uint64_t address, 
 {
     struct search search = {.file = {image, size}, .name = name};
     struct span header = search.file;
-    if (!addresses_are_plain(search.file) || !skip(&header, address)) return false;
+    if (!addresses_are_plain(search.file) || !span_skip(&header, address)) return false;
     read_header(&search, header);
     if (search.found.size / REFERENCE_SIZE < count) return false;
     for (size_t i = 0; i < count; i++)

@@ -48,7 +48,7 @@ static bool refuse_unknown(const char *path, const void *data, size_t size, stru
                      path);
 }
 
-static bool recognise(const char *path, enum interop_kind *kind, struct error *err)
+static bool recognise_file(const char *path, enum interop_kind *kind, struct error *err)
 {
     struct file_map map;
     if (!file_map_open(&map, path, err)) return false;
@@ -61,7 +61,7 @@ static bool recognise(const char *path, enum interop_kind *kind, struct error *e
 static bool read_file(const char *path, struct foreign *foreign, struct error *err)
 {
     enum interop_kind kind;
-    if (!recognise(path, &kind, err)) return false;
+    if (!recognise_file(path, &kind, err)) return false;
     if (kind != INTEROP_TFJS && foreign->weights_file)
         return error_set(err, ERROR_INVALID, "%s: weights are given beside the model.json of TensorFlow.js alone",
                          path);
@@ -132,8 +132,8 @@ static json_t *describe_origin(const struct foreign *foreign, const char *name)
                      foreign->notes);
 }
 
-static bool save(struct foreign *foreign, const struct interop_options *options, const char *path, const char *name,
-                 const char *directory, struct error *err)
+static bool save_model(struct foreign *foreign, const struct interop_options *options, const char *path,
+                       const char *name, const char *directory, struct error *err)
 {
     if (!set_activation(foreign, options->rnn_activation, err) || !set_window(foreign, options->window, err))
         return false;
@@ -155,7 +155,7 @@ bool interop_import(const char *path, const char *name, const struct interop_opt
     struct foreign foreign = {.architecture_file = options->architecture,
                               .weights_file = options->weights,
                               .scaled_ids = options->scaled_ids};
-    const bool ok = read_file(path, &foreign, err) && save(&foreign, options, path, name, directory, err);
+    const bool ok = read_file(path, &foreign, err) && save_model(&foreign, options, path, name, directory, err);
     if (ok && notes) *notes = json_incref(foreign.notes);
     foreign_close(&foreign);
     return ok;

@@ -27,7 +27,7 @@ bool keras_refuse(const struct keras_chain *chain, const struct keras_entry *ent
                      problem);
 }
 
-static bool malformed(const struct keras_chain *chain, struct error *err, const char *problem)
+static bool chain_malformed(const struct keras_chain *chain, struct error *err, const char *problem)
 {
     return error_set(err, ERROR_CORRUPT, "%s: the model's configuration: %s", chain->place, problem);
 }
@@ -46,15 +46,16 @@ static bool read_entry(const struct keras_chain *chain, const json_t *json, stru
     const json_t *name = json_object_get(config, "name");
     *entry = (struct keras_entry){.config = config, .kind = json_string_value(json_object_get(json, "class_name"))};
     entry->name = json_string_value(name ? name : json_object_get(json, "name"));
-    if (!entry->kind || !json_is_object(config)) return malformed(chain, err, "a layer has no class_name or config");
-    if (!entry->name) return malformed(chain, err, "a layer has no name");
+    if (!entry->kind || !json_is_object(config))
+        return chain_malformed(chain, err, "a layer has no class_name or config");
+    if (!entry->name) return chain_malformed(chain, err, "a layer has no name");
     if (strcmp(entry->kind, "TimeDistributed") != 0) return true;
     const json_t *inner = json_object_get(config, "layer");
     entry->distributed = true;
     entry->kind = json_string_value(json_object_get(inner, "class_name"));
     entry->config = json_object_get(inner, "config");
     if (entry->kind && json_is_object(entry->config)) return true;
-    return malformed(chain, err, "a TimeDistributed layer has no inner layer");
+    return chain_malformed(chain, err, "a TimeDistributed layer has no inner layer");
 }
 
 static bool read_listed(const struct keras_chain *chain, const json_t *layers, struct listed *listed, struct error *err)
@@ -88,7 +89,7 @@ static bool keywords_are_harmless(const json_t *keywords)
 }
 
 /* [layer, node, tensor] -> layer; NULL where it is not the first output of the first call. */
-static const char *source(const json_t *tensor)
+static const char *tensor_source(const json_t *tensor)
 {
     const json_t *node = json_array_get(tensor, 1), *output = json_array_get(tensor, 2);
     bool first = json_is_integer(node) && json_is_integer(output) && json_integer_value(node) == 0 &&
@@ -101,7 +102,7 @@ static const char *inbound_of_lists(const json_t *node)
 {
     const json_t *tensor = json_is_array(json_array_get(node, 0)) ? json_array_get(node, 0) : node;
     if (tensor != node && json_array_size(node) != 1) return NULL;
-    return keywords_are_harmless(json_array_get(tensor, 3)) ? source(tensor) : NULL;
+    return keywords_are_harmless(json_array_get(tensor, 3)) ? tensor_source(tensor) : NULL;
 }
 
 /* Keras 3: {"args": [tensor, ...], "kwargs": {...}}, a tensor being {"class_name": "__keras_tensor__", "config":
@@ -111,7 +112,7 @@ static const char *inbound_of_call(const json_t *node)
     const json_t *arguments = json_object_get(node, "args");
     const json_t *tensor = json_object_get(json_array_get(arguments, 0), "config");
     if (json_array_size(arguments) != 1 || !keywords_are_harmless(json_object_get(node, "kwargs"))) return NULL;
-    return source(json_object_get(tensor, "keras_history"));
+    return tensor_source(json_object_get(tensor, "keras_history"));
 }
 
 /* Keras 3 writes the making of a mask as layers of their own. A mask only ever skips padding, which is not fed. */
@@ -149,7 +150,7 @@ static struct listed *find_next(const struct keras_chain *chain, struct listed *
 }
 
 /* Puts the layers into chain->entries in the order of their connections. */
-static bool connect(struct keras_chain *chain, struct listed *listed, struct error *err)
+static bool connect_layers(struct keras_chain *chain, struct listed *listed, struct error *err)
 {
     size_t count = 0, masks = 0;
     struct error problem = {0};
@@ -163,7 +164,7 @@ static bool connect(struct keras_chain *chain, struct listed *listed, struct err
         chain->entries[count++] = next->entry;
     }
     if (problem.code != ERROR_NONE) return error_set(err, problem.code, "%s", problem.message);
-    if (count + masks != chain->count) return malformed(chain, err, "its layers are not one chain");
+    if (count + masks != chain->count) return chain_malformed(chain, err, "its layers are not one chain");
     chain->count = count;
     return true;
 }
@@ -182,7 +183,7 @@ static bool order_entries(struct keras_chain *chain, struct listed *listed, cons
                           struct error *err)
 {
     if (!read_listed(chain, layers, listed, err)) return false;
-    if (functional) return connect(chain, listed, err);
+    if (functional) return connect_layers(chain, listed, err);
     for (size_t i = 0; i < chain->count; i++) chain->entries[i] = listed[i].entry;
     return true;
 }
@@ -200,7 +201,7 @@ bool keras_chain_open(struct keras_chain *chain, const json_t *json, const char 
     }
     chain->count = json_array_size(layers);
     if (chain->count == 0 || chain->count > KERAS_MAX_LAYERS)
-        return malformed(chain, err, "it has no layers, or more than 1024");
+        return chain_malformed(chain, err, "it has no layers, or more than 1024");
     struct listed *listed = calloc(chain->count, sizeof *listed);
     chain->entries = calloc(chain->count, sizeof *chain->entries);
     bool ok = listed && chain->entries;

@@ -102,14 +102,14 @@ static const char *name_of_keras1(const char *key)
     return key;
 }
 
-static const json_t *field(const struct walk *walk, const char *key)
+static const json_t *config_field(const struct walk *walk, const char *key)
 {
     return json_object_get(walk->entry->config, walk->major < 2 ? name_of_keras1(key) : key);
 }
 
 static bool read_size(const struct walk *walk, const char *key, uint32_t *size, struct error *err)
 {
-    const json_t *value = field(walk, key);
+    const json_t *value = config_field(walk, key);
     if (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > UINT32_MAX)
         return REFUSE(walk, err, "%s is not a positive integer", key);
     *size = (uint32_t)json_integer_value(value);
@@ -119,7 +119,7 @@ static bool read_size(const struct walk *walk, const char *key, uint32_t *size, 
 /* Absent: `otherwise`. */
 static bool read_flag(const struct walk *walk, const char *key, bool otherwise, bool *flag, struct error *err)
 {
-    const json_t *value = field(walk, key);
+    const json_t *value = config_field(walk, key);
     *flag = value ? json_is_true(value) : otherwise;
     return !value || json_is_boolean(value) || REFUSE(walk, err, "%s is neither true nor false", key);
 }
@@ -143,7 +143,7 @@ static const char *activation_text(const json_t *value)
 static bool read_activation(const struct walk *walk, const char *key, enum activation *activation, bool *softmax,
                             struct error *err)
 {
-    const char *name = activation_text(field(walk, key));
+    const char *name = activation_text(config_field(walk, key));
     if (softmax) *softmax = name && strcmp(name, "softmax") == 0;
     *activation = ACTIVATION_LINEAR;
     if (softmax && *softmax) return true;
@@ -177,9 +177,9 @@ static bool add_layer(struct walk *walk, enum keras_role role, size_t index, con
 /* The length of the sequences that the model was built for, where a layer says it. */
 static void note_window(const struct walk *walk)
 {
-    const json_t *shape = field(walk, walk->major < 3 ? "batch_input_shape" : "batch_shape");
-    if (!shape) shape = field(walk, "batch_shape");
-    const json_t *length = shape ? json_array_get(shape, 1) : field(walk, "input_length");
+    const json_t *shape = config_field(walk, walk->major < 3 ? "batch_input_shape" : "batch_shape");
+    if (!shape) shape = config_field(walk, "batch_shape");
+    const json_t *length = shape ? json_array_get(shape, 1) : config_field(walk, "input_length");
     json_int_t n = json_is_integer(length) ? json_integer_value(length) : 0;
     if (n >= 2 && n <= NETWORK_MAX_WINDOW) walk->model->window = (uint32_t)n;
 }
@@ -283,7 +283,7 @@ static bool take_activation(struct walk *walk, struct error *err)
 
 static bool take_softmax(struct walk *walk, struct error *err)
 {
-    const json_t *axis = field(walk, "axis");
+    const json_t *axis = config_field(walk, "axis");
     walk->softmax = true;
     if (!axis || (json_is_integer(axis) && json_integer_value(axis) == -1)) return true;
     return REFUSE(walk, err, "its axis is not the last one");
@@ -299,7 +299,7 @@ static bool check_sequence(const struct walk *walk, struct error *err)
                   walk->recurrent->name);
 }
 
-static bool take(struct walk *walk, struct error *err)
+static bool take_layer(struct walk *walk, struct error *err)
 {
     if (!find_class(walk->entry->kind, &walk->class))
         return REFUSE(walk, err, "layers of this class are not imported: " SUPPORTED);
@@ -366,7 +366,7 @@ static bool walk_chain(struct walk *walk, struct error *err)
 {
     for (size_t i = 0; i < walk->chain->count; i++) {
         walk->entry = &walk->chain->entries[i];
-        if (!take(walk, err)) return false;
+        if (!take_layer(walk, err)) return false;
     }
     if (!take_output(walk, err) || !check_names(walk, err)) return false;
     walk->model->architecture.hidden_size = walk->model->architecture.hidden_sizes[0];

@@ -26,8 +26,8 @@ struct reading {
     struct architecture architecture;
 };
 
-static bool refuse(const struct reading *reading, const struct keras_layer *layer, struct error *err,
-                   const char *problem)
+static bool refuse_layer(const struct reading *reading, const struct keras_layer *layer, struct error *err,
+                         const char *problem)
 {
     return error_set(err, ERROR_CORRUPT, "%s: layer \"%.64s\" (%.64s): %.300s", reading->place, layer->name,
                      layer->kind, problem);
@@ -40,11 +40,11 @@ static size_t expected_count(const struct keras_layer *layer)
 
 /* --- Where a layer's tensors are --- */
 
-static bool join(const struct reading *reading, const struct keras_layer *layer, char path[MAX_PATH], struct error *err,
-                 const char *a, const char *b)
+static bool join_path(const struct reading *reading, const struct keras_layer *layer, char path[MAX_PATH],
+                      struct error *err, const char *a, const char *b)
 {
     int n = snprintf(path, MAX_PATH, "%s/%s", a, b);
-    return (n >= 0 && n < MAX_PATH) || refuse(reading, layer, err, "the path of a tensor is too long");
+    return (n >= 0 && n < MAX_PATH) || refuse_layer(reading, layer, err, "the path of a tensor is too long");
 }
 
 /* Keras 1 (consume_less "cpu", its default, or "mem"): W, U and b of one gate after the other. */
@@ -58,9 +58,9 @@ static bool gates_are_apart(const struct reading *reading, const struct keras_la
 static bool name_group(const struct reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
                        struct error *err)
 {
-    if (reading->layout == KERAS_BY_NAME) return join(reading, layer, group, err, "model_weights", layer->name);
+    if (reading->layout == KERAS_BY_NAME) return join_path(reading, layer, group, err, "model_weights", layer->name);
     const int n = snprintf(group, MAX_PATH, "%s", layer->name);
-    return (n >= 0 && n < MAX_PATH) || refuse(reading, layer, err, "its name is too long");
+    return (n >= 0 && n < MAX_PATH) || refuse_layer(reading, layer, err, "its name is too long");
 }
 
 static bool find_by_name(const struct reading *reading, struct source *source, struct error *err)
@@ -75,13 +75,13 @@ static bool find_by_name(const struct reading *reading, struct source *source, s
     if (names.count != source->count) {
         (void)snprintf(problem, sizeof problem, "the file has %zu tensors for it, but its configuration asks for %zu",
                        names.count, source->count);
-        return refuse(reading, layer, err, problem);
+        return refuse_layer(reading, layer, err, problem);
     }
     for (size_t i = 0; i < names.count; i++) {
-        if (!join(reading, layer, source->paths[i], err, group, names.items[i])) return false;
+        if (!join_path(reading, layer, source->paths[i], err, group, names.items[i])) return false;
         for (size_t k = 0; k < i; k++)
             if (strcmp(names.items[i], names.items[k]) == 0)
-                return refuse(reading, layer, err, "its weight_names have a tensor twice");
+                return refuse_layer(reading, layer, err, "its weight_names have a tensor twice");
     }
     return true;
 }
@@ -126,12 +126,12 @@ static bool find_group(const struct reading *reading, const struct keras_layer *
     if (!hdf5_exists(reading->file, keras2)) {
         (void)snprintf(member, sizeof member, "%s", layer->stem);
         if (layer->ordinal > 0) (void)snprintf(member, sizeof member, "%s_%zu", layer->stem, layer->ordinal);
-        return join(reading, layer, group, err, "layers", member);
+        return join_path(reading, layer, group, err, "layers", member);
     }
     if (!hdf5_members(reading->file, keras2, &members, err)) return false;
     const char *found = nth_member(&members, layer->stem, layer->ordinal);
-    if (!found) return refuse(reading, layer, err, "the archive has no weights for it");
-    return join(reading, layer, group, err, keras2, found);
+    if (!found) return refuse_layer(reading, layer, err, "the archive has no weights for it");
+    return join_path(reading, layer, group, err, keras2, found);
 }
 
 static bool find_by_class(const struct reading *reading, struct source *source, struct error *err)
@@ -140,7 +140,7 @@ static bool find_by_class(const struct reading *reading, struct source *source, 
     if (!find_group(reading, source->layer, group, err)) return false;
     for (size_t i = 0; i < source->count; i++) {
         (void)snprintf(variable, sizeof variable, "%svars/%zu", source->layer->inside, i);
-        if (!join(reading, source->layer, source->paths[i], err, group, variable)) return false;
+        if (!join_path(reading, source->layer, source->paths[i], err, group, variable)) return false;
     }
     return true;
 }
@@ -174,7 +174,7 @@ static bool wrong_shape(const struct reading *reading, const struct source *sour
     else
         (void)snprintf(problem, sizeof problem, "tensor %zu is [%s], where its configuration asks for [%zu]", i, found,
                        rows);
-    return refuse(reading, source->layer, err, problem);
+    return refuse_layer(reading, source->layer, err, problem);
 }
 
 static bool check_shape(const struct reading *reading, const struct source *source, size_t i, size_t rows,
@@ -207,8 +207,8 @@ static bool check_recurrent(const struct reading *reading, struct source *source
     if (!source->layer->bias) return true;
     source->cudnn = cell_table[a->cell].keras.cudnn_class && shape_is(&source->shapes[2], 2 * width, 0);
     if (!source->cudnn) return check_shape(reading, source, 2, two ? 2 : width, two ? width : 0, err);
-    return !a->reset_before ||
-           refuse(reading, source->layer, err, "its weights are CuDNN's, but its configuration has not reset_after");
+    return !a->reset_before || refuse_layer(reading, source->layer, err,
+                                            "its weights are CuDNN's, but its configuration has not reset_after");
 }
 
 static bool check_shapes(const struct reading *reading, struct source *source, struct error *err)

@@ -110,12 +110,12 @@ static const char *explain_graph(struct wire wire)
 
 /* --- Texts --- */
 
-static bool begins(const char *text, size_t size, const char *with)
+static bool text_begins(const char *text, size_t size, const char *with)
 {
     return size >= strlen(with) && strncasecmp(text, with, strlen(with)) == 0;
 }
 
-static bool contains(const char *text, size_t size, const char *part)
+static bool text_contains(const char *text, size_t size, const char *part)
 {
     return memmem(text, size, part, strlen(part));
 }
@@ -126,14 +126,14 @@ static const char *explain_text(const char *text, size_t size)
     while (start < size && start < 64 && memchr(" \t\r\n", text[start], 4)) start++;
     text += start;
     size -= start;
-    if (begins(text, size, "<!doctype html") || begins(text, size, "<html"))
+    if (text_begins(text, size, "<!doctype html") || text_begins(text, size, "<html"))
         return "a web page: on sites that show files, download the file itself (\"raw\")";
-    if (!begins(text, size, "{")) return NULL;
-    if (contains(text, size, "\"class_name\"") && contains(text, size, "\"layers\""))
+    if (!text_begins(text, size, "{")) return NULL;
+    if (text_contains(text, size, "\"class_name\"") && text_contains(text, size, "\"layers\""))
         return "the configuration of a Keras model without its weights: import the file of the weights, with this one "
                "as "
                "its architecture (--architecture FILE, or the part architecture of a form)";
-    if (contains(text, size, "\"filename\"") && contains(text, size, "\"shape\""))
+    if (text_contains(text, size, "\"filename\"") && text_contains(text, size, "\"shape\""))
         return "the manifest of a deeplearn.js checkpoint (charRNN of ml5.js), which is not read; layers models of "
                "TensorFlow.js, Keras and PyTorch are";
     return "JSON, which holds no weights";

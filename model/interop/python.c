@@ -38,22 +38,22 @@ bool python_recognise_pickle(const void *data, size_t size)
 
 /* ---- single values ---- */
 
-static json_t *refuse(struct conversion *conversion, enum error_code code, const char *why)
+static json_t *refuse_value(struct conversion *conversion, enum error_code code, const char *why)
 {
     error_set(conversion->err, code, "%s: the pickle %s", conversion->place, why);
     return NULL;
 }
 
-static json_t *given(struct conversion *conversion, json_t *json)
+static json_t *check_made(struct conversion *conversion, json_t *json)
 {
-    return json ? json : refuse(conversion, ERROR_NO_MEMORY, "is too large for the memory that there is");
+    return json ? json : refuse_value(conversion, ERROR_NO_MEMORY, "is too large for the memory that there is");
 }
 
 static json_t *convert_text(struct conversion *conversion, const struct pickle_value *value)
 {
     if (utf8_valid_prefix(value->text, value->length) < value->length)
-        return refuse(conversion, ERROR_INVALID, "has a text that is not UTF-8");
-    return given(conversion, json_stringn(value->text, value->length));
+        return refuse_value(conversion, ERROR_INVALID, "has a text that is not UTF-8");
+    return check_made(conversion, json_stringn(value->text, value->length));
 }
 
 /* The bytes of an integer that dtype('i8') or dtype('i4') describes; 0: it describes something else. */
@@ -90,18 +90,18 @@ static bool numpy_integer(const struct pickle_value *value, int64_t *integer)
 
 /* ---- containers ---- */
 
-static json_t *convert(struct conversion *conversion, const struct pickle_value *value, size_t depth);
+static json_t *convert_value(struct conversion *conversion, const struct pickle_value *value, size_t depth);
 
 static json_t *convert_items(struct conversion *conversion, const struct pickle_list *items, size_t depth)
 {
     json_t *json = json_array();
     for (uint32_t i = 0; json && i < items->count; i++) {
-        json_t *item = convert(conversion, items->values[i], depth);
+        json_t *item = convert_value(conversion, items->values[i], depth);
         if (item && json_array_append_new(json, item) == 0) continue;
         json_decref(json);
-        return item ? given(conversion, NULL) : NULL;
+        return item ? check_made(conversion, NULL) : NULL;
     }
-    return given(conversion, json);
+    return check_made(conversion, json);
 }
 
 static bool put_entry(struct conversion *conversion, json_t *json, const struct pickle_value *key, json_t *value)
@@ -109,12 +109,12 @@ static bool put_entry(struct conversion *conversion, json_t *json, const struct 
     char number[24];
     if (key->kind == PICKLE_INTEGER) {
         const int n = snprintf(number, sizeof number, "%" PRId64, key->integer);
-        return json_object_setn_new(json, number, (size_t)n, value) == 0 || given(conversion, NULL);
+        return json_object_setn_new(json, number, (size_t)n, value) == 0 || check_made(conversion, NULL);
     }
     if (key->kind == PICKLE_TEXT && utf8_valid_prefix(key->text, key->length) == key->length)
-        return json_object_setn_new(json, key->text, key->length, value) == 0 || given(conversion, NULL);
+        return json_object_setn_new(json, key->text, key->length, value) == 0 || check_made(conversion, NULL);
     json_decref(value);
-    refuse(conversion, ERROR_INVALID, "has a dictionary with a key that is neither text nor an integer");
+    refuse_value(conversion, ERROR_INVALID, "has a dictionary with a key that is neither text nor an integer");
     return false;
 }
 
@@ -122,32 +122,32 @@ static json_t *convert_entries(struct conversion *conversion, const struct pickl
 {
     json_t *json = json_object();
     for (uint32_t i = 0; json && i + 1 < entries->count; i += 2) {
-        json_t *item = convert(conversion, entries->values[i + 1], depth);
+        json_t *item = convert_value(conversion, entries->values[i + 1], depth);
         if (item && put_entry(conversion, json, entries->values[i], item)) continue;
         json_decref(json);
         return NULL;
     }
-    return given(conversion, json);
+    return check_made(conversion, json);
 }
 
-static json_t *convert(struct conversion *conversion, const struct pickle_value *value, size_t depth)
+static json_t *convert_value(struct conversion *conversion, const struct pickle_value *value, size_t depth)
 {
     int64_t integer = 0;
     if (depth == 0 || conversion->left == 0)
-        return refuse(conversion, ERROR_TOO_LARGE, "holds lists and dictionaries that are too deep or too many");
+        return refuse_value(conversion, ERROR_TOO_LARGE, "holds lists and dictionaries that are too deep or too many");
     conversion->left--;
     switch (value->kind) {
     case PICKLE_BOOL:
         return json_boolean(value->integer != 0);
     case PICKLE_INTEGER:
-        return given(conversion, json_integer(value->integer));
+        return check_made(conversion, json_integer(value->integer));
     case PICKLE_TEXT:
         return convert_text(conversion, value);
     case PICKLE_LIST:
     case PICKLE_TUPLE:
         return convert_items(conversion, &value->items, depth - 1);
     case PICKLE_OBJECT:
-        if (numpy_integer(value, &integer)) return given(conversion, json_integer(integer));
+        if (numpy_integer(value, &integer)) return check_made(conversion, json_integer(integer));
         return convert_entries(conversion, python_entries(value), depth - 1);
     case PICKLE_DICT:
         return convert_entries(conversion, &value->entries, depth - 1);
@@ -159,7 +159,7 @@ static json_t *convert(struct conversion *conversion, const struct pickle_value 
 json_t *python_to_json(const struct pickle_value *value, const char *place, struct error *err)
 {
     struct conversion conversion = {place, MAX_VALUES, err};
-    return convert(&conversion, value, MAX_DEPTH);
+    return convert_value(&conversion, value, MAX_DEPTH);
 }
 
 json_t *python_characters_to_json(const struct pickle_value *text, const char *place, struct error *err)
@@ -174,7 +174,8 @@ json_t *python_characters_to_json(const struct pickle_value *text, const char *p
             continue;
         }
         json_decref(json);
-        return n > 0 ? given(&conversion, NULL) : refuse(&conversion, ERROR_INVALID, "has a text that is not UTF-8");
+        return n > 0 ? check_made(&conversion, NULL)
+                     : refuse_value(&conversion, ERROR_INVALID, "has a text that is not UTF-8");
     }
-    return given(&conversion, json);
+    return check_made(&conversion, json);
 }

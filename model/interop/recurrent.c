@@ -384,8 +384,8 @@ static bool same_memory(const struct foreign_tensor *a, const struct foreign_ten
 }
 
 /* Whether the matrices can be these two (embedding NULL: one-hot), and nothing is left. */
-static bool fits(const struct model_parts *parts, const struct foreign_tensor *embedding,
-                 const struct foreign_tensor *output, size_t matrices)
+static bool head_fits(const struct model_parts *parts, const struct foreign_tensor *embedding,
+                      const struct foreign_tensor *output, size_t matrices)
 {
     const size_t input = parts->layers[0].parts[WEIGHT_IH]->shape[1];
     if (output->shape[1] != parts->architecture.hidden_size) return false;
@@ -416,7 +416,7 @@ static size_t list_choices(const struct model_parts *parts, struct foreign_tenso
     for (size_t o = 0; o < count; o++)
         for (size_t e = 0; e <= count; e++) {
             struct foreign_tensor *embedding = e < count ? matrices[e] : NULL;
-            if (!fits(parts, embedding, matrices[o], count)) continue;
+            if (!head_fits(parts, embedding, matrices[o], count)) continue;
             if (found < 2) choices[found] = (struct choice){embedding, matrices[o]};
             found++;
         }

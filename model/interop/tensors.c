@@ -28,7 +28,7 @@ const char *foreign_shape_text(const struct foreign_tensor *tensor, char out[FOR
 }
 
 /* A list that doubles in the arena. */
-static bool grow(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size, struct error *err)
+static bool grow_list(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size, struct error *err)
 {
     if (count < *capacity) return true;
     if (count >= FOREIGN_MAX_TENSORS)
@@ -43,7 +43,7 @@ static bool grow(struct arena *arena, void **items, size_t count, size_t *capaci
 }
 
 /* The number of elements, and that the last of them is inside of the storage. */
-static bool measure(struct foreign_tensor *tensor)
+static bool tensor_measure(struct foreign_tensor *tensor)
 {
     size_t last = tensor->offset, reach, bytes, size = type_sizes[tensor->type];
     tensor->count = 1;
@@ -61,14 +61,14 @@ bool foreign_tensors_add(struct foreign_tensors *tensors, const struct foreign_t
 {
     char shape[FOREIGN_SHAPE_TEXT];
     struct foreign_tensor measured = *tensor;
-    if (!measure(&measured))
+    if (!tensor_measure(&measured))
         return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\" of shape %s is not inside of its storage of %zu bytes",
                          tensors->place, tensor->name, foreign_shape_text(tensor, shape), tensor->storage->bytes);
     for (size_t i = 0; i < tensors->count; i++)
         if (strcmp(tensors->list[i].name, tensor->name) == 0)
             return error_set(err, ERROR_CORRUPT, "%s: two tensors are named \"%s\"", tensors->place, tensor->name);
     void *list = tensors->list;
-    if (!grow(tensors->arena, &list, tensors->count, &tensors->capacity, sizeof *tensors->list, err))
+    if (!grow_list(tensors->arena, &list, tensors->count, &tensors->capacity, sizeof *tensors->list, err))
         return error_add_context(err, "%s", tensors->place);
     tensors->list = list;
     tensors->list[tensors->count++] = measured;
@@ -78,14 +78,15 @@ bool foreign_tensors_add(struct foreign_tensors *tensors, const struct foreign_t
 bool foreign_tensors_add_module(struct foreign_tensors *tensors, const struct foreign_module *module, struct error *err)
 {
     void *list = tensors->modules;
-    if (!grow(tensors->arena, &list, tensors->module_count, &tensors->module_capacity, sizeof *tensors->modules, err))
+    if (!grow_list(tensors->arena, &list, tensors->module_count, &tensors->module_capacity, sizeof *tensors->modules,
+                   err))
         return error_add_context(err, "%s", tensors->place);
     tensors->modules = list;
     tensors->modules[tensors->module_count++] = *module;
     return true;
 }
 
-static float element(const unsigned char *data, enum foreign_type type)
+static float read_element(const unsigned char *data, enum foreign_type type)
 {
     uint16_t half;
     float single;
@@ -107,12 +108,12 @@ static float element(const unsigned char *data, enum foreign_type type)
 }
 
 /* The last dimension changes fastest; `index` counts like an odometer. */
-static void gather(const struct foreign_tensor *tensor, float *out)
+static void gather_elements(const struct foreign_tensor *tensor, float *out)
 {
     const size_t size = type_sizes[tensor->type];
     size_t index[FOREIGN_MAX_RANK] = {0}, at = tensor->offset;
     for (size_t i = 0; i < tensor->count; i++) {
-        out[i] = element(tensor->storage->data + at * size, tensor->type);
+        out[i] = read_element(tensor->storage->data + at * size, tensor->type);
         for (size_t d = tensor->rank; d > 0; d--) {
             at += tensor->stride[d - 1];
             if (++index[d - 1] < tensor->shape[d - 1]) break;
@@ -132,5 +133,5 @@ bool foreign_tensor_load(struct foreign_tensors *tensors, struct foreign_tensor 
 
 void foreign_tensor_read(const struct foreign_tensor *tensor, float *out)
 {
-    if (tensor->count > 0) gather(tensor, out);
+    if (tensor->count > 0) gather_elements(tensor, out);
 }

@@ -31,7 +31,7 @@ struct layer_names {
     size_t count;
 };
 
-static bool malformed(const struct tfjs *tfjs, const char *problem, struct error *err)
+static bool tfjs_malformed(const struct tfjs *tfjs, const char *problem, struct error *err)
 {
     return error_set(err, ERROR_CORRUPT, "%s: the weights' manifest: %s", tfjs->place, problem);
 }
@@ -68,13 +68,13 @@ static bool begin_tensor(const struct tfjs *tfjs, const char *name, struct layer
     char group[sizeof names->group];
     const size_t n = strcspn(name, "/");
     if (n == 0 || name[n] == '\0' || strlen(name) >= MAX_NAME)
-        return malformed(tfjs, "a name is not LAYER/TENSOR", err);
+        return tfjs_malformed(tfjs, "a name is not LAYER/TENSOR", err);
     (void)snprintf(group, sizeof group, "model_weights/%.*s", (int)n, name);
     const bool other = names->count == 0 || strcmp(group, names->group) != 0;
     if (other && !finish_layer(tfjs, names, err)) return false;
-    if (other && hdf5_exists(tfjs->file, group)) return malformed(tfjs, "a layer's tensors are not together", err);
+    if (other && hdf5_exists(tfjs->file, group)) return tfjs_malformed(tfjs, "a layer's tensors are not together", err);
     memcpy(names->group, group, sizeof group);
-    if (names->count == MAX_INSIDE) return malformed(tfjs, "a layer has too many tensors", err);
+    if (names->count == MAX_INSIDE) return tfjs_malformed(tfjs, "a layer has too many tensors", err);
     names->items[names->count++] = name;
     return true;
 }
@@ -87,19 +87,19 @@ static bool add_tensor(const struct tfjs *tfjs, const json_t *tensor, struct lay
     size_t bytes;
     const char *name = json_string_value(json_object_get(tensor, "name"));
     const char *type = json_string_value(json_object_get(tensor, "dtype"));
-    if (!name || !type) return malformed(tfjs, "a tensor has no name or dtype", err);
+    if (!name || !type) return tfjs_malformed(tfjs, "a tensor has no name or dtype", err);
     if (strcmp(type, "float32") != 0 || json_object_get(tensor, "quantization"))
         return error_set(err, ERROR_INVALID,
                          "%s: tensor \"%.64s\" is %.16s%s; float32 without quantization is imported", tfjs->place, name,
                          type, json_object_get(tensor, "quantization") ? ", quantized" : "");
     if (!read_shape(tensor, &shape) || !size_multiply(shape.count, sizeof(float), &bytes))
-        return malformed(tfjs, "a tensor has no shape that is read", err);
+        return tfjs_malformed(tfjs, "a tensor has no shape that is read", err);
     if (bytes > tfjs->weights.size - *at)
         return error_set(err, ERROR_CORRUPT, "%s: its %zu bytes end within tensor \"%.64s\"",
                          tfjs->foreign->weights_file, tfjs->weights.size, name);
     if (!begin_tensor(tfjs, name, names, err)) return false;
     (void)snprintf(path, sizeof path, "%s/%s", names->group, name);
-    if (hdf5_exists(tfjs->file, path)) return malformed(tfjs, "two tensors have one name", err);
+    if (hdf5_exists(tfjs->file, path)) return tfjs_malformed(tfjs, "two tensors have one name", err);
     const float *data = (const float *)(const void *)(tfjs->weights.data + *at);
     *at += bytes;
     return hdf5_write(tfjs->file, path, &shape, data, err) || error_add_context(err, "%s", tfjs->place);
@@ -115,7 +115,7 @@ static bool add_tensors(const struct tfjs *tfjs, struct error *err)
     {
         json_array_foreach(json_object_get(group, "weights"), i, tensor)
         {
-            if (++count > MAX_TENSORS) return malformed(tfjs, "it lists too many tensors", err);
+            if (++count > MAX_TENSORS) return tfjs_malformed(tfjs, "it lists too many tensors", err);
             if (!add_tensor(tfjs, tensor, &names, &at, err)) return false;
         }
     }

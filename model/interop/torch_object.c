@@ -25,7 +25,7 @@ static const char *text_copy(struct arena *arena, const struct pickle_value *tex
 }
 
 /* The n-th argument of an object or item of a tuple, or NULL. */
-static struct pickle_value *item(const struct pickle_value *value, size_t n)
+static struct pickle_value *value_item(const struct pickle_value *value, size_t n)
 {
     if (value && value->kind == PICKLE_OBJECT) value = value->arguments;
     if (!value || (value->kind != PICKLE_TUPLE && value->kind != PICKLE_LIST) || n >= value->items.count) return NULL;
@@ -39,7 +39,7 @@ static bool size_of(const struct pickle_value *value, size_t *size)
     return true;
 }
 
-static bool calls(const struct pickle_value *value, const char *name)
+static bool calls_function(const struct pickle_value *value, const char *name)
 {
     return value && value->kind == PICKLE_OBJECT && pickle_is(value->callable, PICKLE_GLOBAL, name);
 }
@@ -49,10 +49,11 @@ static bool calls(const struct pickle_value *value, const char *name)
 static const struct pickle_value *class_of(const struct pickle_value *object)
 {
     const struct pickle_value *callable = object->callable;
-    if (calls(object, "copy_reg._reconstructor") || calls(object, "copyreg._reconstructor")) callable = item(object, 0);
+    if (calls_function(object, "copy_reg._reconstructor") || calls_function(object, "copyreg._reconstructor"))
+        callable = value_item(object, 0);
     if (callable && callable->kind == PICKLE_PERSISTENT &&
-        pickle_is(item(callable->callable, 0), PICKLE_TEXT, "module"))
-        callable = item(callable->callable, 1);
+        pickle_is(value_item(callable->callable, 0), PICKLE_TEXT, "module"))
+        callable = value_item(callable->callable, 1);
     return callable && callable->kind == PICKLE_GLOBAL ? callable : NULL;
 }
 
@@ -99,11 +100,11 @@ static const struct storage_type *find_storage_type(const struct pickle_value *g
 static bool read_storage(struct torch_storage *storage, const struct pickle_value *id, const char *place,
                          struct arena *arena, struct error *err)
 {
-    const struct storage_type *type = find_storage_type(item(id, 1));
-    const struct pickle_value *key = item(id, 2);
+    const struct storage_type *type = find_storage_type(value_item(id, 1));
+    const struct pickle_value *key = value_item(id, 2);
     size_t count;
-    if (!pickle_is(item(id, 0), PICKLE_TEXT, "storage") || !type || !key || key->kind != PICKLE_TEXT ||
-        key->length > FOREIGN_MAX_NAME || memchr(key->text, '\0', key->length) || !size_of(item(id, 4), &count))
+    if (!pickle_is(value_item(id, 0), PICKLE_TEXT, "storage") || !type || !key || key->kind != PICKLE_TEXT ||
+        key->length > FOREIGN_MAX_NAME || memchr(key->text, '\0', key->length) || !size_of(value_item(id, 4), &count))
         return error_set(err, ERROR_CORRUPT, "%s: a persistent id is not that of a storage of a known type", place);
     storage->type = type->type;
     storage->item_size = type->item_size;
@@ -120,7 +121,7 @@ static int compare_storages(const void *a, const void *b)
 }
 
 /* Several tensors name the same storage; one of each remains. */
-static bool unite(struct torch_storages *storages, const char *place, struct error *err)
+static bool storages_unite(struct torch_storages *storages, const char *place, struct error *err)
 {
     size_t kept = 0;
     if (storages->count > 0) qsort(storages->list, storages->count, sizeof *storages->list, compare_storages);
@@ -139,13 +140,13 @@ static bool unite(struct torch_storages *storages, const char *place, struct err
 /* OrderedDict([[key, value], ...]) */
 static bool make_entries(struct pickle_value *object, struct arena *arena, struct error *err)
 {
-    const struct pickle_value *pairs = item(object, 0);
-    if (!pairs || pairs->kind != PICKLE_LIST || !calls(object, "collections.OrderedDict")) return true;
+    const struct pickle_value *pairs = value_item(object, 0);
+    if (!pairs || pairs->kind != PICKLE_LIST || !calls_function(object, "collections.OrderedDict")) return true;
     struct pickle_value **values = arena_alloc(arena, pairs->items.count, 2 * sizeof *values, "a dictionary", err);
     if (!values) return false;
     for (uint32_t i = 0; i < pairs->items.count; i++) {
-        values[2 * i] = item(pairs->items.values[i], 0);
-        values[2 * i + 1] = item(pairs->items.values[i], 1);
+        values[2 * i] = value_item(pairs->items.values[i], 0);
+        values[2 * i + 1] = value_item(pairs->items.values[i], 1);
         if (!values[2 * i] || !values[2 * i + 1]) return true;
     }
     object->entries = (struct pickle_list){values, 2 * pairs->items.count, 2 * pairs->items.count};
@@ -163,11 +164,11 @@ bool torch_storages_read(struct torch_storages *storages, const struct pickle_li
         const struct pickle_value *id = object->callable;
         if (object->kind == PICKLE_OBJECT) {
             if (!make_entries(object, arena, err)) return false;
-        } else if (!pickle_is(item(id, 0), PICKLE_TEXT, "module")) { /* a class with its source, in old files */
+        } else if (!pickle_is(value_item(id, 0), PICKLE_TEXT, "module")) { /* a class with its source, in old files */
             if (!read_storage(&storages->list[storages->count++], id, place, arena, err)) return false;
         }
     }
-    return unite(storages, place, err);
+    return storages_unite(storages, place, err);
 }
 
 struct torch_storage *torch_storages_find(const struct torch_storages *storages, const char *key, size_t n)
@@ -216,12 +217,12 @@ static const struct pickle_value *find_rebuild(const struct pickle_value *value,
             if (pickle_is(callable, PICKLE_GLOBAL, name)) return arguments;
         }
         if (pickle_is(callable, PICKLE_GLOBAL, "torch._tensor._rebuild_from_type_v2")) {
-            callable = item(arguments, 0);
-            arguments = item(arguments, 2);
+            callable = value_item(arguments, 0);
+            arguments = value_item(arguments, 2);
             continue;
         }
         if (!is_parameter(callable)) return NULL;
-        const struct pickle_value *inner = item(arguments, 0);
+        const struct pickle_value *inner = value_item(arguments, 0);
         callable = inner && inner->kind == PICKLE_OBJECT ? inner->callable : NULL;
         arguments = callable ? inner->arguments : NULL;
     }
@@ -240,7 +241,7 @@ static enum foreign_type type_of_dtype(const struct pickle_value *dtype)
 /* torch.Size may stand around the tuple. */
 static bool read_sizes(const struct pickle_value *value, size_t sizes[FOREIGN_MAX_RANK], size_t *rank)
 {
-    if (calls(value, "torch.Size")) value = item(value, 0);
+    if (calls_function(value, "torch.Size")) value = value_item(value, 0);
     if (!value || value->kind != PICKLE_TUPLE || value->items.count > FOREIGN_MAX_RANK) return false;
     *rank = value->items.count;
     for (size_t i = 0; i < *rank; i++)
@@ -251,9 +252,9 @@ static bool read_sizes(const struct pickle_value *value, size_t sizes[FOREIGN_MA
 /* A legacy storage can be a view: (key, offset in elements, elements). */
 static bool view_offset(const struct pickle_value *id, size_t *offset)
 {
-    const struct pickle_value *view = item(id, 5);
+    const struct pickle_value *view = value_item(id, 5);
     *offset = 0;
-    return !view || view->kind == PICKLE_NONE || size_of(item(view, 1), offset);
+    return !view || view->kind == PICKLE_NONE || size_of(value_item(view, 1), offset);
 }
 
 struct reading {
@@ -265,26 +266,26 @@ static bool read_tensor(const struct reading *reading, const char *name, const c
                         const struct pickle_value *arguments, struct error *err)
 {
     struct foreign_tensor tensor = {.name = name};
-    const struct pickle_value *reference = item(arguments, 0);
+    const struct pickle_value *reference = value_item(arguments, 0);
     const struct pickle_value *id = reference && reference->kind == PICKLE_PERSISTENT ? reference->callable : NULL;
-    const struct pickle_value *key = item(id, 2);
+    const struct pickle_value *key = value_item(id, 2);
     struct torch_storage *storage =
         key && key->kind == PICKLE_TEXT ? torch_storages_find(reading->storages, key->text, key->length) : NULL;
     size_t strides = 0, view;
-    if (!storage || !size_of(item(arguments, 1), &tensor.offset) ||
-        !read_sizes(item(arguments, 2), tensor.shape, &tensor.rank) ||
-        !read_sizes(item(arguments, 3), tensor.stride, &strides) || strides != tensor.rank || !view_offset(id, &view) ||
-        !size_add(tensor.offset, view, &tensor.offset))
+    if (!storage || !size_of(value_item(arguments, 1), &tensor.offset) ||
+        !read_sizes(value_item(arguments, 2), tensor.shape, &tensor.rank) ||
+        !read_sizes(value_item(arguments, 3), tensor.stride, &strides) || strides != tensor.rank ||
+        !view_offset(id, &view) || !size_add(tensor.offset, view, &tensor.offset))
         return error_set(err, ERROR_CORRUPT, "%s: tensor \"%s\" is not described by a storage, sizes and strides",
                          reading->tensors->place, name);
     tensor.storage = &storage->storage;
-    tensor.type = strcmp(how, "_rebuild_tensor_v3") == 0 ? type_of_dtype(item(arguments, 6)) : storage->type;
+    tensor.type = strcmp(how, "_rebuild_tensor_v3") == 0 ? type_of_dtype(value_item(arguments, 6)) : storage->type;
     return foreign_tensors_add(reading->tensors, &tensor, err);
 }
 
 /* prefix + key in the arena; *skip where that is no name of a tensor. */
-static const char *join(const struct reading *reading, const char *prefix, const struct pickle_value *key, bool *skip,
-                        struct error *err)
+static const char *join_name(const struct reading *reading, const char *prefix, const struct pickle_value *key,
+                             bool *skip, struct error *err)
 {
     char name[FOREIGN_MAX_NAME + 1];
     *skip = key->kind != PICKLE_TEXT || key->length + strlen(prefix) + 1 > FOREIGN_MAX_NAME ||
@@ -301,7 +302,7 @@ static bool add_value(const struct reading *reading, const char *prefix, const s
     bool skip;
     const struct pickle_value *arguments = find_rebuild(value, &how);
     if (!arguments) return true;
-    const char *name = join(reading, prefix, key, &skip, err);
+    const char *name = join_name(reading, prefix, key, &skip, err);
     return name ? read_tensor(reading, name, how, arguments, err) : skip;
 }
 
@@ -344,7 +345,7 @@ static bool walk_module(const struct reading *reading, const char *name, struct 
     const struct pickle_list *modules = python_entries(pickle_get(state, "_modules"));
     for (uint32_t i = 0; i + 1 < modules->count; i += 2) {
         bool skip;
-        const char *inner = join(reading, name, modules->values[i], &skip, err);
+        const char *inner = join_name(reading, name, modules->values[i], &skip, err);
         if (!inner && !skip) return false;
         if (inner && !walk_module(reading, inner, modules->values[i + 1], depth - 1, err)) return false;
     }
@@ -419,7 +420,7 @@ static bool search_models(struct search *search, struct pickle_value *value, con
     for (uint32_t i = list ? 0 : 1; i < children->count; i += list ? 1 : 2) {
         bool skip = false;
         const struct pickle_value number = {.kind = PICKLE_TEXT, .text = "[]", .length = 2};
-        const char *inner = join(search->reading, label, list ? &number : children->values[i - 1], &skip, err);
+        const char *inner = join_name(search->reading, label, list ? &number : children->values[i - 1], &skip, err);
         if (!inner && !skip) return false;
         if (inner && !search_models(search, children->values[i], inner, depth - 1, err)) return false;
     }

@@ -214,7 +214,7 @@ static json_t *find_labels(const json_t *tokens, const json_t *eos, const json_t
 }
 
 /* vocabulary.json of these tokens. */
-static json_t *describe(const struct interop_draft *draft)
+static json_t *draft_to_json(const struct interop_draft *draft)
 {
     char guessed[sizeof VOCABULARY_KERAS_FILTERS INTEROP_WHITE_SPACE];
     const bool words = draft->level == INTEROP_LEVEL_WORD;
@@ -277,7 +277,7 @@ struct vocabulary *interop_draft_finish(struct interop_draft *draft, struct erro
     if (!fill_gaps(draft, err)) return NULL;
     if (draft->level == INTEROP_LEVEL_AUTO) draft->level = draft->wanted->level;
     if (draft->level == INTEROP_LEVEL_AUTO) draft->level = guess_level(draft->tokens);
-    json_t *json = describe(draft);
+    json_t *json = draft_to_json(draft);
     size_t n;
     char *text = json ? json_text_print(json, JSON_COMPACT, &n, err) : NULL;
     json_decref(json);
@@ -295,7 +295,7 @@ struct vocabulary *interop_draft_finish(struct interop_draft *draft, struct erro
 
 /* What a field is: JSON, or a string that holds the text of JSON. New reference, NULL where it is neither; an error
  * only where memory is lacking. */
-static json_t *unwrap(const json_t *value, struct error *err)
+static json_t *unwrap_list(const json_t *value, struct error *err)
 {
     json_error_t cause;
     json_t *json = json_incref((json_t *)value);
@@ -357,7 +357,7 @@ static bool read_tokenizer_rules(struct interop_draft *draft, const json_t *conf
 static struct vocabulary *from_tokenizer(struct interop_draft *draft, const json_t *config, struct error *err)
 {
     const json_int_t limit = ids_below(json_object_get(config, "num_words"), draft->wanted->size);
-    json_t *index = unwrap(json_object_get(config, "word_index"), err);
+    json_t *index = unwrap_list(json_object_get(config, "word_index"), err);
     struct vocabulary *vocabulary = NULL;
     if (!json_is_object(index))
         error_set(err, ERROR_INVALID, "%s: the Tokenizer has no word_index", draft->place);
@@ -449,7 +449,7 @@ struct vocabulary *interop_vocabulary_from_json(const json_t *json, const struct
                                                 const char *place, struct error *err)
 {
     struct interop_draft draft = {.place = place, .wanted = wanted, .lower = -1, .tokens = json_array()};
-    json_t *value = unwrap(json, err);
+    json_t *value = unwrap_list(json, err);
     struct vocabulary *vocabulary = NULL;
     if (!draft.tokens)
         interop_vocabulary_no_memory(err);

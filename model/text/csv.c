@@ -15,7 +15,7 @@ static bool at_line_end(const struct csv_reader *reader, size_t position, size_t
     return *length > 0;
 }
 
-static char separator(const struct csv_reader *reader)
+static char csv_separator(const struct csv_reader *reader)
 {
     return reader->tabs ? '\t' : ',';
 }
@@ -32,7 +32,7 @@ static bool end_field(struct csv_reader *reader, size_t position)
         return true;
     }
     reader->position = position + 1;
-    return reader->text[position] == separator(reader);
+    return reader->text[position] == csv_separator(reader);
 }
 
 bool csv_next_row(struct csv_reader *reader)
@@ -83,7 +83,7 @@ static bool read_unquoted(struct csv_reader *reader, struct csv_field *field, st
     size_t start = reader->position, at = start, length;
     for (; at < reader->n; at++) {
         char c = reader->text[at];
-        if (c == separator(reader) || c == '\n') break;
+        if (c == csv_separator(reader) || c == '\n') break;
         if (c == '\r' && at_line_end(reader, at, &length)) break;
         if (c == '"' && !reader->tabs)
             return error_set(err, ERROR_INVALID,

@@ -183,7 +183,7 @@ struct encoder {
     size_t unknown_labels;
 };
 
-static bool append(struct encoder *encoder, const uint32_t *ids, size_t n, struct error *err)
+static bool append_ids(struct encoder *encoder, const uint32_t *ids, size_t n, struct error *err)
 {
     const size_t needed = encoder->count + n, half_more = needed + needed / 2;
     if (needed > encoder->tokens->capacity && !tokens_grow(encoder->tokens, half_more, err)) return false;
@@ -194,7 +194,7 @@ static bool append(struct encoder *encoder, const uint32_t *ids, size_t n, struc
 static bool encode_label(struct encoder *encoder, const char *name, struct error *err)
 {
     uint32_t label = vocabulary_find_label(encoder->vocabulary, name);
-    if (label != TOKEN_NONE) return append(encoder, &label, 1, err);
+    if (label != TOKEN_NONE) return append_ids(encoder, &label, 1, err);
     encoder->unknown_labels++;
     return true;
 }
@@ -203,7 +203,7 @@ static bool encode_label(struct encoder *encoder, const char *name, struct error
 static bool append_eos(struct encoder *encoder, struct error *err)
 {
     const uint32_t eos = vocabulary_eos(encoder->vocabulary);
-    return eos == TOKEN_NONE || append(encoder, &eos, 1, err);
+    return eos == TOKEN_NONE || append_ids(encoder, &eos, 1, err);
 }
 
 /* In pieces, so that their ids need little memory. */
@@ -216,7 +216,7 @@ static bool encode_text(struct encoder *encoder, const char *text, size_t n, str
         encoder->unknown.most = skipped_text_wanted(&encoder->skipped);
         if (!vocabulary_encode(encoder->vocabulary, text, size, &encoder->ids, &encoder->unknown, err)) return false;
         skipped_text_add(&encoder->skipped, text, &encoder->unknown);
-        if (!append(encoder, encoder->ids.ids, encoder->ids.count, err) || !corpus_go_on(encoder->corpus, err))
+        if (!append_ids(encoder, encoder->ids.ids, encoder->ids.count, err) || !corpus_go_on(encoder->corpus, err))
             return false;
     }
     return true;

@@ -7,7 +7,7 @@
 #define RNG_STREAM_SHUFFLE                                                                                             \
     UINT64_C(0x7368756600000000) /* + epoch, of the run's seed: nobody else draws these numbers */
 
-static bool allocate(struct streams *streams, struct error *err)
+static bool streams_allocate(struct streams *streams, struct error *err)
 {
     const struct dataset *dataset = streams->dataset;
     if (dataset->one_stream || dataset->document_count < 2) return true; /* nothing to shuffle, so nothing to copy */
@@ -29,18 +29,18 @@ bool streams_open(struct streams *streams, const struct dataset *dataset, size_t
     if (batch == 0) return error_set(err, ERROR_INVALID, "the batch must be at least 1");
     streams->batch = batch < targets ? batch : targets;
     streams->length = targets / streams->batch;
-    if (!allocate(streams, err)) return false;
+    if (!streams_allocate(streams, err)) return false;
     streams_start_epoch(streams, seed, epoch);
     return true;
 }
 
-static bool stopped(const struct dataset *dataset)
+static bool dataset_stopped(const struct dataset *dataset)
 {
     return dataset->stop && atomic_load(dataset->stop);
 }
 
 /* Fisher and Yates, always from the identity: the order depends on seed and epoch alone. */
-static void shuffle(size_t *order, size_t count, uint64_t seed, uint64_t epoch)
+static void shuffle_order(size_t *order, size_t count, uint64_t seed, uint64_t epoch)
 {
     struct rng rng;
     rng_seed(&rng, seed, RNG_STREAM_SHUFFLE + epoch);
@@ -59,7 +59,7 @@ static void lay_out(struct streams *streams, size_t skip)
     const size_t *order = streams->order.data;
     size_t at = 0;
     size_t room = streams->batch * streams->length + 1;
-    for (size_t i = 0; i < dataset->document_count && room > 0 && !stopped(dataset); i++) {
+    for (size_t i = 0; i < dataset->document_count && room > 0 && !dataset_stopped(dataset); i++) {
         size_t start = dataset->starts[order[i]], n = dataset->starts[order[i] + 1] - start;
         size_t skipped = skip < n ? skip : n;
         skip -= skipped;
@@ -83,7 +83,7 @@ void streams_start_epoch(struct streams *streams, uint64_t seed, uint64_t epoch)
         streams->first = skip;
         return;
     }
-    shuffle(streams->order.data, dataset->document_count, seed, epoch);
+    shuffle_order(streams->order.data, dataset->document_count, seed, epoch);
     lay_out(streams, skip);
     streams->tokens = &streams->shuffled;
 }

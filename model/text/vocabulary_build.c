@@ -176,8 +176,8 @@ struct choice {
     bool unknown;
 };
 
-static bool choose(const struct vocabulary_builder *builder, const struct candidate *ranked, struct choice *choice,
-                   struct error *err)
+static bool choose_tokens(const struct vocabulary_builder *builder, const struct candidate *ranked,
+                          struct choice *choice, struct error *err)
 {
     const struct vocabulary_options *options = &builder->options;
     uint32_t total = builder->tokens.count, kept = 0;
@@ -228,11 +228,11 @@ static bool add_tokens(struct vocabulary *vocabulary, const struct vocabulary_bu
     return true;
 }
 
-static struct vocabulary *assemble(const struct vocabulary_builder *builder, const struct candidate *ranked,
-                                   struct error *err)
+static struct vocabulary *assemble_vocabulary(const struct vocabulary_builder *builder, const struct candidate *ranked,
+                                              struct error *err)
 {
     struct choice choice = {0};
-    if (!choose(builder, ranked, &choice, err)) return NULL;
+    if (!choose_tokens(builder, ranked, &choice, err)) return NULL;
     const struct vocabulary_options *options = &builder->options;
     uint32_t size = 1 + choice.unknown + choice.kept + builder->labels.count;
     struct vocabulary *vocabulary = vocabulary_new(options->level, options->lower, builder->rules.filters, size, err);
@@ -252,7 +252,7 @@ struct vocabulary *vocabulary_builder_finish(struct vocabulary_builder *builder,
                   builder->options.level == TOKEN_LEVEL_WORD ? "words" : "characters");
     } else {
         struct candidate *ranked = rank_tokens(builder, err);
-        if (ranked) vocabulary = assemble(builder, ranked, err);
+        if (ranked) vocabulary = assemble_vocabulary(builder, ranked, err);
         free(ranked);
     }
     vocabulary_builder_free(builder);

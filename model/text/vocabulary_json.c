@@ -209,7 +209,7 @@ static bool add_tokens(const struct reading *reading, struct vocabulary *vocabul
     return true;
 }
 
-static struct vocabulary *make(const struct reading *reading, struct error *err)
+static struct vocabulary *make_vocabulary(const struct reading *reading, struct error *err)
 {
     struct vocabulary *vocabulary =
         vocabulary_new(reading->level, reading->lower, reading->filters, (uint32_t)reading->size, err);
@@ -230,7 +230,7 @@ struct vocabulary *vocabulary_from_json(const char *json, size_t n, const char *
     if (parse_json(&reading, json, n, err) && check_keys(&reading, err) && read_level(&reading, err) &&
         read_rules(&reading, err) && read_size(&reading, err) && read_specials(&reading, err) &&
         read_eos_starts(&reading, err) && read_labels(&reading, err))
-        vocabulary = make(&reading, err);
+        vocabulary = make_vocabulary(&reading, err);
     free(reading.label);
     json_decref(reading.root);
     return vocabulary;
