@@ -19,7 +19,7 @@
 #define VOCABULARY_FILE "vocabulary.json"
 #define WEIGHTS_FILE    "model.safetensors"
 
-#define ATTEMPTS 10 /* to read a directory that is replaced again and again */
+#define ATTEMPTS 10 /* to read a directory that others keep replacing */
 
 #define MAX_CONFIG_BYTES     ((size_t)16 << 20)
 #define MAX_VOCABULARY_BYTES ((size_t)256 << 20)
@@ -42,8 +42,8 @@ char *model_directory_name(const char *directory, struct error *err)
     return name;
 }
 
-/* A model directory that is open, so that all that is read is of one model even where another takes its name meanwhile.
- */
+/* An open model directory. All files are read through it, so they belong to one model even if another takes its
+ * name. */
 struct source {
     int fd;
     const char *path; /* for messages */
@@ -61,7 +61,7 @@ static bool load_config(struct model *model, struct model_config *config, const 
     return model->config;
 }
 
-/* The vocabulary that was parsed must be the one that config.json describes. */
+/* Checks that the vocabulary is the one that config.json describes. */
 static bool check_vocabulary(const struct model *model, const struct model_config *config, const char *path,
                              struct error *err)
 {
@@ -129,7 +129,7 @@ static bool load_layout(struct model *model, const struct source *source, struct
     return network_layout(&model->network, &config.architecture, err);
 }
 
-/* Whether the directory lost its name while it was read: its files were removed then. */
+/* Whether somebody replaced the directory during reading, and so removed its files. */
 static bool was_replaced(const struct source *source)
 {
     struct stat held, named;

@@ -9,7 +9,7 @@
 
 #define CONFIG_FILE "config.json"
 
-/* The tensors of a file: the network's, and for int8 a scale for each that is quantised. */
+/* The tensors of a file: those of the network, and for int8 a scale for each quantised one. */
 struct contents {
     struct tensor tensors[2 * NETWORK_MAX_TENSORS];
     size_t count;
@@ -22,7 +22,7 @@ static struct tensor scale_of(const struct tensor *tensor)
     return scale;
 }
 
-/* How the file keeps a tensor. */
+/* How the file keeps this tensor. */
 static enum kernel_format format_of(const struct network *network, const struct tensor *tensor,
                                     enum kernel_format format)
 {
@@ -70,8 +70,8 @@ static bool is_listed(const struct contents *contents, const char *name)
     return false;
 }
 
-/* The file's tensors are exactly those that the configuration asks for. Nothing was allocated for them yet: a
- * configuration that claims absurd sizes fails here, against the size of the file. */
+/* Checks that the file has exactly the tensors that the configuration asks for. Nothing was allocated for them yet: a
+ * configuration of absurd sizes fails here, at the size of the file. */
 static bool check_tensors(const struct safetensors *file, const struct contents *contents, struct error *err)
 {
     for (size_t i = 0; i < contents->count; i++) {
@@ -96,7 +96,7 @@ bool checkpoint_weights_check(const struct network *network, enum error_code cod
                      index, tensor->data[index] != tensor->data[index] ? "NaN" : "infinite");
 }
 
-/* -128 is what quantising never gives, and a sum of products could overflow with it. */
+/* Quantising never gives -128, and a sum of products could overflow with it. */
 static bool dequantize_row(const int8_t *q, float scale, size_t n, float *out)
 {
     bool valid = true;

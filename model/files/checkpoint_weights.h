@@ -14,16 +14,16 @@
 #include "model/kernels/kernels.h"
 #include "model/network/network.h"
 
-/* Opens the network with the file's weights, as float32; the caller closes it, also after a failure. Errors:
+/* Opens the network with the file's weights, as float32. The caller closes it, also after a failure. Errors:
  * ERROR_CORRUPT (the tensors are not exactly the architecture's in this format, or not finite), ERROR_NO_MEMORY. */
 bool checkpoint_weights_read(struct network *network, const struct safetensors *file,
                              const struct architecture *architecture, enum kernel_format format, struct error *err);
 
-/* The bytes of the file; the caller's (free()). The weights are finite. */
+/* Makes the bytes of the file; the caller frees them (free()). The weights must be finite. */
 bool checkpoint_weights_serialise(const struct network *network, enum kernel_format format, unsigned char **data,
                                   size_t *size, struct error *err);
 
-/* False with `code`, naming `place` and the tensor, where a weight is not finite. */
+/* Whether all weights are finite. If not: `code`, with `place` and the tensor in the message. */
 bool checkpoint_weights_check(const struct network *network, enum error_code code, const char *place,
                               struct error *err);
 

@@ -7,7 +7,7 @@
 #include "base/json.h"
 #include "model/network/quantize.h"
 
-/* Not to be taken from elsewhere when a configuration is written: we set these, or leave them out for a reason. */
+/* Keys that lstmd sets itself, or leaves out for a reason. Writing takes none of them from elsewhere. */
 static const char *const our_keys[] = {
     "format",          "cell",        "layers",      "hidden_size", "hidden_sizes",         "embedding_size",
     "vocabulary_size", "token_level", "tie_weights", "activation",  "recurrent_activation", "reset_after",
@@ -56,7 +56,7 @@ static bool check_format(const json_t *json, struct error *err)
                      CHECKPOINT_FORMAT);
 }
 
-/* One size per layer; the top layer's is hidden_size too. */
+/* Reads a size per layer. The last one, the top layer's, must be hidden_size. */
 static bool read_sizes(struct architecture *a, const json_t *json, struct error *err)
 {
     const json_t *sizes = json_object_get(json, "hidden_sizes");
@@ -76,7 +76,7 @@ static bool read_sizes(struct architecture *a, const json_t *json, struct error 
                      a->hidden_sizes[a->layers - 1], a->hidden_size);
 }
 
-/* Where there is no such field: the default. */
+/* An absent field means the default. */
 static bool read_activation(const json_t *json, const char *key, enum activation *activation, struct error *err)
 {
     if (!json_object_get(json, key)) return true;
@@ -154,7 +154,7 @@ static bool read_vocabulary(struct model_config *config, const json_t *json, str
     return true;
 }
 
-/* Where there is no such field: float32. */
+/* An absent field means float32. */
 static bool read_format(struct model_config *config, const json_t *json, struct error *err)
 {
     config->weights = KERNEL_F32;
@@ -301,7 +301,7 @@ static bool is_our_key(const char *key)
     return false;
 }
 
-/* Copies, because a value that is counted by two owners is no longer the borrowed object that its owner gave. */
+/* Copies: a shared value would no longer be the borrowed object that its owner gave. */
 static bool put_extra(json_t *json, const json_t *extra)
 {
     const char *key;
@@ -326,6 +326,6 @@ char *model_config_print(const struct model_config *config, const struct vocabul
         out_of_memory(err);
         return NULL;
     }
-    text[(*n)++] = '\n'; /* in the place of the NUL: a text file ends its last line */
+    text[(*n)++] = '\n'; /* takes the place of the NUL: the last line of a text file ends, too */
     return text;
 }

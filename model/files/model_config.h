@@ -35,12 +35,12 @@
 struct model_config {
     struct architecture architecture;
     enum token_level token_level;
-    enum kernel_format weights;               /* how model.safetensors keeps the matrices that stepping multiplies */
+    enum kernel_format weights;               /* how model.safetensors keeps the matrices of a step */
     char vocabulary_sha256[SHA256_TEXT_SIZE]; /* of the bytes of vocabulary.json, lower case */
 };
 
-/* Reads config.json's text and checks every field that is ours. Returns all of it (the caller's), or NULL with
- * ERROR_CORRUPT: a message that names the field and what it must be, `place` (a path) before it. */
+/* Reads config.json's text and checks every field that lstmd knows. Returns all of it (the caller's), or NULL with
+ * ERROR_CORRUPT: the message begins with `place` (a path), names the field and says what it must be. */
 json_t *model_config_parse(struct model_config *config, const char *text, size_t n, const char *place,
                            struct error *err);
 
@@ -48,11 +48,11 @@ json_t *model_config_parse(struct model_config *config, const char *text, size_t
 bool model_config_check_labels(const json_t *json, const struct vocabulary *vocabulary, const char *place,
                                struct error *err);
 
-/* Adds the fields of a variant, hidden_sizes to window, to an object; false where memory is short. */
+/* Adds the fields of a variant, hidden_sizes to window, to an object. False: no memory. */
 bool model_config_put_variant(json_t *json, const struct architecture *architecture);
 
-/* The text of config.json; *n bytes, the caller's (free()). Our fields come first, in a fixed order, then those of
- * `extra` that are not ours. `training` and `extra` may be NULL and are borrowed. */
+/* Makes the text of config.json: *n bytes, the caller's (free()). Our fields come first, in a fixed order, then those
+ * of `extra` that are not ours. `training` and `extra` may be NULL and are borrowed. */
 char *model_config_print(const struct model_config *config, const struct vocabulary *vocabulary, const json_t *training,
                          const json_t *extra, size_t *n, struct error *err);
 

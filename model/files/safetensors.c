@@ -31,7 +31,7 @@ const char *safetensors_type_name(enum safetensors_type type)
     return types[type].name;
 }
 
-/* Where the tensors' data lies, and how many bytes there are. */
+/* Where the data of the tensors lies, and its bytes. */
 struct region {
     const unsigned char *data;
     size_t size;
@@ -97,7 +97,8 @@ static bool read_shape(struct safetensors_entry *entry, const json_t *value, str
     return true;
 }
 
-/* The offsets must be those of exactly as many bytes as the shape needs; places against each other: check_coverage() */
+/* Checks that a tensor's offsets hold exactly the bytes that its shape needs. check_coverage() compares the tensors
+ * with each other. */
 static bool read_offsets(struct safetensors_entry *entry, const json_t *value, const struct region *region,
                          struct error *err)
 {
@@ -159,7 +160,7 @@ static bool read_header(struct safetensors *file, const json_t *header, const st
     return true;
 }
 
-/* By place; empty tensors before the one that begins where they lie; the name makes the order total. */
+/* Orders by place. An empty tensor comes before the one that begins there; names decide between equals. */
 static int compare_entries(const void *left, const void *right)
 {
     const struct safetensors_entry *a = left, *b = right;
@@ -168,7 +169,7 @@ static int compare_entries(const void *left, const void *right)
     return strcmp(a->name, b->name);
 }
 
-/* Together the entries must cover every byte of the data exactly once. */
+/* Checks that the entries together cover every byte of the data exactly once. */
 static bool check_coverage(const struct safetensors *file, const struct region *region, struct error *err)
 {
     size_t covered = 0;
@@ -350,7 +351,7 @@ static bool add_metadata(json_t *header, const char *metadata, struct error *err
 }
 
 struct header {
-    char *text; /* padded with spaces, so that the data begins at a multiple of 8 */
+    char *text; /* spaces pad it, so that the data begins at a multiple of 8 */
     size_t length, data_size;
 };
 
@@ -387,7 +388,7 @@ static bool make_header(struct header *header, const struct safetensors_entry *c
     return ok;
 }
 
-/* The order of the file: types of more bytes first. */
+/* The order of the file: larger types first. */
 static const struct safetensors_entry **order_entries(const struct safetensors_entry *entries, size_t count,
                                                       struct arena *arena, struct error *err)
 {

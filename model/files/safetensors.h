@@ -1,10 +1,8 @@
 /* The safetensors format (https://github.com/huggingface/safetensors, "Format"): 8-byte little-endian header length,
- * JSON header, tensor data. The reader is strict: header length, JSON, duplicate names, dtypes, shapes, offsets without
- * holes or overlaps, sizes against the file; every violation names the file and the tensor, and nothing is loaded.
- * F32, F16 and BF16 are read (converted to float32), F32 and BF16 are written; I8, I64 and U64 both ways, as they lie.
- * Entries may lie in the file in any order and at any alignment; their offsets alone count. A file that is open may be
- * read by any number of threads.
- */
+ * JSON header, tensor data. The reader is strict about header length, JSON, duplicate names, dtypes, shapes, offsets
+ * (no holes, no overlaps) and the size of the file. Every refusal names the file and the tensor, and loads nothing. The
+ * reader converts F32, F16 and BF16 to float32; the writer takes F32 and BF16; I8, I64 and U64 pass unchanged both
+ * ways. Entries may lie in the file in any order and at any alignment. Threads may read an open file together. */
 #ifndef LSTMD_MODEL_FILES_SAFETENSORS_H
 #define LSTMD_MODEL_FILES_SAFETENSORS_H
 
@@ -47,15 +45,15 @@ struct safetensors {
     const char *path; /* for messages */
 };
 
-/* Maps and checks a file; after a failure there is nothing to close, but closing is harmless. Errors: ERROR_NOT_FOUND,
+/* Maps and checks a file. After a failure there is nothing to close, but closing is harmless. Errors: ERROR_NOT_FOUND,
  * ERROR_IO, ERROR_CORRUPT, ERROR_NO_MEMORY. */
 bool safetensors_open(struct safetensors *file, const char *path, struct error *err);
 
-/* The same for a file of a directory that is open (base/file.h). `place` stands in messages. */
+/* The same for a file of an open directory (base/file.h). Messages call it `place`. */
 bool safetensors_open_at(struct safetensors *file, int directory, const char *name, const char *place,
                          struct error *err);
 
-/* The same for a file in memory (borrowed until safetensors_close()). `name` stands in messages. */
+/* The same for a file in memory (borrowed until safetensors_close()). Messages call it `name`. */
 bool safetensors_open_memory(struct safetensors *file, const char *name, const void *data, size_t size,
                              struct error *err);
 void safetensors_close(struct safetensors *file);
@@ -67,10 +65,10 @@ const struct safetensors_entry *safetensors_find(const struct safetensors *file,
 bool safetensors_read_float(const struct safetensors *file, const struct safetensors_entry *entry, float *out,
                             struct error *err);
 
-/* The bytes of a file with these entries (all types but F16; `count` must be what the shape says); *data is the
- * caller's (free()). `metadata` is a JSON object of strings or NULL. The same entries give the same bytes: types of
- * more bytes come first, so that every element is aligned, otherwise the order is kept. Errors: ERROR_INVALID where the
- * entries or the metadata are not what is said here, ERROR_TOO_LARGE, ERROR_NO_MEMORY. */
+/* Makes the bytes of a file with these entries (any type but F16; `count` must fit the shape). *data is the caller's
+ * (free()). `metadata` is a JSON object of strings, or NULL. The same entries give the same bytes. Larger types come
+ * first, so that every element is aligned; otherwise the order stays. Errors: ERROR_INVALID where entries or metadata
+ * are not as said here, ERROR_TOO_LARGE, ERROR_NO_MEMORY. */
 bool safetensors_serialise(const struct safetensors_entry *entries, size_t count, const char *metadata,
                            unsigned char **data, size_t *size, struct error *err);
 

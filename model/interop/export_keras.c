@@ -13,15 +13,15 @@
 
 struct writing {
     const struct network *network;
-    bool keras3; /* the version that hard_sigmoid is that of */
+    bool keras3; /* the version of Keras, which says what hard_sigmoid is */
     struct hdf5 *file;
-    json_t *layers;                    /* of model_config */
+    json_t *layers;                    /* the list in model_config */
     char names[MAX_LAYERS][NAME_SIZE]; /* of the layers with weights */
     size_t count;
 };
 
-/* A tensor of a Keras layer: the transpose of [blocks*rows][columns], the blocks in another order; columns 0: a bias
- * [blocks*rows], and beside it another one, unless that is NULL. */
+/* A tensor of a Keras layer: the transpose of [blocks*rows][columns], with the blocks in another order. columns 0: a
+ * bias [blocks*rows]; unless NULL, a second bias follows. */
 struct weight {
     const char *name;
     size_t blocks, rows, columns;
@@ -64,7 +64,8 @@ static bool write_weight(struct writing *writing, const char *path, const struct
     return done;
 }
 
-/* The group of a layer: its tensors, under names as "lstm/lstm_cell/kernel:0". `inside`: "" or "lstm_cell/". */
+/* Writes the group of a layer: its tensors, under names like "lstm/lstm_cell/kernel:0". `inside`: "" or
+ * "lstm_cell/". */
 static bool write_layer(struct writing *writing, const char *name, const char *inside, const struct weight *weights,
                         size_t count, struct error *err)
 {
@@ -83,14 +84,14 @@ static bool write_layer(struct writing *writing, const char *name, const char *i
 
 /* --- Layers --- */
 
-/* Appends a layer to model_config; `config` is the list's, also after a failure. */
+/* Appends a layer to model_config. The list steals `config`, also after a failure. */
 static bool add_layer(struct writing *writing, const char *kind, json_t *config, struct error *err)
 {
     json_t *layer = json_pack("{s:s, s:o}", "class_name", kind, "config", config);
     return json_array_append_new(writing->layers, layer) == 0 || out_of_memory(err);
 }
 
-/* Keras's name; both hard sigmoids have one, and the version says which it is. */
+/* Keras's name of an activation. Both hard sigmoids have the same; the version tells them apart. */
 static const char *keras_activation(enum activation activation)
 {
     return activation == ACTIVATION_HARD_SIGMOID_KERAS2 ? "hard_sigmoid" : activation_name(activation);
@@ -111,7 +112,7 @@ static bool add_embedding(struct writing *writing, struct error *err)
 {
     const struct network *network = writing->network;
     const struct architecture *a = &network->architecture;
-    /* Keras keeps it as it is: the transpose of a transpose. */
+    /* Keras keeps an embedding as we do: the transpose of a transpose. */
     const struct hdf5_shape shape = {.rank = 2,
                                      .dimensions = {a->vocabulary_size, a->embedding_size},
                                      .count = (size_t)a->vocabulary_size * a->embedding_size};

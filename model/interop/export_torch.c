@@ -4,7 +4,7 @@
 #include "model/files/safetensors.h"
 #include "model/interop/export.h"
 
-/* A second bias for every layer, and the tied output. */
+/* The most tensors: also a second bias for every layer, and the tied output. */
 #define MAX_ENTRIES (NETWORK_MAX_TENSORS + NETWORK_MAX_LAYERS + 1)
 #define NAME_SIZE   32
 
@@ -44,7 +44,7 @@ static void add_tensor(struct file *file, const char *name, size_t layer, size_t
                                                   .data = (const unsigned char *)data};
 }
 
-/* What does not come in layers. */
+/* Embedding, dense layers, output. */
 static void add_single(struct file *file, const char *name, size_t rows, size_t columns, const float *data)
 {
     add_tensor(file, "", 0, rows, columns, data);

@@ -10,24 +10,24 @@
 #include "base/size.h"
 #include "model/interop/hdf5_heap.h"
 
-#define NOWHERE     "/dev/null/image" /* the library looks whether a file of an image's name exists */
+#define NOWHERE     "/dev/null/image" /* the library checks whether a file of the image's name exists */
 #define ROOT        "the root group"
 #define MAX_PATH    1024u
 #define MAX_MEMBERS 4096u
 #define MAX_TEXTS   4096u
 #define MAX_CHUNKS  64u /* parts of a split attribute */
 #define MAX_TEXT    ((size_t)1 << 24)
-#define GROWTH      ((size_t)1 << 16) /* of a file in memory that is being written */
+#define GROWTH      ((size_t)1 << 16) /* bytes by which a file in memory grows while it is written */
 
 struct hdf5 {
     hid_t id;
-    const void *image; /* NULL: being written */
+    const void *image; /* NULL: the file is being written */
     size_t size;
     const char *place;
     struct arena arena;
 };
 
-/* Held while a file is open. */
+/* The lock is held while a file is open. */
 static pthread_mutex_t library = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- What went wrong --- */
@@ -105,7 +105,7 @@ static herr_t forget_image(void *image)
     return 0;
 }
 
-/* Settings for a file in memory; `image` NULL: a new one. */
+/* Settings for a file in memory. `image` NULL: a new one. */
 static hid_t in_memory(void *image, size_t size)
 {
     hid_t settings = H5Pcreate(H5P_FILE_ACCESS);
@@ -120,7 +120,7 @@ static hid_t in_memory(void *image, size_t size)
     return H5I_INVALID_HID;
 }
 
-/* Takes the lock on success. */
+/* On success the caller holds the lock. */
 static struct hdf5 *new_file(const char *place, struct error *err)
 {
     struct hdf5 *file = calloc(1, sizeof *file);
@@ -193,7 +193,7 @@ void hdf5_close(struct hdf5 *file)
 
 /* --- Finding objects --- */
 
-/* The next part of a path, without empty ones, into `part`; *path moves behind it. False at the end. */
+/* Copies the next non-empty part of a path into `part`; *path moves behind it. False at the end. */
 static bool next_part(const char **path, char part[MAX_PATH])
 {
     *path += strspn(*path, "/");
@@ -204,7 +204,7 @@ static bool next_part(const char **path, char part[MAX_PATH])
     return n > 0;
 }
 
-/* The object `name` of a group, or H5I_INVALID_HID; *absent says whether that is why. */
+/* Opens the object `name` of a group, or gives H5I_INVALID_HID; *absent: there is no such object. */
 static hid_t open_member(hid_t group, const char *name, bool *absent)
 {
     H5L_info_t link;
@@ -214,7 +214,7 @@ static hid_t open_member(hid_t group, const char *name, bool *absent)
     return H5Oopen(group, name, H5P_DEFAULT);
 }
 
-/* Walks from group to group, looking at every link: one that leads elsewhere is not followed. */
+/* Walks from group to group and looks at every link. It does not follow a link that leads elsewhere. */
 static hid_t open_object(const struct hdf5 *file, const char *path, struct error *err)
 {
     char part[MAX_PATH];
@@ -303,7 +303,7 @@ static void close_attribute(const struct attribute *attribute)
     if (attribute->id >= 0) H5Aclose(attribute->id);
 }
 
-/* True with id < 0: there is none of that name. */
+/* id < 0 with true: no attribute has that name. */
 static bool open_attribute(const struct hdf5 *file, const char *path, const char *name, struct attribute *attribute,
                            struct error *err)
 {
@@ -333,7 +333,7 @@ static bool copy_text(struct hdf5 *file, const char *text, size_t n, const char 
     return *copy;
 }
 
-/* Texts of one width each, ended by NUL or by the width. */
+/* Copies texts of one width each; NUL or the width ends each. */
 static bool read_fixed(struct hdf5 *file, const char *path, const struct attribute *attribute, const char **texts,
                        struct error *err)
 {
@@ -348,7 +348,7 @@ static bool read_fixed(struct hdf5 *file, const char *path, const struct attribu
     return true;
 }
 
-/* Where the object's header is in the file. */
+/* The place of the object's header in the file. */
 static bool find_header(const struct hdf5 *file, const char *path, uint64_t *address, struct error *err)
 {
     hid_t object = open_object(file, path, err);
@@ -378,7 +378,7 @@ static bool read_variable(struct hdf5 *file, const char *path, const char *name,
     return true;
 }
 
-/* Appends the attribute's texts; *there is false where there is no such attribute. */
+/* Appends the attribute's texts. *there: the attribute exists. */
 static bool append_texts(struct hdf5 *file, const char *path, const char *name, struct hdf5_texts *texts, bool *there,
                          struct error *err)
 {
@@ -440,7 +440,7 @@ static bool is_float(hid_t type)
            H5Tequal(type, H5T_IEEE_F64LE) > 0 || H5Tequal(type, H5T_IEEE_F64BE) > 0;
 }
 
-/* Whether the data lies in this file in one piece, as it is. */
+/* Whether the data lies in this file, in one piece and unchanged. */
 static bool is_plain(const struct hdf5 *file, hid_t dataset, size_t bytes)
 {
     hid_t plan = H5Dget_create_plist(dataset);

@@ -11,7 +11,7 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "numbers are copied as they lie in the file");
 
-/* A piece of the file that is read from its start to its end; all zero once it was too short. */
+/* A piece of the file, read from start to end. All zero once it was too short. */
 struct span {
     const unsigned char *data;
     size_t size;
@@ -24,7 +24,7 @@ static bool span_skip(struct span *span, size_t n)
     return ok;
 }
 
-/* A number of n bytes; 0 where there are not as many. */
+/* Reads a number of n bytes; 0 where fewer are left. */
 static uint64_t span_number(struct span *span, size_t n)
 {
     uint64_t value = 0;
@@ -49,12 +49,12 @@ struct search {
     struct span file;
     const char *name;
     bool second;       /* the header is of version 2 */
-    size_t more;       /* bytes at the head of its messages, where they are numbered */
+    size_t more;       /* bytes that begin each message, where messages have numbers */
     size_t blocks;     /* seen so far */
     struct span found; /* the attribute's references */
 };
 
-/* The part of an attribute from its data on, where it is the one that is looked for. */
+/* Finds the data of the attribute, if this message is the one. */
 static void read_attribute(struct search *search, struct span message)
 {
     uint64_t version = span_number(&message, 1), shared = span_number(&message, 1);
@@ -83,7 +83,7 @@ static void search_follow(struct search *search, struct span message)
     read_block(search, block);
 }
 
-/* Blocks are counted, so a header that continues in itself ends. */
+/* A header that continues in itself ends, because blocks are counted. */
 static void read_block(struct search *search, struct span block) // NOLINT(misc-no-recursion)
 {
     size_t head = search->second ? 4 + search->more : 8;
@@ -150,7 +150,7 @@ static bool read_reference(struct span file, struct span *references, struct hdf
     return true;
 }
 
-/* Whether addresses are eight bytes from the start of the file on. */
+/* Whether addresses have eight bytes and count from the start of the file. */
 static bool addresses_are_plain(struct span file)
 {
     span_skip(&file, 8);

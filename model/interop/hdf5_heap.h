@@ -1,9 +1,9 @@
-/* Texts of variable length in an HDF5 file, looked up without the library.
+/* Looks up texts of variable length in an HDF5 file, without the library.
  *
- * Such a text lies in a "global heap", and an attribute holds its length and its place there. Releases of the library
- * before 1.14 believe both: a file in which they disagree overruns a buffer, or never ends. Here every number is
- * compared with the size of the file first. Only what Keras's writer (h5py) makes is read: addresses of eight bytes,
- * and attributes in the object's header. Pure.
+ * Such a text lies in a "global heap"; an attribute holds its length and its place there. Releases of the library
+ * before 1.14 trust both: a file in which they disagree overruns a buffer, or never ends. This code compares every
+ * number with the size of the file first. It reads only what Keras's writer (h5py) makes: addresses of eight bytes, and
+ * attributes in the object's header. Pure.
  *
  * Source: HDF5 File Format Specification, version 3.0, sections II.A, III.E, IV.A.
  */
@@ -19,8 +19,8 @@ struct hdf5_text {
     size_t size;
 };
 
-/* The `count` texts of the attribute `name` of the object whose header is at `address` of the file. False: they are not
- * where they should be. */
+/* Finds the `count` texts of attribute `name`, of the object whose header is at `address` of the file. False: they are
+ * not where they should be. */
 bool hdf5_heap_texts(const unsigned char *image, size_t size, uint64_t address, const char *name,
                      struct hdf5_text *texts, size_t count);
 

@@ -15,7 +15,7 @@ const struct interop_options interop_defaults = {0};
 
 /* ---- which reader ---- */
 
-/* A .keras archive has config.json at its top; all other archives are PyTorch's to judge. */
+/* An archive with config.json at its top is Keras's. The reader of PyTorch judges all others. */
 static enum interop_kind recognise_archive(const void *data, size_t size)
 {
     struct interop_zip *zip = interop_zip_open("", data, size, NULL);
@@ -125,7 +125,7 @@ static struct vocabulary *find_vocabulary(const struct foreign *foreign, const s
     return NULL;
 }
 
-/* config.json's "training". */
+/* The object for config.json's "training". */
 static json_t *describe_origin(const struct foreign *foreign, const char *name)
 {
     return json_pack("{s:{s:s, s:s, s:O}}", "imported", "file", name, "format", foreign->format, "notes",

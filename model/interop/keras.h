@@ -33,26 +33,26 @@ enum keras_role { KERAS_EMBEDDING, KERAS_RECURRENT, KERAS_DENSE, KERAS_OUTPUT };
 /* A layer with weights. */
 struct keras_layer {
     enum keras_role role;
-    size_t index; /* of the recurrent or the dense layer in struct network */
+    size_t index; /* index among the recurrent or the dense layers of struct network */
     bool bias;
     const char *name, *kind; /* its name, its class */
     const char *stem;        /* what archives call its class: "lstm" */
-    const char *inside;      /* where its variables are below its group in an archive: "cell/" */
-    size_t ordinal;          /* which one of its class it is */
+    const char *inside;      /* path of its variables below its group in an archive: "cell/" */
+    size_t ordinal;          /* its number in its class, from 0 */
 };
 
 struct keras_model {
-    struct architecture architecture; /* complete but for the window */
+    struct architecture architecture; /* complete, except for the window */
     struct keras_layer layers[KERAS_MAX_WEIGHED];
     size_t layer_count;
     bool mask_zero;   /* the Embedding masks id 0 */
     bool masking;     /* there is a Masking layer */
     bool gates_apart; /* Keras 1: every gate may have tensors of its own */
-    uint32_t window;  /* the length of its input, where it has one; else 0 */
-    json_t *config;   /* what the texts above belong to */
+    uint32_t window;  /* length of its input sequences; 0: any */
+    json_t *config;   /* owner of the texts above */
 };
 
-/* Whether it is a version whose files are read, "1.0.0" or later; *major is its first number. */
+/* Whether lstmd reads files of this version ("1.0.0" or later). *major: its first number. */
 bool keras_version_parse(const char *version, unsigned *major, const char *place, struct error *err);
 
 /* Reads `model_config` (.h5) or config.json (.keras). Close the model also after a failure. */
@@ -60,20 +60,20 @@ bool keras_model_parse(struct keras_model *model, const char *text, size_t n, un
                        struct error *err);
 void keras_model_close(struct keras_model *model);
 
-/* How a file keeps weights. */
+/* How a file arranges weights. */
 enum keras_layout {
     KERAS_BY_NAME,       /* .h5: model_weights/<name>, and the names of its tensors in weight_names */
     KERAS_BY_NAME_ALONE, /* .h5 of save_weights(): the same without model_weights/ */
     KERAS_BY_CLASS /* model.weights.h5, in an archive or of save_weights(): layers/<class and ordinal>/vars/0, 1, ... */
 };
 
-/* Opens the network with the file's weights; it is closed by the caller, also after a failure. No memory is taken
- * before every shape was found right. */
+/* Opens the network with the weights of the file. The caller closes it, also after a failure. Memory is taken only
+ * after every shape proved right. */
 bool keras_weights_read(struct network *network, const struct keras_model *model, struct hdf5 *file,
                         enum keras_layout layout, const char *place, struct error *err);
 
-/* What is common to all forms of files, once the configuration and the weights are at hand: foreign->network, and what
- * else the model tells. */
+/* Reads the network once the configuration and the weights are at hand, in any form of file: sets foreign->network and
+ * what else the model tells. */
 bool keras_network_read(struct foreign *foreign, struct keras_model *model, struct hdf5 *file, enum keras_layout layout,
                         const char *place, struct error *err);
 

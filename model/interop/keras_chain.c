@@ -7,11 +7,11 @@
 
 #include "model/interop/keras.h"
 
-/* A layer as it is listed, before it has its place in the chain. */
+/* A listed layer, before it has its place in the chain. */
 struct listed {
     struct keras_entry entry;
     const json_t *json;
-    const char *inbound; /* the name of the layer that it computes on; NULL: none, it is the input */
+    const char *inbound; /* the layer that it computes on; NULL: none, because it is the input */
     bool taken;
 };
 
@@ -38,7 +38,7 @@ static bool class_is(const struct listed *layer, const char *kind)
     return outer && strcmp(outer, kind) == 0;
 }
 
-/* Name, class and configuration of one listed layer. */
+/* Reads name, class and configuration of a listed layer. */
 static bool read_entry(const struct keras_chain *chain, const json_t *json, struct keras_entry *entry,
                        struct error *err)
 {
@@ -76,7 +76,7 @@ static bool is_null_or_flag(const json_t *value)
     return !value || json_is_null(value) || json_is_boolean(value);
 }
 
-/* Keywords of a call that change nothing when the model is used: training, and masks (see is_mask()). */
+/* Whether the keywords of a call change nothing in use: training, and masks (see is_mask()). */
 static bool keywords_are_harmless(const json_t *keywords)
 {
     const char *key;
@@ -88,7 +88,7 @@ static bool keywords_are_harmless(const json_t *keywords)
     return true;
 }
 
-/* [layer, node, tensor] -> layer; NULL where it is not the first output of the first call. */
+/* The layer in [layer, node, tensor]; NULL where this is not the first output of the first call. */
 static const char *tensor_source(const json_t *tensor)
 {
     const json_t *node = json_array_get(tensor, 1), *output = json_array_get(tensor, 2);
@@ -105,7 +105,7 @@ static const char *inbound_of_lists(const json_t *node)
     return keywords_are_harmless(json_array_get(tensor, 3)) ? tensor_source(tensor) : NULL;
 }
 
-/* Keras 3: {"args": [tensor, ...], "kwargs": {...}}, a tensor being {"class_name": "__keras_tensor__", "config":
+/* Keras 3: {"args": [tensor, ...], "kwargs": {...}}; a tensor is {"class_name": "__keras_tensor__", "config":
  * {"keras_history": [layer, node, tensor]}}. */
 static const char *inbound_of_call(const json_t *node)
 {
@@ -115,7 +115,7 @@ static const char *inbound_of_call(const json_t *node)
     return tensor_source(json_object_get(tensor, "keras_history"));
 }
 
-/* Keras 3 writes the making of a mask as layers of their own. A mask only ever skips padding, which is not fed. */
+/* In Keras 3 the making of a mask is layers of its own. A mask only skips padding, and nobody feeds padding here. */
 static bool is_mask(const struct listed *layer)
 {
     return class_is(layer, "NotEqual") || class_is(layer, "Any");
@@ -132,7 +132,7 @@ static bool read_inbound(const struct keras_chain *chain, struct listed *layer, 
                         "it computes on several inputs or is used more than once; only a chain of layers is imported");
 }
 
-/* The one layer that computes on `name` (NULL: on nothing); NULL after an error, or at the end of the chain. */
+/* The one layer that computes on `name` (NULL: on nothing). NULL after an error, or at the end of the chain. */
 static struct listed *find_next(const struct keras_chain *chain, struct listed *listed, const char *name,
                                 struct error *err)
 {
@@ -169,7 +169,7 @@ static bool connect_layers(struct keras_chain *chain, struct listed *listed, str
     return true;
 }
 
-/* The list of layers, and whether they are connected by name. NULL where the model is of another kind. */
+/* The list of layers, and whether names connect them. NULL: the model is of another kind. */
 static const json_t *find_layers(const json_t *json, bool *functional)
 {
     const char *kind = json_string_value(json_object_get(json, "class_name"));

@@ -1,6 +1,5 @@
-/* The layers of a Keras model's configuration in the order in which they compute: of a Sequential model as they are
- * listed, of a functional one as they are connected, which must be a chain. For interop/keras_config.c.
- */
+/* The layers of a Keras model's configuration in the order in which they compute. A Sequential model lists them in that
+ * order; in a functional model their connections tell it, and must form a chain. For keras_config.c. */
 #ifndef LSTMD_MODEL_INTEROP_KERAS_CHAIN_H
 #define LSTMD_MODEL_INTEROP_KERAS_CHAIN_H
 
@@ -15,7 +14,7 @@ struct keras_entry {
     const char *kind;     /* its class; within TimeDistributed that of the inner layer */
     const json_t *config; /* of the same */
     bool distributed;     /* within TimeDistributed */
-    size_t ordinal;       /* how many of its (outer) class come before it in the file */
+    size_t ordinal;       /* number of layers of its (outer) class before it in the file */
 };
 
 struct keras_chain {
@@ -24,8 +23,8 @@ struct keras_chain {
     size_t count;
 };
 
-/* `json` is the whole configuration; texts and objects of the entries are borrowed from it, and `place` (a path, for
- * messages) as well. Close the chain also after a failure. */
+/* `json` is the whole configuration; `place` (a path) begins messages. The entries borrow from both. Close the chain
+ * also after a failure. */
 bool keras_chain_open(struct keras_chain *chain, const json_t *json, const char *place, struct error *err);
 void keras_chain_close(struct keras_chain *chain);
 

@@ -5,7 +5,7 @@
 #include "model/interop/keras.h"
 #include "model/interop/keras_chain.h"
 
-/* What a class of layers is to us. */
+/* What lstmd does with layers of a class. */
 enum part {
     PART_NOTHING, /* does nothing when the model is used */
     PART_INPUT,
@@ -20,16 +20,16 @@ enum part {
 static const struct keras_class {
     const char *name;
     enum part part;
-    const char *stem; /* in archives; only where there are weights */
+    const char *stem; /* its name in archives; NULL: it has no weights */
     enum cell_kind cell;
-    bool cudnn; /* no activations in its configuration: tanh and sigmoid, reset after the product */
+    bool cudnn; /* the configuration names no activations: tanh and sigmoid, with the reset after the product */
 } classes[] = {
-    /* but for the recurrent ones: find_recurrent() */
+    /* without the recurrent ones: find_recurrent() */
     {"InputLayer", PART_INPUT, NULL, 0, false},
     {"Masking", PART_MASKING, NULL, 0, false},
     {"Embedding", PART_EMBEDDING, "embedding", 0, false},
     {"Dense", PART_DENSE, "dense", 0, false},
-    {"TimeDistributedDense", PART_DENSE, "dense", 0, false}, /* of Keras 1 */
+    {"TimeDistributedDense", PART_DENSE, "dense", 0, false}, /* in Keras 1 */
     {"Activation", PART_ACTIVATION, NULL, 0, false},
     {"Softmax", PART_SOFTMAX, NULL, 0, false},
     {"Dropout", PART_NOTHING, NULL, 0, false},
@@ -45,16 +45,16 @@ static const struct keras_class {
     "Dense, "                                                                                                          \
     "Activation and Softmax is imported"
 
-/* The way along the chain. */
+/* A walk along the chain. */
 struct walk {
     const struct keras_chain *chain;
-    const struct keras_entry *entry; /* where we are */
-    struct keras_class class;        /* its */
+    const struct keras_entry *entry; /* the current layer */
+    struct keras_class class;        /* its class */
     struct keras_model *model;
     unsigned major;
     const struct keras_entry *recurrent; /* the last recurrent layer so far */
     uint32_t embedding_rows;
-    bool softmax; /* has been: nothing may follow */
+    bool softmax; /* a softmax came; nothing may follow */
 };
 
 #define REFUSE(walk, err, ...) keras_refuse((walk)->chain, (walk)->entry, (err), __VA_ARGS__)
@@ -92,7 +92,8 @@ static bool find_class(const char *name, struct keras_class *class)
 
 /* --- Fields of a layer's configuration --- */
 
-/* What Keras 1 called the fields that have another name since. An Embedding's output_dim is still called so. */
+/* Fields whose names Keras 1 did not know yet, and what it called them. (An Embedding's output_dim has kept its
+ * name.) */
 static const char *name_of_keras1(const char *key)
 {
     static const char *const names[][2] = {
@@ -116,7 +117,7 @@ static bool read_size(const struct walk *walk, const char *key, uint32_t *size, 
     return true;
 }
 
-/* Absent: `otherwise`. */
+/* Absent means `otherwise`. */
 static bool read_flag(const struct walk *walk, const char *key, bool otherwise, bool *flag, struct error *err)
 {
     const json_t *value = config_field(walk, key);
@@ -131,7 +132,7 @@ static bool refuse_flag(const struct walk *walk, const char *key, struct error *
     return !flag || REFUSE(walk, err, "%s is not imported", key);
 }
 
-/* The name of an activation: a text, or a function as Keras 3 may write it; absent or null: linear. */
+/* The name of an activation: a text, or a function in the form of Keras 3. Absent or null means linear. */
 static const char *activation_text(const json_t *value)
 {
     if (!value || json_is_null(value)) return "linear";
@@ -139,7 +140,7 @@ static const char *activation_text(const json_t *value)
     return json_is_string(value) ? json_string_value(value) : NULL;
 }
 
-/* `softmax` NULL: it is not allowed here. */
+/* `softmax` NULL: softmax is not allowed here. */
 static bool read_activation(const struct walk *walk, const char *key, enum activation *activation, bool *softmax,
                             struct error *err)
 {
@@ -194,7 +195,7 @@ static bool take_embedding(struct walk *walk, struct error *err)
            add_layer(walk, KERAS_EMBEDDING, 0, "", false, err);
 }
 
-/* What all recurrent layers must agree in. */
+/* Checks what all recurrent layers must agree in. */
 struct recurrent {
     enum cell_kind kind;
     enum activation activation, recurrent;
@@ -215,7 +216,7 @@ static bool read_cell(const struct walk *walk, struct recurrent *cell, struct er
     return true;
 }
 
-/* The cell of the first recurrent layer becomes the architecture's; the others must be like it. */
+/* Takes the cell of the first recurrent layer for the architecture. Later layers must have the same. */
 static bool agree_on_cell(struct walk *walk, const struct recurrent *cell, struct error *err)
 {
     struct architecture *a = &walk->model->architecture;
@@ -254,7 +255,7 @@ static bool take_recurrent(struct walk *walk, struct error *err)
     return add_layer(walk, KERAS_RECURRENT, a->layers++, "cell/", bias, err);
 }
 
-/* Dense layers are hidden ones until the last of them turns out to be the output. */
+/* Adds a Dense layer as a hidden one; the last of them turns out to be the output. */
 static bool take_dense(struct walk *walk, struct error *err)
 {
     struct architecture *a = &walk->model->architecture;
@@ -268,7 +269,7 @@ static bool take_dense(struct walk *walk, struct error *err)
            add_layer(walk, KERAS_DENSE, a->dense_layers++, "", bias, err);
 }
 
-/* An activation that stands alone is that of the Dense layer before it. */
+/* Gives a separate activation to the Dense layer before it. */
 static bool take_activation(struct walk *walk, struct error *err)
 {
     struct architecture *a = &walk->model->architecture;
@@ -289,8 +290,8 @@ static bool take_softmax(struct walk *walk, struct error *err)
     return REFUSE(walk, err, "its axis is not the last one");
 }
 
-/* A recurrent layer that gives its last state alone ends the sequence: no other recurrent layer can follow. Keras has
- * checked that; here it keeps a file that was edited by hand from meaning something else. */
+/* A recurrent layer that gives only its last state ends the sequence, and no other recurrent layer can follow. Keras
+ * ensures that; the check is for files that somebody edited. */
 static bool check_sequence(const struct walk *walk, struct error *err)
 {
     if (!walk->recurrent || walk->class.part != PART_RECURRENT) return true;
@@ -329,7 +330,7 @@ static bool take_layer(struct walk *walk, struct error *err)
     return false;
 }
 
-/* The last Dense layer gives the logits. */
+/* Makes the last Dense layer the output: it gives the logits. */
 static bool take_output(struct walk *walk, struct error *err)
 {
     struct keras_model *model = walk->model;
@@ -350,7 +351,7 @@ static bool take_output(struct walk *walk, struct error *err)
                   a->vocabulary_size, walk->embedding_rows);
 }
 
-/* Where weights are found by name, two layers of one name would be given the same ones. */
+/* Two layers of one name would get the same weights where names find them. */
 static bool check_names(const struct walk *walk, struct error *err)
 {
     const struct keras_model *model = walk->model;

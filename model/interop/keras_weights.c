@@ -5,16 +5,16 @@
 #include "model/interop/keras.h"
 
 #define MAX_PATH    1024
-#define KINDS       3           /* of tensors: kernel, recurrent kernel, bias */
-#define MAX_WEIGHTS (4 * KINDS) /* of every gate */
+#define KINDS       3           /* kinds of tensors: kernel, recurrent kernel, bias */
+#define MAX_WEIGHTS (4 * KINDS) /* if every gate has its own */
 
-/* One layer's tensors in the file. */
+/* The tensors of one layer in the file. */
 struct source {
     const struct keras_layer *layer;
     size_t count;
     char paths[MAX_WEIGHTS][MAX_PATH];
     struct hdf5_shape shapes[MAX_WEIGHTS];
-    bool cudnn; /* gates in CuDNN's layout */
+    bool cudnn; /* the gates have the layout of CuDNN */
     bool apart; /* every gate has its own three tensors */
 };
 
@@ -47,7 +47,8 @@ static bool join_path(const struct reading *reading, const struct keras_layer *l
     return (n >= 0 && n < MAX_PATH) || refuse_layer(reading, layer, err, "the path of a tensor is too long");
 }
 
-/* Keras 1 (consume_less "cpu", its default, or "mem"): W, U and b of one gate after the other. */
+/* Whether every gate has its own W, U and b, one gate after the other, as Keras 1 writes them (consume_less "cpu", its
+ * default, or "mem"). */
 static bool gates_are_apart(const struct reading *reading, const struct keras_layer *layer, size_t count)
 {
     const size_t gates = architecture_gates(&reading->architecture);
@@ -86,7 +87,7 @@ static bool find_by_name(const struct reading *reading, struct source *source, s
     return true;
 }
 
-/* The number in "lstm" (0) or "lstm_2" (2); false for names of another class. */
+/* Reads the number in "lstm" (0) or "lstm_2" (2). False for names of another class. */
 static bool member_number(const char *member, const char *stem, unsigned long *number)
 {
     size_t n = strlen(stem);
@@ -98,7 +99,7 @@ static bool member_number(const char *member, const char *stem, unsigned long *n
     return member[n + 1] != '\0';
 }
 
-/* The group of that ordinal among those of the class, in the order of their numbers. */
+/* The group of that ordinal in its class, by the numbers in the names. */
 static const char *nth_member(const struct hdf5_texts *members, const char *stem, size_t ordinal)
 {
     const char *found = NULL;
@@ -115,8 +116,8 @@ static const char *nth_member(const struct hdf5_texts *members, const char *stem
     }
 }
 
-/* The group of a layer: "layers/lstm_1" is the second LSTM. Keras 2 counts layers with weights twice, in a group of
- * another name, so that there the numbers have gaps. */
+/* The group of a layer: "layers/lstm_1" is the second LSTM. Keras 2 also counts layers in a group of another name, so
+ * the numbers there have gaps. */
 static bool find_group(const struct reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
                        struct error *err)
 {
@@ -195,7 +196,7 @@ static bool check_gates(const struct reading *reading, const struct source *sour
     return true;
 }
 
-/* The bias tells CuDNN's layout from Keras's: it has two halves in one dimension. */
+/* The bias tells the layout of CuDNN from that of Keras: two halves in one dimension. */
 static bool check_recurrent(const struct reading *reading, struct source *source, struct error *err)
 {
     const struct architecture *a = &reading->architecture;

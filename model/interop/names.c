@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Maps that say every id come before lists that leave it to the order. */
+/* Best first. Maps with an id for every token come before lists, where the order gives the ids. */
 static const char *const names[] = {
     "char2int",    "char_to_int",  "char2idx",   "char_to_idx",   "char2index",  "char_to_index", "char2id",
     "char_to_id",  "char_to_ix",   "char2ix",    "char_indices",  "stoi",        "token2id",      "token_to_id",

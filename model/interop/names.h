@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* How good a source of tokens a thing of this name is: 0 is the best, SIZE_MAX none at all. */
+/* Rank of a name as a source of tokens: 0 is the best, SIZE_MAX is no source. */
 size_t interop_name_rank(const char *name, size_t n);
 
 #endif

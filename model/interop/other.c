@@ -10,7 +10,7 @@
 
 #define PICKLE "a pickle, but not of torch.save(): " TORCH_INSTEAD
 
-/* What begins with bytes of its own. */
+/* Files that begin with bytes of their own. */
 static const struct mark {
     size_t at;
     const char *bytes;
@@ -63,7 +63,8 @@ static bool take_varint(struct wire *wire, uint64_t *value)
     return false;
 }
 
-/* A field of bytes with this tag, which lies within the message: *inside is a wire over it, and it is passed. */
+/* Reads a field of bytes with this tag, within the message. *inside is a wire over it; the outer wire moves behind
+ * it. */
 static bool take_bytes(struct wire *wire, unsigned char tag, struct wire *inside)
 {
     uint64_t n;
@@ -81,8 +82,8 @@ static bool is_name(const struct wire *text)
     return text->size > 0;
 }
 
-/* Field 1 a small number, and then: SavedModel has all the rest in a field 2, which begins with a message; ONNX has a
- * field 2 with the name of what made it, or comes to its graph (7) at once. */
+/* Field 1 is a small number. Then SavedModel has all the rest in a field 2, which begins with a message; ONNX has the
+ * name of its maker in a field 2, or comes to its graph (7) at once. */
 static const char *explain_numbered(struct wire wire)
 {
     uint64_t version;

@@ -6,12 +6,12 @@
 
 #include "base/utf8.h"
 
-#define MAX_DEPTH  8          /* of lists and dictionaries in others */
-#define MAX_VALUES (1u << 22) /* values that are written, those that are shared counted each time */
+#define MAX_DEPTH  8          /* levels of lists and dictionaries in others */
+#define MAX_VALUES (1u << 22) /* values to write at most; a shared one counts each time */
 
 struct conversion {
     const char *place;
-    uint32_t left; /* values that may still come */
+    uint32_t left; /* values left to write */
     struct error *err;
 };
 
@@ -26,7 +26,7 @@ const struct pickle_list *python_entries(const struct pickle_value *value)
 
 bool python_recognise_pickle(const void *data, size_t size)
 {
-    /* Of protocols 0 and 1, which do not begin with their number. */
+    /* First bytes of protocols 0 and 1, which do not name their number. */
     static const char *const starts[] = {"(dp", "(lp", "}q", "]q", "ccopy_reg\n", "ccollections\n"};
     const unsigned char *bytes = data;
     if (size < 4 || bytes[size - 1] != '.') return false;
@@ -56,7 +56,7 @@ static json_t *convert_text(struct conversion *conversion, const struct pickle_v
     return check_made(conversion, json_stringn(value->text, value->length));
 }
 
-/* The bytes of an integer that dtype('i8') or dtype('i4') describes; 0: it describes something else. */
+/* Bytes of the integer that dtype('i8') or dtype('i4') describes; 0: another type. */
 static size_t numpy_integer_size(const struct pickle_value *type)
 {
     const struct pickle_value *arguments = type->kind == PICKLE_OBJECT ? type->arguments : NULL;

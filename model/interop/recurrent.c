@@ -5,7 +5,7 @@
 #include <string.h>
 
 #define MAX_STACKS   16 /* groups of recurrent tensors with one prefix */
-#define MAX_MATRICES 16 /* beside those */
+#define MAX_MATRICES 16 /* other matrices */
 #define LIST_SIZE    320
 
 enum part { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PART_COUNT };
@@ -15,11 +15,11 @@ struct layer {
     struct foreign_tensor *parts[PART_COUNT];
 };
 
-/* The recurrent tensors whose names begin alike. */
+/* Recurrent tensors whose names begin alike. */
 struct stack {
-    const char *prefix; /* not NUL-terminated: "encoder.rnn." */
+    const char *prefix; /* "encoder.rnn."; not NUL-terminated */
     size_t prefix_length;
-    bool cell; /* no layer numbers in the names */
+    bool cell; /* the names have no layer numbers */
     struct layer layers[NETWORK_MAX_LAYERS];
 };
 
@@ -77,7 +77,7 @@ bool recurrent_is_in(const struct foreign_tensors *tensors)
     return false;
 }
 
-/* ", "-separated names and shapes of tensors that are not used yet. */
+/* Lists names and shapes of tensors that are not used yet, separated by ", ". */
 static void list_unused(const struct foreign_tensors *tensors, char out[LIST_SIZE])
 {
     size_t at = 0;
@@ -140,7 +140,7 @@ static bool collect_tensor(struct model_parts *parts, struct foreign_tensor *ten
     return true;
 }
 
-/* The number in which two prefixes alone differ; false where they differ otherwise. */
+/* Reads the number in which alone two prefixes differ. False: they differ otherwise. */
 static bool numbers_of(const struct stack *a, const struct stack *b, unsigned long *first, unsigned long *second)
 {
     size_t at = 0;
@@ -154,7 +154,7 @@ static bool numbers_of(const struct stack *a, const struct stack *b, unsigned lo
     return n == b->prefix_length - (size_t)(rest_b - b->prefix) && memcmp(rest_a, rest_b, n) == 0;
 }
 
-/* Cells are layers one above the other where a number says in which order. */
+/* Cells become layers, one above the other, where a number in their names gives the order. */
 static bool stack_cells(struct model_parts *parts)
 {
     for (size_t i = 0; i < parts->stack_count; i++) {
@@ -183,7 +183,7 @@ static size_t count_layers(const struct stack *stack)
     return count;
 }
 
-/* The second dimension of a weight, 0 where there is none. */
+/* The second dimension of a weight; 0: there is no weight. */
 static size_t width_of(const struct foreign_tensor *tensor)
 {
     return tensor && tensor->rank == 2 ? tensor->shape[1] : 0;
@@ -199,17 +199,17 @@ static size_t outputs_of(const struct stack *stack)
     return width_of(stack->layers[count_layers(stack) - 1].parts[WEIGHT_HH]);
 }
 
-/* Ways to put the stacks one above the other. */
+/* The orders in which stacks may stand one above the other. */
 struct orders {
     const struct model_parts *parts;
-    const struct foreign_tensor *matrices[MAX_MATRICES]; /* what may stand before and behind them */
+    const struct foreign_tensor *matrices[MAX_MATRICES]; /* what may stand before and after them */
     size_t matrix_count;
-    size_t order[MAX_STACKS], first[MAX_STACKS]; /* the one that is tried, the first that fits */
+    size_t order[MAX_STACKS], first[MAX_STACKS]; /* the current order, and the first that fits */
     bool placed[MAX_STACKS];
-    size_t found; /* at most 2 are looked for */
+    size_t found; /* orders that fit; 2 end the search */
 };
 
-/* False: there are more than any network has that is read. */
+/* False: more layers than any network that lstmd reads. */
 static bool list_matrices(struct orders *orders)
 {
     const struct foreign_tensors *tensors = orders->parts->tensors;
@@ -221,7 +221,8 @@ static bool list_matrices(struct orders *orders)
     return true;
 }
 
-/* Whether some matrix turns so many outputs into tokens, and those (or an embedding of them) are so many inputs. */
+/* Whether some matrix turns `outputs` numbers into tokens, and the tokens (or an embedding of them) give `inputs`
+ * numbers. */
 static bool ends_fit(const struct orders *orders, size_t inputs, size_t outputs)
 {
     for (size_t o = 0; o < orders->matrix_count; o++) {
@@ -263,7 +264,7 @@ static void list_order(const struct orders *orders, char list[LIST_SIZE])
     }
 }
 
-/* *stacked: the sizes fit in one order, which is taken. */
+/* *stacked: the sizes fit in exactly one order, which is used. */
 static bool stack_by_size(struct model_parts *parts, bool *stacked, struct error *err)
 {
     struct orders orders = {.parts = parts};
@@ -321,7 +322,7 @@ static bool check_bias(const struct model_parts *parts, const struct foreign_ten
            bad_shape(parts, bias, "which is not one number per row of its layer's weights", err);
 }
 
-/* The cell of PyTorch that has this many gates. */
+/* PyTorch's cell with this many gates. */
 static bool find_cell(size_t gates, enum cell_kind *cell)
 {
     for (size_t i = 0; i < CELL_COUNT; i++) {
@@ -383,7 +384,7 @@ static bool same_memory(const struct foreign_tensor *a, const struct foreign_ten
            a->stride[1] == b->stride[1];
 }
 
-/* Whether the matrices can be these two (embedding NULL: one-hot), and nothing is left. */
+/* Whether these two matrices fit (embedding NULL: one-hot) and no other is left. */
 static bool head_fits(const struct model_parts *parts, const struct foreign_tensor *embedding,
                       const struct foreign_tensor *output, size_t matrices)
 {
@@ -396,7 +397,7 @@ static bool head_fits(const struct model_parts *parts, const struct foreign_tens
     return matrices == 2 && !bias_of(parts->tensors, embedding);
 }
 
-/* Names decide where both could be either. */
+/* Where each matrix could be either, names decide. */
 static bool is_named_like_input(const struct foreign_tensor *tensor)
 {
     static const char *const names[] = {"emb", "encoder", "lookup", "wte"};
@@ -464,7 +465,7 @@ static bool find_ends(struct model_parts *parts, struct error *err)
     return true;
 }
 
-/* Where only one of two tied tensors is in the file, the bias has lost its weight. */
+/* If the file has only one of two tied tensors, a bias may lack its weight. */
 static void find_lonely_bias(struct model_parts *parts)
 {
     if (parts->embedding != parts->output || parts->output_bias) return;
@@ -514,7 +515,7 @@ static bool class_is(const struct foreign_module *module, const char *name)
     return strcmp(dot ? dot + 1 : module->class_name, name) == 0;
 }
 
-/* Modules of torch.nn without parameters that change no probability, or only turn logits into probabilities. */
+/* Modules of torch.nn without parameters that change no probability, or that only turn logits into probabilities. */
 static bool is_harmless(const struct foreign_module *module)
 {
     static const char *const names[] = {"Dropout",       "Softmax",    "LogSoftmax", "CrossEntropyLoss",
@@ -532,7 +533,7 @@ static bool is_layer_zero(const struct model_parts *parts, const struct foreign_
     return n == strlen(module->name) + (n > 0) && strncmp(tensor->name, module->name, strlen(module->name)) == 0;
 }
 
-/* What modules tell that tensors do not. */
+/* Checks what modules tell and tensors do not. */
 static bool read_modules(struct model_parts *parts, struct error *err)
 {
     for (size_t i = 0; i < parts->tensors->module_count; i++) {
@@ -550,7 +551,7 @@ static bool read_modules(struct model_parts *parts, struct error *err)
 
 /* ---- values ---- */
 
-/* Every tensor is used by now. */
+/* Checks that every tensor was used. */
 static bool load_values(struct foreign_tensors *tensors, struct error *err)
 {
     for (size_t i = 0; i < tensors->count; i++)

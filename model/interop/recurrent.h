@@ -1,8 +1,8 @@
-/* Which network a list of tensors is, by names and shapes alone: PyTorch's.
+/* Finds out which network of PyTorch a list of tensors is, by names and shapes alone.
  *
- * Recognised are nn.LSTM, nn.GRU, nn.RNN of any depth under any name, cells (nn.LSTMCell ...) whose names differ in a
+ * It recognises nn.LSTM, nn.GRU, nn.RNN of any depth under any name, cells (nn.LSTMCell ...) whose names differ in a
  * number, an Embedding or one-hot input, and one Linear head, tied or not. Every tensor of the model must have its
- * place in the network: what would have to be left out is refused by name, and so is what could be read in two ways.
+ * place in the network. A tensor without one is refused by name, and so is a model that could be read in two ways.
  */
 #ifndef LSTMD_MODEL_INTEROP_RECURRENT_H
 #define LSTMD_MODEL_INTEROP_RECURRENT_H
@@ -13,7 +13,7 @@
 #include "model/interop/foreign.h"
 #include "model/interop/tensors.h"
 
-/* Whether some tensor is named like one of a recurrent layer. */
+/* Whether some tensor has a name like those of a recurrent layer. */
 bool recurrent_is_in(const struct foreign_tensors *tensors);
 
 /* Opens foreign->network with the tensors' values. Errors: ERROR_INVALID with the tensors' names and shapes where they

@@ -27,7 +27,7 @@ const char *foreign_shape_text(const struct foreign_tensor *tensor, char out[FOR
     return out;
 }
 
-/* A list that doubles in the arena. */
+/* Doubles a list in the arena. */
 static bool grow_list(struct arena *arena, void **items, size_t count, size_t *capacity, size_t size, struct error *err)
 {
     if (count < *capacity) return true;
@@ -42,7 +42,7 @@ static bool grow_list(struct arena *arena, void **items, size_t count, size_t *c
     return true;
 }
 
-/* The number of elements, and that the last of them is inside of the storage. */
+/* Counts the elements and checks that the last one lies inside of the storage. */
 static bool tensor_measure(struct foreign_tensor *tensor)
 {
     size_t last = tensor->offset, reach, bytes, size = type_sizes[tensor->type];
@@ -107,7 +107,7 @@ static float read_element(const unsigned char *data, enum foreign_type type)
     return single;
 }
 
-/* The last dimension changes fastest; `index` counts like an odometer. */
+/* Counts `index` like an odometer: the last dimension changes fastest. */
 static void gather_elements(const struct foreign_tensor *tensor, float *out)
 {
     const size_t size = type_sizes[tensor->type];

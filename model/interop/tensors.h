@@ -1,8 +1,8 @@
-/* The tensors of a model as a foreign file lists them: names, shapes, and where in which storage the elements lie.
- * Their values are read when somebody asks, so that a file's optimizer state costs nothing.
+/* The tensors of a model in a foreign file: names, shapes, and the place of the elements in a storage. Their values are
+ * read on demand, so a file's optimizer state costs nothing.
  *
- * A view may have any strides; what it reaches must lie inside of its storage, and it may not have more elements than
- * the storage (an expanded view of one number would be any amount of memory). Life cycle: the arena's.
+ * A view may have any strides. All that it reaches must lie inside of its storage, and it may not have more elements
+ * than the storage (an expanded view of one number would take any amount of memory). Life cycle: the arena's.
  */
 #ifndef LSTMD_MODEL_INTEROP_TENSORS_H
 #define LSTMD_MODEL_INTEROP_TENSORS_H
@@ -32,10 +32,10 @@ struct foreign_tensor {
     size_t rank, shape[FOREIGN_MAX_RANK], stride[FOREIGN_MAX_RANK]; /* strides and offset in elements */
     size_t offset, count;
     struct foreign_storage *storage;
-    bool used; /* by the network that was recognised */
+    bool used; /* the recognised network uses it */
 };
 
-/* What a whole-module file tells about a module beside its tensors. */
+/* What the file of a whole module tells of a module, beside its tensors. */
 struct foreign_module {
     const char *name;       /* "rnn", "" for the outermost */
     const char *class_name; /* "torch.nn.modules.rnn.RNN" */
@@ -49,20 +49,20 @@ struct foreign_tensors {
     size_t count, capacity;
     struct foreign_module *modules; /* none for a state_dict */
     size_t module_count, module_capacity;
-    bool deduplicated; /* of tied tensors, the file may keep only one (safetensors) */
-    /* Sets storage->data; NULL where all are loaded. */
+    bool deduplicated; /* the file may keep only one of two tied tensors (safetensors) */
+    /* Sets storage->data. NULL: all storages are loaded. */
     bool (*load)(void *context, struct foreign_storage *storage, struct error *err);
     void *context;
     struct arena *arena;
 };
 
-/* Appends a tensor, whose count is computed here. Errors: ERROR_CORRUPT where its elements are not inside of its
- * storage or its name comes twice, ERROR_TOO_LARGE beyond a limit. */
+/* Appends a tensor and computes its count. Errors: ERROR_CORRUPT where elements lie outside of the storage or the name
+ * comes twice, ERROR_TOO_LARGE beyond a limit. */
 bool foreign_tensors_add(struct foreign_tensors *tensors, const struct foreign_tensor *tensor, struct error *err);
 bool foreign_tensors_add_module(struct foreign_tensors *tensors, const struct foreign_module *module,
                                 struct error *err);
 
-/* Makes sure that the elements are there: what a file says of its size is not to be believed before. */
+/* Loads the elements if they are not there yet. Until then nobody may trust the sizes in the file. */
 bool foreign_tensor_load(struct foreign_tensors *tensors, struct foreign_tensor *tensor, struct error *err);
 
 /* Writes the elements of a loaded tensor row by row to out[tensor->count]. */

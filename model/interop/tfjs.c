@@ -24,7 +24,7 @@ struct tfjs {
     struct hdf5 *file; /* the weights as Keras's */
 };
 
-/* The tensors of one layer, which stand beside each other in the manifest. */
+/* The tensors of one layer. They are neighbours in the manifest. */
 struct layer_names {
     char group[MAX_NAME + sizeof "model_weights/"];
     const char *items[MAX_INSIDE];
@@ -62,7 +62,7 @@ static bool finish_layer(const struct tfjs *tfjs, struct layer_names *names, str
     return ok;
 }
 
-/* "lstm_LSTM1/kernel" is a tensor of the layer lstm_LSTM1. */
+/* "lstm_LSTM1/kernel" is a tensor of layer lstm_LSTM1. */
 static bool begin_tensor(const struct tfjs *tfjs, const char *name, struct layer_names *names, struct error *err)
 {
     char group[sizeof names->group];
@@ -105,7 +105,7 @@ static bool add_tensor(const struct tfjs *tfjs, const json_t *tensor, struct lay
     return hdf5_write(tfjs->file, path, &shape, data, err) || error_add_context(err, "%s", tfjs->place);
 }
 
-/* Groups are written one after the other, as their files are. */
+/* Groups lie one after the other, as their files do. */
 static bool add_tensors(const struct tfjs *tfjs, struct error *err)
 {
     struct layer_names names = {.count = 0};
@@ -127,7 +127,7 @@ static bool add_tensors(const struct tfjs *tfjs, struct error *err)
 
 /* ---- the model ---- */
 
-/* What Keras would have written: a converter keeps it under model_config, tfjs itself has it at once. */
+/* What Keras would have written. A converter keeps it under model_config; tfjs itself has it at the top. */
 static const json_t *find_config(const struct tfjs *tfjs)
 {
     const json_t *topology = json_object_get(tfjs->json, "modelTopology");
@@ -135,7 +135,7 @@ static const json_t *find_config(const struct tfjs *tfjs)
     return config ? config : topology;
 }
 
-/* Of a converted model that of Keras; tfjs-layers computes as Keras 2 does. */
+/* The version of Keras: a converted model has its own; tfjs-layers computes like Keras 2. */
 static unsigned find_major(const struct tfjs *tfjs)
 {
     const json_t *topology = json_object_get(tfjs->json, "modelTopology");
@@ -143,7 +143,7 @@ static unsigned find_major(const struct tfjs *tfjs)
     return version && version[0] == '3' ? 3 : 2;
 }
 
-/* *image: the weights, the caller's (free()). The file is closed before another is opened. */
+/* *image: the weights, which the caller frees (free()). The file is closed before another one is opened. */
 static bool write_image(struct tfjs *tfjs, unsigned char **image, size_t *size, struct error *err)
 {
     tfjs->file = hdf5_create(err);

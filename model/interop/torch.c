@@ -1,8 +1,9 @@
-/* Files of torch.save() and state_dicts in safetensors files: finding the pickle and the storages in them.
+/* Files of torch.save(), and state_dicts in safetensors files: finds the pickle and the storages in them.
  *
- * The zip form (PyTorch 1.6 and later) holds NAME/data.pkl and a storage per entry NAME/data/KEY. The legacy form is a
- * row of pickles: a magic number, a protocol, the system's sizes, the object, the keys of the storages; then for each
- * key the number of elements and the elements. */
+ * The zip form (PyTorch 1.6 and later) holds NAME/data.pkl, and a storage per entry NAME/data/KEY. The legacy form is a
+ * sequence of pickles: a magic number, a protocol, the system's sizes, the object, the keys of the storages. Then each
+ * key has its number of elements and the elements.
+ */
 #include "model/interop/torch.h"
 
 #include <stdio.h>
@@ -21,7 +22,7 @@
 #define LEGACY_PROTOCOL 1001
 #define PICKLE_ENTRY    "data.pkl"
 
-/* Entries of torch.save() are not compressed; somebody may have packed the archive anew, and weights hardly shrink. */
+/* torch.save() does not compress its entries. Somebody may have packed the archive anew, but weights hardly shrink. */
 #define MAX_ENTRY_GROWTH 16
 
 struct torch_file {
@@ -31,7 +32,7 @@ struct torch_file {
     struct interop_zip *zip; /* NULL: legacy */
     const char *prefix;      /* of the entries: "archive/" */
     char *pickle;            /* the content of data.pkl; NULL: legacy */
-    size_t loaded;           /* bytes of storages */
+    size_t loaded;           /* bytes of storages so far */
     struct pickle_value *root;
     struct torch_storages storages;
 };
@@ -56,7 +57,7 @@ static bool find_prefix(struct torch_file *file, struct error *err)
                                      file->path);
 }
 
-/* prefix + name, NULL with an error. */
+/* prefix + name. NULL: an error is set. */
 static const char *entry_name(const struct torch_file *file, const char *folder, const char *name, struct error *err)
 {
     const size_t n = strlen(file->prefix) + strlen(folder) + strlen(name);
@@ -65,7 +66,7 @@ static const char *entry_name(const struct torch_file *file, const char *folder,
     return text;
 }
 
-/* TorchScript archives look alike, and hold code. */
+/* Archives of TorchScript look alike, but hold code. */
 static bool refuse_script(const struct torch_file *file, struct error *err)
 {
     const char *constants = entry_name(file, "", "constants.pkl", err), *code = entry_name(file, "", "code/", err);
@@ -110,7 +111,7 @@ static bool read_zip(struct torch_file *file, struct error *err)
            read_root(file, file->pickle, n, NULL, err);
 }
 
-/* Entries are as long as the pickle says; older versions leave a few bytes after. */
+/* Entries are as long as the pickle says, but older versions of PyTorch leave a few bytes after. */
 static bool load_entry(void *context, struct foreign_storage *storage, struct error *err)
 {
     struct torch_file *file = context;
@@ -167,7 +168,7 @@ static bool is_integer(const struct pickle_value *value, int64_t integer)
     "What pickle or joblib wrote by itself is not read: save the model with torch.save(model.state_dict(), "           \
     "\"weights.pt\") or model.save(\"model.keras\")"
 
-/* Magic number, protocol, sizes: up to the object. */
+/* Skips the magic number, the protocol and the sizes, up to the object. */
 static bool read_preamble(const struct torch_file *file, size_t *at, struct error *err)
 {
     struct error problem = {0};
@@ -191,7 +192,7 @@ static bool read_preamble(const struct torch_file *file, size_t *at, struct erro
            error_set(err, ERROR_INVALID, "%s: its byte order is not little-endian", file->path);
 }
 
-/* Elements, then their bytes. The number of elements is what the pickle said. */
+/* Reads the number of elements, which must be that of the pickle, and the elements. */
 static bool find_storage(const struct torch_file *file, const struct pickle_value *key, size_t *at, struct error *err)
 {
     struct torch_storage *storage =

@@ -10,9 +10,9 @@
 #include "model/interop/python.h"
 #include "model/interop/recurrent.h"
 
-#define MAX_DEPTH        24 /* of modules in modules, and of dictionaries in dictionaries */
+#define MAX_DEPTH        24 /* depth of modules in modules, and of dictionaries in dictionaries */
 #define MAX_REBUILD      4  /* a parameter around a tensor around a subclass ... */
-#define CHECKPOINT_DEPTH 4  /* where models and vocabularies are looked for */
+#define CHECKPOINT_DEPTH 4  /* depth of the search for models and vocabularies */
 
 /* Bits of pickle_value.visited. */
 enum { IN_MODULE = 1, IN_SEARCH = 2, IN_TOKENS = 4 };
@@ -24,7 +24,7 @@ static const char *text_copy(struct arena *arena, const struct pickle_value *tex
     return arena_copy_text(arena, text->text, text->length, err);
 }
 
-/* The n-th argument of an object or item of a tuple, or NULL. */
+/* The n-th argument of an object, or item of a tuple; NULL: none. */
 static struct pickle_value *value_item(const struct pickle_value *value, size_t n)
 {
     if (value && value->kind == PICKLE_OBJECT) value = value->arguments;
@@ -44,8 +44,8 @@ static bool calls_function(const struct pickle_value *value, const char *name)
     return value && value->kind == PICKLE_OBJECT && pickle_is(value->callable, PICKLE_GLOBAL, name);
 }
 
-/* The class of an object: what constructs it, what stands in copyreg._reconstructor(class, ...), or what an old file's
- * persistent id ('module', class, source file, source) names. */
+/* The class of an object: what constructs it, the class in copyreg._reconstructor(class, ...), or the one that the
+ * persistent id ('module', class, source file, source) of an old file names. */
 static const struct pickle_value *class_of(const struct pickle_value *object)
 {
     const struct pickle_value *callable = object->callable;
@@ -57,7 +57,7 @@ static const struct pickle_value *class_of(const struct pickle_value *object)
     return callable && callable->kind == PICKLE_GLOBAL ? callable : NULL;
 }
 
-/* An object whose state has parameters and modules. */
+/* Whether the state of an object has parameters and modules. */
 static const struct pickle_value *module_state(const struct pickle_value *value)
 {
     if (value->kind != PICKLE_OBJECT || !value->state) return NULL;
@@ -120,7 +120,7 @@ static int compare_storages(const void *a, const void *b)
     return strcmp(((const struct torch_storage *)a)->storage.key, ((const struct torch_storage *)b)->storage.key);
 }
 
-/* Several tensors name the same storage; one of each remains. */
+/* Keeps one of each storage: several tensors may name the same. */
 static bool storages_unite(struct torch_storages *storages, const char *place, struct error *err)
 {
     size_t kept = 0;
@@ -164,7 +164,7 @@ bool torch_storages_read(struct torch_storages *storages, const struct pickle_li
         const struct pickle_value *id = object->callable;
         if (object->kind == PICKLE_OBJECT) {
             if (!make_entries(object, arena, err)) return false;
-        } else if (!pickle_is(value_item(id, 0), PICKLE_TEXT, "module")) { /* a class with its source, in old files */
+        } else if (!pickle_is(value_item(id, 0), PICKLE_TEXT, "module")) { /* in old files: a class with its source */
             if (!read_storage(&storages->list[storages->count++], id, place, arena, err)) return false;
         }
     }
@@ -190,7 +190,7 @@ struct torch_storage *torch_storages_find(const struct torch_storages *storages,
 
 /* ---- tensors ---- */
 
-/* What makes a parameter of a tensor, its first argument: in PyTorch 0.1 to 0.3 its class itself. */
+/* Whether this makes a parameter of its first argument, a tensor. In PyTorch 0.1 to 0.3 the class itself does. */
 static bool is_parameter(const struct pickle_value *callable)
 {
     static const char *const names[] = {"torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state",
@@ -200,8 +200,8 @@ static bool is_parameter(const struct pickle_value *callable)
     return false;
 }
 
-/* The call that rebuilds a tensor: its name's end ("_rebuild_tensor_v2") and arguments, from under a parameter or a
- * subclass that stands around it. NULL where the value is no tensor. */
+/* The call that rebuilds a tensor, below a parameter or subclass around it: the end of its name ("_rebuild_tensor_v2")
+ * and its arguments. NULL: the value is no tensor. */
 static const struct pickle_value *find_rebuild(const struct pickle_value *value, const char **how)
 {
     static const char *const tensors[] = {"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"};
@@ -238,7 +238,7 @@ static enum foreign_type type_of_dtype(const struct pickle_value *dtype)
     return FOREIGN_OTHER;
 }
 
-/* torch.Size may stand around the tuple. */
+/* Takes the tuple out of a torch.Size around it. */
 static bool read_sizes(const struct pickle_value *value, size_t sizes[FOREIGN_MAX_RANK], size_t *rank)
 {
     if (calls_function(value, "torch.Size")) value = value_item(value, 0);
@@ -283,7 +283,7 @@ static bool read_tensor(const struct reading *reading, const char *name, const c
     return foreign_tensors_add(reading->tensors, &tensor, err);
 }
 
-/* prefix + key in the arena; *skip where that is no name of a tensor. */
+/* prefix + key, in the arena. *skip: this is no name of a tensor. */
 static const char *join_name(const struct reading *reading, const char *prefix, const struct pickle_value *key,
                              bool *skip, struct error *err)
 {
@@ -357,8 +357,8 @@ static bool walk_module(const struct reading *reading, const char *name, struct 
 struct search {
     const struct reading *reading;
     struct pickle_value *model; /* the one with recurrent layers */
-    const char *label;          /* where it stands: "model_state_dict" */
-    size_t others;              /* models without */
+    const char *label;          /* its place: "model_state_dict" */
+    size_t others;              /* models without any */
 };
 
 static bool walk_model(const struct reading *reading, struct pickle_value *value, struct error *err)
@@ -370,7 +370,7 @@ static bool walk_model(const struct reading *reading, struct pickle_value *value
     return true;
 }
 
-/* A dict with a tensor in it, or a module. */
+/* Whether a value is a dict with a tensor in it, or a module. */
 static bool is_model(const struct pickle_value *value)
 {
     const char *how;
@@ -381,7 +381,7 @@ static bool is_model(const struct pickle_value *value)
     return false;
 }
 
-/* Takes the tensors of a model that stands at `label`, if they are the first with recurrent layers (*taken). */
+/* Takes the tensors of the model at `label`, if they are the first with recurrent layers (*taken). */
 static bool try_model(struct search *search, struct pickle_value *value, const char *label, bool *taken,
                       struct error *err)
 {
@@ -462,7 +462,7 @@ static bool are_tokens(json_t *json)
     return true;
 }
 
-/* NULL where it is no list or map of tokens, or does not have as many as wanted, or one fewer (padding). */
+/* As JSON. NULL: no list or map of tokens, or not as many as wanted (one fewer will do: the padding). */
 static json_t *tokens_to_json(const struct pickle_value *value, size_t wanted)
 {
     const bool list = value->kind == PICKLE_LIST || value->kind == PICKLE_TUPLE;
@@ -481,7 +481,7 @@ static json_t *tokens_to_json(const struct pickle_value *value, size_t wanted)
 struct token_search {
     size_t wanted;
     json_t *best;
-    size_t rank; /* of its name; lower is better */
+    size_t rank; /* of its name; the lowest is the best */
 };
 
 static void try_tokens(struct token_search *search, const struct pickle_value *key, const struct pickle_value *value)

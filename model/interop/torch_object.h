@@ -1,8 +1,8 @@
-/* What a pickle of torch.save() describes: the model in it, and the vocabulary beside it.
+/* What a pickle of torch.save() describes: the model, and the vocabulary beside it.
  *
- * Tensors are known by the functions that would rebuild them (torch._utils._rebuild_tensor_v2 ...), storages by their
- * persistent ids, modules by having _parameters and _modules. A model is a state_dict, a module, or either under any
- * key of a checkpoint; exactly one with recurrent layers must be there. Everything else is skipped.
+ * The functions that would rebuild tensors (torch._utils._rebuild_tensor_v2 ...) mark tensors; persistent ids mark
+ * storages; _parameters and _modules mark modules. A model is a state_dict, a module, or either of them under any key
+ * of a checkpoint. Exactly one model with recurrent layers must be there. All else is skipped.
  */
 #ifndef LSTMD_MODEL_INTEROP_TORCH_OBJECT_H
 #define LSTMD_MODEL_INTEROP_TORCH_OBJECT_H
@@ -28,8 +28,9 @@ struct torch_storages {
     size_t count;
 };
 
-/* Reads the persistent ids among the objects of a pickle, and makes ordered dictionaries of Python 2, which are made of
- * a list of pairs, like all others. Errors: ERROR_CORRUPT where one is not a storage's, or two of a key differ. */
+/* Reads the persistent ids among the objects of a pickle. Also turns ordered dictionaries of Python 2, which are made
+ * of a list of pairs, into ordinary ones. Errors: ERROR_CORRUPT where an id is not that of a storage, or two of one key
+ * differ. */
 bool torch_storages_read(struct torch_storages *storages, const struct pickle_list *objects, const char *place,
                          struct arena *arena, struct error *err);
 struct torch_storage *torch_storages_find(const struct torch_storages *storages, const char *key, size_t n);
@@ -39,9 +40,8 @@ struct torch_storage *torch_storages_find(const struct torch_storages *storages,
 bool torch_object_read(struct pickle_value *root, const struct torch_storages *storages,
                        struct foreign_tensors *tensors, const char **kind, struct error *err);
 
-/* The vocabulary of V tokens that stands beside the model under one of the usual names (tokens, char2int, itos ...), as
- * JSON: a list of tokens or a map; NULL where there is none that fits (or memory is out: a hint is not worth an error).
- */
+/* The vocabulary of V tokens beside the model, under one of the usual names (tokens, char2int, itos ...), as JSON: a
+ * list of tokens or a map. NULL: none that fits (or no memory: a hint is not worth an error). */
 json_t *torch_object_tokens(struct pickle_value *root, size_t vocabulary_size);
 
 #endif

@@ -12,7 +12,7 @@
 #include "model/interop/pickle.h"
 #include "model/interop/python.h"
 
-#define MAX_NESTING 3 /* of JSON in strings, and of objects around a vocabulary */
+#define MAX_NESTING 3 /* levels of JSON in strings, and of objects around a vocabulary */
 
 bool interop_vocabulary_no_memory(struct error *err)
 {
@@ -53,7 +53,7 @@ static bool put_token(struct interop_draft *draft, json_int_t id, const json_t *
            interop_vocabulary_no_memory(err);
 }
 
-/* "12" -> 12; false for what is not an id. */
+/* Reads "12" as 12. False: the text is not an id. */
 static bool parse_id(const char *text, size_t n, json_int_t *id)
 {
     *id = 0;
@@ -65,7 +65,7 @@ static bool parse_id(const char *text, size_t n, json_int_t *id)
     return true;
 }
 
-/* Every value an integer: token -> id. Otherwise every key must be one. */
+/* A map whose values all are integers goes from tokens to ids. Otherwise every key must be an id. */
 static bool maps_to_ids(const json_t *map)
 {
     const char *key;
@@ -121,7 +121,7 @@ static bool token_is(const json_t *token, const char *const *names)
     return false;
 }
 
-/* A token that has its meaning from its name. */
+/* A token whose name says what it means. */
 static json_t *find_named(const json_t *tokens, const char *const *names)
 {
     size_t id;
@@ -144,7 +144,7 @@ static const char *const eos_names[] = {"<eos>", "<EOS>", NULL};
 static const char *const pad_names[] = {"<pad>", "<PAD>", "[PAD]", NULL};
 static const char *const unknown_names[] = {"<unk>", "<UNK>", "[UNK]", "<OOV>", "<oov>", NULL};
 
-/* In angle or square brackets: <start>, [SEP]. */
+/* Whether a token is in angle or square brackets: <start>, [SEP]. */
 static bool is_bracketed(const json_t *token)
 {
     const char *text = json_string_value(token);
@@ -164,7 +164,7 @@ static enum interop_level guess_level(const json_t *tokens)
     return INTEROP_LEVEL_CHAR;
 }
 
-/* Whether some token has the letters of a case that lower-casing would take away (upper), or has letters at all. */
+/* Whether some token has capital letters, which lower-casing would change (upper), or has letters at all. */
 static bool has_letters(const json_t *tokens, bool upper)
 {
     size_t id;
@@ -178,7 +178,7 @@ static bool has_letters(const json_t *tokens, bool upper)
     return false;
 }
 
-/* The Keras filters without the characters that stand in a token: those were not filtered. */
+/* The Keras filters without the characters that some token has: the filter let those pass. */
 static void guess_filters(const json_t *tokens, char out[sizeof VOCABULARY_KERAS_FILTERS INTEROP_WHITE_SPACE])
 {
     bool present[256] = {false};
@@ -194,7 +194,7 @@ static void guess_filters(const json_t *tokens, char out[sizeof VOCABULARY_KERAS
     *out = '\0';
 }
 
-/* Ids of tokens of a vocabulary of characters that are more than one. NULL without memory. */
+/* Ids of tokens of more than one character, in a vocabulary of characters. NULL: no memory. */
 static json_t *find_labels(const json_t *tokens, const json_t *eos, const json_t *pad, const json_t *unknown)
 {
     json_t *labels = json_array(), *token;
@@ -213,7 +213,7 @@ static json_t *find_labels(const json_t *tokens, const json_t *eos, const json_t
     return labels;
 }
 
-/* vocabulary.json of these tokens. */
+/* The vocabulary.json of these tokens. */
 static json_t *draft_to_json(const struct interop_draft *draft)
 {
     char guessed[sizeof VOCABULARY_KERAS_FILTERS INTEROP_WHITE_SPACE];
@@ -240,7 +240,7 @@ static json_t *draft_to_json(const struct interop_draft *draft)
     return NULL;
 }
 
-/* Ids from 1 for a network that has no place more than there are tokens: its ids are one less. */
+/* Ids from 1, where the network has only as many rows as there are tokens: each id becomes one less. */
 static bool shift_ids(struct interop_draft *draft, struct error *err)
 {
     static const char note[] =
@@ -251,7 +251,7 @@ static bool shift_ids(struct interop_draft *draft, struct error *err)
            interop_vocabulary_no_memory(err);
 }
 
-/* Id 0 may be left out, for padding; others must all be there. */
+/* Id 0 may be missing, for padding. All others must be there. */
 static bool fill_gaps(struct interop_draft *draft, struct error *err)
 {
     size_t count = json_array_size(draft->tokens);
@@ -293,8 +293,8 @@ struct vocabulary *interop_draft_finish(struct interop_draft *draft, struct erro
 
 /* ---- JSON ---- */
 
-/* What a field is: JSON, or a string that holds the text of JSON. New reference, NULL where it is neither; an error
- * only where memory is lacking. */
+/* The JSON in a field: itself, or the text of a string. New reference. NULL: it is neither; an error is set only if
+ * memory is short. */
 static json_t *unwrap_list(const json_t *value, struct error *err)
 {
     json_error_t cause;
@@ -309,15 +309,15 @@ static json_t *unwrap_list(const json_t *value, struct error *err)
     return json;
 }
 
-/* The Tokenizer never gives ids from num_words on. Networks are made with so many outputs, with one more, or with one
- * for every word that there is: what they have beyond num_words is named all the same. */
+/* The Tokenizer gives no ids from num_words on. Some networks have so many outputs, some one more, some one for every
+ * word. Outputs beyond num_words still get their names. */
 static json_int_t ids_below(const json_t *num_words, uint32_t outputs)
 {
     if (!json_is_integer(num_words)) return VOCABULARY_MAX_TOKENS;
     return json_integer_value(num_words) > outputs ? json_integer_value(num_words) : outputs;
 }
 
-/* The words whose ids are below the limit. */
+/* The words with ids below the limit. */
 static bool put_word_index(struct interop_draft *draft, const json_t *index, json_int_t limit, struct error *err)
 {
     const char *key;
@@ -372,8 +372,7 @@ static bool is_container(const json_t *json)
     return json_is_object(json) || json_is_array(json);
 }
 
-/* Of a row of several things, (char_to_int, int_to_char, n_vocab), the first map; the row itself where there is none.
- */
+/* In a row of several things, (char_to_int, int_to_char, n_vocab), the first map; without a map the row itself. */
 static const json_t *find_in_row(const json_t *row)
 {
     size_t i;
@@ -385,7 +384,7 @@ static const json_t *find_in_row(const json_t *row)
     return row;
 }
 
-/* The best-named list or map in an object, the only one that it holds, or the object itself. */
+/* The list or map with the best name in an object, else its only one, else the object itself. */
 static const json_t *find_tokens(const json_t *json)
 {
     const json_t *best = json, *last = NULL;
@@ -407,7 +406,7 @@ static const json_t *find_tokens(const json_t *json)
     return best == json && containers == 1 ? last : best;
 }
 
-/* The attributes of a Tokenizer: within to_json()'s text, or by themselves, as a pickle has them. */
+/* The attributes of a Tokenizer: within the text of to_json(), or by themselves in a pickle. */
 static const json_t *find_tokenizer(const json_t *json)
 {
     const json_t *config = json_object_get(json, "config");
@@ -423,7 +422,7 @@ static struct vocabulary *check_own(struct vocabulary *vocabulary, const struct 
     return NULL;
 }
 
-/* lstmd's vocabulary.json as it is. */
+/* lstmd's vocabulary.json, unchanged. */
 static struct vocabulary *from_own(const struct interop_draft *draft, const json_t *json, struct error *err)
 {
     size_t n;
@@ -462,7 +461,7 @@ struct vocabulary *interop_vocabulary_from_json(const json_t *json, const struct
 
 /* ---- lines ---- */
 
-/* A line of two characters that stands for one. */
+/* A line of two characters that means one. */
 static json_t *token_of_line(const char *line, size_t n)
 {
     static const char escapes[] = "n\nt\tr\r\\\\";
@@ -541,7 +540,7 @@ static struct vocabulary *from_pickle(const char *data, size_t n, const struct i
 
 /* ---- files ---- */
 
-/* JSON, or a token per line. */
+/* Reads JSON, or a token per line. */
 static struct vocabulary *from_text(const char *text, size_t n, const struct interop_wanted *wanted, const char *path,
                                     struct error *err)
 {

@@ -1,11 +1,11 @@
-/* The vocabulary of a text that a model was trained on, counted again. */
+/* Counts the text that a model was trained on again, for its vocabulary. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/file.h"
 #include "model/interop/vocabulary_file_internal.h"
 
-/* \r\n and \r become \n, in place; returns the new length. */
+/* Turns \r\n and \r into \n, in place. Returns the new length. */
 static size_t unify_newlines(char *text, size_t n)
 {
     size_t used = 0;
@@ -16,7 +16,7 @@ static size_t unify_newlines(char *text, size_t n)
     return used;
 }
 
-/* The tokens of a text, in the order of the vocabulary that would be trained on it: falling count, ties by first
+/* The tokens of a text, in the order of a vocabulary that training would build: falling count, ties by first
  * appearance. */
 static struct vocabulary *count_tokens(const struct vocabulary_options *options, const char *text, size_t n,
                                        struct error *err)
@@ -28,7 +28,7 @@ static struct vocabulary *count_tokens(const struct vocabulary_options *options,
     return NULL;
 }
 
-/* By code point, which is the order of the bytes of UTF-8. */
+/* Compares by code point, which is the order of the bytes of UTF-8. */
 static int compare_tokens(const void *a, const void *b)
 {
     const json_t *first = *(json_t *const *)a, *second = *(json_t *const *)b;

@@ -8,8 +8,7 @@
 
 #include "base/string_table.h"
 
-/* A deflated byte gives at most 1032 bytes (RFC 1951: 258 bytes for two bits), and there is no stream without a byte.
- */
+/* A deflated byte gives at most 1032 bytes (RFC 1951: 258 bytes for two bits), and every stream has a byte. */
 #define DEFLATE_MAX_RATIO 1032
 
 struct interop_zip {
@@ -44,7 +43,7 @@ static bool open_archive(struct interop_zip *zip, const void *data, struct error
     return set_zip_error(&cause, zip->name, err);
 }
 
-/* Whether a name stays inside of the directory that it would be unpacked to: relative, without "..", without the
+/* Whether a name stays inside of the directory to which it would be unpacked: relative, without "..", without
  * separators and drives of other systems. */
 static bool name_is_inside(const char *name)
 {
@@ -149,7 +148,7 @@ bool interop_zip_has(const struct interop_zip *zip, const char *name)
     return string_table_find(&zip->names, name, strlen(name)) != STRING_TABLE_NONE;
 }
 
-/* Exactly `size` bytes, after which the entry ends with the checksum that the directory gave. */
+/* Reads exactly `size` bytes. Then the entry must end, with the checksum that the directory gave. */
 static bool read_content(zip_file_t *file, char *data, size_t size)
 {
     size_t at = 0;

@@ -9,7 +9,7 @@ static bool add_page(struct code_map *map, struct error *err)
     uint32_t(*pages)[CODE_MAP_PAGE] = realloc(map->pages, bytes);
     if (!pages) return error_set_no_memory(err, bytes, "a table of characters");
     map->pages = pages;
-    memset(pages[map->page_count], 0xff, sizeof *pages); /* CODE_MAP_NONE in every place */
+    memset(pages[map->page_count], 0xff, sizeof *pages); /* every place holds CODE_MAP_NONE */
     map->page_count++;
     return true;
 }

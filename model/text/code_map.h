@@ -1,7 +1,8 @@
-/* A map from code points (or bytes) to small numbers: two levels of tables, so a look-up is two loads and no branch.
+/* A map from code points (or bytes) to small numbers. It has two levels of tables, so a look-up is two loads and no
+ * branch.
  *
- * `struct code_map m; code_map_init(&m, err)` ... code_map_free(&m). A code point that was never set maps to
- * CODE_MAP_NONE. Look-ups of a map that nobody changes are thread-safe.
+ * `struct code_map m; code_map_init(&m, err)` ... code_map_free(&m). A code point that nobody set maps to
+ * CODE_MAP_NONE. Threads may look up together while nobody changes the map.
  */
 #ifndef LSTMD_MODEL_TEXT_CODE_MAP_H
 #define LSTMD_MODEL_TEXT_CODE_MAP_H
@@ -17,12 +18,12 @@
 #define CODE_MAP_PAGES (0x110000u / CODE_MAP_PAGE)
 
 struct code_map {
-    uint32_t (*pages)[CODE_MAP_PAGE];   /* page 0 stays empty: every page of code points that was never set */
+    uint32_t (*pages)[CODE_MAP_PAGE];   /* page 0 stays empty, for all code points without a page */
     uint16_t directory[CODE_MAP_PAGES]; /* code_point / CODE_MAP_PAGE -> page */
     uint16_t page_count;
 };
 
-/* Free with code_map_free(), also after a failure; {0} may be freed too. */
+/* Free with code_map_free(), also after a failure. An all-zero map may be freed, too. */
 bool code_map_init(struct code_map *map, struct error *err);
 void code_map_free(struct code_map *map);
 

@@ -1,4 +1,4 @@
-/* The formats of a corpus: their names, and what a file's name and its options say of them. */
+/* The formats of a corpus: their names, the format that a file name tells, the options that a format can use. */
 #include <string.h>
 #include <strings.h>
 

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* The length of the line end at text[position]: 0 where there is none; the end of the text counts as one. */
+/* Whether a line ends at text[position], and the length of that end; 0: the text ends there. */
 static bool at_line_end(const struct csv_reader *reader, size_t position, size_t *length)
 {
     const char *at = reader->text + position;
@@ -20,7 +20,7 @@ static char csv_separator(const struct csv_reader *reader)
     return reader->tabs ? '\t' : ',';
 }
 
-/* Steps over what separates the field that ends at `position` from the next one. */
+/* Steps over the separator behind the field that ends at `position`. False: no separator is there. */
 static bool end_field(struct csv_reader *reader, size_t position)
 {
     size_t length;

@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "model/text/words.h"
 
-#define RNG_STREAM_SPLIT UINT64_C(0x73706c6974000000) /* of the run's seed: nobody else draws these numbers */
+#define RNG_STREAM_SPLIT UINT64_C(0x73706c6974000000) /* stream of the run's seed, for this alone */
 
 /* ---- splitting ---- */
 
@@ -19,14 +19,13 @@ static void borrow_document(struct corpus *to, const struct document *document, 
     to->characters += characters;
 }
 
-/* Where all of a corpus's characters are bytes, so are those of each document. */
+/* In a corpus whose characters are all bytes, each document's are, too. */
 static size_t characters_of(const struct corpus *corpus, const struct document *document)
 {
     return corpus->bytes == corpus->characters ? document->n : utf8_count(document->text, document->n);
 }
 
-/* How many of `total` go to the validation side: what the fraction leaves of the training side, rounded so that the
- * first int(total * (1 - fraction)) train, but at least one on each side. */
+/* Of `total` parts, how many validate: the first int(total * (1 - fraction)) train, and each side gets at least one. */
 static size_t validation_share(size_t total, double fraction)
 {
     size_t train = (size_t)((double)total * (1.0 - fraction));
@@ -35,8 +34,8 @@ static size_t validation_share(size_t total, double fraction)
     return total - train;
 }
 
-/* The byte offset where the last `count` characters of one running text begin (bytes where all characters are bytes).
- * Searched from the end: of a long text, the validation part is the lesser one. */
+/* The byte offset where the last `count` characters of a running text begin (bytes, where all characters are bytes).
+ * The search starts at the end, because the validation part is the smaller one. */
 static size_t offset_of_last(const struct corpus *corpus, size_t count)
 {
     const char *text = corpus->documents[0].text;
@@ -57,8 +56,8 @@ static void split_stream(const struct corpus *corpus, double fraction, struct co
     borrow_document(validation, &last, share);
 }
 
-/* Selection sampling (Knuth, The Art of Computer Programming, 3.4.2, algorithm S): every choice of the wanted size is
- * as likely, in one pass and in order. */
+/* Selection sampling (Knuth, The Art of Computer Programming, 3.4.2, algorithm S): every choice of the wanted size has
+ * the same chance. One pass, in order. */
 static bool split_documents(const struct corpus *corpus, double fraction, uint64_t seed, struct corpus *train,
                             struct corpus *validation, struct error *err)
 {
@@ -121,7 +120,8 @@ bool corpus_join(const struct corpus *const *parts, size_t count, struct corpus 
 
 /* ---- pieces ---- */
 
-/* How much of a long text can be read by itself: whole characters, whatever case they get, and whole words. */
+/* How much of a long text may be read by itself: whole characters (and what their lower case depends on), whole
+ * words. */
 static size_t piece_size(enum token_level level, const char *text, size_t n)
 {
     if (n <= CORPUS_PIECE) return n;
@@ -147,7 +147,7 @@ static bool add_text(struct vocabulary_builder *builder, const struct corpus *co
 static bool add_documents(struct vocabulary_builder *builder, const struct corpus *corpus, enum token_level level,
                           struct error *err)
 {
-    const char *last = NULL; /* equal labels of a loaded corpus are one string, and often come in a row */
+    const char *last = NULL; /* in a loaded corpus equal labels are one string, and often neighbours */
     for (size_t i = 0; i < corpus->count; i++) {
         const struct document *document = &corpus->documents[i];
         if (!add_text(builder, corpus, document, level, err)) return false;
@@ -170,16 +170,16 @@ struct vocabulary *vocabulary_build(const struct corpus *corpus, const struct vo
 
 /* ---- encoding ---- */
 
-#define LABEL_SKIP_PERIOD 10 /* every tenth document goes without its label */
+#define LABEL_SKIP_PERIOD 10 /* every tenth document stays without its label */
 
 struct encoder {
     const struct corpus *corpus;
     const struct vocabulary *vocabulary;
     struct tokens *tokens;
     size_t count;
-    struct token_list ids;       /* of the piece that is being encoded */
+    struct token_list ids;       /* of the current piece */
     struct unknown_list unknown; /* text that was skipped */
-    struct skipped_text skipped; /* what of it was listed */
+    struct skipped_text skipped; /* its first pieces by name */
     size_t unknown_labels;
 };
 
@@ -199,14 +199,14 @@ static bool encode_label(struct encoder *encoder, const char *name, struct error
     return true;
 }
 
-/* Where the vocabulary has one. */
+/* Does nothing where the vocabulary has no <eos>. */
 static bool append_eos(struct encoder *encoder, struct error *err)
 {
     const uint32_t eos = vocabulary_eos(encoder->vocabulary);
     return eos == TOKEN_NONE || append_ids(encoder, &eos, 1, err);
 }
 
-/* In pieces, so that their ids need little memory. */
+/* Encodes in pieces, so that the ids in between need little memory. */
 static bool encode_text(struct encoder *encoder, const char *text, size_t n, struct error *err)
 {
     encoder->unknown.word_known = false;
@@ -231,7 +231,7 @@ static bool encode_document(struct encoder *encoder, size_t index, struct error 
     return encode_text(encoder, document->text, document->n, err) || error_add_context(err, "document %zu", index + 1);
 }
 
-/* Room for all tokens at once where their number is known; words are fewer than characters, and their list grows. */
+/* Makes room for all tokens at once where their number is known. For words it is not, and the list grows. */
 static bool reserve_tokens(struct encoder *encoder, const char *directory, struct error *err)
 {
     const struct corpus *corpus = encoder->corpus;
@@ -254,7 +254,7 @@ static bool encode_documents(struct encoder *encoder, const char *directory, siz
     return append_eos(encoder, err);
 }
 
-/* The characters that the tokens stand for; bytes, where the corpus counts those. */
+/* How many characters the tokens stand for; bytes, where the corpus counts bytes. */
 static size_t encoded_characters(const struct encoder *encoder)
 {
     const struct corpus *corpus = encoder->corpus;

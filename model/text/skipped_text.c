@@ -49,7 +49,7 @@ void skipped_text_add(struct skipped_text *skipped, const char *text, struct unk
     unknown->count = 0;
 }
 
-/* The most frequent kind of those that are not yet `named`, and of several the first. */
+/* The most frequent kind that is not yet `named`; of equal ones the first. */
 static size_t find_next(const struct skipped_text *skipped, const bool *named)
 {
     size_t next = SKIPPED_KINDS;
@@ -71,7 +71,7 @@ void skipped_text_print(const struct skipped_text *skipped, char *out, size_t si
         skipped_text_name(kind->text, kind->length, name, sizeof name);
         const int n = snprintf(out + at, size - at, "%s%s %zu time%s", at ? ", " : "", name, kind->count,
                                kind->count == 1 ? "" : "s");
-        if (n < 0 || (size_t)n >= size - at) { /* whole names alone */
+        if (n < 0 || (size_t)n >= size - at) { /* print no half names */
             out[at] = 0;
             return;
         }

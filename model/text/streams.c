@@ -1,16 +1,15 @@
-/* The B streams of an epoch: which order, where they begin, and a window of them. */
+/* The B streams of an epoch: their order, where they begin, a window of them. */
 #include <string.h>
 
 #include "base/rng.h"
 #include "model/text/dataset.h"
 
-#define RNG_STREAM_SHUFFLE                                                                                             \
-    UINT64_C(0x7368756600000000) /* + epoch, of the run's seed: nobody else draws these numbers */
+#define RNG_STREAM_SHUFFLE UINT64_C(0x7368756600000000) /* + epoch: stream of the run's seed, for this alone */
 
 static bool streams_allocate(struct streams *streams, struct error *err)
 {
     const struct dataset *dataset = streams->dataset;
-    if (dataset->one_stream || dataset->document_count < 2) return true; /* nothing to shuffle, so nothing to copy */
+    if (dataset->one_stream || dataset->document_count < 2) return true; /* nothing to shuffle */
     size_t tokens = streams->batch * streams->length + 1;                /* at most token_count */
     if (!tokens_open(&streams->shuffled, dataset->vocabulary_size, tokens, dataset->directory, err)) return false;
     return scratch_reserve_array(&streams->order, dataset->document_count, sizeof(size_t), dataset->directory,
@@ -39,7 +38,7 @@ static bool dataset_stopped(const struct dataset *dataset)
     return dataset->stop && atomic_load(dataset->stop);
 }
 
-/* Fisher and Yates, always from the identity: the order depends on seed and epoch alone. */
+/* Fisher and Yates. It always starts from the identity, so the order depends on seed and epoch alone. */
 static void shuffle_order(size_t *order, size_t count, uint64_t seed, uint64_t epoch)
 {
     struct rng rng;
@@ -52,7 +51,8 @@ static void shuffle_order(size_t *order, size_t count, uint64_t seed, uint64_t e
     }
 }
 
-/* The documents in their order and the closing <eos>, less the first `skip` tokens and what does not fit. */
+/* Writes the documents in their order and the closing <eos>, without the first `skip` tokens and as far as there is
+ * room. */
 static void lay_out(struct streams *streams, size_t skip)
 {
     const struct dataset *dataset = streams->dataset;

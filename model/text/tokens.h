@@ -1,7 +1,7 @@
-/* Token ids of a whole corpus: one, two or four bytes each, as the vocabulary needs, in memory that may lie on the disk
- * (base/scratch.h).
+/* Token ids of a whole corpus, in one, two or four bytes each, as the size of the vocabulary needs. Their memory may
+ * lie on the disk (base/scratch.h).
  *
- * `struct tokens t = {0};` is empty; tokens_close() returns it to that.
+ * `struct tokens t = {0};` is empty; tokens_close() makes it so again.
  */
 #ifndef LSTMD_MODEL_TEXT_TOKENS_H
 #define LSTMD_MODEL_TEXT_TOKENS_H
@@ -16,13 +16,13 @@
 
 struct tokens {
     void *data;
-    unsigned shift;  /* bytes of one: 1 << shift */
-    size_t capacity; /* tokens that there is room for */
+    unsigned shift;  /* a token has 1 << shift bytes */
+    size_t capacity; /* in tokens */
     struct scratch scratch;
     const char *directory; /* borrowed */
 };
 
-/* Room for `capacity` ids below `vocabulary`. directory: where they go when they are many, NULL for none. */
+/* Makes room for `capacity` ids below `vocabulary`. `directory`: for more ids than fit into memory; NULL: none. */
 bool tokens_open(struct tokens *tokens, uint32_t vocabulary, size_t capacity, const char *directory, struct error *err);
 /* Makes room for `capacity` ids where there is less. */
 bool tokens_grow(struct tokens *tokens, size_t capacity, struct error *err);
@@ -45,7 +45,7 @@ static inline void tokens_set(struct tokens *tokens, size_t i, uint32_t id)
         ((uint32_t *)tokens->data)[i] = id;
 }
 
-/* Copies n ids; both have the same width. */
+/* Copies n ids. Both lists have the same width. */
 static inline void tokens_copy(struct tokens *to, size_t at, const struct tokens *from, size_t begin, size_t n)
 {
     memcpy((char *)to->data + (at << to->shift), (const char *)from->data + (begin << to->shift), n << to->shift);

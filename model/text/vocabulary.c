@@ -30,7 +30,7 @@ bool token_level_parse(const char *name, enum token_level *level)
 
 /* ---- lists ---- */
 
-/* Room for one more item in a growable array; *capacity doubles. */
+/* Grows an array to `least` items or by half; *capacity becomes the new number. */
 static void *grow_array(void *items, size_t *capacity, size_t least, size_t size, struct error *err)
 {
     size_t wanted, bytes;
@@ -237,7 +237,7 @@ static bool add_unknown(const struct encoding *encoding, size_t offset, size_t l
     return true;
 }
 
-/* Counts text that became no token. */
+/* Counts the characters of text that got no token. */
 static void skip_text(const struct encoding *encoding, const char *text, size_t n)
 {
     const bool skipped = encoding->unknown && encoding->vocabulary->unknown == TOKEN_NONE;
@@ -253,7 +253,7 @@ static bool encode_code(const struct encoding *encoding, uint32_t code, const ch
     return add_unknown(encoding, offset, length, err);
 }
 
-/* The second code point of a letter belongs to the character that the first one has counted. */
+/* Encodes the second code point of a letter. The first one has counted the character. */
 static bool encode_mark(const struct encoding *encoding, uint32_t mark, size_t offset, size_t length, struct error *err)
 {
     const uint32_t id = code_map_get(&encoding->vocabulary->codes, mark);
@@ -281,7 +281,8 @@ static bool encode_bytes(const struct encoding *encoding, const char *text, size
     return true;
 }
 
-/* The separators behind skipped words that begin a text are skipped with them. `gap` is where the last word ended. */
+/* Encodes one word. `gap` is where the word before it ended. Skipped words at the start of a text take the separators
+ * behind them along. */
 static bool encode_word(const struct encoding *encoding, const struct word_reader *reader, size_t gap, bool *known,
                         struct error *err)
 {

@@ -24,7 +24,11 @@
 #define VOCABULARY_MAX_TOKENS    1000000u   /* refused beyond this */
 #define VOCABULARY_KERAS_FILTERS "!\"#$%&()*+,-./:;<=>?@[\\]^_`{|}~\t\n"
 
-enum token_level { TOKEN_LEVEL_CHAR, TOKEN_LEVEL_WORD, TOKEN_LEVEL_BYTE };
+enum token_level {
+    TOKEN_LEVEL_CHAR, /* a token is a code point */
+    TOKEN_LEVEL_WORD,
+    TOKEN_LEVEL_BYTE,
+};
 
 struct vocabulary; /* opaque */
 
@@ -32,7 +36,7 @@ struct vocabulary_options {
     enum token_level level;
     bool lower;          /* char, word: lower-case as Python's str.lower() does */
     const char *filters; /* word level: characters that become spaces; NULL: the Keras default */
-    uint64_t min_count;  /* tokens seen fewer times are left out; 0 or 1: keep all */
+    uint64_t min_count;  /* leave out tokens seen fewer times; 0 or 1: keep all */
     uint32_t max_tokens; /* at most this many tokens in all, specials included; 0: no limit */
     bool unknown;        /* have <unk>; forced where min_count or max_tokens leave a token out */
 };
@@ -43,7 +47,7 @@ struct vocabulary_options {
 struct vocabulary_builder;
 struct vocabulary_builder *vocabulary_builder_new(const struct vocabulary_options *options, struct error *err);
 bool vocabulary_builder_add(struct vocabulary_builder *builder, const char *text, size_t n, struct error *err);
-/* name: UTF-8, not empty. A label that was added before is not added again. */
+/* name: UTF-8, not empty. A label that came before is not added again. */
 bool vocabulary_builder_add_label(struct vocabulary_builder *builder, const char *name, struct error *err);
 struct vocabulary *vocabulary_builder_finish(struct vocabulary_builder *builder, struct error *err);
 void vocabulary_builder_free(struct vocabulary_builder *builder);
@@ -71,10 +75,9 @@ const char *token_level_name(enum token_level level); /* "char", "word", "byte" 
 bool token_level_parse(const char *name, enum token_level *level);
 uint32_t vocabulary_size(const struct vocabulary *vocabulary);
 uint32_t vocabulary_eos(const struct vocabulary *vocabulary); /* TOKEN_NONE: imported model without one */
-/* What stands before a text: eos, unless it ends texts alone, as in models of Keras and PyTorch. TOKEN_NONE: nothing.
- */
+/* The token before a text: eos, unless it only ends texts, as in models of Keras and PyTorch. TOKEN_NONE: no token. */
 uint32_t vocabulary_start(const struct vocabulary *vocabulary);
-/* From now on eos starts texts, too; for the owner of a vocabulary that nobody else has seen yet. */
+/* Makes eos start texts, too. Only the owner of a vocabulary that nobody else has seen yet may call it. */
 void vocabulary_let_eos_start(struct vocabulary *vocabulary);
 uint32_t vocabulary_pad(const struct vocabulary *vocabulary);     /* TOKEN_NONE: none */
 uint32_t vocabulary_unknown(const struct vocabulary *vocabulary); /* TOKEN_NONE: none */
@@ -88,7 +91,7 @@ bool vocabulary_is_special(const struct vocabulary *vocabulary, uint32_t id);
 /* The token's own text ("<eos>" for eos); for bytes, the raw byte. Borrowed; *n bytes, NUL-terminated. */
 const char *vocabulary_token(const struct vocabulary *vocabulary, uint32_t id, size_t *n);
 
-/* A growable list of ids. `struct token_list t = {0};` is empty; token_list_free() returns it to that. */
+/* A growable list of ids. `struct token_list t = {0};` is empty; token_list_free() makes it so again. */
 struct token_list {
     uint32_t *ids;
     size_t count, capacity;
@@ -124,8 +127,8 @@ void unknown_list_free(struct unknown_list *list);
 bool vocabulary_encode(const struct vocabulary *vocabulary, const char *text, size_t n, struct token_list *ids,
                        struct unknown_list *unknown, struct error *err);
 
-/* Writes the text of one token as it stands in running text: words get a space before them unless `first`; special
- * tokens give nothing. Returns bytes; `out` has room for vocabulary_max_token_bytes() + 1. */
+/* Writes the text of one token as it stands in running text: a word gets a space before it unless `first`; a special
+ * token gives nothing. Returns bytes; `out` has room for vocabulary_max_token_bytes() + 1. */
 size_t vocabulary_decode(const struct vocabulary *vocabulary, uint32_t id, bool first, char *out);
 size_t vocabulary_max_token_bytes(const struct vocabulary *vocabulary);
 

@@ -1,4 +1,4 @@
-/* Counting a corpus's tokens and choosing those that get an id. */
+/* Counts the tokens of a corpus and chooses those that get an id. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +53,7 @@ void vocabulary_builder_free(struct vocabulary_builder *builder)
     free(builder);
 }
 
-/* Starts the count of the token that was just added to the table. */
+/* Starts the count of the token that was added last. */
 static bool add_count(struct vocabulary_builder *builder, struct error *err)
 {
     if (builder->tokens.count > builder->capacity) {
@@ -156,7 +156,7 @@ static int compare_candidates(const void *left, const void *right)
     return a->index < b->index ? -1 : 1;
 }
 
-/* Every token, the most frequent first. */
+/* All tokens, the most frequent first. */
 static struct candidate *rank_tokens(const struct vocabulary_builder *builder, struct error *err)
 {
     uint32_t n = builder->tokens.count;
@@ -170,7 +170,7 @@ static struct candidate *rank_tokens(const struct vocabulary_builder *builder, s
     return candidates;
 }
 
-/* How many of the ranked tokens get an id, and whether there is an <unk>. */
+/* How many of the ranked tokens get an id, and whether the vocabulary has <unk>. */
 struct choice {
     uint32_t kept;
     bool unknown;

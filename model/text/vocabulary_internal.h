@@ -1,7 +1,7 @@
-/* What vocabulary*.c share: the struct behind the handle, and how one is put together. Nobody else includes this.
+/* What the files vocabulary*.c share: the struct behind the handle, and making one. Nobody else includes this.
  *
- * A vocabulary is made by vocabulary_new() and one vocabulary_add_*() per token, in the order of ids; whoever makes it
- * sets eos, pad and unknown. After that nothing changes it.
+ * Making: vocabulary_new(), then one vocabulary_add_*() per token in the order of ids; the maker sets eos, pad and
+ * unknown. After that nothing changes the vocabulary.
  */
 #ifndef LSTMD_MODEL_TEXT_VOCABULARY_INTERNAL_H
 #define LSTMD_MODEL_TEXT_VOCABULARY_INTERNAL_H
@@ -17,9 +17,9 @@ struct vocabulary {
     struct string_table tokens; /* by id; the hash index holds the words of level word */
     struct code_map codes;      /* level char and byte: code point or byte -> id */
     uint8_t *special;           /* [capacity] 1: eos, pad, unknown or a label */
-    uint32_t capacity;          /* tokens there is room for */
+    uint32_t capacity;          /* room, in tokens */
     uint32_t eos, pad, unknown;
-    bool eos_only_ends; /* it ends texts and does not start them */
+    bool eos_only_ends; /* eos ends texts and does not start them */
     struct string_table label_names;
     uint32_t *labels; /* [label_names.count] ids */
     size_t max_token_bytes;
@@ -29,8 +29,8 @@ struct vocabulary {
 struct vocabulary *vocabulary_new(enum token_level level, bool lower, const char *filters, uint32_t size,
                                   struct error *err);
 
-/* Each adds the token with the next id. A text token must be new (*added says whether it was): one word, the UTF-8 of
- * one character, or one raw byte. So must a label's name. */
+/* Each adds the token with the next id. A text token is one word, the UTF-8 of one character, or one raw byte. *added:
+ * false where the text or the label came before. */
 bool vocabulary_add_special(struct vocabulary *vocabulary, const char *text, size_t n, struct error *err);
 bool vocabulary_add_text(struct vocabulary *vocabulary, const char *text, size_t n, bool *added, struct error *err);
 bool vocabulary_add_label(struct vocabulary *vocabulary, const char *name, size_t n, bool *added, struct error *err);

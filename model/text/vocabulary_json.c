@@ -87,7 +87,7 @@ static bool read_size(struct reading *reading, struct error *err)
     return reading->label || error_set_no_memory(err, reading->size, "a vocabulary");
 }
 
-/* Whether a JSON value is the id of a token. */
+/* Whether a JSON value is the id of some token. */
 static bool is_id(const struct reading *reading, const json_t *value)
 {
     json_int_t id = json_integer_value(value);
@@ -117,7 +117,7 @@ static bool read_specials(struct reading *reading, struct error *err)
     return true;
 }
 
-/* Absent: true, where there is an eos. */
+/* An absent field means true, where there is an eos. */
 static bool read_eos_starts(struct reading *reading, struct error *err)
 {
     const json_t *starts = json_object_get(reading->root, "eos_starts");
@@ -133,7 +133,7 @@ static bool is_special(const struct reading *reading, uint32_t id)
     return id == reading->eos || id == reading->pad || id == reading->unknown;
 }
 
-/* Labels rise, so that reading and writing keep their order and none comes twice. */
+/* Ids of labels must rise: this keeps their order, and no label can come twice. */
 static bool read_labels(struct reading *reading, struct error *err)
 {
     const json_t *labels = json_object_get(reading->root, "labels"), *value;

@@ -71,7 +71,7 @@ static bool is_among(uint32_t code, const struct code_range *ranges, size_t coun
     return low < count && code >= ranges[low].first;
 }
 
-/* The character that ends before text[*at], and where it begins; false where there is none. */
+/* The character that ends before text[*at]; *at becomes its start. False: there is none. */
 static bool step_back(const char *text, size_t *at, uint32_t *code)
 {
     const size_t end = *at;

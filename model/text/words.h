@@ -1,9 +1,7 @@
-/* Text -> words as the Keras Tokenizer splits it: lower-casing (optional) first, then filter characters become spaces,
- * then the text is split at spaces and empty words are dropped. The same rules lower characters where a character
- * vocabulary asks for it. Lower-casing is that of Python's str.lower(), which the Tokenizer uses: U+0130 becomes two
- * characters, and a capital sigma at the end of a word becomes a final one. Rules are immutable once made, so threads
- * may share them; a reader belongs to one.
- */
+/* Text -> words, as the Keras Tokenizer splits it: lower-case (optional), turn filter characters into spaces, split at
+ * spaces, drop empty words. Character vocabularies lower-case by the same rules. Lower-casing is Python's str.lower(),
+ * which the Tokenizer calls: U+0130 becomes two characters, and a capital sigma at the end of a word becomes a final
+ * sigma. Rules do not change once made, so threads may share them. A reader belongs to one thread. */
 #ifndef LSTMD_MODEL_TEXT_WORDS_H
 #define LSTMD_MODEL_TEXT_WORDS_H
 
@@ -18,7 +16,7 @@
 
 struct word_rules {
     bool lower;
-    locale_t locale;            /* C.UTF-8 where lower is set: its simple case mapping is Unicode's */
+    locale_t locale;            /* set where lower is: C.UTF-8, whose simple case mapping is Unicode's */
     char *filters;              /* UTF-8, NUL-terminated */
     struct code_map separators; /* the filter characters and the space */
 };
@@ -27,17 +25,18 @@ struct word_rules {
 bool word_rules_init(struct word_rules *rules, bool lower, const char *filters, struct error *err);
 void word_rules_free(struct word_rules *rules);
 
-/* A character as it is read: one code point, or two where lower-casing makes two of one. */
+/* A character: one code point, or two where lower-casing makes two of one. */
 struct word_letter {
     uint32_t code;
     uint32_t mark; /* the second one; 0: none */
 };
 
-/* Lower-cases a code point that stands at text[at] and has so many bytes. Needs rules->lower. */
+/* Lower-cases the code point of `length` bytes at text[at]. Needs rules->lower. */
 struct word_letter word_rules_lower(const struct word_rules *rules, uint32_t code_point, const char *text, size_t n,
                                     size_t at, size_t length);
 
-/* The character at text[at], at < n, lower-cased if asked: its length in bytes, 0 for invalid UTF-8. */
+/* Reads the character at text[at], at < n, and lower-cases it if the rules say so. Returns its bytes; 0: invalid
+ * UTF-8. */
 static inline size_t word_rules_read(const struct word_rules *rules, const char *text, size_t n, size_t at,
                                      struct word_letter *letter)
 {
@@ -49,26 +48,26 @@ static inline size_t word_rules_read(const struct word_rules *rules, const char 
 }
 
 /* How much of text[0..n) may be lower-cased without what follows it: up to a character that no sigma looks past. All of
- * it where there is none. */
+ * it, where there is none. */
 size_t word_rules_prefix(const char *text, size_t n);
 
 struct word_reader {
     const struct word_rules *rules;
     const char *text;
     size_t n, position;
-    const char *word; /* the current word, lower-cased if asked; NULL after the last one */
+    const char *word; /* the current word, lower-cased if the rules say so; NULL after the last one */
     size_t length;
-    size_t start, end; /* where it stands in the text */
+    size_t start, end; /* its place in the text */
     char *buffer;      /* lower-cased words */
     size_t capacity;
 };
 
-/* {.rules = ..., .text = ..., .n = ...} is a reader before its first word. Moves to the next one; word is NULL where
- * there is none. Errors: ERROR_INVALID with the byte offset for invalid UTF-8. */
+/* Moves to the next word; `word` is NULL where there is none. {.rules = ..., .text = ..., .n = ...} is a reader before
+ * its first word. Errors: ERROR_INVALID with the byte offset for invalid UTF-8. */
 bool word_reader_next(struct word_reader *reader, struct error *err);
 void word_reader_close(struct word_reader *reader);
 
-/* ERROR_INVALID "invalid UTF-8 at byte offset N". */
+/* Sets ERROR_INVALID "invalid UTF-8 at byte offset N". Returns false. */
 bool error_set_invalid_utf8(struct error *err, size_t offset);
 
 #endif
