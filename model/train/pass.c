@@ -22,7 +22,7 @@ struct taker {
     bool failed;
 };
 
-static float *take(struct taker *taker, size_t rows, size_t columns)
+static float *take_floats(struct taker *taker, size_t rows, size_t columns)
 {
     size_t count;
     if (!size_multiply(rows, columns, &count) || !size_add(taker->floats, count + ARENA_ALIGNMENT, &taker->floats))
@@ -36,13 +36,13 @@ static float *take(struct taker *taker, size_t rows, size_t columns)
 static void take_layer(struct pass_layer *layer, const struct packed_network *packed, size_t rows, struct taker *taker)
 {
     const struct cell *cell = &cell_table[packed->architecture.cell];
-    layer->gates_x = take(taker, rows, packed->gate_row);
-    if (cell->apart) layer->gates_h = take(taker, rows, packed->gate_row);
-    layer->h = take(taker, rows, packed->hidden);
-    layer->h_previous = take(taker, rows, packed->hidden);
+    layer->gates_x = take_floats(taker, rows, packed->gate_row);
+    if (cell->apart) layer->gates_h = take_floats(taker, rows, packed->gate_row);
+    layer->h = take_floats(taker, rows, packed->hidden);
+    layer->h_previous = take_floats(taker, rows, packed->hidden);
     if (cell->states == 1) return;
-    layer->c = take(taker, rows, packed->hidden);
-    layer->c_previous = take(taker, rows, packed->hidden);
+    layer->c = take_floats(taker, rows, packed->hidden);
+    layer->c_previous = take_floats(taker, rows, packed->hidden);
 }
 
 static void take_all(struct pass *pass, const struct packed_network *packed, struct taker *taker)
@@ -56,18 +56,18 @@ static void take_all(struct pass *pass, const struct packed_network *packed, str
         struct pass_input *input = &pass->inputs[k];
         input->width = k > 0 ? Hp : packed->embedding_width;
         const bool dropped = pass->options.dropout > 0 && input->width > 0;
-        if (dropped || (k == 0 && input->width > 0)) input->values = take(taker, rows, input->width);
-        if (dropped) input->mask = take(taker, rows, input->width);
+        if (dropped || (k == 0 && input->width > 0)) input->values = take_floats(taker, rows, input->width);
+        if (dropped) input->mask = take_floats(taker, rows, input->width);
     }
-    pass->gradient = take(taker, rows, widest);
-    pass->gradient_below = take(taker, rows, widest);
-    pass->dh = take(taker, pass->options.streams, Hp);
-    pass->dc = take(taker, pass->options.streams, Hp);
+    pass->gradient = take_floats(taker, rows, widest);
+    pass->gradient_below = take_floats(taker, rows, widest);
+    pass->dh = take_floats(taker, pass->options.streams, Hp);
+    pass->dc = take_floats(taker, pass->options.streams, Hp);
     pass->chunk = CHUNK_FLOATS / packed->vocabulary;
     if (pass->chunk < 1) pass->chunk = 1;
     if (pass->chunk > rows) pass->chunk = rows;
-    pass->logits = take(taker, pass->chunk, packed->vocabulary);
-    pass->scratch = take(taker, 1, KERNEL_SCRATCH(widest / BLOCK));
+    pass->logits = take_floats(taker, pass->chunk, packed->vocabulary);
+    pass->scratch = take_floats(taker, 1, KERNEL_SCRATCH(widest / BLOCK));
 }
 
 bool pass_open(struct pass *pass, const struct packed_network *packed, const struct kernels *kernels,

@@ -39,7 +39,7 @@ static void evaluation_from_training(const struct training_run *run, struct eval
                                       .perplexity = exp(loss)};
 }
 
-static bool measure(const struct training_run *run, struct evaluation *evaluation, struct error *err)
+static bool measure_model(const struct training_run *run, struct evaluation *evaluation, struct error *err)
 {
     if (run->data.has_validation)
         return evaluate_network(run, training_run_model(run), training_run_uses_lanes(run) ? LANES : 1, evaluation,
@@ -69,7 +69,7 @@ bool training_validate(struct training_run *run, bool *sound, struct error *err)
     struct run_state *state = &run->state;
     struct evaluation evaluation;
     const uint64_t begun_ns = training_run_now(run);
-    if (!measure(run, &evaluation, err)) return false;
+    if (!measure_model(run, &evaluation, err)) return false;
     run->validation_seconds = (double)(training_run_now(run) - begun_ns) / 1e9;
     *sound = !training_run_has_exploded(run, evaluation.nats_per_token);
     if (!*sound) {
