@@ -28,10 +28,10 @@ static bool give_socket(const char *address, const struct user *user, struct err
     return !path || chown(path, user->uid, user->gid) == 0 || error_set_errno(err, errno, "%s: cannot give away", path);
 }
 
-/* A directory that is there already belongs to whom it belongs to. */
+/* A directory that exists keeps its owner. */
 static bool give_state(const char *path, const struct user *user, struct error *err)
 {
-    if (!path || mkdir(path, 0700) != 0) return true; /* state_dir_open() says what is wrong, if anything is */
+    if (!path || mkdir(path, 0700) != 0) return true; /* state_dir_open() reports an error later */
     return chown(path, user->uid, user->gid) == 0 || error_set_errno(err, errno, "%s: cannot give away", path);
 }
 
@@ -73,7 +73,7 @@ static void confine_add(struct path_list *list, const char *path, enum sandbox_a
     if (list->good) list->items[list->count++] = (struct sandbox_path){path, access};
 }
 
-/* The directory of a path; NULL for the root, which would be everything. */
+/* The directory of a path; NULL for the root, which would allow everything. */
 static const char *directory_of(struct path_list *list, const char *path)
 {
     char *text = arena_copy_text(&list->arena, path, strlen(path), NULL);
@@ -88,8 +88,8 @@ static const char *directory_of(struct path_list *list, const char *path)
     return strcmp(text, "/") == 0 ? NULL : text;
 }
 
-/* A file or directory that may be replaced by another of its name, which is a rename in its directory; and where it
- * really lies, if it is a link. */
+/* Allows a file or directory that another one of its name may replace, which is a rename in its directory; for a link,
+ * also the place that it leads to. */
 static void add_replaceable(struct path_list *list, const char *path)
 {
     if (!path) return;
@@ -108,7 +108,7 @@ static int add_library(struct dl_phdr_info *info, size_t size, void *context)
     return 0;
 }
 
-/* This program reads imports in a process of its own, for which it is started once more. */
+/* The daemon starts this program once more for each import. */
 static void add_program(struct path_list *list)
 {
     confine_add(list, "/proc/self/exe", SANDBOX_RUN);
@@ -119,7 +119,7 @@ static void add_program(struct path_list *list)
     confine_add(list, "/dev/null", SANDBOX_WRITE);
 }
 
-/* What the C library and we ask the system: random bytes, processors, limits, how much memory a process has. */
+/* Files that the C library and lstmd read: random bytes, processors, limits, the memory of a process. */
 static void add_system(struct path_list *list)
 {
     confine_add(list, "/dev/urandom", SANDBOX_READ);

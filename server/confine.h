@@ -13,7 +13,8 @@
 #include "base/user.h"
 #include "config/config.h"
 
-/* The user of server.user, which is set; an error where it is not there, is root, or is not for us to become. */
+/* Finds the user of server.user, which is set. Errors: the user is unknown, is root, or this process may not become it.
+ */
 bool confine_find_user(const struct config *config, struct user *user, struct error *err);
 
 /* Becomes server.user. Before, makes the state directory and gives it, and the sockets with a path, to that user;

@@ -18,7 +18,7 @@
 #include "server/confine.h"
 #include "server/settings.h"
 
-#define DESCRIPTORS           64 /* of everything but what follows: the database, models, the log, this and that */
+#define DESCRIPTORS           64 /* for the database, models, the log, and all that has no row below */
 #define DESCRIPTORS_OF_UPLOAD 4
 #define DESCRIPTORS_OF_JOB    16
 #define FEWEST_CONNECTIONS    16                             /* with fewer it is better not to start */
@@ -75,7 +75,7 @@ static bool open_workers(struct services *services, struct error *err)
            (services->reader = worker_new(err)) && (services->writer = worker_new(err));
 }
 
-/* A model that a job has made. */
+/* Takes a model that a job has made. */
 static bool take_model(void *context, const char *model, bool deploy, struct error *err)
 {
     struct services *services = context;
@@ -113,7 +113,7 @@ static bool open_jobs(struct services *services, struct error *err)
     return services->jobs;
 }
 
-/* The page as a link for whoever reads the log in a terminal. NULL: no browser gets there by a URL. */
+/* The URL of the page, as a link in a terminal that shows the log. NULL: no browser reaches the address by a URL. */
 static const char *page_url(const struct http_server *http, char out[URL_SIZE])
 {
     const char *address = http_server_address(http);
@@ -162,8 +162,8 @@ static void daemon_account(const struct http_account *account, void *context)
                     account->bytes_out);
 }
 
-/* Connections must not take the descriptors that everything else needs: there are fewer where the system does not allow
- * enough. Twice as many are asked for as are counted, so that whoever watches their number sees when they are short. */
+/* Connections must not take the descriptors that everything else needs: if the system allows too few, there are fewer
+ * connections. The daemon asks for twice as many as it counts, so that an operator sees a shortage before it hurts. */
 static bool plan_connections(struct daemon *daemon, struct error *err)
 {
     const struct config *config = daemon->services.config;
@@ -202,7 +202,7 @@ static bool open_http(struct daemon *daemon, struct error *err)
     return daemon->services.http;
 }
 
-/* What only the user who started the daemon may do comes first: reading tokens, taking a port below 1024. */
+/* Only the user who started the daemon may read tokens and take a port below 1024, so both come first. */
 static bool open_confined(struct daemon *daemon, struct error *err)
 {
     struct services *services = &daemon->services;
@@ -232,7 +232,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
 static void reload_models(struct task *task)
 {
     struct daemon *daemon = (struct daemon *)((char *)task - offsetof(struct daemon, reload));
-    atomic_store(&daemon->reloading, false); /* first: what changes from now on is for the next one */
+    atomic_store(&daemon->reloading, false); /* first: a change from now on needs another reload */
     if (!registry_reload(daemon->services.registry)) metrics_add(daemon->services.metrics, METRICS_RELOAD_FAILURES, 1);
 }
 

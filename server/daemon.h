@@ -25,10 +25,10 @@ struct daemon {
 /* Loads the default model, listens. config: borrowed. Close with daemon_close(), also after a failure. */
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err);
 
-/* Takes over what can change without a restart: the tokens, and models whose files have changed (by a thread of the
- * daemon's, later). Says what else in the new configuration differs and needs one. Any thread. */
+/* Takes over what can change without a restart: the tokens at once, and models whose files have changed later, in a
+ * thread of the daemon. Logs each other key that differs and needs a restart. Any thread. */
 void daemon_reload(struct daemon *daemon, const struct config *config);
-/* For a reload that something stands in the way of: logs and counts it. Everything stays as it is. Any thread. */
+/* Logs and counts a reload that failed. Everything stays as it is. Any thread. */
 void daemon_refuse_reload(struct daemon *daemon, const struct error *err);
 
 /* /readyz answers 503 and new generations are refused from now on. Any thread. */

@@ -124,7 +124,7 @@ static bool check_user(const struct config *config, struct error *err)
     return !config->user || confine_find_user(config, &user, err);
 }
 
-/* The daemon tries a model that was made the default first, and may never need this one. */
+/* The daemon first tries a model that was made the default, so it may never need this one. */
 static bool has_other_default(const struct config *config)
 {
     char *file = config->state_dir ? path_join(config->state_dir, STATE_DEFAULT_FILE, NULL) : NULL;

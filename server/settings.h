@@ -1,5 +1,5 @@
-/* What a configuration means to the parts of the daemon, as far as it can be known without a start. `lstmd serve` reads
- * its settings through these functions, and `lstmd config` calls settings_check(): what one refuses, the other refuses.
+/* What a configuration means to the parts of the daemon, as far as that is known without a start. `lstmd serve` reads
+ * its settings through these functions, and `lstmd config` calls settings_check(): both refuse the same configurations.
  */
 #ifndef LSTMD_SERVER_SETTINGS_H
 #define LSTMD_SERVER_SETTINGS_H
@@ -11,15 +11,14 @@
 #include "model/kernels/kernels.h"
 #include "server/http/http.h"
 
-/* Fills in what stands in the configuration; the rest is zero. Borrows from it. ERROR_INVALID for server.socket_mode.
- */
+/* Fills in what the configuration says; the rest is zero. Borrows from it. ERROR_INVALID for server.socket_mode. */
 bool settings_http(struct http_options *options, const struct config *config, struct error *err);
 
 /* NULL with ERROR_INVALID where this machine cannot run engine.kernel. */
 const struct kernels *settings_kernels(const struct config *config, struct error *err);
 
-/* Whether there must be a model at model.path. With a state directory, the bundled one may be missing: there may be
- * others, or will be. */
+/* Whether there must be a model at model.path. With a state directory the bundled model may be missing: the directory
+ * may have others, now or later. */
 bool settings_model_is_required(const struct config *config);
 
 /* The setting that says where the model is, for messages: "--model", or "model.path" and how it got its value. */

@@ -146,7 +146,7 @@ static bool write_part(struct answer_writer *writer, const char *text, size_t n,
     return part == n;
 }
 
-/* The prompt and the completion are one string, or a character that the one begins and the other ends is lost. */
+/* The prompt and the completion are written as one string: a character may begin in one and end in the other. */
 static bool write_text(struct answer_writer *writer, struct json_writer *out)
 {
     const struct answer *answer = writer->answer;

@@ -4,9 +4,9 @@
  * {id, model, text, completion, finish_reason, seed, logprobs[], choices[], usage{prompt_tokens, cached_tokens,
  * completion_tokens}, timings{queue_ms, prompt_ms, generate_ms, tokens_per_second}, warnings[]}, keys in this order.
  *
- * Where there is more than one continuation, choices[] has {index, text, completion, finish_reason, seed, logprobs} of
+ * If there is more than one continuation, choices[] has {index, text, completion, finish_reason, seed, logprobs} of
  * each, and the answer's own text, completion, finish_reason and seed are those of the first; else there are no
- * choices. logprobs stand in the choices where there are any, and only where they were asked for.
+ * choices. logprobs stand in the choices if there are any, and only if they were asked for.
  * prompt_tokens counts all that the sequence begins with (<eos> and label, or a session's pending token, included),
  * once; cached_tokens is what was skipped of it, for the first continuation; completion_tokens is the sum of all.
  * Text that is not valid UTF-8 gets U+FFFD.
@@ -26,7 +26,7 @@ struct answer {
     const char *model; /* name */
     const char *prompt;
     size_t prompt_bytes;
-    const char *warning;                         /* NULL, or one that stands before those of the prompt */
+    const char *warning;                         /* stands before those of the prompt; or NULL */
     const struct generation *const *generations; /* [count] finished continuations of the prompt */
     size_t count;                                /* >= 1 */
     uint64_t seed;                               /* of the first, below 2^53; the others': generation_seed() */

@@ -26,8 +26,8 @@ struct token {
 struct tokens {
     struct token *items;
     size_t count, capacity;
-    bool generate, admin; /* whether there is one of the scope */
-    bool plain;           /* whether one was read as it is, and not as a digest, from what is being read */
+    bool generate, admin; /* the scope has a token */
+    bool plain;           /* a token itself, not its digest, was read from the present file or value */
 };
 
 struct auth {
@@ -100,8 +100,8 @@ static bool read_token(struct tokens *tokens, enum http_scope scope, const char 
     return add_token(tokens, scope, digest, err);
 }
 
-/* A warning and no refusal: where files are mounted into containers from other systems, all of them look like this. A
- * digest may be read by anybody. */
+/* Warns rather than refuses: files that a container mounts from another system all have mode 0777. Anybody may read a
+ * digest. */
 static void warn_of_others(const struct tokens *tokens, const char *key, const char *path)
 {
     struct stat info;
@@ -111,7 +111,7 @@ static void warn_of_others(const struct tokens *tokens, const char *key, const c
                   LOG_TEXT("file", path), LOG_TEXT("do", "chmod o-rwx"));
 }
 
-/* The file of the configuration, where the key's value stands in it; else NULL. */
+/* The configuration file, if the key's value comes from it; else NULL. */
 static const char *file_of(const struct config *config, const char *key)
 {
     if (!config->origins || !config->file) return NULL;
@@ -119,7 +119,8 @@ static const char *file_of(const struct config *config, const char *key)
     return origin->place && strstr(origin->place, config->file) ? config->file : NULL;
 }
 
-/* A value of the configuration: tokens with commas or spaces between them, as one variable of the environment needs. */
+/* Reads a value of the configuration: tokens with commas or spaces between them. An environment variable has no other
+ * form for a list. */
 static bool read_list(struct tokens *tokens, enum http_scope scope, const char *key, const struct option_list *list,
                       const char *file, struct error *err)
 {
@@ -231,7 +232,8 @@ bool auth_reload(struct auth *auth, const struct config *config, struct error *e
 
 /* --- Checking --- */
 
-/* The scope of the token, HTTP_PUBLIC for one that is not known. Takes the same time for any token. Under the lock. */
+/* Returns the scope of the token, HTTP_PUBLIC for an unknown one. Takes the same time for any token. The caller holds
+ * the lock. */
 static enum http_scope scope_of(const struct tokens *tokens, const unsigned char digest[SHA256_SIZE])
 {
     bool generate = false, admin = false;

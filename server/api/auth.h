@@ -2,8 +2,8 @@
  *
  * Tokens come from the section auth of the configuration and from the files that it names, as they are or as
  * "sha256:" and 64 hexadecimal digits; only their digests are kept. Where there is no generate token, everybody may
- * generate; where there is no admin token, nobody may administer, not even from this machine: what a reverse proxy
- * passes on comes from this machine, too. A client that guesses is slowed (server/api/throttle.h).
+ * generate; where there is no admin token, nobody may administer, not even from this machine: requests that a
+ * reverse proxy passes on come from this machine, too. A client that guesses is slowed (server/api/throttle.h).
  *
  * auth_reload() replaces all tokens at once, while requests are checked. Thread-safe.
  */
@@ -19,8 +19,8 @@
 
 struct auth;
 
-/* Errors name the key, or file:line, and never a token: ERROR_INVALID for what is no token, and for a file without one
- * (it would open what it should close). */
+/* Errors name the key, or file:line, never a token: ERROR_INVALID for text that is no token, and for a file without a
+ * token (it would open what it should close). */
 struct auth *auth_new(const struct config *config, struct error *err);
 void auth_free(struct auth *auth); /* NULL allowed */
 
@@ -32,11 +32,11 @@ bool auth_reload(struct auth *auth, const struct config *config, struct error *e
 
 enum auth_verdict {
     AUTH_GRANTED,
-    AUTH_MISSING, /* a token is needed, and there was none, or a header of another form */
+    AUTH_MISSING, /* a token is needed, and the request has none, or a header of another form */
     AUTH_UNKNOWN, /* no such token: counts as a guess */
     AUTH_SCOPE,   /* a generate token, where admin is needed */
     AUTH_CLOSED,  /* no admin token is configured */
-    AUTH_SLOWED,  /* too many guesses: not looked at */
+    AUTH_SLOWED,  /* too many guesses: the token is not looked at */
 };
 
 /* What a request with this Authorization header (NULL: none), from this address, may do. *seconds: for AUTH_SLOWED,

@@ -154,7 +154,7 @@ void completion_log(struct completion *completion)
     http_request_log(request, LOG_INTEGER("tokens", tokens));
 }
 
-/* Whether one of the jobs that ran out of time had got a slot. */
+/* Whether a job that ran out of time had a slot before. */
 static bool has_begun(const struct completion *completion)
 {
     for (size_t i = 0; i < completion->count; i++) {

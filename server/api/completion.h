@@ -1,14 +1,14 @@
-/* A request for continuations, from its fields to its answer: checked, encoded, given to the engine as n jobs, and
- * answered as a whole or as a stream. POST and GET /generate and POST /v1/completions are this with two faces, struct
- * completion_dialect: the names of the fields and the form of what is sent.
+/* A request for continuations, from its fields to its answer: a completion is checked, encoded, given to the engine as
+ * n jobs, and answered as a whole or as a stream. POST and GET /generate have one struct completion_dialect, POST
+ * /v1/completions another: the names of the fields and the form of the answer.
  *
- * Life cycle: a handler calls completion_new(), then completion_read(), and ends with completion_run(). The memory is
- * shared by the request and its jobs: the last of them to end frees it, so a stream whose client has left does not wait
+ * Life cycle: a handler calls completion_new(), then completion_read(), and ends with completion_run(). The request
+ * and its jobs share the memory, and the last of them to end frees it. So a stream whose client has left does not wait
  * for the engine.
  *
- * Threads: `parts[i].job.generation` belongs to the engine from the submission until `over` is set; what the stream may
- * read before that are the bytes of its text and the tokens that text_ready and tokens_ready count, which do not change
- * any more. Everything else belongs to the thread that handles the request.
+ * Threads: `parts[i].job.generation` belongs to the engine from the submission until `over` is set. Before that the
+ * stream reads only the bytes of its text that text_ready counts and the tokens that tokens_ready counts: these do not
+ * change any more. Everything else belongs to the thread that handles the request.
  */
 #ifndef LSTMD_SERVER_API_COMPLETION_H
 #define LSTMD_SERVER_API_COMPLETION_H
@@ -65,14 +65,14 @@ struct completion_dialect {
     size_t row_count;
     bool is_openai; /* null is as if a field were not given, and presence and frequency penalties have OpenAI's bounds
                        and count the written tokens alone */
-    /* The token that a name in logit_bias means, or false with the error. */
+    /* Finds the token that a name in logit_bias means; false with the error. */
     bool (*find_token)(const struct vocabulary *vocabulary, const char *name, size_t size, uint32_t *id,
                        struct error *err);
     /* Appends the next piece of the answer; false: that was all. `state`: answer_size bytes, zero at first. The first
      * piece is written while there is a request, the others may come later and in another thread. */
     bool (*answer)(const struct completion *completion, void *state, struct json_writer *out);
     size_t answer_size;
-    /* Append a document. after (NULL allowed): what stands behind the last event; false: nothing. */
+    /* Append a document to a stream. after (NULL allowed): one behind the last event; false: there is none. */
     void (*event)(const struct completion *completion, const struct completion_piece *piece, struct json_writer *out);
     bool (*after)(const struct completion *completion, struct json_writer *out);
 };
@@ -106,11 +106,11 @@ struct completion {
 
     void *answer; /* the dialect's state of an answer that is being written */
 
-    /* The stream's: an event that was begun to be sent. */
+    /* The stream's: the event that is being sent. */
     struct http_stream stream;
     struct json_writer event;
     size_t event_sent;
-    size_t turn; /* the continuation that is looked at first */
+    size_t turn; /* the continuation whose event comes next */
     uint64_t sent_ns;
     bool ended, failed;
 };
@@ -124,25 +124,25 @@ struct completion *completion_new(struct http_request *request, struct services 
  * fields_read_json() has it, for the dialect's own rows. */
 void completion_read(struct completion *completion, uint64_t *given, struct problem *problem);
 
-/* Checks what is beyond single fields, adds what is wrong to `problem`, which may hold errors already, and answers with
- * it or starts the jobs. Closes the problem. */
+/* Checks the fields together and beside the model, and adds errors to `problem`, which may hold some already. Answers
+ * with the problem, or starts the jobs. Closes the problem. */
 enum http_outcome completion_run(struct completion *completion, struct problem *problem);
 
 /* Answers with the problem and closes it. */
 enum http_outcome completion_refuse(struct http_request *request, struct problem *problem);
 
-/* The model that a request names (the default where it names none), acquired; NULL with the problem, which for a name
- * that there is not is the wrong field "model". */
+/* Acquires the model that a request names, or the default. NULL with the problem; an unknown name is the wrong field
+ * "model". */
 struct served *completion_acquire(const struct services *services, const struct field_text *model,
                                   struct problem *problem);
 
-/* As completion_refuse() where the daemon is shutting down. */
+/* True while the daemon shuts down; the request then has its refusal. */
 bool completion_is_draining(struct http_request *request, const struct services *services);
 
-/* What there is to say beside the warnings of the prompt, or NULL. */
+/* A warning beside those of the prompt, or NULL. */
 const char *completion_warning(const struct completion *completion);
 
-/* How the generations went, for the answer; of parts [first .. first + count), which are over. */
+/* Fills in the answer about parts [first .. first + count), which are over. generations: [count]. */
 struct answer;
 void completion_describe(const struct completion *completion, size_t first, size_t count,
                          const struct generation **generations, struct answer *answer);

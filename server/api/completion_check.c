@@ -1,5 +1,4 @@
-/* What is beyond single fields: the prompt, the label, the biases and the session beside the model. All that is wrong
- * is named at once.
+/* Checks the prompt, the label, the biases and the session beside the model. One answer names all that is wrong.
  *
  * Encoding a prompt costs about as much as parsing the body it came in. Both happen in the HTTP thread where the body
  * is small, and in the worker where it is large (server/http/http.h), so neither waits behind a long prompt. */
@@ -14,7 +13,7 @@
 static uint64_t completion_random_seed(void)
 {
     uint64_t seed = 0;
-    /* Cannot fail for so few bytes once the system is up; should it, 0 is a seed like any other. */
+    /* getrandom() gives so few bytes whenever the system is up. If it fails, 0 is a seed like any other. */
     if (getrandom(&seed, sizeof seed, 0) < 0) return 0;
     return seed & (uint64_t)FIELDS_MAX_INTEGER;
 }
@@ -25,7 +24,7 @@ static bool completion_check_prompt(const struct completion *completion, struct 
     return size <= most || problem_add_field(problem, "prompt", "has %zu bytes; limits.max_prompt is %zu", size, most);
 }
 
-/* Finds the label as the vocabulary spells it; names the labels there are where the request's is none of them. */
+/* Finds the vocabulary's own text of the label. For an unknown one the error lists the labels of the model. */
 static void completion_check_label(struct completion *completion, struct problem *problem)
 {
     const struct vocabulary *vocabulary = completion->served->model.vocabulary;
@@ -81,7 +80,7 @@ static void completion_check_bias(struct completion *completion, struct problem 
                             json_object_iter_value(at), problem);
 }
 
-/* Takes the session last of all, so that nothing that is wrong with the request can leave it busy. */
+/* Takes the session last, so that no error of the request can leave it busy. */
 static bool completion_begin_session(struct completion *completion, struct problem *problem)
 {
     const struct field_text *name = &completion->fields.session;
@@ -163,7 +162,7 @@ static bool completion_open_parts(struct completion *completion, struct problem 
 bool completion_check(struct completion *completion, struct problem *problem)
 {
     if (!completion->fields.seed_given) completion->fields.seed = completion_random_seed();
-    /* The prompt is encoded even where other fields are wrong, so that everything wrong is named at once. */
+    /* The prompt is encoded even if other fields are wrong, so that one answer names all errors. */
     completion->served = completion_acquire(completion->services, &completion->fields.model, problem);
     if (completion->served) {
         completion_check_label(completion, problem);

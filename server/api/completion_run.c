@@ -5,7 +5,7 @@
 #include "server/api/completion_internal.h"
 #include "server/api/text_reply.h"
 
-/* The engine's thread. The stores are in the order that makes a byte's token known before the byte is. */
+/* Runs in the engine's thread. tokens_ready is stored first: whoever sees a byte of the text also sees its token. */
 static void completion_progressed(struct engine_job *job)
 {
     struct completion_part *part = (struct completion_part *)job;
@@ -44,7 +44,8 @@ static void completion_count_job(struct metrics *metrics, const struct engine_jo
                         seconds_between(job->first_ns, job->finished_ns) / (double)(generation->produced - 1));
 }
 
-/* The engine's thread. The session ends before the answer is sent, so that a client that has it may go on at once. */
+/* Runs in the engine's thread. The session ends before the answer is sent: a client that has the answer may go on at
+ * once. */
 static void completion_finished(struct engine_job *job)
 {
     struct completion_part *part = (struct completion_part *)job;
@@ -102,7 +103,7 @@ static void completion_release_answer(void *context)
     completion_unref(context);
 }
 
-/* The reply refers to the completion until it is written. */
+/* The reply holds a reference to the completion until it is written. */
 static void completion_reply_answer(struct http_request *request, struct completion *completion)
 {
     struct problem problem = {0};

@@ -1,6 +1,5 @@
-/* The stream of a completion: server-sent events that are made when the client can take them, from the text that is
- * ready by then. So a slow client gets fewer and larger events, and nothing is kept for it but the text itself and the
- * one event that is being sent. */
+/* The stream of a completion: it makes a server-sent event when the client can take one, from the text that is ready by
+ * then. So a slow client gets fewer and larger events, and the daemon keeps only the text and one event for it. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +18,7 @@ static void stream_begin_event(struct completion *completion, const char *prefix
     json_write(&completion->event, prefix, strlen(prefix));
 }
 
-/* False where there was no memory for the event; then there is none. */
+/* False without memory; then there is no event. */
 static bool stream_end_event(struct completion *completion)
 {
     struct json_writer *event = &completion->event;
@@ -29,7 +28,7 @@ static bool stream_end_event(struct completion *completion)
     return false;
 }
 
-/* The stream of a client that has left, or of an event that there is no memory for, breaks off. */
+/* Ends the stream with an error event. ENGINE_CANCELLED (the client left, or memory is out) breaks it off. */
 static bool stream_fail(struct completion *completion, enum engine_outcome outcome)
 {
     completion->ended = true;
@@ -56,7 +55,7 @@ static size_t stream_count_tokens(const struct generation *generation, size_t fi
     return count;
 }
 
-/* What is ready of a continuation and not sent; false where that is nothing. */
+/* Finds the text of a continuation that is ready and not sent; false: there is none. */
 static bool stream_next_piece(struct completion *completion, size_t index, struct completion_piece *piece)
 {
     struct completion_part *part = &completion->parts[index];
@@ -93,7 +92,7 @@ static bool stream_send_piece(struct completion *completion, const struct comple
     return true;
 }
 
-/* The end: what the dialect says behind the last event, then [DONE]. */
+/* Sends what the dialect has behind the last event, then [DONE]. */
 static bool stream_send_end(struct completion *completion)
 {
     completion->ended = true;
@@ -104,7 +103,7 @@ static bool stream_send_end(struct completion *completion)
     return stream_end_event(completion);
 }
 
-/* Makes the next event; false where there is nothing to say. Continuations take turns. */
+/* Makes the next event; false: there is none yet. Continuations take turns. */
 static bool stream_next_event(struct completion *completion)
 {
     struct completion_piece piece;
@@ -160,8 +159,8 @@ static void stream_gone(void *context)
     completion_cancel(context);
 }
 
-/* A stream by GET may be an EventSource's. Its first event has an id, which it names when it comes back, so that
- * api/generate.c can tell it to stay away. Without memory it goes without. */
+/* A stream by GET may be an EventSource's, which connects again after the end and names the id of the first event.
+ * api/generate.c then tells it to stay away. Without memory there is no id. */
 static void stream_write_id(struct completion *completion)
 {
     const char *id = http_request_id(completion->request);
@@ -179,7 +178,7 @@ void completion_stream_begin(struct completion *completion)
     stream->over = stream_over;
     stream->gone = stream_gone;
     stream->context = completion;
-    /* Looked at twice in that time, the stream is never silent for longer than it. */
+    /* The server looks at the stream twice in ping_seconds, so it is never silent for longer. */
     stream->quiet_seconds = completion->services->config->ping_seconds / 2;
     completion->sent_ns = clock_monotonic_ns();
     if (!completion->body) stream_write_id(completion);

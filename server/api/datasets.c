@@ -1,5 +1,5 @@
-/* /datasets and /datasets/{name}: corpora are uploaded, described and deleted. How a corpus is read stands in the query
- * of its upload, in the words of lstmd train. */
+/* /datasets and /datasets/{name}: upload, describe and delete corpora. The query of an upload says how the corpus is
+ * read, with the names of lstmd train's flags. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +47,7 @@ static const char *check_text(const char *name, const struct field_text *text, s
     return text->data;
 }
 
-/* What the client says the body is; CORPUS_AUTO where that tells nothing. */
+/* The format by the Content-Type; CORPUS_AUTO: it tells none. */
 static enum corpus_format format_of_type(const char *type)
 {
     static const struct {
@@ -65,7 +65,7 @@ static enum corpus_format format_of_type(const char *type)
     return CORPUS_AUTO;
 }
 
-/* The body is the file; a client that wraps it up would have its wrapping learned. */
+/* The body is the file itself. A form or other wrapping would become part of the corpus. */
 static void check_headers(const struct http_request *request, struct problem *problem)
 {
     static const char form[] = "multipart/";
@@ -74,7 +74,7 @@ static void check_headers(const struct http_request *request, struct problem *pr
         problem_set(problem, 415, "the body must be the file itself (curl -T FILE), not a form");
 }
 
-/* Parameters that only mean something with certain formats would be ignored in silence otherwise. */
+/* Refuses parameters that the format does not use, rather than ignoring them in silence. */
 static void check_format(const char *name, const struct corpus_options *options, struct problem *problem)
 {
     const enum corpus_format format = options->format == CORPUS_AUTO ? corpus_format_guess(name) : options->format;

@@ -11,7 +11,7 @@
 #define NAME_MAX_SHOWN 64                    /* bytes of a name or a value that an error repeats */
 #define SHOWN_SIZE     (NAME_MAX_SHOWN + 32) /* a value with what stands around it */
 
-/* One value as it came, before its type is known to be right. */
+/* One value as it came; its type is not checked yet. */
 struct raw_value {
     const json_t *json;      /* NULL: from a query */
     struct field_text query; /* text of a query parameter */
@@ -53,7 +53,7 @@ static void add_duplicate_key(struct problem *problem, const char *body, size_t 
     problem_add_field(problem, name, "given twice (the second one ends at byte %zu)", end + 1);
 }
 
-/* What other languages write where JSON has another word, and what is to be said of it. */
+/* Explains words of other languages for which JSON has another one. */
 static const char *explain_token(const char *token, size_t n)
 {
     static const struct {
@@ -85,7 +85,7 @@ static size_t token_begin(const char *body, size_t end)
     return begin;
 }
 
-/* What is to be said of it. */
+/* A remark about the token that ends at `end`, or "". */
 static const char *explain_syntax(const char *body, size_t size, size_t end)
 {
     if (end == 0 || end > size) return "";
@@ -142,7 +142,7 @@ json_t *fields_parse_body(const char *body, size_t size, struct problem *problem
         json = json_text_parse(text, n, flags, &error);
     }
     if (!json && json_text_lacked_memory(&error)) {
-        problem_close(problem); /* what was found twice matters less */
+        problem_close(problem); /* a key that is there twice matters less */
         problem_set(problem, 503, "out of memory (%zu bytes of JSON)", size);
         return NULL;
     }
@@ -355,7 +355,7 @@ static bool add_unknown(const struct field_table *table, const char *name, size_
     char shown[NAME_MAX_SHOWN + 1];
     memcpy(shown, name, size);
     shown[size] = '\0';
-    /* Which name was meant takes time to find, and is said of those alone that are listed. */
+    /* The search for the name that was meant takes time. Only errors that the answer lists get it. */
     if (problem->error_count >= PROBLEM_MAX_ERRORS) return problem_add_field(problem, shown, "unknown field");
     struct hint hint;
     hint_begin(&hint, shown);

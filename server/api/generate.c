@@ -43,7 +43,8 @@ static bool generate_answer(const struct completion *completion, void *context, 
     return answer_write(&state->writer, out);
 }
 
-/* {id, index, delta, token_count}, logprobs where they were asked for, and with the last one how it ended. */
+/* Writes {id, index, delta, token_count}, with logprobs if they were asked for; the last event also says how it ended.
+ */
 static void generate_event(const struct completion *completion, const struct completion_piece *piece,
                            struct json_writer *out)
 {
@@ -94,7 +95,7 @@ static enum http_outcome generate_run(struct http_request *request, struct servi
     completion_read(completion, &given, problem);
     completion->fields.seed_given = given & UINT64_C(1) << COMPLETION_ROW_SEED;
     if (!body && !problem->status && completion->fields.stream && http_request_header(request, "Last-Event-ID")) {
-        /* An EventSource that comes back after its stream: it must not get another text each time, and 204 ends it. */
+        /* An EventSource connects again after its stream. 204 ends it; otherwise it gets another text each time. */
         http_reply(request, 204, NULL, "", 0, HTTP_BORROWED);
         return HTTP_REPLIED;
     }

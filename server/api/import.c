@@ -1,6 +1,6 @@
 /* POST /models/{name}/import: a model directory from what another program saved. The body goes to a file beside the
- * models, and `lstmd import` reads it with bounded memory and time in a process of its own, which has a sandbox: files
- * of strangers pass through parsers of others, and none of them runs in the daemon. */
+ * models. `lstmd import` reads it in a sandboxed process with bounded memory and time: no parser of foreign files runs
+ * in the daemon. */
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -84,7 +84,7 @@ static bool write_part(const char *data, size_t size, void *context, struct erro
     return publish_file_write(&import->file, data, size, err);
 }
 
-/* Not before there is something to write, since it waits for the disk. */
+/* Called with the first bytes, not before: it waits for the disk. */
 static bool import_begin(struct import *import, struct error *err)
 {
     if (import->begun) return true;
@@ -257,7 +257,7 @@ static bool set_import_error(const char *reason, struct error *err)
     return error_set(err, full ? ERROR_NO_SPACE : ERROR_INVALID, "%.*s", (int)strcspn(reason, "\n"), reason);
 }
 
-/* What the import says of its sandbox is for whoever runs the daemon, not for whoever asks. */
+/* Logs what the import says of its sandbox: that concerns the operator, not the client. */
 static void note_lacking(const struct services *services, const char *message)
 {
     const char *found = strstr(message, SANDBOX_LACKING);
@@ -268,8 +268,8 @@ static void note_lacking(const struct services *services, const char *message)
     metrics_add(services->metrics, METRICS_IMPORTS_UNSANDBOXED, 1);
 }
 
-/* The model as it is seen from the directory aside, where the import runs: whoever asks reads its messages, and is not
- * told where on this machine models are. NULL: out of memory. */
+/* The path of the model, relative to the directory in which the import runs. The client reads the import's messages,
+ * and they must not tell where models lie on this machine. NULL: out of memory. */
 static char *relative_out(const struct import *import, struct error *err)
 {
     return path_join("..", strrchr(import->aside.path, '/') + 1, err);
@@ -305,7 +305,7 @@ static bool import_run(struct import *import, const struct services *services, s
     return ok;
 }
 
-/* The model is there; where it is not found, somebody has deleted it since. */
+/* The model was published. If it is not found, somebody has deleted it since. */
 static json_t *import_load(const struct services *services, const char *name, struct error *err)
 {
     json_t *json =

@@ -1,5 +1,5 @@
-/* Handlers that wait: for files, for a model to be loaded. The HTTP thread does neither, so the request is suspended
- * and the handler runs in a worker.
+/* Handlers that wait for files, or for a model to be loaded. The HTTP thread never waits, so it suspends the request,
+ * and a worker runs the handler.
  */
 #ifndef LSTMD_SERVER_API_LATER_H
 #define LSTMD_SERVER_API_LATER_H

@@ -1,8 +1,9 @@
 /* What the daemon counts, and the text form in which Prometheus reads it ("Exposition formats", text format 0.0.4).
  *
  * Counters and histograms are atomics that only grow: any thread adds, none waits, and a reader sees each at some
- * moment of its own. What others know already (the engine's load, the cache's size) is not kept here: whoever answers
- * /metrics asks them and writes it with the functions below. No prompt or generated text ever gets here.
+ * moment of its own. Numbers that other parts keep (the engine's load, the cache's size) are not here:
+ * api/metrics_text.c asks these parts and writes the numbers with the functions below. No prompt or generated text ever
+ * gets here.
  *
  * Life cycle: metrics_new(), any number of calls from any thread, metrics_free().
  */

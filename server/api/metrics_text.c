@@ -113,7 +113,7 @@ static void count_job(void *context, int64_t id, const struct job_figures *figur
     ++*(double *)context;
 }
 
-/* The label is not called job: that is Prometheus' own, and ours would be renamed. */
+/* The label is not called job: Prometheus has that label itself and would rename ours. */
 static void write_jobs(struct services *services, FILE *out)
 {
 #define FIGURE(name) offsetof(struct job_figures, name)

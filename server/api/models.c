@@ -1,5 +1,5 @@
-/* /models: what there is, and changes of it. All of it reads files, so none runs in the HTTP thread: what changes the
- * registry runs in the daemon's loader, one after the other, what describes it in the reader. A change answers with the
+/* /models: lists, describes and changes models. Handlers read files, so none runs in the HTTP thread: the daemon's
+ * loader runs changes of the registry, one after the other, the reader runs descriptions. A change answers with the
  * model as it is then. */
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
-/* /v1/completions and /v1/models: what OpenAI's clients speak. A prompt is one string; tokens by id, suffix and best_of
- * are refused, as is what OpenAI does not know, with OpenAI's form of errors (server/http/problem.c). Fields of POST
- * /generate that OpenAI does not have are served, too. */
+/* /v1/completions and /v1/models: the API of OpenAI's clients. A prompt is one string; tokens by id, suffix and best_of
+ * are refused, and so are unknown fields, in OpenAI's form of errors (server/http/problem.c). The further fields of
+ * POST /generate are served, too. */
 #include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -57,8 +57,8 @@ static bool find_token(const struct vocabulary *vocabulary, const char *name, si
 
 /* --- Documents --- */
 
-/* A token as it stands in the text, so that tokens joined are the text: a word has its space before it unless it is the
- * first. What stands for no text has a name. */
+/* Writes a token as it stands in the text, so that the tokens joined are the text: a word has its space before it
+ * unless it is the first. A token without text is written by its name. */
 static void write_token(const struct vocabulary *vocabulary, uint32_t id, bool first, struct json_writer *out)
 {
     size_t n;
@@ -112,7 +112,7 @@ static void write_name(const struct token_lists *lists, size_t i, struct json_wr
         write_token(generation->vocabulary, token->id, is_first(generation, i), out);
 }
 
-/* {"token": logprob}, without the names that a likelier token has already: bytes that are no character look alike. */
+/* Writes {"token": logprob}. A name that a likelier token has is left out: bytes that are no character look alike. */
 static void write_alternatives(const struct token_lists *lists, size_t index, struct json_writer *out)
 {
     const struct generation *generation = lists->generation;
@@ -465,7 +465,7 @@ enum http_outcome api_v1_models(struct http_request *request, void *context)
     for (struct served *served; (served = registry_next_loaded(services->registry, &position));) {
         if (json_array_append_new(data, model_document(served)) != 0) {
             json_decref(data);
-            data = NULL; /* and so is what is packed around it: 503 */
+            data = NULL; /* json_pack() then fails, too: 503 */
         }
         registry_release(served);
     }

@@ -1,4 +1,4 @@
-/* Who may call which route: a verdict of server/api/auth.h as an answer. */
+/* Decides who may call which route: makes an answer of the verdict of server/api/auth.h. */
 #include <string.h>
 
 #include "base/clock.h"

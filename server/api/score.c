@@ -1,6 +1,6 @@
-/* /score: how likely the model finds a text. The text is encoded by the thread that handles the request and read by the
- * daemon's scorer while the connection is suspended. Texts take turns, a few milliseconds each, so a short one does not
- * wait for long ones. */
+/* /score: how likely the model finds a text. The thread that handles the request encodes the text; the daemon's scorer
+ * feeds it to the model while the connection is suspended. Texts take turns of a few milliseconds, so a short one does
+ * not wait for long ones. */
 #include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -86,7 +86,8 @@ static double log_probability(const float *logits, size_t vocabulary, uint32_t i
     return (double)(logits[id] - largest) - log(sum);
 }
 
-/* Feeds token i of the text; logits (NULL: not wanted) of what follows it. Through a window all of it is fed anew. */
+/* Feeds token i of the text; logits (NULL: not wanted): those of the next token. With a window, feeds all its tokens
+ * anew. */
 static void feed_token(struct score *score, size_t i, float *logits)
 {
     const struct stepper *stepper = &score->served->stepper;
@@ -115,7 +116,7 @@ static bool open_reading(struct score *score)
     return false;
 }
 
-/* Reads on until the turn, or the text, or the wish to read it is over. */
+/* Feeds tokens until the turn or the text is over, or the request is. */
 static void read_text(struct score *score)
 {
     const struct token_list *prompt = &score->generation.prompt;
@@ -139,7 +140,7 @@ static void read_text(struct score *score)
     }
 }
 
-/* The scorer's thread: one turn. The next one comes after those of all others that wait. */
+/* Runs in the scorer's thread: one turn. The text's next turn comes after those of all others that wait. */
 static void score_run(struct task *task)
 {
     struct score *score = (struct score *)task;
@@ -174,7 +175,7 @@ static void write_number(const char *key, double value, struct json_writer *out)
     json_write_real(out, value);
 }
 
-/* What stands behind the tokens. */
+/* Writes the members behind the tokens. */
 static void write_sums(const struct score *score, struct json_writer *out)
 {
     const struct generation *generation = &score->generation;
@@ -257,7 +258,7 @@ static void score_resumed(struct http_request *request, void *context)
     problem_close(&problem);
 }
 
-/* Through a window, each token costs as many steps as the window has tokens. */
+/* With a window, each token costs as many steps as the window has tokens. */
 static void check_cost(const struct score *score, size_t tokens, struct problem *problem)
 {
     const size_t limit = (size_t)score->services->config->max_score;
@@ -294,7 +295,7 @@ static void open_text(struct score *score, struct problem *problem)
     }
     free(label);
     if (problem->status) return;
-    /* Without a start token, nothing foretells the first token. */
+    /* Without a start token, the first token has no probability. */
     const size_t special = (vocabulary_start(vocabulary) != TOKEN_NONE) + (size_t)(fields->label.data);
     score->first = special > 0 ? special : 1;
     if (score->generation.prompt.count <= score->first)

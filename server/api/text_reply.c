@@ -6,8 +6,8 @@
 
 #define REPORT_QUIET_SECONDS 60.0 /* a stream that waits for its worker needs no other wake */
 
-/* Referred to by the stream, until it is over, and by the worker while it fills the buffer. Who fills it has the
- * buffer; else the HTTP thread has it. */
+/* The stream holds a reference until it is over, the worker while it fills the buffer. While the worker fills the
+ * buffer, it owns it; else the HTTP thread does. */
 struct text_reply {
     struct task task; /* first: the worker gives it back */
     struct http_stream stream;
@@ -48,7 +48,7 @@ static void text_reply_refill(struct task *task)
     text_reply_drop(reply);
 }
 
-/* Asks for the next buffer; false where the daemon ends. */
+/* Asks the worker for the next buffer; false: the daemon ends. */
 static bool text_reply_ask(struct text_reply *reply)
 {
     atomic_store(&reply->filling, true);
@@ -96,7 +96,7 @@ static void text_reply_refuse(struct http_request *request, const struct error *
     problem_close(&problem);
 }
 
-/* All of it is in the buffer, whose memory the reply takes. */
+/* The whole answer is in the buffer; the reply takes its memory. */
 static void reply_whole(struct http_request *request, int status, const char *content_type, struct text_reply *reply)
 {
     http_reply(request, status, content_type, reply->buffer.text, reply->buffer.size, HTTP_TAKEN);

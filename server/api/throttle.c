@@ -10,8 +10,8 @@
 #define SECOND_NS    UINT64_C(1000000000)
 #define FORGET_NS    (600 * SECOND_NS)
 #define KNOWN_NS     (24 * 3600 * SECOND_NS)
-#define GUESS_NS     (SECOND_NS / 10) /* what each failure takes of everybody's time, */
-#define GUESSES      1000             /* so many of which may be taken in advance */
+#define GUESS_NS     (SECOND_NS / 10) /* each failure takes so much of everybody's time */
+#define GUESSES      1000             /* so many failures may take it in advance */
 
 struct network {
     unsigned char bytes[8];
@@ -154,7 +154,7 @@ static struct known *known_place(struct throttle *throttle, const struct network
     return &throttle->known[(hash ^ hash >> 32) % PLACES];
 }
 
-/* Strangers, when there were too many failures. */
+/* Addresses without a right token wait while all together have failed too often. */
 static bool is_shut_out(struct throttle *throttle, const struct network *network, uint64_t now_ns)
 {
     const struct known *known = known_place(throttle, network);

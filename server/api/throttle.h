@@ -5,10 +5,10 @@
  * which one may have, too: there from the hundredth failure on. What is no IP address (a UNIX socket) counts as one. An
  * address is forgotten when it has not failed for ten minutes.
  *
- * Memory is bounded: of each kind 1024 addresses have a place. Where all are taken, the one with the fewest failures
- * gives way, and leaves its failures to the next: nobody comes off better by being many. Everybody together may fail a
- * thousand times, and ten times a second from then on; beyond that, only addresses that have lately shown a right token
- * are listened to. Time is passed in; thread-safe.
+ * Memory is bounded: of each kind 1024 addresses have a place. If all are taken, the one with the fewest failures
+ * gives way and leaves its failures to the next: many addresses are no better than one. All addresses together may fail
+ * a thousand times, and then ten times a second; beyond that, only addresses that have lately shown a right token are
+ * heard. Time is passed in; thread-safe.
  */
 #ifndef LSTMD_SERVER_API_THROTTLE_H
 #define LSTMD_SERVER_API_THROTTLE_H

@@ -25,7 +25,7 @@ static const struct field rows[] = {
 static const struct field_table tokenize_table = {rows, TOKENIZE_ROWS};
 static const struct field_table detokenize_table = {rows + 1, sizeof rows / sizeof *rows - 1};
 
-/* Returns the model, acquired, and in fields->body what owns the texts of *fields; NULL where there is a problem. */
+/* Returns the acquired model; fields->body owns the texts of *fields. NULL with the problem. */
 static struct served *read_fields(struct http_request *request, const struct services *services,
                                   const struct field_table *table, const char *required, struct token_fields *fields,
                                   struct problem *problem)
@@ -42,7 +42,7 @@ static struct served *read_fields(struct http_request *request, const struct ser
     return NULL;
 }
 
-/* Tokens, and the answer about them as far as it is written. */
+/* Tokens, and how far their answer is written. */
 struct tokens {
     struct served *served;
     struct token_list ids;
@@ -153,7 +153,7 @@ static struct tokens *new_tokens(struct served *served, struct problem *problem)
     return NULL;
 }
 
-/* Large texts wait for each other, and take a while. */
+/* Large texts wait for each other and take long. */
 static bool check_time(const struct http_request *request, const struct services *services, bool began,
                        struct problem *problem)
 {

@@ -1,4 +1,5 @@
-/* /train: jobs. Every handler runs in the clerk of server/jobs/jobs.h, so what it finds is what there is. */
+/* /train: jobs. The clerk of server/jobs/jobs.h runs every handler, so what a handler finds does not change meanwhile.
+ */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -145,7 +146,7 @@ static bool reply_accepted(struct http_request *request, struct jobs *jobs, int6
     return true;
 }
 
-/* A client that is told of a failure sends its job again. So a new one that cannot be answered for is taken back. */
+/* A client sends a failed request again. So a new job is taken back if there is no memory for its answer. */
 static void accept_job(struct http_request *request, struct jobs *jobs, int64_t id, bool added, struct problem *problem)
 {
     struct error err = {0}, kept = {0};
@@ -158,7 +159,7 @@ static void accept_job(struct http_request *request, struct jobs *jobs, int64_t 
     jobs_schedule(jobs);
 }
 
-/* The job that the key has begun: *id, or 0. False with the problem where it was another body. */
+/* Finds the job that the key began: *id, or 0. False with the problem: the key came with another body. */
 static bool find_earlier(struct jobs *jobs, const char *key, const char *hash, int64_t *id, struct problem *problem)
 {
     char known[SHA256_TEXT_SIZE] = "", name[JOB_ID_SIZE];

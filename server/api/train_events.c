@@ -1,8 +1,9 @@
-/* GET /train/{id}/events: what the store has of a job's events, then those that come, until it is over.
+/* GET /train/{id}/events: first the events of a job that the store has, then new ones until the job is over.
  *
- * The clerk reads events from the store into a feed, as text; the HTTP thread copies that out. A feed holds one piece
- * at a time, however slow the client: where more has happened meanwhile it is `behind`, and the HTTP thread asks the
- * clerk for the next piece when it has sent this one. The clerk frees the feed, after the stream is over. */
+ * The clerk reads events from the store into a feed, as text; the HTTP thread copies the text to the client. A feed
+ * holds one piece at a time, however slow the client is. If more has happened meanwhile, the feed is `behind`, and the
+ * HTTP thread asks the clerk for the next piece when it has sent this one. The clerk frees the feed after the stream.
+ */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -166,7 +167,7 @@ static void train_events_gone(void *context)
 
 /* ---- beginning ---- */
 
-/* Last-Event-ID: what the client has seen. 0 where it does not say, or what was never an id. */
+/* Last-Event-ID: the last event that the client has seen; 0: it says none, or no id. */
 static int64_t last_seen(const struct http_request *request)
 {
     const char *text = http_request_header(request, "Last-Event-ID");
@@ -183,7 +184,7 @@ static bool note_event(void *context, int64_t sequence, const char *type, const 
     return false;
 }
 
-/* Whether the client has seen the last event that there will be. An EventSource comes back after every end of a stream,
+/* Whether the client has seen the last event of an ended job. An EventSource connects again after each end of a stream
  * until it gets 204. */
 static bool has_seen_all(const struct services *services, int64_t id, int64_t last)
 {
@@ -218,7 +219,7 @@ static enum http_outcome train_events_begin(struct http_request *request, void *
     feed->sent_ns = clock_monotonic_ns();
     feed->more_task.run = train_events_more;
     pthread_mutex_init(&feed->mutex, NULL);
-    /* Looked at twice in that time, the stream is never silent for longer than it. */
+    /* The server looks at the stream twice in ping_seconds, so it is never silent for longer. */
     feed->stream = (struct http_stream){.read = read_events,
                                         .over = train_events_over,
                                         .gone = train_events_gone,

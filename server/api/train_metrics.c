@@ -83,7 +83,7 @@ static void write_begin(struct curve *curve)
     }
 }
 
-/* Rows of a job that was deleted meanwhile are gone, and what is there of them is no whole curve. */
+/* If the job was deleted meanwhile, its further rows are gone, and the curve is not whole. */
 static bool is_there(const struct curve *curve, struct error *err)
 {
     struct job job;

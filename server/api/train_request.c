@@ -1,7 +1,6 @@
-/* The body of POST /train: what model it makes, of what, and the options of the trainer by their keys. All that is
- * wrong is found before a job is promised: fields, what they demand of each other, models and datasets that are not
- * there, a text that cannot be trained on, and more memory than there is. The text is read by the function that reads
- * it for the job, unless that takes long. */
+/* The body of POST /train: the model that it makes, its text, and the trainer's options by their keys. All errors are
+ * found before a job is promised: in fields and among them, models and datasets that are missing, a text that cannot be
+ * trained on, and too little memory. The job's own function reads the text here, too, unless that takes long. */
 #include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -37,7 +36,7 @@ static const struct field own_rows[OWN_ROWS] = {
     {"deploy", FIELD_BOOL, MEMBER(deploy), 0, 0, NULL, 0},
 };
 
-/* What a job is not told by its options: paths of this machine, and the model to go on from, which is a name here. */
+/* Options that are no fields: paths of this machine, and the model to go on from, which is a name here. */
 static bool is_left_out(const struct trainer_option *row)
 {
     static const char *const keys[] = {"data", "validation_data", "init_from"};
@@ -170,7 +169,7 @@ static void add_option_error(const struct rows *rows, const struct error *err, c
     problem_add_field(problem, otherwise, "%s", err->message);
 }
 
-/* A field that was given as something else than what the model has; defaults that were not given follow the model. */
+/* Refuses a field that differs from what the model has; a field that was not given gets the model's value. */
 static void compare_with_model(const struct rows *rows, const struct trainer_options *wanted,
                                const struct trainer_options *adopted, struct problem *problem)
 {
@@ -190,7 +189,7 @@ static void compare_with_model(const struct rows *rows, const struct trainer_opt
             problem_add_field(problem, fields[i].key, "is not that of the model: leave it out");
 }
 
-/* Loads the model to go on from, and takes over what it decides. */
+/* Loads the model to go on from, and takes over its architecture and vocabulary. */
 static bool train_request_adopt(struct services *services, struct train_fields *fields, const struct rows *rows,
                                 struct model *model, struct problem *problem)
 {

@@ -1,26 +1,24 @@
 /* The engine: threads that step the running generations of a model, each thread all of its own in one batch.
  *
- * Requests join and leave between two steps, never between two batches: before a step a thread moves waiting jobs into
- * free slots, after it those that are done leave. Waiting jobs stand in one queue (server/engine/queue.h), from which
- * the least loaded thread takes: two requests run faster on two cores than beside each other. A thread sleeps on its
- * condition variable while it has nothing to do; it takes no lock during a step, and none at all between two steps
- * where nobody waits and nobody was cancelled. A job's text does not depend on what runs beside it
- * (model/generate/step.h).
+ * Requests join and leave between two steps: before a step a thread moves waiting jobs into free slots, after it jobs
+ * that are done leave. Waiting jobs stand in one queue (server/engine/queue.h), from which the least loaded thread
+ * takes them: two requests run faster on two cores than in one batch. A thread without jobs sleeps on its condition
+ * variable. It takes no lock during a step, and between two steps only if a job waits or was cancelled. A job's text
+ * does not depend on what runs beside it (model/generate/step.h).
  *
- * Where jobs wait and all slots are taken, a job that had its slot for share_ns is set aside: it goes to the end of the
- * queue, and a waiting one takes its slot. Its hidden state is its own, so it goes on later, in whatever slot of
- * whatever thread, as if nothing had happened. Slots go to new jobs and to those set aside in turn: a short text never
- * waits for long ones to end, and long ones always go on.
+ * If jobs wait and all slots are taken, a job that had its slot for share_ns is set aside: it goes to the end of the
+ * queue, and a waiting job takes its slot. Each job owns its hidden state, so it goes on later in any slot of any
+ * thread. New jobs and those set aside get slots in turn: a short text never waits for long ones to end, and long ones
+ * always go on.
  *
  * Prompts are read in the same batch, one token per step, so that a long prompt costs those beside it next to nothing.
- * Where others generate, each step of the whole batch is followed by steps of the reading sequences alone for as long
- * as the whole batch's step took: a prompt beside 63 others is read many tokens at a time, and the others' tokens come
- * at worst half as often.
+ * While some sequences generate, each full step is followed by prompt-only steps for as long as the full step took: a
+ * prompt beside 63 others is read many tokens at a time, and the others' tokens come at worst half as often.
  *
  * A job that may use the cache starts from the longest prefix of its prompt whose hidden state is there, and leaves
  * states behind: before the prompt's last token (the same prompt again then costs one step), every cache_interval
- * tokens of a long prompt, and where the generation ended by itself. Jobs of one group have the same prompt: where it
- * is long, the first reads it, and the others wait for the state that it leaves in the cache.
+ * tokens of a long prompt, and where the generation ended by itself. Jobs of one group have the same prompt: the
+ * first reads a long one, and the others wait for the state that it leaves in the cache.
  *
  * Life cycle of a job: the caller opens job->generation (so that all memory is taken before anything is promised),
  * submits, and gets job->finished() exactly once for each job of a successful engine_submit(); in between, the job and
@@ -70,8 +68,8 @@ struct engine_job {
 
     /* Called by the engine's threads without locks; both must be short.
      * progressed (NULL: not wanted): the generation has a new token and is not done. Its thread goes on as soon as this
-     * returns, so what another thread shall see is handed over here: generation.text never moves and what text of it is
-     * ready never changes, so storing its size in an atomic is enough. Coalescing is the receiver's matter.
+     * returns, so this hands over what another thread shall see: generation.text never moves and its ready part never
+     * changes, so storing its size in an atomic is enough. The receiver may combine several calls.
      * finished: the job is the caller's again and may be freed by it. */
     void (*progressed)(struct engine_job *job);
     void (*finished)(struct engine_job *job);

@@ -35,7 +35,7 @@ struct engine_thread {
     struct engine *engine;
     pthread_t handle;
     pthread_cond_t wake;
-    bool sleeping; /* under the engine's mutex; whoever ends it clears it, so nobody wakes it twice */
+    bool sleeping; /* under the engine's mutex; whoever wakes the thread clears it, so nobody wakes it twice */
     bool started;
 
     /* The thread's own. */
@@ -44,8 +44,8 @@ struct engine_thread {
     size_t *stepped;           /* [max_batch] slots, and arguments of step(): */
     uint32_t *tokens;
     float **states, **logits;
-    uint64_t deadline;   /* none of its jobs' comes before */
-    uint64_t share_end;  /* none of its jobs' share ends before; for a thread without free slots */
+    uint64_t deadline;   /* not after the first one of its jobs */
+    uint64_t share_end;  /* when the first share of its jobs ends; for a thread without free slots */
     size_t hand;         /* the slot whose job goes next */
     unsigned long swept; /* cancellations that were looked at */
     struct arena arena;
@@ -60,9 +60,9 @@ struct engine {
     atomic_ulong cancellations; /* calls of engine_cancel(): tells threads to look at the flags of their jobs */
     atomic_bool stopping;
     atomic_size_t ready;           /* queue.ready */
-    atomic_uint_fast64_t deadline; /* none of a waiting job's comes before */
+    atomic_uint_fast64_t deadline; /* not after the first one of a waiting job */
 
-    pthread_mutex_t mutex; /* guards what follows, and what is said above; no lock is taken under it */
+    pthread_mutex_t mutex; /* guards what follows, and what is named above; no lock is taken under it */
     struct engine_queue queue;
     unsigned long swept; /* cancellations that the queue was looked through for */
 };

@@ -82,12 +82,12 @@ void engine_job_advance(struct engine *engine, struct engine_job *job, float *lo
     }
 }
 
-/* Leaves the state where the generation ended by itself in the cache, under the prompt and the new tokens. */
+/* Stores the last state of a generation that ended by itself, under its prompt and new tokens. */
 static void engine_job_cache_end(const struct engine_options *options, const struct engine_job *job)
 {
     const struct generation *generation = &job->generation;
     const size_t prompt = generation->prompt.count, fed = generation->fed;
-    if (fed <= prompt) return; /* the state before the prompt's last token is there, and as good */
+    if (fed <= prompt) return; /* the cache has the state before the prompt's last token, which is as good */
     uint32_t *tokens = malloc(fed * sizeof *tokens);
     if (!tokens) return;
     memcpy(tokens, generation->prompt.ids, prompt * sizeof *tokens);

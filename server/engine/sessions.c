@@ -148,7 +148,7 @@ static struct session *sessions_add(struct sessions *sessions, const struct sess
     return session;
 }
 
-/* What becomes of a session whose state is of no use any more. With the mutex locked. */
+/* Frees the state, which is of no use any more, and notes that it was lost. The caller holds the mutex. */
 static void sessions_lose(struct session *session)
 {
     session->lost = session->lost || session->state;
@@ -156,7 +156,7 @@ static void sessions_lose(struct session *session)
     session->state = NULL;
 }
 
-/* Called with the mutex locked. next: what it gets as room for its next state. */
+/* The caller holds the mutex. next: room for the next state; the session owns it on success. */
 static struct session *sessions_begin_locked(struct sessions *sessions, const struct session_key *key, float *next,
                                              struct error *err)
 {

@@ -1,10 +1,10 @@
 /* Sessions: names for hidden states, so that a request continues where the last one of that name ended.
  *
- * A session holds the state after the last token fed and the one token that was sampled and not fed yet. It is taken
- * out by sessions_begin() and given back by sessions_end(); in between it is busy, and a second request for it is a
- * conflict (409) rather than a wait, as two continuations of one state at once are nearly always a mistake of the
- * caller. A name belongs to a model: the same name under another model is another session. A state belongs to one
- * version of it: where another version has taken its place, the session is fresh again, and says that it was lost.
+ * A session holds the state after the last token fed and the one token that was sampled and not fed yet.
+ * sessions_begin() takes it out and sessions_end() gives it back; in between it is busy, and a second request for it is
+ * a conflict (409) and does not wait: two continuations of one state at once are nearly always a mistake of the caller.
+ * A name belongs to a model: the same name under another model is another session. A state belongs to one version of
+ * the model: under another version the session is fresh again, and says that its state was lost.
  *
  * A session expires `ttl` after its last end; beyond max_count the least recently used one that is not busy makes room.
  * Time is passed in (clock_monotonic_ns()), so that tests need not wait. Thread-safe; the lock is held for a hash
@@ -50,7 +50,7 @@ struct session *sessions_begin(struct sessions *sessions, const struct session_k
                                struct error *err);
 
 /* For the owner of a busy session. state: [state_size], to be read where the session is not fresh and written before
- * session_keep(). */
+ * sessions_end(). */
 bool session_is_fresh(const struct session *session); /* nothing to continue from */
 bool session_was_lost(const struct session *session); /* fresh, since its state was of another version */
 const float *session_state(const struct session *session);

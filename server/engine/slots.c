@@ -23,7 +23,7 @@ size_t engine_free_slots(struct engine *engine)
     return n;
 }
 
-/* Only threads with free slots count, so a full one keeps nobody from taking. */
+/* Only threads with free slots take jobs, so a full thread has no say. */
 static bool engine_thread_is_least_loaded(const struct engine_thread *thread)
 {
     const struct engine *engine = thread->engine;
@@ -60,8 +60,8 @@ static bool engine_slot_had_its_share(const struct engine *engine, const struct 
     return now - slot->since_ns >= engine->options.share_ns;
 }
 
-/* Sets jobs that had their share aside, as many as wait, and gives their slots to those that wait. Who got its slot
- * long ago goes first: the hand passes over all slots in turn. */
+/* Sets jobs aside that had their share, at most as many as wait, and gives their slots to waiting ones. The hand passes
+ * over all slots in turn, so the job that got its slot first goes first. */
 static void engine_exchange(struct engine_thread *thread, uint64_t now)
 {
     struct engine *engine = thread->engine;

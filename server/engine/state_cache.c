@@ -300,8 +300,8 @@ void state_cache_free(struct state_cache *cache)
 
 /* --- Finding and storing --- */
 
-/* How far tokens lead: the last node on the way, the tokens up to it, and how many of the way to its child `next` are
- * the same, too (next NULL: there is no such child). */
+/* How far tokens lead: the last node on the way, the tokens up to it, and how many tokens of its child `next` (NULL:
+ * none) are the same. */
 struct walk {
     struct node *node, *next;
     size_t depth, into;

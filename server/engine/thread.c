@@ -20,7 +20,7 @@ static struct engine_job *engine_thread_leave(struct engine_thread *thread, size
     return job;
 }
 
-/* Steps all sequences, or only those that read their prompts; returns how many. */
+/* Steps all sequences, or only those that read their prompts. Returns their number. */
 static size_t engine_thread_step_batch(struct engine_thread *thread, bool readers_only)
 {
     const struct stepper *stepper = thread->engine->options.stepper;
@@ -57,7 +57,7 @@ static size_t engine_thread_count_readers(const struct engine_thread *thread)
     return n;
 }
 
-/* One step of the batch; then, where some read and others generate, as much time again for those that read. */
+/* One step of the batch. If some read and others generate, prompt-only steps follow for the same time. */
 static void engine_thread_step(struct engine_thread *thread)
 {
     const size_t readers = engine_thread_count_readers(thread);
@@ -71,7 +71,7 @@ static void engine_thread_step(struct engine_thread *thread)
     while (clock_monotonic_ns() < end && engine_thread_step_batch(thread, true) > 0) continue;
 }
 
-/* Takes out what is done and, where sweep is set, what was cancelled or is late. */
+/* Takes jobs out that are done; with sweep, also those that were cancelled or are late. */
 static void engine_thread_retire(struct engine_thread *thread, bool sweep, uint64_t now)
 {
     struct engine_job *ended = NULL;
@@ -87,7 +87,7 @@ static void engine_thread_retire(struct engine_thread *thread, bool sweep, uint6
     engine_jobs_finish(ended);
 }
 
-/* Whether there may be something to do besides stepping. */
+/* Whether the thread may have something to do besides stepping. */
 static bool engine_thread_must_look(const struct engine_thread *thread, unsigned long cancellations, uint64_t now)
 {
     const struct engine *engine = thread->engine;
@@ -125,7 +125,7 @@ void *engine_thread_main(void *argument)
     struct engine_thread *thread = argument;
     for (;;) {
         const uint64_t now = clock_monotonic_ns();
-        /* Read before the flags are: a cancellation that comes in between is swept again, never missed. */
+        /* The count is read before the flags: a cancellation in between is looked for again, never missed. */
         const unsigned long cancellations = atomic_load(&thread->engine->cancellations);
         if (engine_thread_must_look(thread, cancellations, now) && !engine_thread_look(thread, cancellations, now))
             break;

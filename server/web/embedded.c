@@ -3,7 +3,7 @@
 #include <string.h>
 
 /* The assembler copies a file into the read-only data, with its size behind it; the file's path is relative to the top
- * of the repository, where the compiler runs. The Makefile knows that this object depends on the files. */
+ * of the repository, where the compiler runs. The Makefile has the files as prerequisites of this object. */
 #define EMBED(name, file)                                                                                              \
     extern const char embedded_##name[];                                                                               \
     extern const uint64_t embedded_##name##_size;                                                                      \
