@@ -528,8 +528,7 @@ bool hdf5_write_group(struct hdf5 *file, const char *path, struct error *err)
 }
 
 struct text_attribute {
-    const char *path, *name;
-    const char *bytes; /* texts of `width` bytes each */
+    const char *path, *name, *bytes; /* bytes: texts of `width` bytes each */
     size_t width;
 };
 

@@ -4,35 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_STACKS   16 /* groups of recurrent tensors with one prefix */
+#include "model/interop/recurrent_internal.h"
+
 #define MAX_MATRICES 16 /* other matrices */
 #define LIST_SIZE    320
 
-enum part { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PART_COUNT };
 static const char *const part_names[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"};
-
-struct layer {
-    struct foreign_tensor *parts[PART_COUNT];
-};
-
-/* Recurrent tensors whose names begin alike. */
-struct stack {
-    const char *prefix; /* "encoder.rnn."; not NUL-terminated */
-    size_t prefix_length;
-    bool cell; /* the names have no layer numbers */
-    struct layer layers[NETWORK_MAX_LAYERS];
-};
-
-struct model_parts {
-    struct foreign_tensors *tensors;
-    struct foreign *foreign; /* for its notes */
-    struct stack stacks[MAX_STACKS];
-    size_t stack_count;
-    struct layer layers[NETWORK_MAX_LAYERS];
-    size_t layer_count;
-    struct architecture architecture;
-    struct foreign_tensor *embedding, *output, *output_bias;
-};
 
 /* ---- names ---- */
 
@@ -549,43 +526,7 @@ static bool read_modules(struct model_parts *parts, struct error *err)
     return true;
 }
 
-/* ---- values ---- */
-
-/* Checks that every tensor was used. */
-static bool load_values(struct foreign_tensors *tensors, struct error *err)
-{
-    for (size_t i = 0; i < tensors->count; i++)
-        if (!foreign_tensor_load(tensors, &tensors->list[i], err)) return false;
-    return true;
-}
-
-static bool read_bias(const struct layer *layer, struct network *network, size_t k, struct error *err)
-{
-    const struct foreign_tensor *ih = layer->parts[BIAS_IH], *hh = layer->parts[BIAS_HH];
-    float *bias = network->bias[k];
-    if (ih) foreign_tensor_read(ih, bias);
-    if (hh && network->bias_hh[k]) foreign_tensor_read(hh, network->bias_hh[k]);
-    if (!hh || network->bias_hh[k]) return true;
-    float *second = malloc(hh->count * sizeof *second);
-    if (!second) return error_set_no_memory(err, hh->count * sizeof *second, "a bias");
-    foreign_tensor_read(hh, second);
-    for (size_t i = 0; i < hh->count; i++) bias[i] += second[i];
-    free(second);
-    return true;
-}
-
-static bool read_values(const struct model_parts *parts, struct network *network, struct error *err)
-{
-    for (size_t k = 0; k < parts->layer_count; k++) {
-        foreign_tensor_read(parts->layers[k].parts[WEIGHT_IH], network->weight_ih[k]);
-        foreign_tensor_read(parts->layers[k].parts[WEIGHT_HH], network->weight_hh[k]);
-        if (!read_bias(&parts->layers[k], network, k, err)) return false;
-    }
-    if (parts->embedding) foreign_tensor_read(parts->embedding, network->embedding);
-    if (!parts->architecture.tie_weights) foreign_tensor_read(parts->output, network->output_weight);
-    if (parts->output_bias) foreign_tensor_read(parts->output_bias, network->output_bias);
-    return true;
-}
+/* ---- all of it ---- */
 
 bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, struct error *err)
 {
@@ -601,6 +542,7 @@ bool recurrent_read(struct foreign_tensors *tensors, struct foreign *foreign, st
     if (layout.parameter_count > INTEROP_MAX_BYTES / sizeof(float))
         return error_set(err, ERROR_TOO_LARGE, "%s: %zu parameters are more than are read", tensors->place,
                          layout.parameter_count);
-    return load_values(tensors, err) && network_open(&foreign->network, &parts->architecture, err) &&
-           read_values(parts, &foreign->network, err) && (!foreign->scaled_ids || foreign_scale_ids(foreign, err));
+    return recurrent_load_values(tensors, err) && network_open(&foreign->network, &parts->architecture, err) &&
+           recurrent_read_values(parts, &foreign->network, err) &&
+           (!foreign->scaled_ids || foreign_scale_ids(foreign, err));
 }

@@ -1,6 +1,6 @@
-/* Any text as the configuration of a Keras model: refused with a message, or read into a network that can be. Any other
- * bytes as an HDF5 file in which a text of variable length is looked up: what is found lies in the file. Whole files
- * are fuzz_keras_file.c's: the HDF5 library does not stand them in the process that fuzzes. */
+/* Any text as the configuration of a Keras model: either a refusal with a message, or a network that can exist. Any
+ * other bytes as an HDF5 file in which a text of variable length is looked up: the text must lie in the file.
+ * fuzz_keras_file.c takes whole files, because the HDF5 library may crash on them. */
 #include "model/interop/hdf5_heap.h"
 #include "model/interop/keras.h"
 #include "tests/fuzz/fuzz.h"

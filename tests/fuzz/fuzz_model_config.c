@@ -1,4 +1,4 @@
-/* Any bytes as config.json: refused with a message, or a configuration whose network can be laid out. */
+/* Any bytes as config.json: either a refusal with a message, or a configuration whose network can be laid out. */
 #include "model/files/model_config.h"
 #include "tests/fuzz/fuzz.h"
 

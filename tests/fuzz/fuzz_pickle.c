@@ -1,5 +1,5 @@
-/* Any bytes as a pickle: refused with a message, or values whose every part can be reached; and what torch.save() would
- * mean by them. */
+/* Any bytes as a pickle: either a refusal with a message, or values whose every part can be reached. Also reads them as
+ * what torch.save() writes. */
 #include "model/interop/pickle.h"
 #include "model/interop/torch_object.h"
 #include "tests/fuzz/fuzz.h"

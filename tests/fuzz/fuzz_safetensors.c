@@ -1,4 +1,4 @@
-/* Any bytes as a safetensors file: refused with a message, or read without touching a byte outside of it. */
+/* Any bytes as a safetensors file: either a refusal with a message, or a read that touches no byte outside of it. */
 #include "model/files/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,4 +1,4 @@
-/* Any bytes as a file of torch.save(): refused with a message, or a network whose weights are all there. */
+/* Any bytes as a file of torch.save(): either a refusal with a message, or a network with all its weights. */
 #include "model/interop/import.h"
 #include "model/interop/other.h"
 #include "model/interop/torch.h"

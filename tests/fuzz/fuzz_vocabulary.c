@@ -1,5 +1,5 @@
-/* Any bytes as vocabulary.json: refused with a message, or a vocabulary whose own JSON reads back as the same bytes,
- * and which takes any text. */
+/* Any bytes as vocabulary.json: either a refusal with a message, or a vocabulary that takes any text and whose JSON,
+ * read again, gives the same JSON. */
 #include <string.h>
 
 #include "model/text/vocabulary.h"

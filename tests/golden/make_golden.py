@@ -4,7 +4,7 @@
 Run with Debian's python3-torch (1.13):  /usr/bin/python3 tests/golden/make_golden.py
 
 Everything is computed in float64 and stored as float32 (ids as int64). A file holds one network (tensor names and
-shapes of checkpoint.md), its description in the metadata, and either
+shapes of model/network/network.h), its description in the metadata, and either
 
   gradient cases: windows of T steps of B streams, state carried from window to window and detached between them,
   weights unchanged. Per window w: "w.inputs", "w.targets" [T, B]; "w.logits" [T, B, V]; "w.loss" [1], the mean of
@@ -69,7 +69,7 @@ class Network(nn.Module):
             parameter.copy_(parameter.to(torch.float32).to(torch.float64))
 
     def named_tensors(self):
-        """name -> parameter, as checkpoint.md names them, in its order."""
+        """name -> parameter, as model/network/network.h names them, in its order."""
         tensors = {}
         if self.embedding is not None:
             tensors["embedding.weight"] = self.embedding.weight

@@ -270,7 +270,7 @@ static bool describe_and_save(void *context, struct error *err)
     return ok;
 }
 
-/* Building and printing JSON; jansson 2.14's parser does not survive this itself. */
+/* Building and printing JSON. The parser of jansson 2.14 does not survive a failing allocation. */
 static void test_checkpoint_survives_failing_allocations_inside_jansson(void **state)
 {
     struct loaded loaded = {.fixture = *state};
@@ -293,7 +293,7 @@ struct publisher {
     atomic_bool end;
 };
 
-/* Publishes networks of another size, and of the fixture's, in turns. */
+/* Publishes a network of another size and the fixture's network in turns. */
 static void *publish_in_turns(void *argument)
 {
     struct publisher *publisher = argument;

@@ -10,7 +10,7 @@
 #include "model/files/safetensors.h"
 #include "tests/unit/support.h"
 
-/* The load fails with one line that begins with the file and says the fragment; nothing is left of the model. */
+/* The load fails with one line that begins with the file and contains the fragment. Nothing is left of the model. */
 static void assert_load_refused(const struct checkpoint_fixture *f, const char *file, const char *fragment)
 {
     struct model model;
@@ -26,7 +26,7 @@ static void assert_load_refused(const struct checkpoint_fixture *f, const char *
     if (!strstr(err.message, fragment)) fail_msg("\"%s\" does not say \"%s\"", err.message, fragment);
 }
 
-/* Sets a field of config.json to the JSON text (NULL: takes it away), or rewrites the whole file where key is NULL. */
+/* Sets a field of config.json to the JSON text (value NULL: removes it), or replaces the whole file (key NULL). */
 static const struct {
     const char *key, *value, *fragment;
 } config_damage[] = {
@@ -168,7 +168,7 @@ static void test_checkpoint_refuses_a_vocabulary_that_was_edited(void **state)
     assert_load_refused(f, "vocabulary.json", "does not belong to these weights");
 }
 
-/* Tensors that are saved in place of those of the architecture. */
+/* Saves these tensors in place of those of the architecture. */
 static void write_weights(const struct checkpoint_fixture *f, const struct network *layout, const char *skipped,
                           const struct safetensors_entry *added)
 {

@@ -1,4 +1,4 @@
-/* model/checkpoint_weights: the three formats of model.safetensors, and what is refused in them. */
+/* model/files/checkpoint_weights.h: the three formats of model.safetensors, and the refusals in them. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static void file_close(struct file *file)
     free(file->data);
 }
 
-/* Where a tensor's bytes lie, to be changed. */
+/* The bytes of a tensor in the file, for changing them. */
 static unsigned char *bytes_of(const struct file *file, const char *name)
 {
     const struct safetensors_entry *entry = safetensors_find(&file->tensors, name);
@@ -154,7 +154,7 @@ static void test_weights_refuse_int8_values_and_scales_that_quantising_never_giv
     network_close(&network);
 }
 
-/* The tensor `name` of an int8 file in another dtype. */
+/* Puts the tensor `name` of an int8 file into another dtype. */
 static void test_weights_refuse_int8_files_with_floats_in_them(void **state)
 {
     (void)state;

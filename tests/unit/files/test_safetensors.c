@@ -1,4 +1,5 @@
-/* model/safetensors: what is written is read back bit for bit, and every malformed file is refused with its reason. */
+/* model/files/safetensors.h: reading gives what was written, bit for bit; every malformed file is refused with its
+ * reason. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -9,8 +10,8 @@
 #include "model/files/safetensors.h"
 #include "tests/unit/support.h"
 
-/* A file of this header and data_size bytes 0, 1, 2, ... in a block of exactly its size, so that a sanitizer sees
- * any read beyond it. */
+/* A file of this header and data_size bytes 0, 1, 2, ..., in a block of exactly its size, so that a sanitizer sees any
+ * read beyond it. */
 static unsigned char *file_of(const char *header, size_t data_size, size_t *size)
 {
     uint64_t length = strlen(header);
@@ -207,7 +208,7 @@ static void test_safetensors_sorts_entries_by_place(void **state)
     free(bytes);
 }
 
-/* The definitions: sign, exponent of `exponent_bits` bits, fraction; nothing shared with the code under test. */
+/* By the definition: sign, exponent of `exponent_bits` bits, fraction. Shares nothing with the code under test. */
 static double plain_value(uint32_t bits, int exponent_bits, int fraction_bits)
 {
     int top = (1 << exponent_bits) - 1, bias = top >> 1;

@@ -1,5 +1,4 @@
-/* model/export: refusals and failing allocations; what the files hold is tested from outside
- * (tests/cli/test_export.py). */
+/* model/interop/export.h: refusals and failing allocations. tests/cli/test_export.py tests the content of the files. */
 #include <stdlib.h>
 #include <string.h>
 

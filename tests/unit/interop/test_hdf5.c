@@ -1,4 +1,4 @@
-/* model/interop_hdf5: what is written is read back, what is absent is said to be, and bytes that lie are refused. */
+/* model/interop/hdf5.h: reading gives what was written; what is absent is reported so; lying bytes are refused. */
 #include <stdlib.h>
 #include <string.h>
 

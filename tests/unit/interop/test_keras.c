@@ -1,5 +1,5 @@
-/* model/interop_keras: every way of writing a model down that tests/golden/make_keras.py knows gives the probabilities
- * that it computed, and every model that would compute something else is refused with the layer's name and class. */
+/* model/interop/keras.h: each form in which tests/golden/make_keras.py writes a model gives the probabilities that
+ * make_keras.py computed. A model that would compute something else is refused with the layer's name and class. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
@@ -287,7 +287,7 @@ static void test_versions(void **state)
 
 /* --- Damage --- */
 
-/* Of weights alone, the architecture has the same name with another ending. */
+/* For weights alone, the architecture is in a file of the same name with another ending. */
 static bool read_one(void *path, struct error *err)
 {
     char architecture[300];

@@ -72,7 +72,7 @@ static void test_texts(void **state)
     assert_text(READ(&arena, "\x8C\x02hi.", NULL), "hi");
     assert_text(READ(&arena, "\x8D\x02\x00\x00\x00\x00\x00\x00\x00hi.", NULL), "hi");
     assert_true(pickle_is(READ(&arena, "C\x02hi.", NULL), PICKLE_BYTES, "hi"));
-    assert_text(READ(&arena, "V\n.", NULL), ""); /* the first thing that takes memory takes none */
+    assert_text(READ(&arena, "V\n.", NULL), ""); /* the first allocation needs no memory */
     arena_free(&arena);
 }
 
@@ -85,7 +85,7 @@ static void test_containers(void **state)
                                            "a]U\x01"
                                            "bK\x01K\x02\x86us.",
                                            NULL);
-    assert_null(dict); /* SETITEM above the mark has nothing to take */
+    assert_null(dict); /* above the mark SETITEM has nothing to take */
     dict = READ(&arena,
                 "}(U\x01"
                 "a](K\x05K\x06"
@@ -106,7 +106,7 @@ static void test_containers(void **state)
     assert_int_equal(dict->entries.count, 6);
     assert_int_equal(pickle_get(dict, "a")->kind, PICKLE_LIST);
     assert_integer(pickle_get(dict, "a")->items.values[1], 6);
-    assert_int_equal(pickle_get(dict, "b")->kind, PICKLE_NONE); /* the last of a key */
+    assert_int_equal(pickle_get(dict, "b")->kind, PICKLE_NONE); /* the last entry of a key counts */
     assert_null(pickle_get(dict, "c"));
     arena_free(&arena);
 }
@@ -222,7 +222,7 @@ static void test_wrong_programs_are_refused_with_the_byte(void **state)
     REFUSED("Nr\xFF\xFF\xFF\xFF.", "byte 1: more values or memory than are read");
 }
 
-/* Four million values in as many bytes are too many; the limit is reached before much memory is taken. */
+/* Four million values in as many bytes are too many. The limit comes before much memory is taken. */
 static void test_values_are_counted(void **state)
 {
     (void)state;

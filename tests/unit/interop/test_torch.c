@@ -1,5 +1,5 @@
-/* model/interop_torch over the files that tests/golden/make_torch_import.py wrote (what they must compute is tested by
- * tests/cli/test_import.py): damaged in every place, and with every allocation failing. */
+/* model/interop/torch.h over the files of tests/golden/make_torch_import.py: damaged in every place, and with every
+ * allocation failing. tests/cli/test_import.py tests what they compute. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,7 +49,7 @@ static void test_every_prefix_is_refused(void **state)
     }
 }
 
-/* Some changes leave a readable file; none leaves the bounds of memory, which is the sanitizers' to see. */
+/* Some changes leave a readable file. No change may break the bounds of memory; the sanitizers watch that. */
 static void test_every_changed_byte_is_survived(void **state)
 {
     (void)state;

@@ -85,7 +85,7 @@ static void test_tokens_with_a_meaning_are_known_by_name(void **state)
     assert_int_equal(vocabulary_pad(vocabulary), 0);
     assert_int_equal(vocabulary_unknown(vocabulary), 1);
     assert_int_equal(vocabulary_eos(vocabulary), 2);
-    assert_int_equal(vocabulary_start(vocabulary), TOKEN_NONE); /* nobody knows what they put before a text */
+    assert_int_equal(vocabulary_start(vocabulary), TOKEN_NONE); /* nobody knows what came before a text */
     assert_int_equal(vocabulary_find_label(vocabulary, "<start>"), 3);
     assert_ids(vocabulary, "bax", IDS(5, 4, 1));
     vocabulary_free(vocabulary);
@@ -97,7 +97,8 @@ static void test_words_are_lowered_and_filtered_as_their_tokens_are(void **state
     struct vocabulary *vocabulary = read_json("[\"don't\", \"go\", \",\"]", (struct interop_wanted){.size = 3}, NULL);
     assert_non_null(vocabulary);
     assert_int_equal(vocabulary_level(vocabulary), TOKEN_LEVEL_WORD);
-    assert_ids(vocabulary, "Don't go!\n,", IDS(0, 1, 2)); /* "!" stands in no token and separates; "," and "'" do */
+    assert_ids(vocabulary, "Don't go!\n,",
+               IDS(0, 1, 2)); /* no token has "!", so it separates; "," and "'" are in tokens and do not */
     vocabulary_free(vocabulary);
     vocabulary = read_json("[\"Go\", \"on\"]", (struct interop_wanted){.size = 2}, NULL);
     assert_ids(vocabulary, "Go on go", IDS(0, 1)); /* a token has a capital: the text was not lower-cased */

@@ -31,7 +31,7 @@ static void put(struct writer *writer, size_t bytes, uint64_t value)
     for (size_t i = 0; i < bytes; i++, value >>= 8) put_bytes(writer, &(unsigned char){(unsigned char)value}, 1);
 }
 
-/* What a local header and a row of the directory have in common. */
+/* Writes what a local header and a row of the directory have in common. */
 static void put_fields(struct writer *writer, const struct made_entry *entry)
 {
     put(writer, 2, 20);

@@ -260,7 +260,7 @@ static void test_corpus_survives_every_failing_allocation(void **state)
         assert_survives_failing_allocations(load_source, &sources[i]);
 }
 
-/* The path of a shared data file, or NULL (said aloud) where it is not there. */
+/* The path of a shared data file. NULL, with a note on stderr, where it is absent. */
 static const char *shared_file(const char *name, char *path, size_t size)
 {
     const char *shared = getenv("LSTMD_SHARED");
@@ -327,7 +327,7 @@ static void test_corpus_lines_may_end_in_carriage_returns(void **state)
     assert_corpus_loads("a.txt", "one\r\rtwo\r", corpus_lines_options(), "one|two");
     assert_corpus_loads("a.jsonl", "{\"text\":\"a\"}\r{\"text\":\"b\"}\r", corpus_automatic, "a|b");
     assert_corpus_loads("a.txt", "one\rtwo\nthree", corpus_lines_options(), "one\rtwo|three");
-    assert_corpus_loads("a.txt", "one\rtwo", corpus_automatic, "one\rtwo"); /* a running text is as it is */
+    assert_corpus_loads("a.txt", "one\rtwo", corpus_automatic, "one\rtwo"); /* a running text stays as it is */
 }
 
 static void test_corpus_format_is_seen_where_the_name_does_not_tell(void **state)

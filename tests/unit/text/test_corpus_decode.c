@@ -1,4 +1,4 @@
-/* model/corpus_decode: gzip and UTF-16, in pieces of any size; what is damaged, too short or too large. */
+/* model/text/corpus_decode.h: gzip and UTF-16, in pieces of any size; damaged, short and too large files. */
 #include "model/text/corpus_decode.h"
 
 #include <stdlib.h>
@@ -8,7 +8,8 @@
 
 #define TEXT "caf\u00e9 \U0001f600\nend\n"
 
-/* Of Python: gzip.compress(TEXT), its two halves, TEXT in UTF-16, that in gzip, 200,000 times "a", and gzip twice. */
+/* Made by Python: gzip.compress(TEXT), its two halves, TEXT in UTF-16, that in gzip, 200,000 times "a", and gzip
+ * twice. */
 static const char packed[] =
     "\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\x4b\x4e\x4c\x3b\xbc\x52\xe1\xc3\xfc\x19\x0d\x5c\xa9\x79\x29\x5c"
     "\x00\x1f\x3d\x87\x9e\x0f\x00\x00\x00";

@@ -30,7 +30,7 @@ static void test_corpus_summary_lists_the_alphabet(void **state)
     corpus_summary_close(&summary);
 }
 
-/* Blocks of 4 MiB are counted at a time: a character across their border is one. */
+/* The summary counts blocks of 4 MiB. A character across their border counts once. */
 static void test_corpus_summary_counts_across_blocks(void **state)
 {
     (void)state;

@@ -11,7 +11,7 @@ static struct csv_reader reader_of(const char *text, size_t n)
     return (struct csv_reader){.name = "t.csv", .text = text, .n = n, .line = 1};
 }
 
-/* All rows as "line:[field][field] line:[field]..."; the error's message where there is one. */
+/* All rows as "line:[field][field] line:[field]...", or the message of an error. */
 static void print_rows(const char *text, size_t n, char *out, size_t size)
 {
     struct csv_reader reader = reader_of(text, n);
@@ -38,7 +38,7 @@ static void assert_rows(const char *text, const char *expected)
 {
     char out[ERROR_MESSAGE_SIZE];
     size_t n = strlen(text);
-    char *exact = malloc(n + (n == 0)); /* of the exact size: reading beyond the end is caught by a sanitizer */
+    char *exact = malloc(n + (n == 0)); /* exactly its size, so that a sanitizer sees any read beyond the end */
     memcpy(exact, text, n);
     print_rows(exact, n, out, sizeof out);
     assert_string_equal(out, expected);

@@ -287,7 +287,8 @@ static void test_split_keeps_one_on_each_side(void **state)
     }
 }
 
-/* The text of a split, found again from both of its parts: the cut is within a long text, the search is backwards. */
+/* Splits a text and joins both parts: the same text. The cut is within a long text, and the search for it goes
+ * backwards. */
 static void test_split_of_a_long_stream_counts_from_its_end(void **state)
 {
     (void)state;
@@ -307,7 +308,7 @@ static void test_split_of_a_long_stream_counts_from_its_end(void **state)
     free(text);
 }
 
-/* Every step of reading a corpus ends early where it is stopped, whatever the step before left. */
+/* Each step of reading a corpus ends early after a stop, whatever the step before it left. */
 static void test_reading_a_corpus_can_be_stopped_at_each_step(void **state)
 {
     (void)state;

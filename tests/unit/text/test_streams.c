@@ -10,7 +10,7 @@
 
 #define MOST_TOKENS 2048
 
-/* Document d is <eos> and lengths[d] tokens; token values are unique, so that a token tells its place. */
+/* Document d is <eos> and lengths[d] tokens. Every value is unique, so a token tells its place. */
 struct sample {
     struct dataset dataset;
     uint32_t tokens[MOST_TOKENS];
@@ -84,7 +84,7 @@ static bool is_real_pair(const struct dataset *dataset, uint32_t input, uint32_t
     return tokens_get(&dataset->tokens, input + 1) == target; /* the token's value is its place */
 }
 
-/* All that the header promises of one epoch. */
+/* Checks all that the header promises of one epoch. */
 static void check_epoch(const struct streams *streams, size_t batch, size_t window)
 {
     const struct dataset *dataset = streams->dataset;
@@ -105,7 +105,7 @@ static void check_epoch(const struct streams *streams, size_t batch, size_t wind
         if (inputs[i] != 0) assert_int_equal(seen[inputs[i]]++, 0);
     }
     assert_int_equal(targets[used - 1], tokens_get(streams->tokens, streams->first + used));
-    /* Each document starts once; only what is left over may be missing. */
+    /* Each document starts once; only left-over positions may be missing. */
     assert_true(resets <= dataset->document_count);
     assert_true(resets + (predictions - used) >= dataset->document_count);
 }
@@ -182,7 +182,7 @@ static void test_streams_order_follows_seed_and_epoch_alone(void **state)
     streams_close(&streams);
 }
 
-/* Where a document stands after shuffling is as good as even. */
+/* After shuffling, every place of a document has about the same chance. */
 static void test_streams_shuffle_puts_documents_everywhere(void **state)
 {
     (void)state;
@@ -199,7 +199,7 @@ static void test_streams_shuffle_puts_documents_everywhere(void **state)
     streams_close(&streams);
 }
 
-/* 10 targets in 4 streams: 2 positions are left over, and which ones changes from epoch to epoch. */
+/* 10 targets in 4 streams leave 2 positions over. Which ones, changes from epoch to epoch. */
 static void test_streams_left_over_positions_differ_by_epoch(void **state)
 {
     (void)state;

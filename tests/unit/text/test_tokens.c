@@ -54,7 +54,7 @@ static void test_tokens_that_are_many_lie_in_a_file_without_a_name(void **state)
     temp_dir_remove(directory);
 }
 
-/* From memory to the disk, and on there: what was written stays, wherever it lies now. */
+/* Tokens grow from memory to the disk, and on the disk. What was written stays the same. */
 static void test_tokens_move_to_a_file_as_they_become_many(void **state)
 {
     (void)state;
@@ -82,7 +82,7 @@ static void test_tokens_move_to_a_file_as_they_become_many(void **state)
     temp_dir_remove(directory);
 }
 
-/* A text of several pieces has the tokens that it has as a whole. */
+/* A text of several pieces gives the same tokens as the whole text. */
 static void assert_same_in_pieces(enum token_level level, const char *unit, size_t count)
 {
     const struct corpus_options format = {.format = CORPUS_TEXT};

@@ -19,7 +19,7 @@ static char *to_json(const struct vocabulary *vocabulary)
     return json;
 }
 
-/* Writes, reads, writes again: the same bytes. Frees the vocabulary and returns the one read. */
+/* Writing, reading and writing again gives the same bytes. Frees the vocabulary and returns the one that was read. */
 static struct vocabulary *round_trip(struct vocabulary *vocabulary)
 {
     char *first = to_json(vocabulary);
@@ -204,7 +204,7 @@ static void *json_malloc(size_t size)
     return json_countdown > 0 && --json_countdown == 0 ? NULL : malloc(size);
 }
 
-/* jansson does not always say that memory ran out, so any error will do for reading. */
+/* jansson does not always report that memory ran out, so reading may fail with any error. */
 static void test_vocabulary_survives_failures_inside_jansson(void **state)
 {
     (void)state;

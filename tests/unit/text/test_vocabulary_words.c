@@ -11,7 +11,7 @@ static void test_vocabulary_words_split_like_the_keras_tokenizer(void **state)
 {
     (void)state;
     struct vocabulary *v = build_vocabulary(of_words, "The cat, the dog; it's <the> end.\n\tÉté\rx  cat");
-    /* \r is not among the filters and the apostrophe is not either, as in Keras */
+    /* as in Keras, neither \r nor the apostrophe is a filter */
     assert_tokens(v, "<eos>|the|cat|dog|it's|end|été\rx");
     assert_encodes_all(v, "THE--End!  dog", "1 5 3");
     assert_encodes_all(v, " ,. ", "");

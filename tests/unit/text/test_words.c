@@ -1,4 +1,5 @@
-/* model/words: lower-casing against Python's str.lower(), for every character alone and beside a capital sigma. */
+/* model/text/words.h: lower-casing compared with Python's str.lower(), for every character alone and beside a capital
+ * sigma. */
 #include "model/text/words.h"
 
 #include <stdio.h>
