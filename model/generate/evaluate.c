@@ -1,7 +1,7 @@
-/* How: the dataset is cut into spans (documents, or the lanes of one stream). Each span's sums are kept apart and added
- * up in the order of the dataset at the end, so neither the number of threads nor the batch nor who took which span
- * shows in the result. Spans are dealt longest first by one atomic counter: `state->next` is the only thing that
- * workers share and change; every span's sums are written by the one worker that took it, and read after the join.
+/* How: cut_spans() cuts the dataset into spans (documents, or the lanes of one stream). Each span keeps its own sums,
+ * and sum_up() adds these in the order of the dataset. So the result does not depend on the number of threads, on the
+ * batch or on who took which span. Workers take spans longest first, by one atomic counter: `state->next` is the only
+ * thing that they share and change. The worker that took a span writes its sums; sum_up() reads them after the join.
  */
 #include "model/generate/evaluate.h"
 
@@ -19,8 +19,8 @@
 #define DEFAULT_BATCH 64
 #define WINDOW_LANES  64
 
-/* Inputs begin .. end - 1 of the dataset, from a zero state; targets of inputs from `counted` on are counted. The
- * sequence that windows look back on starts at `origin`. */
+/* Inputs begin .. end - 1 of the dataset, from a zero state. Targets of inputs from `counted` on count. Windows look
+ * back to `origin` at most, where the sequence starts. */
 struct span {
     size_t origin, begin, counted, end;
     double nats;
@@ -38,7 +38,7 @@ struct evaluation_state {
     atomic_size_t next; /* place in the queue */
 };
 
-struct worker {
+struct evaluate_worker {
     struct evaluation_state *state;
     struct step_scratch scratch;
     size_t batch;
@@ -58,7 +58,7 @@ static size_t span_length(const struct span *span)
     return span->end - span->begin;
 }
 
-/* Longest first; equal ones in the order of the dataset, so that the order is the same everywhere. */
+/* Longest first. Spans of one length stay in the order of the dataset: every machine has the same order. */
 static int compare_spans(const void *a, const void *b)
 {
     const struct span *x = *(struct span *const *)a, *y = *(struct span *const *)b;
@@ -72,7 +72,7 @@ static bool is_windowed(const struct evaluation_state *state)
     return state->stepper->architecture.window.size > 0;
 }
 
-/* Where the inputs begin: an <eos> that only ends texts is not fed. */
+/* Where the inputs begin: behind an <eos> that only ends texts, which nobody feeds. */
 static size_t first_input(const struct dataset *dataset, size_t start)
 {
     return start + (dataset->eos_only_ends ? 1 : 0);
@@ -106,7 +106,7 @@ static void cut_lanes(const struct dataset *dataset, size_t lanes, size_t warmup
     }
 }
 
-/* How many lanes a stream is cut into; windows do not look at a state, so that lanes cost nothing. */
+/* How many lanes a stream has. A network with a window carries no state, so lanes cost nothing there. */
 static size_t lane_count(const struct evaluation_state *state, const struct evaluate_options *options)
 {
     const size_t targets = stream_targets(state->dataset);
@@ -127,7 +127,7 @@ static bool make_spans(struct evaluation_state *state, size_t count, struct erro
     return true;
 }
 
-static bool cut(struct evaluation_state *state, const struct evaluate_options *options, struct error *err)
+static bool cut_spans(struct evaluation_state *state, const struct evaluate_options *options, struct error *err)
 {
     const struct dataset *dataset = state->dataset;
     const size_t warmup = is_windowed(state) ? 0 : options->warmup;
@@ -144,7 +144,7 @@ static bool cut(struct evaluation_state *state, const struct evaluate_options *o
     return true;
 }
 
-static bool worker_open(struct worker *worker, struct evaluation_state *state, size_t batch, struct error *err)
+static bool worker_open(struct evaluate_worker *worker, struct evaluation_state *state, size_t batch, struct error *err)
 {
     const struct stepper *stepper = state->stepper;
     struct arena *arena = &worker->arena;
@@ -177,14 +177,14 @@ static bool worker_open(struct worker *worker, struct evaluation_state *state, s
     return true;
 }
 
-static void worker_close(struct worker *worker)
+static void worker_close(struct evaluate_worker *worker)
 {
     step_scratch_close(&worker->scratch);
     arena_free(&worker->arena);
 }
 
 /* Begins the window of sequence b's position. */
-static void begin_window(struct worker *worker, size_t b)
+static void begin_window(struct evaluate_worker *worker, size_t b)
 {
     const struct evaluation_state *state = worker->state;
     const size_t origin = worker->spans[b]->origin, count = worker->positions[b] + 1 - origin;
@@ -194,8 +194,8 @@ static void begin_window(struct worker *worker, size_t b)
     memset(worker->states[b], 0, state->stepper->state_size * sizeof(float));
 }
 
-/* Gives place b the next span of the queue; false where the queue is empty. */
-static bool take_span(struct worker *worker, size_t b)
+/* Gives place b the next span of the queue. False: the queue is empty. */
+static bool take_span(struct evaluate_worker *worker, size_t b)
 {
     struct evaluation_state *state = worker->state;
     struct span *span;
@@ -212,8 +212,8 @@ static bool take_span(struct worker *worker, size_t b)
     return true;
 }
 
-/* Moves sequence `from` to place `to`. The queue is empty by then, so `from` is not used again. */
-static void move(struct worker *worker, size_t from, size_t to)
+/* Moves sequence `from` to place `to`. The queue is empty by then: nobody uses `from` again. */
+static void move_sequence(struct evaluate_worker *worker, size_t from, size_t to)
 {
     worker->states[to] = worker->states[from];
     worker->spans[to] = worker->spans[from];
@@ -222,7 +222,7 @@ static void move(struct worker *worker, size_t from, size_t to)
     worker->inputs[to] = worker->inputs[from];
 }
 
-static void step_all(struct worker *worker, size_t active)
+static void step_sequences(struct evaluate_worker *worker, size_t active)
 {
     const struct evaluation_state *state = worker->state;
     for (size_t b = 0; b < active; b++) {
@@ -236,7 +236,7 @@ static void step_all(struct worker *worker, size_t active)
 }
 
 /* Adds the loss of the target at sequence b's position. */
-static void count(struct worker *worker, size_t b)
+static void count_target(struct evaluate_worker *worker, size_t b)
 {
     const struct evaluation_state *state = worker->state;
     const size_t V = state->stepper->architecture.vocabulary_size;
@@ -248,8 +248,8 @@ static void count(struct worker *worker, size_t b)
     span->correct += sampler_argmax(logits, V) == target;
 }
 
-/* Goes on to the next input, and behind the last one of a window to the next position; false at the end of the span. */
-static bool next_input(struct worker *worker, size_t b)
+/* Goes on to the next input, or to the next position where a window is through. False: the span is through. */
+static bool next_input(struct evaluate_worker *worker, size_t b)
 {
     if (worker->padding[b] > 0) {
         worker->padding[b]--;
@@ -260,35 +260,36 @@ static bool next_input(struct worker *worker, size_t b)
     return true;
 }
 
-static bool stopped(const struct evaluation_state *state)
+static bool is_stopped(const struct evaluation_state *state)
 {
     return state->stop && atomic_load_explicit(state->stop, memory_order_relaxed);
 }
 
-static void *work(void *argument)
+static void *evaluate_work(void *argument)
 {
-    struct worker *worker = argument;
+    struct evaluate_worker *worker = argument;
     const size_t width = worker->state->stepper->state_size;
     size_t active = 0;
     while (active < worker->batch && take_span(worker, active)) active++;
-    while (active > 0 && !stopped(worker->state)) {
-        step_all(worker, active);
+    while (active > 0 && !is_stopped(worker->state)) {
+        step_sequences(worker, active);
         priority_give_way(active * width * width); /* roughly what a step multiplies */
-        for (size_t b = 0; b < active; b++) count(worker, b);
+        for (size_t b = 0; b < active; b++) count_target(worker, b);
         for (size_t b = active; b-- > 0;) {
             if (next_input(worker, b) || take_span(worker, b)) continue;
-            move(worker, --active, b);
+            move_sequence(worker, --active, b);
         }
     }
     return NULL;
 }
 
-/* The caller is worker 0. A thread that cannot be started is no harm: the others take its spans. */
-static void run_workers(struct worker *workers, size_t count_)
+/* The caller is worker 0. Where a thread does not start, the others take its spans. */
+static void run_workers(struct evaluate_worker *workers, size_t count)
 {
     size_t started = 1;
-    while (started < count_ && pthread_create(&workers[started].thread, NULL, work, &workers[started]) == 0) started++;
-    work(&workers[0]);
+    while (started < count && pthread_create(&workers[started].thread, NULL, evaluate_work, &workers[started]) == 0)
+        started++;
+    evaluate_work(&workers[0]);
     for (size_t i = 1; i < started; i++) pthread_join(workers[i].thread, NULL);
 }
 
@@ -309,7 +310,7 @@ static void sum_up(const struct evaluation_state *state, struct evaluation *resu
     result->accuracy = (double)correct / (double)result->tokens;
 }
 
-/* Threads and batch that do not exceed the work there is; cut() has made a span at least. */
+/* No more threads and no larger batch than there is work. cut_spans() has made one span at least. */
 static size_t worker_count(const struct evaluate_options *options, size_t spans)
 {
     const size_t wanted = options->threads > 0 ? options->threads : 1;
@@ -328,13 +329,13 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
 {
     struct evaluation_state state = {.stepper = stepper, .dataset = dataset, .stop = options->stop};
     struct arena arena = {0};
-    struct worker *workers = NULL;
+    struct evaluate_worker *workers = NULL;
     size_t opened = 0, wanted = 0;
     bool done = false;
 
     if (dataset->token_count < first_input(dataset, 0) + 2 || dataset->characters == 0)
         return error_set(err, ERROR_INVALID, "there is no text to evaluate");
-    if (!cut(&state, options, err)) goto out;
+    if (!cut_spans(&state, options, err)) goto out;
     if (span_length(state.queue[0]) == 0) {
         error_set(err, ERROR_INVALID, "there is no text to evaluate: no document has two tokens");
         goto out;
@@ -347,7 +348,7 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
         if (!worker_open(&workers[opened++], &state, batch, err)) goto out;
 
     run_workers(workers, wanted);
-    done = !stopped(&state) || error_set(err, ERROR_CANCELLED, "the evaluation was stopped");
+    done = !is_stopped(&state) || error_set(err, ERROR_CANCELLED, "the evaluation was stopped");
     if (done) sum_up(&state, result);
 out:
     for (size_t i = 0; i < opened; i++) worker_close(&workers[i]);

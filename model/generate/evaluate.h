@@ -1,10 +1,10 @@
 /* The loss of a model on a dataset, through the same stepping as generation.
  *
- * Documents are independent sequences, stepped many at a time, each from a zero state; a one-stream dataset is one
- * sequence with carried state over its whole length, or, where speed matters more than the last digit (validation
- * during training), cut into `lanes` that each first read `warmup` uncounted tokens of what precedes them.
- * A network with a window (model/generate/window.h) is fed it anew for every target, at that many times the cost.
- * Every target is counted once; sums are taken in a fixed order, so the result does not depend on threads or batch.
+ * Documents are independent sequences: each starts from a zero state, and many are stepped together. A one-stream
+ * dataset is one sequence whose state is carried over its whole length. Validation during training prefers speed to the
+ * last digit: it cuts the stream into `lanes`, and each lane first reads `warmup` tokens before it, which do not count.
+ * A network with a window (model/generate/window.h) reads N tokens anew for every target, at N times the cost.
+ * Every target counts once. Sums have a fixed order, so the result does not depend on threads or batch.
  */
 #ifndef LSTMD_MODEL_GENERATE_EVALUATE_H
 #define LSTMD_MODEL_GENERATE_EVALUATE_H

@@ -26,7 +26,7 @@ const char *finish_reason_name(enum finish_reason reason)
     return "none";
 }
 
-static bool refuse(const char **field, const char *name, struct error *err, const char *message)
+static bool generation_refuse(const char **field, const char *name, struct error *err, const char *message)
 {
     if (field) *field = name;
     return error_set(err, ERROR_INVALID, "%s", message);
@@ -34,9 +34,9 @@ static bool refuse(const char **field, const char *name, struct error *err, cons
 
 static bool check_numbers(const struct generation_request *request, const char **field, struct error *err)
 {
-    if (request->length < 1) return refuse(field, "length", err, "length must be at least 1");
+    if (request->length < 1) return generation_refuse(field, "length", err, "length must be at least 1");
     if (request->logprobs > GENERATION_MAX_LOGPROBS)
-        return refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
+        return generation_refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
     return sampler_options_check(&request->sampler, field, err);
 }
 
@@ -59,9 +59,10 @@ static bool add_label(struct generation *generation, const struct generation_req
     const char *label = request->label;
     if (!label) return true;
     if (request->continues)
-        return refuse(field, "label", err, "a label stands at the start of a text; the session has begun already");
+        return generation_refuse(field, "label", err,
+                                 "a label stands at the start of a text; the session has begun already");
     if (vocabulary_label_count(generation->vocabulary) == 0)
-        return refuse(field, "label", err, "the model has no labels: it was trained without a label column");
+        return generation_refuse(field, "label", err, "the model has no labels: it was trained without a label column");
 
     const uint32_t id = vocabulary_find_label(generation->vocabulary, label);
     if (id != TOKEN_NONE) return token_list_append(&generation->prompt, id, err);
@@ -69,7 +70,7 @@ static bool add_label(struct generation *generation, const struct generation_req
     char names[256], message[ERROR_MESSAGE_SIZE];
     list_labels(generation->vocabulary, names, sizeof names);
     snprintf(message, sizeof message, "the model has no label \"%.100s\"; it has: %s", label, names);
-    return refuse(field, "label", err, message);
+    return generation_refuse(field, "label", err, message);
 }
 
 /* "NAME at byte N of the prompt is not in the model's vocabulary" and the ending. */
@@ -90,23 +91,24 @@ static bool add_prompt(struct generation *generation, const struct generation_re
     generation->unknown.most = GENERATION_MAX_WARNINGS;
     if (!vocabulary_encode(generation->vocabulary, text, request->prompt_bytes, &generation->prompt,
                            &generation->unknown, &cause)) {
-        if (cause.code == ERROR_INVALID) return refuse(field, "prompt", err, cause.message);
+        if (cause.code == ERROR_INVALID) return generation_refuse(field, "prompt", err, cause.message);
         return error_set(err, cause.code, "%s", cause.message);
     }
     if (request->unknown_is_error && generation->unknown.count > 0) {
         char message[GENERATION_WARNING_SIZE];
         describe_unknown(&generation->unknown.items[0], text, "", message);
-        return refuse(field, "prompt", err, message);
+        return generation_refuse(field, "prompt", err, message);
     }
     if (generation->prompt.count > 0) return true;
-    return refuse(field, "prompt", err,
-                  generation->unknown.count > 0
-                      ? "nothing of the prompt is in the model's vocabulary, and the model has no start token"
-                      : "the prompt is empty and the model has no start token; give it at least one character");
+    return generation_refuse(
+        field, "prompt", err,
+        generation->unknown.count > 0
+            ? "nothing of the prompt is in the model's vocabulary, and the model has no start token"
+            : "the prompt is empty and the model has no start token; give it at least one character");
 }
 
-static bool encode(struct generation *generation, const struct generation_request *request, const char **field,
-                   struct error *err)
+static bool encode_prompt(struct generation *generation, const struct generation_request *request, const char **field,
+                          struct error *err)
 {
     const uint32_t first = request->continues ? request->pending : vocabulary_start(generation->vocabulary);
     assert(first == TOKEN_NONE || first < vocabulary_size(generation->vocabulary));
@@ -139,7 +141,7 @@ static bool take_memory(struct generation *generation, const char **field, struc
     return generation->logits || error_set_no_memory(err, logits, "logits");
 }
 
-static void forbid(struct logit_bias *list, size_t *count, uint32_t id)
+static void forbid_token(struct logit_bias *list, size_t *count, uint32_t id)
 {
     if (id != TOKEN_NONE) list[(*count)++] = (struct logit_bias){id, SAMPLER_FORBID};
 }
@@ -158,10 +160,10 @@ static struct logit_bias *list_biases(const struct vocabulary *vocabulary, const
     }
     *count = options->bias_count;
     if (*count > 0) memcpy(list, options->bias, *count * sizeof *list);
-    forbid(list, count, vocabulary_pad(vocabulary));
-    forbid(list, count, vocabulary_unknown(vocabulary));
-    for (uint32_t i = 0; i < labels; i++) forbid(list, count, vocabulary_label(vocabulary, i));
-    if (request->ignore_eos) forbid(list, count, vocabulary_eos(vocabulary));
+    forbid_token(list, count, vocabulary_pad(vocabulary));
+    forbid_token(list, count, vocabulary_unknown(vocabulary));
+    for (uint32_t i = 0; i < labels; i++) forbid_token(list, count, vocabulary_label(vocabulary, i));
+    if (request->ignore_eos) forbid_token(list, count, vocabulary_eos(vocabulary));
     return list;
 }
 
@@ -190,7 +192,7 @@ static bool open_sampler(struct generation *generation, const struct generation_
         see_prompt(generation);
         return true;
     }
-    if (cause.code == ERROR_INVALID) return refuse(field, "logit_bias", err, cause.message);
+    if (cause.code == ERROR_INVALID) return generation_refuse(field, "logit_bias", err, cause.message);
     return error_set(err, cause.code, "%s", cause.message);
 }
 
@@ -199,7 +201,7 @@ static bool open_stop(struct generation *generation, const struct generation_req
 {
     struct error cause = {0};
     if (stop_matcher_open(&generation->stop, request->stop, request->stop_count, &cause)) return true;
-    if (cause.code == ERROR_INVALID) return refuse(field, "stop", err, cause.message);
+    if (cause.code == ERROR_INVALID) return generation_refuse(field, "stop", err, cause.message);
     return error_set(err, cause.code, "%s", cause.message);
 }
 
@@ -252,7 +254,7 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
     rng_seed(&generation->rng, request->seed, 0);
 
     if (!check_numbers(request, field, err) || !open_stop(generation, request, field, err) ||
-        !encode(generation, request, field, err) || !take_memory(generation, field, err) ||
+        !encode_prompt(generation, request, field, err) || !take_memory(generation, field, err) ||
         !open_sampler(generation, request, field, err))
         return false;
     move_window(generation);
@@ -383,7 +385,7 @@ static void update_ready(struct generation *generation)
         generation->tokens_ready++;
 }
 
-static void append(struct generation *generation, uint32_t id, float logprob)
+static void append_token(struct generation *generation, uint32_t id, float logprob)
 {
     char *end = generation->text + generation->text_bytes;
     const size_t n = vocabulary_decode(generation->vocabulary, id, generation->at_start, end);
@@ -396,7 +398,7 @@ static void append(struct generation *generation, uint32_t id, float logprob)
     generation->text[generation->text_bytes] = '\0';
 }
 
-static void mask(const struct generation *generation, float *logits)
+static void mask_pattern(const struct generation *generation, float *logits)
 {
     if (generation->pattern) pattern_mask(generation->pattern, generation->pattern_state, logits);
 }
@@ -428,19 +430,19 @@ static void follow_pattern(struct generation *generation)
 }
 
 /* The next token; *logprob: of the model's own distribution, 0 where nobody asked. */
-static uint32_t pick(struct generation *generation, float *logits, float *logprob)
+static uint32_t pick_token(struct generation *generation, float *logits, float *logprob)
 {
     struct sampler *sampler = &generation->sampler;
     const size_t count = generation->alternative_count;
     *logprob = 0;
     if (count == 0) {
-        mask(generation, logits);
+        mask_pattern(generation, logits);
         return sampler_pick(sampler, logits, &generation->rng);
     }
     const double logarithm =
         sampler_logprobs(sampler, logits, count, generation->alternatives + generation->produced * count);
     memcpy(generation->logits, logits, sampler->vocabulary_size * sizeof *logits);
-    mask(generation, logits);
+    mask_pattern(generation, logits);
     const uint32_t id = sampler_pick(sampler, logits, &generation->rng);
     *logprob = (float)((double)generation->logits[id] - logarithm);
     return id;
@@ -462,12 +464,12 @@ void generation_advance(struct generation *generation, float *logits)
     }
     assert(logits);
     const uint32_t eos = vocabulary_eos(generation->vocabulary);
-    generation->next = leaves_pattern(generation, logits) ? eos : pick(generation, logits, &logprob);
+    generation->next = leaves_pattern(generation, logits) ? eos : pick_token(generation, logits, &logprob);
     if (generation->next == eos) {
         end_text(generation, generation->pattern ? FINISH_PATTERN : FINISH_EOS);
     } else {
         sampler_see(&generation->sampler, generation->next, true);
-        append(generation, generation->next, logprob);
+        append_token(generation, generation->next, logprob);
         follow_pattern(generation);
         move_window(generation);
     }

@@ -276,7 +276,7 @@ static bool check_choices(const struct pattern *pattern, const struct text_span 
 }
 
 /* Every byte that is no letter, digit or part of a longer character has a backslash before it. */
-static size_t quote(const struct text_span *choice, char *out)
+static size_t quote_choice(const struct text_span *choice, char *out)
 {
     size_t n = 0;
     for (size_t i = 0; i < choice->bytes; i++) {
@@ -304,7 +304,7 @@ struct pattern *pattern_new_choices(const struct text_span *choices, size_t coun
     }
     for (size_t i = 0; i < count; i++) {
         if (i > 0) regex[n++] = '|';
-        n += quote(&choices[i], regex + n);
+        n += quote_choice(&choices[i], regex + n);
     }
     regex[n] = '\0';
     struct pattern *pattern = pattern_new(regex, n, vocabulary, options, err);

@@ -149,7 +149,7 @@ static bool compile_text(struct builder *builder, const char *text, size_t n, bo
 }
 
 /* "(?:regex)\z": as a whole. The expression alone has to be right, too: "a)(b" would be within the parentheses. */
-static bool compile(struct builder *builder, const char *regex, size_t n, bool utf8, struct error *err)
+static bool compile_regex(struct builder *builder, const char *regex, size_t n, bool utf8, struct error *err)
 {
     char *whole;
     if (!compile_text(builder, regex, n, utf8, err)) return false;
@@ -203,7 +203,7 @@ static int compare_blocks(const void *a, const void *b)
     return 0;
 }
 
-static bool grow(struct builder *builder, struct error *err)
+static bool grow_table(struct builder *builder, struct error *err)
 {
     struct regex_table *table = builder->table;
     const size_t capacity = builder->capacity == 0 ? 16 : (size_t)builder->capacity * 2;
@@ -237,7 +237,7 @@ static bool find_state(struct builder *builder, uint32_t *state, struct error *e
     if (*state >= builder->max_states)
         return error_set(err, ERROR_TOO_LARGE, "the expression has more than %lu states",
                          (unsigned long)builder->max_states);
-    return *state < builder->capacity || grow(builder, err);
+    return *state < builder->capacity || grow_table(builder, err);
 }
 
 static void load_state(struct builder *builder, uint32_t state)
@@ -249,7 +249,7 @@ static void load_state(struct builder *builder, uint32_t state)
     memcpy(builder->workspace + HEAD, blocks, n);
 }
 
-static int match(struct builder *builder, const char *text, size_t n, uint32_t options)
+static int match_text(struct builder *builder, const char *text, size_t n, uint32_t options)
 {
     return pcre2_dfa_match(builder->code, (PCRE2_SPTR)text, n, 0, options | PCRE2_NO_UTF_CHECK, builder->data,
                            builder->match, builder->workspace, WORKSPACE);
@@ -260,14 +260,14 @@ static bool fill_row(struct builder *builder, uint32_t state, const struct regex
 {
     const uint32_t restart = state == 0 ? 0 : PCRE2_DFA_RESTART | PCRE2_NOTBOL;
     if (state > 0) load_state(builder, state);
-    int code = match(builder, "", 0, restart);
+    int code = match_text(builder, "", 0, restart);
     builder->table->complete[state] = code >= 0;
     for (uint32_t s = 0; s < symbols->text->count && (code >= 0 || code == PCRE2_ERROR_NOMATCH); s++) {
         uint32_t to = REGEX_DEAD;
         size_t bytes;
         const char *symbol = string_table_get(symbols->text, s, &bytes);
         if (state > 0) load_state(builder, state);
-        code = match(builder, symbol, bytes, restart | PCRE2_PARTIAL_HARD);
+        code = match_text(builder, symbol, bytes, restart | PCRE2_PARTIAL_HARD);
         if (code == PCRE2_ERROR_PARTIAL) {
             if (!find_state(builder, &to, err)) return false;
             code = 0;
@@ -284,8 +284,8 @@ bool regex_table_build(struct regex_table *table, const char *regex, size_t n, c
     struct builder builder = {.table = table, .max_states = max_states, .largest_count = largest_count(regex)};
     static const char start[] = "start"; /* no blocks have five bytes */
     bool built = check_text(regex, n, symbols->utf8, err) && check_syntax(regex, n, err) &&
-                 take_memory(&builder, err) && compile(&builder, regex, n, symbols->utf8, err) &&
-                 string_table_append(&builder.states, start, sizeof start - 1, err) && grow(&builder, err);
+                 take_memory(&builder, err) && compile_regex(&builder, regex, n, symbols->utf8, err) &&
+                 string_table_append(&builder.states, start, sizeof start - 1, err) && grow_table(&builder, err);
     for (uint32_t state = 0; built && state < builder.states.count; state++)
         built = fill_row(&builder, state, symbols, err);
     table->state_count = builder.states.count;

@@ -9,7 +9,7 @@
 #define SMALLEST_WEIGHT 1.8e-35f /* e^-80; kernels->exp clamps below e^-87 instead of reaching zero */
 #define LOWEST_EXPONENT (-100.0f)
 
-static bool subtracts(const struct sampler_options *options)
+static bool has_subtracted_penalty(const struct sampler_options *options)
 {
     return options->presence_penalty != 0 || options->frequency_penalty != 0;
 }
@@ -17,7 +17,7 @@ static bool subtracts(const struct sampler_options *options)
 static bool looks_back(const struct sampler_options *options)
 {
     const bool divides = options->repetition_penalty != 0 && options->repetition_penalty != 1;
-    return options->repetition_window > 0 && (divides || (subtracts(options) && !options->counts_written));
+    return options->repetition_window > 0 && (divides || (has_subtracted_penalty(options) && !options->counts_written));
 }
 
 /* ------------------------------------------------------------------ changes of the logits */
@@ -32,7 +32,7 @@ void sampler_see(struct sampler *sampler, uint32_t id, bool written)
     sampler->counts[id]++;
 }
 
-static void penalise(const struct sampler *sampler, float *logits)
+static void penalise_logits(const struct sampler *sampler, float *logits)
 {
     const struct sampler_options *options = &sampler->options;
     const uint32_t *counts = options->counts_written ? sampler->written : sampler->counts;
@@ -70,7 +70,7 @@ uint32_t sampler_argmax(const float *logits, size_t vocabulary_size)
     return (uint32_t)best;
 }
 
-/* -infinity where there is none. Lanes, so that the compiler can use vectors; NaN never is the larger. */
+/* -infinity where there is none. The lanes let the compiler use vectors. NaN is never the larger one. */
 static float largest_of(const float *x, size_t n)
 {
     float lane[KERNEL_BLOCK], largest = -INFINITY;
@@ -83,12 +83,12 @@ static float largest_of(const float *x, size_t n)
     return largest;
 }
 
-/* weights[V] = exp((logit - largest) / temperature); exactly 0 for what is forbidden or below SMALLEST_WEIGHT. */
-static void weigh(struct sampler *sampler, const float *logits, float largest, double temperature)
+/* weights[V] = exp((logit - largest) / temperature); exactly 0 for forbidden tokens and below SMALLEST_WEIGHT. */
+static void weigh_logits(struct sampler *sampler, const float *logits, float largest, double temperature)
 {
     float *weights = sampler->weights;
     const size_t V = sampler->vocabulary_size;
-    if (isinf(largest)) { /* nothing possible, or some infinitely likely */
+    if (isinf(largest)) { /* no token is possible, or some are infinitely likely */
         for (size_t v = 0; v < V; v++) weights[v] = largest > 0 && logits[v] == largest ? 1 : 0;
         return;
     }
@@ -119,7 +119,7 @@ static double sum_blocks(struct sampler *sampler)
 }
 
 /* The token at `mark`, 0 <= mark <= total, when the weights lie side by side. Rounding may leave the mark at or behind
- * the end of a block: then it is the last possible token before it. */
+ * the end of a block: the last possible token before it is the answer then. */
 static uint32_t token_at(const struct sampler *sampler, double mark)
 {
     const size_t V = sampler->vocabulary_size;
@@ -194,7 +194,7 @@ bool sampler_open(struct sampler *sampler, const struct sampler_options *options
         if (!sampler->order) return false;
     }
     if (options->bias_count > 0 && !(copy_bias(sampler, err) && check_possible(sampler, err))) return false;
-    if (options->counts_written && subtracts(options)) {
+    if (options->counts_written && has_subtracted_penalty(options)) {
         sampler->written =
             arena_alloc(arena, vocabulary_size, sizeof *sampler->written, "the counts of the penalties", err);
         if (!sampler->written) return false;
@@ -210,8 +210,8 @@ void sampler_close(struct sampler *sampler)
 
 /* ------------------------------------------------------------------ truncation */
 
-/* The tokens that are possible, likeliest first, as far as they are needed: order[0 .. heap) is a heap, and behind it
- * lie those that were taken out of it, the latest first. */
+/* The possible tokens, sorted as far as somebody asked: order[0 .. heap) is a heap, and behind it lie the tokens that
+ * ranked_token() took out of it, the latest first. */
 struct ranking {
     const float *logits;
     const float *weights;
@@ -237,7 +237,7 @@ static void sift_down(struct ranking *ranking, size_t i)
     order[i] = moving;
 }
 
-static struct ranking rank(const struct sampler *sampler, const float *logits)
+static struct ranking rank_tokens(const struct sampler *sampler, const float *logits)
 {
     struct ranking ranking = {.logits = logits, .weights = sampler->weights, .order = sampler->order};
     for (size_t v = 0; v < sampler->vocabulary_size; v++)
@@ -248,7 +248,7 @@ static struct ranking rank(const struct sampler *sampler, const float *logits)
 }
 
 /* The id of the given rank, 0 for the likeliest. */
-static uint32_t ranked(struct ranking *ranking, size_t index)
+static uint32_t ranked_token(struct ranking *ranking, size_t index)
 {
     while (ranking->count - ranking->heap <= index) {
         const uint32_t best = ranking->order[0];
@@ -261,11 +261,11 @@ static uint32_t ranked(struct ranking *ranking, size_t index)
 
 static double ranked_weight(struct ranking *ranking, size_t index)
 {
-    return (double)ranking->weights[ranked(ranking, index)];
+    return (double)ranking->weights[ranked_token(ranking, index)];
 }
 
-/* How many of the likeliest are kept by top_k, top_p, min_p; *mass: what they weigh together. total: of all. */
-static size_t keep(const struct sampler_options *options, struct ranking *ranking, double total, double *mass)
+/* How many of the likeliest top_k, top_p and min_p keep; *mass: the sum of their weights. total: the sum of all. */
+static size_t count_kept(const struct sampler_options *options, struct ranking *ranking, double total, double *mass)
 {
     size_t limit = ranking->count, kept = 0;
     if (options->top_k > 0 && options->top_k < limit) {
@@ -285,14 +285,14 @@ static size_t keep(const struct sampler_options *options, struct ranking *rankin
 static uint32_t pick_ranked(struct sampler *sampler, const float *logits, double uniform)
 {
     double mass;
-    struct ranking ranking = rank(sampler, logits);
-    const size_t kept = keep(&sampler->options, &ranking, sum_blocks(sampler), &mass);
+    struct ranking ranking = rank_tokens(sampler, logits);
+    const size_t kept = count_kept(&sampler->options, &ranking, sum_blocks(sampler), &mass);
     double mark = uniform * mass;
     for (size_t i = 0; i + 1 < kept; i++) {
         mark -= ranked_weight(&ranking, i);
-        if (mark < 0) return ranked(&ranking, i);
+        if (mark < 0) return ranked_token(&ranking, i);
     }
-    return kept > 0 ? ranked(&ranking, kept - 1) : 0;
+    return kept > 0 ? ranked_token(&ranking, kept - 1) : 0;
 }
 
 /* min_p alone needs no order. */
@@ -308,12 +308,12 @@ uint32_t sampler_pick(struct sampler *sampler, float *logits, struct rng *rng)
 {
     const struct sampler_options *options = &sampler->options;
     const size_t V = sampler->vocabulary_size;
-    if (sampler->counts || sampler->written) penalise(sampler, logits);
+    if (sampler->counts || sampler->written) penalise_logits(sampler, logits);
     add_bias(sampler, logits);
     if (!(options->temperature > 0)) return sampler_argmax(logits, V);
 
     const double uniform = rng_uniform(rng);
-    weigh(sampler, logits, largest_of(logits, V), options->temperature);
+    weigh_logits(sampler, logits, largest_of(logits, V), options->temperature);
     if (sampler->order) return pick_ranked(sampler, logits, uniform);
     if (options->min_p > 0) drop_unlikely(sampler);
     return token_at(sampler, uniform * sum_blocks(sampler));
@@ -332,7 +332,7 @@ double sampler_logprobs(struct sampler *sampler, const float *logits, size_t cou
 {
     const size_t V = sampler->vocabulary_size;
     const float largest = largest_of(logits, V);
-    weigh(sampler, logits, largest, 1);
+    weigh_logits(sampler, logits, largest, 1);
     const double logarithm = (double)largest + log(sum_blocks(sampler));
     for (size_t v = 0, filled = 0; v < V && count > 0; v++) {
         if (filled == count && !(logits[v] > top[count - 1].logprob)) continue;

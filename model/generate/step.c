@@ -33,7 +33,7 @@ void stepper_close(struct stepper *stepper)
     step_weights_close(&stepper->weights);
 }
 
-/* What step_variant() needs besides. */
+/* What step_variant() alone needs. */
 static bool open_gates(struct step_scratch *scratch, const struct stepper *stepper, struct error *err)
 {
     const size_t row = architecture_gates(&stepper->architecture) * stepper->weights.largest_width;
@@ -116,8 +116,8 @@ static void run_layer(const struct stepper *stepper, struct step_scratch *scratc
     cell_table[stepper->architecture.cell].step(stepper->kernels, arguments);
 }
 
-/* One layer; start and x are prepared. Every unit reads h of the last step, so the new h is put beside it and copied
- * afterwards. */
+/* One layer; start and x are prepared. Every unit reads the old h, so the new h lies beside it until all units have
+ * theirs. */
 static void step_layer(const struct stepper *stepper, struct step_scratch *scratch, size_t layer, size_t batch,
                        float *const *states)
 {
@@ -144,21 +144,22 @@ static void step_layer(const struct stepper *stepper, struct step_scratch *scrat
     for (size_t b = 0; b < batch; b++) memcpy(states[b] + first, scratch->h_rows[b], width * sizeof(float));
 }
 
-/* y = W x + b for n rows; their x, of the layer below, in h_previous. */
-static void project(const struct stepper *stepper, struct step_scratch *scratch, size_t n,
-                    const struct step_dense *dense, float *const *y)
+/* y = W x + b for n rows; h_previous holds their x, of the layer below. */
+static void project_rows(const struct stepper *stepper, struct step_scratch *scratch, size_t n,
+                         const struct step_dense *dense, float *const *y)
 {
     step_prepare_inputs(stepper, n, dense->matrix.inputs, scratch->h_previous, scratch->x_integers, scratch->x);
     stepper->kernels->project(n, dense->width / KERNEL_BLOCK, &dense->matrix, dense->bias, scratch->x, y);
 }
 
-/* Dense layer `dense` for n rows, from h_previous to h_previous. Its place in scratch->h is not its input's. */
+/* Dense layer `dense` for n rows, from h_previous to h_previous. It writes the half of scratch->h that its input is not
+ * in. */
 static void step_dense(const struct stepper *stepper, struct step_scratch *scratch, size_t dense, size_t n)
 {
     const struct step_dense *weights = &stepper->weights.dense[dense];
     const size_t above = stepper->architecture.layers + dense;
     for (size_t b = 0; b < n; b++) scratch->h_rows[b] = scratch->h[above % 2] + b * weights->width;
-    project(stepper, scratch, n, weights, scratch->h_rows);
+    project_rows(stepper, scratch, n, weights, scratch->h_rows);
     for (size_t b = 0; b < n; b++) {
         plain_activate(stepper->architecture.dense[dense].activation, stepper->kernels, weights->width,
                        scratch->h_rows[b]);
@@ -166,8 +167,8 @@ static void step_dense(const struct stepper *stepper, struct step_scratch *scrat
     }
 }
 
-/* What lies above the recurrent layers, for the rows that want it, from the top layer's h in h_rows. */
-static void output(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, float *const *logits)
+/* The layers above the recurrent ones, for the rows that want logits. h_rows holds the top layer's h. */
+static void step_output(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, float *const *logits)
 {
     size_t n = 0;
     for (size_t b = 0; b < batch; b++) {
@@ -177,7 +178,7 @@ static void output(const struct stepper *stepper, struct step_scratch *scratch, 
     }
     if (n == 0) return;
     for (size_t d = 0; d < stepper->architecture.dense_layers; d++) step_dense(stepper, scratch, d, n);
-    project(stepper, scratch, n, &stepper->weights.output, scratch->wanted);
+    project_rows(stepper, scratch, n, &stepper->weights.output, scratch->wanted);
 }
 
 void step(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, const uint32_t *tokens,
@@ -194,5 +195,5 @@ void step(const struct stepper *stepper, struct step_scratch *scratch, size_t ba
         }
         step_layer(stepper, scratch, layer, batch, states);
     }
-    if (logits) output(stepper, scratch, batch, logits);
+    if (logits) step_output(stepper, scratch, batch, logits);
 }

@@ -1,9 +1,9 @@
-/* Incremental stepping: B independent sequences, one token each, hidden state carried (inference).
+/* Stepping: B independent sequences by one token each; hidden states are carried (inference).
  *
- * Three structs: `struct stepper` holds the packed, immutable weights of one network and is shared by all threads;
- * a sequence's hidden state is a plain float array of stepper->state_size that the caller owns (all zero: the start);
- * `struct step_scratch` belongs to one thread and is allocated once, so a step never allocates. A step costs the same
- * at every position and never sees the prefix. A sequence's result has the same bits whatever else is in the batch.
+ * Three structs. `struct stepper` holds the arranged weights of one network; it does not change, and all threads share
+ * it. A sequence's hidden state is a float array of stepper->state_size that the caller owns (all zero: the start).
+ * `struct step_scratch` belongs to one thread; it is allocated once, so a step never allocates. A step costs the same
+ * at every position and never sees the prefix. A sequence has the same bits whatever else is in the batch.
  */
 #ifndef LSTMD_MODEL_GENERATE_STEP_H
 #define LSTMD_MODEL_GENERATE_STEP_H

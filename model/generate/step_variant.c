@@ -3,7 +3,7 @@
 #include "model/generate/step_internal.h"
 #include "model/network/plain_step.h"
 
-/* The rows of a layer, and what finishes each. `units`: the padding behind them stays zero, whatever f(0) is. */
+/* Lets `finish` finish each row of a layer. The padding behind the units stays zero, whatever f(0) is. */
 static void finish_rows(const struct stepper *stepper, size_t layer, const struct kernel_step *s, float *const *in,
                         float *const *gates, void (*finish)(const struct plain_row *row))
 {
@@ -23,7 +23,7 @@ static void finish_rows(const struct stepper *stepper, size_t layer, const struc
     }
 }
 
-/* The part of a matrix, of [G][W] outputs, from output `first` on. */
+/* The outputs of a matrix from output `first` on. Its groups are single blocks: [G][W] outputs. */
 static struct kernel_matrix part_of(const struct kernel_matrix *matrix, size_t first)
 {
     static const size_t sizes[] = {

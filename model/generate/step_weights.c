@@ -65,7 +65,7 @@ static void put_row(const struct target *t, size_t output, size_t n, const float
     }
 }
 
-/* Takes the memory of outputs x inputs, and describes it to the kernels. The sizes of a valid architecture cannot
+/* Takes memory for outputs x inputs, and describes it to the kernels. The sizes of a valid architecture do not
  * overflow. */
 static bool open_matrix(struct step_weights *weights, struct target *t, struct kernel_matrix *matrix, struct error *err)
 {
@@ -96,15 +96,24 @@ static size_t gate_rows(const struct step_weights *weights, size_t k)
     return architecture_gates(&weights->architecture) * architecture_hidden(&weights->architecture, k);
 }
 
-/* W [G*H][columns] of the file. */
-static bool open_gates(struct step_weights *weights, size_t k, bool hidden_part, const float *values, size_t columns,
-                       float factor, struct kernel_matrix *matrix, struct error *err)
+/* Weights of a layer's gates in the file. */
+struct gate_weights {
+    bool hidden_part;
+    const float *values; /* [G*H][columns] */
+    size_t columns;
+    float unit; /* INT8: what one unit of the input's integers is worth */
+};
+
+static bool open_gates(struct step_weights *weights, size_t k, const struct gate_weights *from,
+                       struct kernel_matrix *matrix, struct error *err)
 {
-    const size_t group = weights->fused ? architecture_gates(&weights->architecture) : 1;
+    const size_t group = weights->fused ? architecture_gates(&weights->architecture) : 1, columns = from->columns;
     struct target t = {.outputs = weights->layers[k].gate_row, .inputs = size_round_up(columns, BLOCK), .group = group};
     if (!open_matrix(weights, &t, matrix, err)) return false;
-    for (size_t row = 0; row < gate_rows(weights, k); row++)
-        put_row(&t, gate_index(weights, k, hidden_part, row), columns, values + row * columns, factor);
+    for (size_t row = 0; row < gate_rows(weights, k); row++) {
+        const size_t at = gate_index(weights, k, from->hidden_part, row);
+        put_row(&t, at, columns, from->values + row * columns, from->unit);
+    }
     return true;
 }
 
@@ -174,30 +183,40 @@ static bool open_layer(struct step_weights *weights, size_t k, const struct netw
         layer->table = open_table(weights, network->weight_ih[k], network->bias[k], err);
         if (!layer->table) return false;
     } else {
-        const float unit = k == 0 ? embedding_unit : input_unit(weights->layers[k - 1].width);
+        const struct gate_weights input = {.values = network->weight_ih[k],
+                                           .columns = architecture_input(a, k),
+                                           .unit = k == 0 ? embedding_unit : input_unit(weights->layers[k - 1].width)};
         layer->bias = open_bias(weights, k, false, network->bias[k], err);
-        if (!layer->bias ||
-            !open_gates(weights, k, false, network->weight_ih[k], architecture_input(a, k), unit, &layer->input, err))
-            return false;
+        if (!layer->bias || !open_gates(weights, k, &input, &layer->input, err)) return false;
     }
     if (cell_table[a->cell].apart || !weights->fused) {
         layer->bias_hh = open_bias(weights, k, true, network->bias_hh[k], err);
         if (!layer->bias_hh) return false;
     }
-    return open_gates(weights, k, true, network->weight_hh[k], architecture_hidden(a, k), input_unit(layer->width),
-                      &layer->hidden, err);
+    const struct gate_weights hidden = {.hidden_part = true,
+                                        .values = network->weight_hh[k],
+                                        .columns = architecture_hidden(a, k),
+                                        .unit = input_unit(layer->width)};
+    return open_gates(weights, k, &hidden, &layer->hidden, err);
 }
 
-/* W [outputs][inputs] and bias [outputs] of the file. */
-static bool open_dense(struct step_weights *weights, struct step_dense *dense, size_t outputs, size_t inputs,
-                       const float *values, const float *bias_values, struct error *err)
+/* A layer without state in the file. */
+struct dense_weights {
+    size_t outputs, inputs;
+    const float *values; /* [outputs][inputs] */
+    const float *bias;   /* [outputs] */
+};
+
+static bool open_dense(struct step_weights *weights, struct step_dense *dense, const struct dense_weights *from,
+                       struct error *err)
 {
-    dense->width = size_round_up(outputs, BLOCK);
-    struct target t = {.outputs = dense->width, .inputs = size_round_up(inputs, BLOCK), .group = 1};
+    dense->width = size_round_up(from->outputs, BLOCK);
+    struct target t = {.outputs = dense->width, .inputs = size_round_up(from->inputs, BLOCK), .group = 1};
     float *bias = arena_alloc(&weights->arena, dense->width, sizeof(float), "biases", err);
     if (!bias || !open_matrix(weights, &t, &dense->matrix, err)) return false;
-    for (size_t row = 0; row < outputs; row++) put_row(&t, row, inputs, values + row * inputs, input_unit(t.inputs));
-    memcpy(bias, bias_values, outputs * sizeof(float));
+    for (size_t row = 0; row < from->outputs; row++)
+        put_row(&t, row, from->inputs, from->values + row * from->inputs, input_unit(t.inputs));
+    memcpy(bias, from->bias, from->outputs * sizeof(float));
     dense->bias = bias;
     return true;
 }
@@ -206,13 +225,18 @@ static bool open_dense_layers(struct step_weights *weights, const struct network
 {
     const struct architecture *a = &weights->architecture;
     for (size_t d = 0; d < a->dense_layers; d++) {
-        if (!open_dense(weights, &weights->dense[d], a->dense[d].size, architecture_dense_input(a, d),
-                        network->dense_weight[d], network->dense_bias[d], err))
-            return false;
+        const struct dense_weights dense = {.outputs = a->dense[d].size,
+                                            .inputs = architecture_dense_input(a, d),
+                                            .values = network->dense_weight[d],
+                                            .bias = network->dense_bias[d]};
+        if (!open_dense(weights, &weights->dense[d], &dense, err)) return false;
         if (weights->dense[d].width > weights->largest_width) weights->largest_width = weights->dense[d].width;
     }
-    return open_dense(weights, &weights->output, a->vocabulary_size, architecture_top(a), network->output_weight,
-                      network->output_bias, err);
+    const struct dense_weights output = {.outputs = a->vocabulary_size,
+                                         .inputs = architecture_top(a),
+                                         .values = network->output_weight,
+                                         .bias = network->output_bias};
+    return open_dense(weights, &weights->output, &output, err);
 }
 
 bool step_weights_open(struct step_weights *weights, const struct network *network, const struct kernels *kernels,

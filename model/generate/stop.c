@@ -5,7 +5,7 @@
 
 #include "base/utf8.h"
 
-static bool check(const struct text_span *texts, size_t count, size_t *total, struct error *err)
+static bool check_stop_texts(const struct text_span *texts, size_t count, size_t *total, struct error *err)
 {
     *total = 0;
     if (count > STOP_MAX_TEXTS)
@@ -20,8 +20,8 @@ static bool check(const struct text_span *texts, size_t count, size_t *total, st
     return true;
 }
 
-/* The next `matched` when the text goes on with `byte`; matched < length. */
-static size_t extend(const char *text, const uint16_t *fallback, size_t matched, char byte)
+/* The next `matched` when the text goes on with `byte`. Requires matched < length. */
+static size_t extend_match(const char *text, const uint16_t *fallback, size_t matched, char byte)
 {
     while (matched > 0 && text[matched] != byte) matched = fallback[matched - 1];
     return matched + (text[matched] == byte);
@@ -30,16 +30,16 @@ static size_t extend(const char *text, const uint16_t *fallback, size_t matched,
 static void fill_fallback(const char *text, size_t length, uint16_t *fallback)
 {
     fallback[0] = 0;
-    for (size_t i = 1; i < length; i++) fallback[i] = (uint16_t)extend(text, fallback, fallback[i - 1], text[i]);
+    for (size_t i = 1; i < length; i++) fallback[i] = (uint16_t)extend_match(text, fallback, fallback[i - 1], text[i]);
 }
 
 bool stop_matcher_open(struct stop_matcher *matcher, const struct text_span *texts, size_t count, struct error *err)
 {
     size_t total;
     *matcher = (struct stop_matcher){0};
-    if (!check(texts, count, &total, err)) return false;
+    if (!check_stop_texts(texts, count, &total, err)) return false;
     if (total == 0) return true;
-    total *= 3; /* what a byte may become */
+    total *= 3; /* a byte may become the three of U+FFFD */
     matcher->texts = malloc(total);
     matcher->fallback = malloc(total * sizeof *matcher->fallback);
     if (!matcher->texts || !matcher->fallback)
@@ -68,7 +68,7 @@ size_t stop_matcher_feed(struct stop_matcher *matcher, char byte)
     for (size_t i = 0; i < matcher->count; i++) {
         struct stop_text *item = &matcher->items[i];
         const uint16_t *fallback = matcher->fallback + item->start;
-        item->matched = extend(matcher->texts + item->start, fallback, item->matched, byte);
+        item->matched = extend_match(matcher->texts + item->start, fallback, item->matched, byte);
         if (item->matched < item->length) continue;
         if (item->length > complete) complete = item->length;
         item->matched = fallback[item->length - 1];

@@ -1,10 +1,10 @@
-/* Stop texts: finds the first of several texts to be complete in a text that grows, wherever token borders fall.
+/* Stop texts: finds which of several texts is complete first in a text that grows.
  *
- * Byte by byte, so that the result does not depend on how the text was cut into tokens: the text ends where a stop text
- * is complete first; among those complete at the same byte, the longest counts. Each byte costs amortised constant time
- * per stop text (Knuth, Morris and Pratt 1977, "Fast pattern matching in strings").
+ * The matcher reads byte by byte, so the result does not depend on how the text was cut into tokens. The text ends
+ * where a stop text is complete first; where several are complete at the same byte, the longest counts. Each byte costs
+ * amortised constant time per stop text (Knuth, Morris and Pratt 1977, "Fast pattern matching in strings").
  *
- * Pure memory; belongs to one thread at a time. `struct stop_matcher m = {0};` is one without stop texts.
+ * Memory alone; belongs to one thread at a time. `struct stop_matcher m = {0};` is one without stop texts.
  */
 #ifndef LSTMD_MODEL_GENERATE_STOP_H
 #define LSTMD_MODEL_GENERATE_STOP_H
@@ -33,8 +33,8 @@ struct stop_matcher {
     uint16_t *fallback; /* fallback[start + i]: the longest proper beginning that ends its first i + 1 bytes */
 };
 
-/* Copies the texts; what is not UTF-8 in them becomes U+FFFD, as it does in a text that is shown. Close also after a
- * failure. Errors: ERROR_INVALID (too many, empty, too long), ERROR_NO_MEMORY. */
+/* Copies the texts. Bytes that are not UTF-8 become U+FFFD, as in a text that is shown. Close also after a failure.
+ * Errors: ERROR_INVALID (too many, empty, too long), ERROR_NO_MEMORY. */
 bool stop_matcher_open(struct stop_matcher *matcher, const struct text_span *texts, size_t count, struct error *err);
 void stop_matcher_close(struct stop_matcher *matcher);
 

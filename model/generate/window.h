@@ -1,5 +1,5 @@
-/* Windows: which tokens a network is fed that predicts every token from the last N alone
- * (model/network/architecture.h). Pure functions. */
+/* Windows: some networks predict every token from the last N alone (model/network/architecture.h). This says which
+ * tokens to feed them. Pure functions. */
 #ifndef LSTMD_MODEL_GENERATE_WINDOW_H
 #define LSTMD_MODEL_GENERATE_WINDOW_H
 
@@ -13,8 +13,8 @@ struct window_feed {
     size_t padding, first;
 };
 
-/* What the prediction behind the first `count` tokens of a sequence is made from; without a window, all of them. pad:
- * the vocabulary's; TOKEN_NONE: short windows are fed as they are. */
+/* What to feed before the prediction behind the first `count` tokens of a sequence. Without a window: all of them. pad:
+ * the vocabulary's pad token; TOKEN_NONE: a short window has no padding. */
 struct window_feed window_feed(const struct token_window *window, uint32_t pad, size_t count);
 
 #endif

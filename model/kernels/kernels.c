@@ -12,10 +12,10 @@
 struct candidate {
     const struct kernels *kernels;
     bool (*runs)(void);
-    const char *names; /* this one and all after it */
+    const char *names; /* of this one and all after it */
 };
 
-static bool always(void)
+static bool runs_always(void)
 {
     return true;
 }
@@ -44,10 +44,10 @@ static const struct candidate candidates[] = {
     {&kernels_avx512, has_avx512, "avx512, avx2, portable, ref"},
     {&kernels_avx2, has_avx2, "avx2, portable, ref"},
 #elif defined(__aarch64__)
-    {&kernels_neon, always, "neon, portable, ref"},
+    {&kernels_neon, runs_always, "neon, portable, ref"},
 #endif
-    {&kernels_portable, always, "portable, ref"},
-    {&kernels_ref, always, "ref"},
+    {&kernels_portable, runs_always, "portable, ref"},
+    {&kernels_ref, runs_always, "ref"},
 };
 #define CANDIDATES (sizeof candidates / sizeof candidates[0])
 

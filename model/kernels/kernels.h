@@ -1,9 +1,9 @@
 /* The arithmetic that must be fast: packed products, gate non-linearities, fused steps, losses and updates.
  *
- * One table of functions per instruction set, chosen once by the CPU it runs on: ref (plain loops: the specification),
- * portable (vectors of 4 that any compiler knows), avx2 (AVX2 + FMA), avx512 (AVX-512 F, VL, DQ, BW), avx512vnni (and
- * VNNI), neon (arm64). Everything above this header reads like the equations. All functions are pure: thread-safe, no
- * allocation, no errors.
+ * There is one table of functions per instruction set; kernels_select() chooses one for the CPU: ref (plain loops: the
+ * specification), portable (vectors of 4 that any compiler knows), avx2 (AVX2 + FMA), avx512 (AVX-512 F, VL, DQ, BW),
+ * avx512vnni (and VNNI), neon (arm64). Everything above this header reads like the equations. All functions are pure:
+ * thread-safe, no allocation, no errors.
  *
  * Layouts. A block is KERNEL_BLOCK = 16 floats, one cache line. H and E are padded to whole blocks (Hp, Ep); the
  * padding is zero and stays zero.
@@ -29,8 +29,12 @@
 #define KERNEL_STRIP           48
 #define KERNEL_SCRATCH(blocks) (KERNEL_DEPTH * (KERNEL_STRIP + (blocks)*KERNEL_BLOCK))
 
-/* How the weights are kept that stepping multiplies. */
-enum kernel_format { KERNEL_F32, KERNEL_BF16, KERNEL_INT8 };
+/* The format of the weights that stepping multiplies. */
+enum kernel_format {
+    KERNEL_F32,  /* float */
+    KERNEL_BF16, /* bfloat16: the upper half of a float */
+    KERNEL_INT8, /* an integer, and a scale per row */
+};
 
 /* A matrix of N outputs and K inputs for stepping. The blocks of 16 outputs that belong together (the gates of 16
  * units; the output layer: each block by itself) form a group of `group` blocks: F32:  float [N/16/group][K][group][16]
@@ -39,9 +43,9 @@ enum kernel_format { KERNEL_F32, KERNEL_BF16, KERNEL_INT8 };
  * An input row is float [K], for INT8 int16_t [K], with no value beyond KERNEL_INT8_LIMIT(K) in magnitude. */
 struct kernel_matrix {
     enum kernel_format format;
-    size_t inputs;       /* K, whole blocks of 16; 0: there is no product, and the rest is not looked at */
+    size_t inputs;       /* K, whole blocks of 16; 0: there is no product, and nobody reads the rest */
     const void *weights; /* 4-byte aligned at least */
-    const float *scale;  /* INT8: [N], what the sum of integers is multiplied by */
+    const float *scale;  /* INT8: [N] the factor of each sum of integers */
 };
 
 /* Sums of INT8 are exact: K products of a weight and an input stay within 32 bits (K * 127 * limit < 2^31; up to 516

@@ -1,5 +1,5 @@
-/* The reference: every kernel as the plain loop that its comment in kernels.h describes. It is the specification that
- * the vector kernels are tested against, and it can be forced (`kernel: ref`) where one of those is in doubt.
+/* The reference: every kernel as the plain loop that its comment in kernels.h describes. It is the specification: tests
+ * compare the vector kernels with it. The setting `kernel: ref` forces it, for whoever doubts one of these.
  */
 #include <assert.h>
 #include <math.h>
@@ -9,7 +9,7 @@
 
 #define BLOCK KERNEL_BLOCK
 
-static float sigmoid(float x)
+static float sigmoid_of(float x)
 {
     return 1.0f / (1.0f + expf(-x));
 }
@@ -20,8 +20,8 @@ static float *gate_at(float *row, size_t gates, size_t g, size_t u)
     return row + u / BLOCK * (gates * BLOCK) + g * BLOCK + u % BLOCK;
 }
 
-static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
-                    size_t block_stride, float *y, size_t ldy, bool accumulate)
+static void ref_product(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
+                        size_t block_stride, float *y, size_t ldy, bool accumulate)
 {
     for (size_t m = 0; m < M; m++) {
         for (size_t n = 0; n < blocks * BLOCK; n++) {
@@ -33,8 +33,8 @@ static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ld
     }
 }
 
-static void product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
-                              float *c, size_t ldc, bool accumulate, float *scratch)
+static void ref_product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b,
+                                  size_t ldb, float *c, size_t ldc, bool accumulate, float *scratch)
 {
     (void)scratch;
     for (size_t m = 0; m < M; m++) {
@@ -46,25 +46,25 @@ static void product_over_rows(size_t M, size_t blocks, size_t K, const float *a,
     }
 }
 
-static void lstm_forward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
-                         size_t ldh)
+static void ref_lstm_forward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c,
+                             float *h, size_t ldh)
 {
     for (size_t m = 0; m < M; m++) {
         for (size_t u = 0; u < blocks * BLOCK; u++) {
             float *i = gate_at(gates + m * ldg, 4, 0, u), *f = gate_at(gates + m * ldg, 4, 1, u);
             float *g = gate_at(gates + m * ldg, 4, 2, u), *o = gate_at(gates + m * ldg, 4, 3, u);
-            *i = sigmoid(*i);
-            *f = sigmoid(*f);
+            *i = sigmoid_of(*i);
+            *f = sigmoid_of(*f);
             *g = tanhf(*g);
-            *o = sigmoid(*o);
+            *o = sigmoid_of(*o);
             c[m * ldh + u] = *f * c_previous[m * ldh + u] + *i * *g;
             h[m * ldh + u] = *o * tanhf(c[m * ldh + u]);
         }
     }
 }
 
-static void lstm_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, const float *c,
-                          const float *dh, float *dc, size_t ldh)
+static void ref_lstm_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous,
+                              const float *c, const float *dh, float *dc, size_t ldh)
 {
     for (size_t m = 0; m < M; m++) {
         for (size_t u = 0; u < blocks * BLOCK; u++) {
@@ -82,23 +82,23 @@ static void lstm_backward(size_t M, size_t blocks, float *gates, size_t ldg, con
     }
 }
 
-static void gru_forward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
-                        float *h, size_t ldh)
+static void ref_gru_forward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg,
+                            const float *h_previous, float *h, size_t ldh)
 {
     for (size_t m = 0; m < M; m++) {
         for (size_t u = 0; u < blocks * BLOCK; u++) {
             float *n = gate_at(gates_x + m * ldg, 3, 0, u), *r = gate_at(gates_x + m * ldg, 3, 1, u);
             float *z = gate_at(gates_x + m * ldg, 3, 2, u);
-            *r = sigmoid(*r + *gate_at(gates_h + m * ldg, 3, 0, u));
-            *z = sigmoid(*z + *gate_at(gates_h + m * ldg, 3, 1, u));
+            *r = sigmoid_of(*r + *gate_at(gates_h + m * ldg, 3, 0, u));
+            *z = sigmoid_of(*z + *gate_at(gates_h + m * ldg, 3, 1, u));
             *n = tanhf(*n + *r * *gate_at(gates_h + m * ldg, 3, 2, u));
             h[m * ldh + u] = (1.0f - *z) * *n + *z * h_previous[m * ldh + u];
         }
     }
 }
 
-static void gru_backward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
-                         const float *dh, float *dh_previous, size_t ldh)
+static void ref_gru_backward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg,
+                             const float *h_previous, const float *dh, float *dh_previous, size_t ldh)
 {
     for (size_t m = 0; m < M; m++) {
         for (size_t u = 0; u < blocks * BLOCK; u++) {
@@ -116,14 +116,14 @@ static void gru_backward(size_t M, size_t blocks, float *gates_x, float *gates_h
     }
 }
 
-static void rnn_forward(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh)
+static void ref_rnn_forward(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh)
 {
     for (size_t m = 0; m < M; m++) {
         for (size_t u = 0; u < blocks * BLOCK; u++) h[m * ldh + u] = gates[m * ldg + u] = tanhf(gates[m * ldg + u]);
     }
 }
 
-static void rnn_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh)
+static void ref_rnn_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh)
 {
     for (size_t m = 0; m < M; m++) {
         for (size_t u = 0; u < blocks * BLOCK; u++) {
@@ -160,7 +160,7 @@ static float dot_int8(const struct kernel_matrix *matrix, size_t group, size_t n
 }
 
 /* start + row n of the matrix times x */
-static float dot(const struct kernel_matrix *matrix, size_t group, size_t n, const void *x, float start)
+static float ref_dot(const struct kernel_matrix *matrix, size_t group, size_t n, const void *x, float start)
 {
     const float *values = x, *weights = matrix->weights;
     const uint16_t *halves = matrix->weights;
@@ -184,16 +184,16 @@ static size_t gate_index(size_t gates, size_t g, size_t u)
 static float gate_sum(const struct kernel_step *s, size_t gates, size_t g, size_t m, size_t u)
 {
     const size_t n = gate_index(gates, g, u);
-    return dot(&s->hidden, gates, n, s->hidden_input[m],
-               dot(&s->input, gates, n, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][n]));
+    return ref_dot(&s->hidden, gates, n, s->hidden_input[m],
+                   ref_dot(&s->input, gates, n, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][n]));
 }
 
-static void lstm_step(const struct kernel_step *s)
+static void ref_lstm_step(const struct kernel_step *s)
 {
     for (size_t m = 0; m < s->rows; m++) {
         for (size_t u = 0; u < s->blocks * BLOCK; u++) {
-            const float i = sigmoid(gate_sum(s, 4, 0, m, u)), f = sigmoid(gate_sum(s, 4, 1, m, u));
-            const float g = tanhf(gate_sum(s, 4, 2, m, u)), o = sigmoid(gate_sum(s, 4, 3, m, u));
+            const float i = sigmoid_of(gate_sum(s, 4, 0, m, u)), f = sigmoid_of(gate_sum(s, 4, 1, m, u));
+            const float g = tanhf(gate_sum(s, 4, 2, m, u)), o = sigmoid_of(gate_sum(s, 4, 3, m, u));
             s->c[m][u] = f * s->c[m][u] + i * g;
             s->h[m][u] = o * tanhf(s->c[m][u]);
         }
@@ -205,45 +205,45 @@ static float gru_gate(const struct kernel_step *s, size_t index, size_t m, size_
 {
     const size_t in = gate_index(3, index + 1, u), hidden = gate_index(3, index, u);
     const float start = s->start[m][in] + s->bias_hh[hidden];
-    return sigmoid(dot(&s->hidden, 3, hidden, s->hidden_input[m],
-                       dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, start)));
+    return sigmoid_of(ref_dot(&s->hidden, 3, hidden, s->hidden_input[m],
+                              ref_dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, start)));
 }
 
-static void gru_step(const struct kernel_step *s)
+static void ref_gru_step(const struct kernel_step *s)
 {
     for (size_t m = 0; m < s->rows; m++) {
         for (size_t u = 0; u < s->blocks * BLOCK; u++) {
             const size_t in = gate_index(3, 0, u), hidden = gate_index(3, 2, u);
             const float r = gru_gate(s, 0, m, u), z = gru_gate(s, 1, m, u);
-            const float x = dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][in]);
-            const float q = dot(&s->hidden, 3, hidden, s->hidden_input[m], s->bias_hh[hidden]);
+            const float x = ref_dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][in]);
+            const float q = ref_dot(&s->hidden, 3, hidden, s->hidden_input[m], s->bias_hh[hidden]);
             const float n = tanhf(x + r * q);
             s->h[m][u] = (1.0f - z) * n + z * s->h_previous[m][u];
         }
     }
 }
 
-static void rnn_step(const struct kernel_step *s)
+static void ref_rnn_step(const struct kernel_step *s)
 {
     for (size_t m = 0; m < s->rows; m++)
         for (size_t u = 0; u < s->blocks * BLOCK; u++) s->h[m][u] = tanhf(gate_sum(s, 1, 0, m, u));
 }
 
-static void project(size_t rows, size_t blocks, const struct kernel_matrix *matrix, const float *bias,
-                    const void *const *x, float *const *y)
+static void ref_project(size_t rows, size_t blocks, const struct kernel_matrix *matrix, const float *bias,
+                        const void *const *x, float *const *y)
 {
     for (size_t m = 0; m < rows; m++)
-        for (size_t n = 0; n < blocks * BLOCK; n++) y[m][n] = dot(matrix, 1, n, x[m], bias[n]);
+        for (size_t n = 0; n < blocks * BLOCK; n++) y[m][n] = ref_dot(matrix, 1, n, x[m], bias[n]);
 }
 
-static void quantize(size_t n, const float *x, float factor, int32_t limit, int16_t *out)
+static void ref_quantize(size_t n, const float *x, float factor, int32_t limit, int16_t *out)
 {
     for (size_t i = 0; i < n; i++) out[i] = (int16_t)lrintf(fmaxf(-(float)limit, fminf((float)limit, x[i] * factor)));
 }
 
 /* ------------------------------------------------------------------ loss */
 
-static double cross_entropy(size_t V, const float *logits, uint32_t target, float scale, float *gradient)
+static double ref_cross_entropy(size_t V, const float *logits, uint32_t target, float scale, float *gradient)
 {
     assert(target < V);
     double largest = -INFINITY, sum = 0;
@@ -255,25 +255,25 @@ static double cross_entropy(size_t V, const float *logits, uint32_t target, floa
     return log(sum) + largest - target_logit;
 }
 
-static void transpose(size_t rows, size_t columns, const float *in, size_t ldi, float *out, size_t ldo)
+static void ref_transpose(size_t rows, size_t columns, const float *in, size_t ldi, float *out, size_t ldo)
 {
     for (size_t r = 0; r < rows; r++)
         for (size_t c = 0; c < columns; c++) out[c * ldo + r] = in[r * ldi + c];
 }
 
-static void add(size_t n, const float *x, float *y)
+static void ref_add(size_t n, const float *x, float *y)
 {
     for (size_t i = 0; i < n; i++) y[i] += x[i];
 }
 
-static double sum_of_squares(size_t n, const float *x)
+static double ref_sum_of_squares(size_t n, const float *x)
 {
     double total = 0;
     for (size_t i = 0; i < n; i++) total += (double)x[i] * (double)x[i];
     return total;
 }
 
-static float multiply_add(size_t n)
+static float ref_multiply_add(size_t n)
 {
     volatile float factor = 0.5f;
     float sum = 0;
@@ -281,7 +281,7 @@ static float multiply_add(size_t n)
     return sum;
 }
 
-static void update_sgd(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum)
+static void ref_update_sgd(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum)
 {
     for (size_t i = 0; i < n; i++) {
         velocity[i] = momentum * velocity[i] + g[i] * scale;
@@ -289,8 +289,8 @@ static void update_sgd(size_t n, float *w, const float *g, float *velocity, floa
     }
 }
 
-static void update_rmsprop(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
-                           float epsilon)
+static void ref_update_rmsprop(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
+                               float epsilon)
 {
     for (size_t i = 0; i < n; i++) {
         float d = g[i] * scale;
@@ -299,9 +299,9 @@ static void update_rmsprop(size_t n, float *w, const float *g, float *square, fl
     }
 }
 
-static void update_adam(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
-                        float beta1, float beta2, float correction1, float correction2, float epsilon,
-                        float weight_decay)
+static void ref_update_adam(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
+                            float beta1, float beta2, float correction1, float correction2, float epsilon,
+                            float weight_decay)
 {
     for (size_t i = 0; i < n; i++) {
         float d = g[i] * scale;
@@ -312,45 +312,45 @@ static void update_adam(size_t n, float *w, const float *g, float *mean, float *
     }
 }
 
-static void map_exp(size_t n, const float *in, float *out)
+static void ref_exp(size_t n, const float *in, float *out)
 {
     for (size_t i = 0; i < n; i++) out[i] = expf(in[i]);
 }
 
-static void map_tanh(size_t n, const float *in, float *out)
+static void ref_tanh(size_t n, const float *in, float *out)
 {
     for (size_t i = 0; i < n; i++) out[i] = tanhf(in[i]);
 }
 
-static void map_sigmoid(size_t n, const float *in, float *out)
+static void ref_sigmoid(size_t n, const float *in, float *out)
 {
-    for (size_t i = 0; i < n; i++) out[i] = sigmoid(in[i]);
+    for (size_t i = 0; i < n; i++) out[i] = sigmoid_of(in[i]);
 }
 
 const struct kernels kernels_ref = {
     .name = "ref",
-    .product = product,
-    .product_over_rows = product_over_rows,
-    .lstm_forward = lstm_forward,
-    .lstm_backward = lstm_backward,
-    .gru_forward = gru_forward,
-    .gru_backward = gru_backward,
-    .rnn_forward = rnn_forward,
-    .rnn_backward = rnn_backward,
-    .lstm_step = lstm_step,
-    .gru_step = gru_step,
-    .rnn_step = rnn_step,
-    .project = project,
-    .quantize = quantize,
-    .cross_entropy = cross_entropy,
-    .transpose = transpose,
-    .add = add,
-    .sum_of_squares = sum_of_squares,
-    .update_sgd = update_sgd,
-    .update_rmsprop = update_rmsprop,
-    .update_adam = update_adam,
-    .multiply_add = multiply_add,
-    .exp = map_exp,
-    .tanh = map_tanh,
-    .sigmoid = map_sigmoid,
+    .product = ref_product,
+    .product_over_rows = ref_product_over_rows,
+    .lstm_forward = ref_lstm_forward,
+    .lstm_backward = ref_lstm_backward,
+    .gru_forward = ref_gru_forward,
+    .gru_backward = ref_gru_backward,
+    .rnn_forward = ref_rnn_forward,
+    .rnn_backward = ref_rnn_backward,
+    .lstm_step = ref_lstm_step,
+    .gru_step = ref_gru_step,
+    .rnn_step = ref_rnn_step,
+    .project = ref_project,
+    .quantize = ref_quantize,
+    .cross_entropy = ref_cross_entropy,
+    .transpose = ref_transpose,
+    .add = ref_add,
+    .sum_of_squares = ref_sum_of_squares,
+    .update_sgd = ref_update_sgd,
+    .update_rmsprop = ref_update_rmsprop,
+    .update_adam = ref_update_adam,
+    .multiply_add = ref_multiply_add,
+    .exp = ref_exp,
+    .tanh = ref_tanh,
+    .sigmoid = ref_sigmoid,
 };

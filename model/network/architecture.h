@@ -2,17 +2,17 @@
  * model/network/network.h lays parameters out by it, config.json (model/files/model_config.h) stores it. Pure
  * functions.
  *
- * lstmd trains standard networks (architecture_is_standard()). The rest are variants that imported models need, and
- * that are served, evaluated and exported: other activations, the GRU that resets before the product, layers of
- * different sizes, dense layers between the last recurrent layer and the output, and windows.
+ * lstmd trains standard networks (architecture_is_standard()). It serves, evaluates and exports others, too, because
+ * imported models are so: other activations, the GRU that resets before the product, layers of different sizes, dense
+ * layers between the last recurrent layer and the output, and windows.
  *
  * Equations of the cells: cells.h. What lies above them:
  *   dense layers, from the top layer's h on: y = f(W x + b), each with its own f
  *   output: logits = W_out y + b_out
  *
- * Windows: a network that was trained on windows of N tokens, each from the zero state and filled up with the pad token
- * on the left, predicts every token from the last N alone: the state is not carried over, but the window is fed anew.
- * Padding steps are fed like any token, or, where the network was trained with a mask, left out.
+ * Windows: some networks were trained on windows of N tokens, each from the zero state, with pad tokens on the left.
+ * They predict every token from the last N alone: the state is not carried over, the window is fed anew. Pad tokens are
+ * fed like any token; a network that was trained with a mask is not fed them.
  */
 #ifndef LSTMD_MODEL_NETWORK_ARCHITECTURE_H
 #define LSTMD_MODEL_NETWORK_ARCHITECTURE_H
@@ -31,7 +31,7 @@
 #define NETWORK_MAX_WINDOW    4096u
 
 enum activation {
-    ACTIVATION_DEFAULT, /* tanh; the gates of LSTM and GRU: sigmoid; dense layers: linear */
+    ACTIVATION_DEFAULT, /* f of a cell: tanh; s: sigmoid; dense layers: linear */
     ACTIVATION_TANH,
     ACTIVATION_SIGMOID,
     ACTIVATION_RELU,                /* max(0, x) */
@@ -60,8 +60,8 @@ struct architecture {
     bool tie_weights;         /* output.weight is embedding.weight; needs E equal to architecture_top() */
     uint32_t hidden_sizes[NETWORK_MAX_LAYERS];   /* where layers differ: the size of each; 0: hidden_size */
     enum activation activation;                  /* f of the cell */
-    enum activation recurrent_activation;        /* s of the cell; RNN: none */
-    bool reset_before;                           /* GRU: the reset gate stands inside the hidden product */
+    enum activation recurrent_activation;        /* s of the cell, where it has gates */
+    bool reset_before;                           /* the reset gate stands inside the hidden product (cells.h) */
     uint32_t dense_layers;                       /* 0 .. NETWORK_MAX_DENSE */
     struct dense_layer dense[NETWORK_MAX_DENSE]; /* from the recurrent layers to the output */
     struct token_window window;
@@ -78,8 +78,8 @@ size_t architecture_dense_input(const struct architecture *architecture, size_t 
 size_t architecture_top(const struct architecture *architecture);                       /* inputs of the output layer */
 bool architecture_has_two_biases(const struct architecture *architecture);              /* a layer: bias and bias_hh */
 
-/* Whether it is what training and the fused kernels compute: tanh and sigmoid, reset after the product; and for all of
- * it, layers of one size without dense layers and windows. */
+/* Whether a fused kernel computes the cell: tanh and sigmoid, reset after the product. And whether training computes
+ * the network: such a cell, which trains, in layers of one size, without dense layers and windows. */
 bool architecture_cell_is_standard(const struct architecture *architecture);
 bool architecture_is_standard(const struct architecture *architecture);
 
@@ -89,8 +89,8 @@ bool architecture_is_uniform(const struct architecture *architecture);
 /* Checks every field; the message names the first that is wrong. */
 bool architecture_check(const struct architecture *architecture, struct error *err);
 
-/* Puts what a default stands for in its place, so that equal networks have equal descriptions: activations are named;
- * hidden_size is the top layer's; hidden_sizes is zero where all layers have the same; what the cell does not have is
+/* Replaces defaults by what they stand for, so that equal networks have equal descriptions: activations have names;
+ * hidden_size is the top layer's; hidden_sizes is zero where all layers have one size; what the cell does not have is
  * zero. `architecture` has passed architecture_check(). */
 void architecture_complete(struct architecture *architecture);
 

@@ -76,7 +76,7 @@ void network_close(struct network *network)
 }
 
 /* Sums in eight lanes: a fixed order that the compiler can put into vector registers. */
-static double dot(const double *restrict x, const double *restrict y, size_t n)
+static double sum_products(const double *restrict x, const double *restrict y, size_t n)
 {
     double lanes[8] = {0};
     size_t i = 0;
@@ -91,27 +91,27 @@ static double dot(const double *restrict x, const double *restrict y, size_t n)
 /* row -= its projection on the unit vector q. */
 static void remove_projection(double *restrict row, const double *restrict q, size_t n)
 {
-    double length = dot(row, q, n);
+    double length = sum_products(row, q, n);
     for (size_t i = 0; i < n; i++) row[i] -= length * q[i];
 }
 
-static void normalise(double *row, size_t n)
+static void normalise_row(double *row, size_t n)
 {
-    double norm = sqrt(dot(row, row, n));
+    double norm = sqrt(sum_products(row, row, n));
     double scale = norm > 0 ? 1 / norm : 0;
     for (size_t i = 0; i < n; i++) row[i] *= scale;
 }
 
 /* Modified Gram-Schmidt on the rows of a normal n x n matrix: a uniformly distributed orthogonal matrix. Rows are
  * taken in panels that stay in the second-level cache while they are removed from all rows below. */
-static void orthogonalise(double *matrix, size_t n)
+static void orthogonalise_rows(double *matrix, size_t n)
 {
     const size_t panel = 16;
     for (size_t first = 0; first < n; first += panel) {
         size_t end = first + panel < n ? first + panel : n;
         for (size_t i = first; i < end; i++) {
             for (size_t j = first; j < i; j++) remove_projection(matrix + i * n, matrix + j * n, n);
-            normalise(matrix + i * n, n);
+            normalise_row(matrix + i * n, n);
         }
         for (size_t i = end; i < n; i++)
             for (size_t j = first; j < end; j++) remove_projection(matrix + i * n, matrix + j * n, n);
@@ -140,7 +140,7 @@ static bool initialise_recurrent(const struct tensor *tensor, struct rng *rng, s
     if (!matrix) return false;
     for (size_t block = 0; block < tensor->blocks; block++) {
         for (size_t i = 0; i < n * n; i++) matrix[i] = rng_normal(rng);
-        orthogonalise(matrix, n);
+        orthogonalise_rows(matrix, n);
         for (size_t i = 0; i < n * n; i++) tensor->data[block * n * n + i] = (float)matrix[i];
     }
     arena_free(&arena);

@@ -48,8 +48,8 @@ uint16_t quantize_bf16(float weight)
     return (uint16_t)((bits >> 16 & 0x8000) | (rounded > LARGEST_BF16 ? LARGEST_BF16 : rounded));
 }
 
-/* largest / 127, rounded up to 17 significant bits. Rounding up adds to the bits of the fraction, and may carry into
- * the exponent, which is right too. */
+/* largest / 127, rounded up to 17 significant bits. Rounding up adds to the bits of the fraction; a carry into the
+ * exponent is right, too. */
 static float scale_of(float largest)
 {
     return float_of((bits_of(largest / KERNEL_INT8_MAX) + 0x7F) & ~0x7Fu);

@@ -2,7 +2,7 @@
  *
  * int8: w is about q * scale with q in -127 .. 127 and the largest weight of a row at +-127. A scale has at most 17
  * significant bits, so q * scale is an exact float, and quantising q * scale again gives the same q and the same scale:
- * a model that was quantised before it was saved gives the same bits as one that is quantised when it is loaded.
+ * a model quantised before it is saved gives the same bits as one quantised when it is loaded.
  */
 #ifndef LSTMD_MODEL_NETWORK_QUANTIZE_H
 #define LSTMD_MODEL_NETWORK_QUANTIZE_H
@@ -27,12 +27,12 @@ uint16_t quantize_bf16(float weight);
 /* The row's scale, and q[n]. The weights are finite. A row of zeros has scale 0. */
 float quantize_int8(size_t n, const float *weights, int8_t *q);
 
-/* Whether a format keeps a tensor in fewer bits: the matrices that stepping multiplies. The rows of a one-hot input and
- * of an embedding that is not tied are looked up, one per step, and stay as they are, and so do biases. */
+/* Whether a format keeps a tensor in fewer bits: true for the matrices that stepping multiplies. A step looks up one
+ * row of a one-hot input or of an untied embedding; these stay float32, and biases do, too. */
 bool quantize_applies(const struct architecture *architecture, const struct tensor *tensor);
 
-/* Whether a network can be kept in this format. int8 needs every layer's output within -1 and 1, and a GRU's gates
- * within 0 and 1: relu and linear do not keep them there. Errors: ERROR_INVALID. */
+/* Whether a network can have this format. int8 needs every layer's output within -1 and 1, and the gates of a cell that
+ * mixes old and new h within 0 and 1; relu and linear leave these bounds. Errors: ERROR_INVALID. */
 bool quantize_check(const struct architecture *architecture, enum kernel_format format, struct error *err);
 
 #endif
