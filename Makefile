@@ -63,13 +63,18 @@ ALL_CFLAGS := $(LANGUAGE) $(WARNINGS) $(SANITIZER) $(HARDENING)
 ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
 ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm $(LDLIBS)
 
-# Only the file of an instruction set is compiled for it. The program chooses a file's kernels when it runs.
-ifneq ($(filter x86_64%,$(TARGET)),)
+# The files of model/kernels/simd are written once for any vector width. Each is compiled for every instruction set, into
+# an object of its own, and the program chooses an instruction set when it runs. So a change of one of these files compiles
+# one object per instruction set.
+KERNEL_SETS := portable $(if $(filter x86_64%,$(TARGET)),avx2 avx512 avx512vnni) $(if $(filter aarch64%,$(TARGET)),neon)
+KERNEL_SOURCES := $(wildcard model/kernels/simd/*.c)
 KERNEL_FLAGS_avx2 := -mavx2 -mfma
 KERNEL_FLAGS_avx512 := -mavx512f -mavx512vl -mavx512dq -mavx512bw -mfma
 KERNEL_FLAGS_avx512vnni := $(KERNEL_FLAGS_avx512) -mavx512vnni
-endif
-KERNEL_SETS := portable avx2 avx512 avx512vnni neon
+# avx512vnni takes all other kernels from avx512.
+KERNEL_PARTS_avx512vnni := model/kernels/simd/step.c model/kernels/simd/tiles_int8.c
+kernel_parts = $(or $(KERNEL_PARTS_$(1)),$(KERNEL_SOURCES))
+kernel_files = $(patsubst model/kernels/simd/%.c,$(1)/model/kernels/simd/$(2)/%.$(3),$(call kernel_parts,$(2)))
 # The loops of these files are unrolled wide, and inline checks would make the compiler work a minute on each. So the
 # address sanitizer checks by calls, and only model/kernels/ref.c, the same arithmetic in plain loops, is checked for
 # undefined behaviour.
@@ -88,7 +93,8 @@ UNIT_SOURCES := $(wildcard tests/unit/*/test_*.c)
 UNIT_HELPERS := $(filter-out $(UNIT_SOURCES),$(wildcard tests/unit/*.c tests/unit/*/*.c))
 FUZZ_SOURCES := $(filter-out tests/fuzz/driver.c,$(wildcard tests/fuzz/*.c))
 SOURCES := $(LIBRARY_SOURCES) $(CLI_SOURCES) $(UNIT_SOURCES) $(UNIT_HELPERS) $(wildcard tests/fuzz/*.c)
-HEADERS := $(wildcard base/*.h config/*.h model/*/*.h server/*.h server/*/*.h cli/*.h tests/*/*.h tests/unit/*/*.h)
+KERNEL_OBJECTS = $(foreach set,$(KERNEL_SETS),$(call kernel_files,$(BUILD),$(set),o))
+HEADERS := $(wildcard base/*.h config/*.h model/*/*.h model/kernels/simd/*.h server/*.h server/*/*.h cli/*.h tests/*/*.h tests/unit/*/*.h)
 
 object = $(1:%.c=$(BUILD)/%.o)
 UNIT := $(UNIT_SOURCES:%.c=$(BUILD)/%)
@@ -113,15 +119,25 @@ $(BUILD)/lstmd: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/liblstmd.a
 
 # The commands without main(), so that unit tests can call them.
 $(BUILD)/libcli.a: $(call object,$(filter-out cli/main.c,$(CLI_SOURCES)))
-$(BUILD)/liblstmd.a: $(call object,$(LIBRARY_SOURCES))
+$(BUILD)/liblstmd.a: $(call object,$(LIBRARY_SOURCES)) $(KERNEL_OBJECTS)
 $(BUILD)/libcli.a $(BUILD)/liblstmd.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) qcs $@ $^
 
-$(BUILD)/%.o: %.c $(BUILD)/flags
-	$(call say,CC,$<)
+define compile
+	$(call say,CC,$(@:$(BUILD)/%.o=%))
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(OPTIMISE_FILE) $(CFLAGS) -MMD -MP -c -o $@ $<
+endef
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	$(compile)
+
+define kernel_set_rules
+$(call kernel_files,$(BUILD),$(1),o): OPTIMISE_FILE = $(OPTIMISE_MODEL) -DSIMD_SET_$(1) $(KERNEL_FLAGS_$(1)) $(KERNEL_SANITIZER)
+$(BUILD)/model/kernels/simd/$(1)/%.o: model/kernels/simd/%.c $(BUILD)/flags
+	$$(compile)
+endef
+$(foreach set,$(KERNEL_SETS),$(eval $(call kernel_set_rules,$(set))))
 
 # Unit tests can make an allocation or a system call of our code fail: the linker sends these calls to
 # tests/unit/support.c. A shared library's own calls do not go there, so these programs link the shared HDF5.
@@ -148,8 +164,6 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fu
 
 OPTIMISE_FILE = $(OPTIMISE)
 $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
-$(foreach set,$(KERNEL_SETS),$(eval \
-    $(BUILD)/model/kernels/$(set).o: OPTIMISE_FILE = $(OPTIMISE_MODEL) $(KERNEL_FLAGS_$(set)) $(KERNEL_SANITIZER)))
 
 # This object contains the files that the program serves unchanged (.incbin).
 $(BUILD)/server/web/embedded.o: openapi.yaml $(wildcard server/web/*)
@@ -170,7 +184,7 @@ $(BUILD)/version: FORCE
 	$(call stamp,echo "$$(head -n 1 VERSION) $${LSTMD_REVISION:-$$(scripts/revision)}")
 .PHONY: FORCE
 
--include $(patsubst %.o,%.d,$(call object,$(SOURCES)))
+-include $(patsubst %.o,%.d,$(call object,$(SOURCES)) $(KERNEL_OBJECTS))
 
 # ---- the two commands of the README ----------------------------------------------------------------------------------
 
@@ -282,7 +296,7 @@ coverage-run: test-programs
 
 # ---- checks ----------------------------------------------------------------------------------------------------------
 
-CHECKED := $(SOURCES) $(HEADERS) tests/fault/inject.c
+CHECKED := $(SOURCES) $(KERNEL_SOURCES) $(HEADERS) tests/fault/inject.c
 
 .PHONY: check
 check: ## format, gcc and clang warnings as errors, clang-tidy, layering (tests are `make test`)
@@ -304,19 +318,28 @@ check-gcc check-clang: check-%:
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/check-$* CC=$* WERROR=1 SANITIZE= objects
 
 .PHONY: objects
-objects: $(call object,$(SOURCES))
+objects: $(call object,$(SOURCES)) $(KERNEL_OBJECTS)
 
 # clang-tidy takes seconds per file, so each file has a stamp, which is newer than the file and all our headers.
 TIDY := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIBRARY_SOURCES) $(CLI_SOURCES))
+TIDY_KERNELS := $(foreach set,$(KERNEL_SETS),$(call kernel_files,$(BUILD)/tidy,$(set),ok))
 .PHONY: check-tidy
-check-tidy: $(TIDY)
-$(BUILD)/tidy/%.ok: %.c .clang-tidy $(HEADERS)
-	$(call say,TIDY,$<)
+check-tidy: $(TIDY) $(TIDY_KERNELS)
+define tidy
+	$(call say,TIDY,$(@:$(BUILD)/tidy/%.ok=%))
 	@mkdir -p $(@D)
 	$(Q)clang-tidy --quiet $< -- $(ALL_CPPFLAGS) -std=c11 $(TIDY_FLAGS) -DLSTMD_VERSION='""' -DLSTMD_REVISION='""' 2>$@.log \
 	    || { grep -v 'warnings generated' $@.log >&2; exit 1; }
 	@touch $@
-$(foreach set,$(KERNEL_SETS),$(eval $(BUILD)/tidy/model/kernels/$(set).ok: TIDY_FLAGS := $(KERNEL_FLAGS_$(set))))
+endef
+$(BUILD)/tidy/%.ok: %.c .clang-tidy $(HEADERS)
+	$(tidy)
+define kernel_set_tidy
+$(BUILD)/tidy/model/kernels/simd/$(1)/%.ok: TIDY_FLAGS = -DSIMD_SET_$(1) $(KERNEL_FLAGS_$(1))
+$(BUILD)/tidy/model/kernels/simd/$(1)/%.ok: model/kernels/simd/%.c .clang-tidy $(HEADERS)
+	$$(tidy)
+endef
+$(foreach set,$(KERNEL_SETS),$(eval $(call kernel_set_tidy,$(set))))
 
 # Editors and clang tools read this file. `make -n` prints the commands of all objects, so the flags are the true ones.
 .PHONY: compile_commands.json

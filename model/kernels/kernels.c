@@ -9,6 +9,20 @@
 
 #include "model/kernels/tables.h"
 
+#define MEMBER(set, name) .name = kernels_##set##_##name,
+#define TABLE(set)                                                                                                     \
+    {                                                                                                                  \
+        .name = #set, KERNELS_OF_STEPS(MEMBER, set) KERNELS_BESIDE_STEPS(MEMBER, set)                                  \
+    }
+static const struct kernels kernels_portable = TABLE(portable);
+#if defined(__x86_64__)
+static const struct kernels kernels_avx2 = TABLE(avx2), kernels_avx512 = TABLE(avx512);
+static const struct kernels kernels_avx512vnni = {
+    .name = "avx512vnni", KERNELS_OF_STEPS(MEMBER, avx512vnni) KERNELS_BESIDE_STEPS(MEMBER, avx512)};
+#elif defined(__aarch64__)
+static const struct kernels kernels_neon = TABLE(neon);
+#endif
+
 struct candidate {
     const struct kernels *kernels;
     bool (*runs)(void);

@@ -1,7 +1,7 @@
 /* AVX-512 F, VL, DQ and BW: 32 registers of 16 floats; a tile of 6 rows x 4 blocks uses 24 of them for sums. */
-#include "model/kernels/tables.h"
+#ifndef LSTMD_MODEL_KERNELS_SIMD_AVX512_H
+#define LSTMD_MODEL_KERNELS_SIMD_AVX512_H
 
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 #define LANES            16
@@ -18,7 +18,6 @@
 #define STEP_1_VECTORS   1
 #define vs_widen(p)      ((vs)_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)(p))))
 #define vi_dot(s, a, b)  ((s) + (vi)_mm512_madd_epi16((__m512i)(a), (__m512i)(b)))
-#define KERNELS_TABLE    kernels_avx512
-#define KERNELS_NAME     "avx512"
-#include "model/kernels/simd.h"
+#define KERNEL(name)     kernels_avx512_##name
+
 #endif

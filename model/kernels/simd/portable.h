@@ -1,7 +1,8 @@
 /* Vectors of 4 floats in GCC's portable notation: SSE2 on x86-64, whatever there is elsewhere. No fused multiply-add.
  * Sums of products of 16-bit integers have no such notation: SSE2 has an instruction, others take the products apart.
  */
-#include "model/kernels/tables.h"
+#ifndef LSTMD_MODEL_KERNELS_SIMD_PORTABLE_H
+#define LSTMD_MODEL_KERNELS_SIMD_PORTABLE_H
 
 #define LANES                      4
 #define TILE_ROWS                  3
@@ -28,6 +29,6 @@
 #define vi_even(a)      ((vi)((vi)(a) << 16) >> 16)
 #define vi_odd(a)       ((vi)(a) >> 16)
 #endif
-#define KERNELS_TABLE kernels_portable
-#define KERNELS_NAME  "portable"
-#include "model/kernels/simd.h"
+#define KERNEL(name) kernels_portable_##name
+
+#endif

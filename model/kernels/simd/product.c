@@ -1,8 +1,12 @@
-/* The products of training, for any vector width: a part of kernels/simd.h, which includes it. A file of an instruction
- * set defines, besides what is listed there:
- *   TILE_ROWS, TILE_BLOCKS  the register tile of the product, and TILE_1_BLOCKS: blocks at once for a single row
+/* The products of training. A file of an instruction set defines for them:
+ *   TILE_ROWS, TILE_BLOCKS  the register tile of the product
+ *   TILE_1_BLOCKS           blocks at once for a single row
  *   STRIP_ROWS, STRIP_BLOCKS  the register tile of the product over rows
  */
+#include <string.h>
+
+#include "base/priority.h"
+#include "model/kernels/simd/vector.h"
 
 /* The weights of a panel of blocks, `stride` floats from block to block, and where the next panel's lie that a tile
  * fetches from memory while it multiplies (NULL: it fetches none). */
@@ -168,8 +172,8 @@ INLINE void product_of_piece(size_t M, size_t blocks, size_t K, const float *x, 
 /* A piece of the inputs at a time, so that a panel and the next one stay in the second-level cache. */
 #define PRODUCT_INPUTS 1024
 
-static void product(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
-                    size_t block_stride, float *y, size_t ldy, bool accumulate)
+void KERNEL(product)(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
+                     size_t block_stride, float *y, size_t ldy, bool accumulate)
 {
     size_t k = 0;
     do { /* once at least: without inputs, y becomes zero */
@@ -255,8 +259,8 @@ INLINE void strip_panel(size_t columns, size_t blocks, size_t depth, const float
     priority_give_way(columns * depth * blocks * KERNEL_BLOCK);
 }
 
-static void product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
-                              float *c, size_t ldc, bool accumulate, float *scratch)
+void KERNEL(product_over_rows)(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b,
+                               size_t ldb, float *c, size_t ldc, bool accumulate, float *scratch)
 {
     float *packed = scratch + KERNEL_DEPTH * KERNEL_STRIP;
     for (size_t k = 0; k < K; k += KERNEL_DEPTH, accumulate = true) {

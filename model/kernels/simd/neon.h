@@ -1,7 +1,7 @@
 /* NEON of arm64: 32 registers of 4 floats; a tile of 6 rows x 1 block uses 24 of them for sums. */
-#include "model/kernels/tables.h"
+#ifndef LSTMD_MODEL_KERNELS_SIMD_NEON_H
+#define LSTMD_MODEL_KERNELS_SIMD_NEON_H
 
-#if defined(__aarch64__)
 #include <arm_neon.h>
 
 #define LANES            4
@@ -20,7 +20,6 @@
 #define vi_dot(s, a, b)                                                                                                \
     ((vi)vaddq_s32((int32x4_t)(s), vpaddq_s32(vmull_s16(vget_low_s16((int16x8_t)(a)), vget_low_s16((int16x8_t)(b))),   \
                                               vmull_high_s16((int16x8_t)(a), (int16x8_t)(b)))))
-#define KERNELS_TABLE kernels_neon
-#define KERNELS_NAME  "neon"
-#include "model/kernels/simd.h"
+#define KERNEL(name) kernels_neon_##name
+
 #endif

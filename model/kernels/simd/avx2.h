@@ -1,7 +1,7 @@
 /* AVX2 + FMA: 16 registers of 8 floats; a tile of 6 rows x 1 block uses 12 of them for sums. */
-#include "model/kernels/tables.h"
+#ifndef LSTMD_MODEL_KERNELS_SIMD_AVX2_H
+#define LSTMD_MODEL_KERNELS_SIMD_AVX2_H
 
-#if defined(__x86_64__)
 #include <immintrin.h>
 
 #define LANES            8
@@ -18,7 +18,6 @@
 #define STEP_1_VECTORS   2
 #define vs_widen(p)      ((vs)_mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)(p))))
 #define vi_dot(s, a, b)  ((s) + (vi)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
-#define KERNELS_TABLE    kernels_avx2
-#define KERNELS_NAME     "avx2"
-#include "model/kernels/simd.h"
+#define KERNEL(name)     kernels_avx2_##name
+
 #endif
