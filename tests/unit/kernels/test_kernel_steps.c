@@ -103,7 +103,7 @@ struct shape {
     size_t rows, blocks, inputs;
 };
 
-/* At the bounds of what kernels/fused_step.h takes at once: bands of 36 rows, pieces of 64 inputs (or of 4 blocks of
+/* At the bounds of what kernels/simd/step.c takes at once: bands of 36 rows, pieces of 64 inputs (or of 4 blocks of
  * the hidden state). Random shapes seldom have several of both. */
 static const struct shape bounds[] = {
     {36, 4, 64},  /* a whole band, whole pieces */
