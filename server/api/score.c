@@ -296,7 +296,7 @@ static void open_text(struct score *score, struct problem *problem)
     free(label);
     if (problem->status) return;
     /* Without a start token, the first token has no probability. */
-    const size_t special = (vocabulary_start(vocabulary) != TOKEN_NONE) + (size_t)(fields->label.data);
+    const size_t special = (vocabulary_start(vocabulary) != TOKEN_NONE) + (fields->label.data ? (size_t)1 : 0);
     score->first = special > 0 ? special : 1;
     if (score->generation.prompt.count <= score->first)
         problem_add_field(problem, "text", "has no token of the model's vocabulary to score");
