@@ -75,6 +75,11 @@ static const struct option rows[] = {
      "Most new tokens that one request may ask for."},
     {"limits.max_n", OPTION_INT, FIELD(max_n), "8", 1, 128, NULL, "texts",
      "Most continuations that one request may ask for."},
+    {"limits.max_pattern", OPTION_SIZE, FIELD(max_pattern), "4KiB", 1, 1 << 16, NULL, "bytes",
+     "Longest `regex` of a request, or all of its `choices`; a longer one gets 422."},
+    {"limits.max_pattern_states", OPTION_INT, FIELD(max_pattern_states), "2000", 2, 100000, NULL, "states",
+     "Most states of a `regex` or of `choices`; one that needs more gets 422. A state takes up to 4 bytes for each "
+     "character of the vocabulary, and a microsecond for each of them once."},
     {"limits.max_score", OPTION_INT, FIELD(max_score), "20000", 1, 10000000, NULL, "tokens",
      "Longest text that /score takes."},
     {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",

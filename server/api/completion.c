@@ -11,6 +11,9 @@ void completion_unref(struct completion *completion)
 {
     if (atomic_fetch_sub(&completion->references, 1) > 1) return;
     for (size_t i = 0; i < completion->count; i++) generation_close(&completion->parts[i].job.generation);
+    for (size_t i = 0; i < completion->pattern_count; i++) pattern_free(completion->patterns[i]);
+    free(completion->patterns);
+    json_decref(completion->fields.choices);
     json_decref(completion->fields.logit_bias);
     json_decref(completion->fields.stream_options);
     json_decref(completion->body);
@@ -90,6 +93,8 @@ void completion_end_session(struct completion *completion, bool keep, uint32_t p
 
 void completion_cancel(struct completion *completion)
 {
+    atomic_store(&completion->left, true);
+    if (!atomic_load(&completion->prepared)) return; /* completion_run.c looks at `left` behind it */
     for (size_t i = 0; i < completion->count; i++) engine_cancel(completion->served->engine, &completion->parts[i].job);
 }
 

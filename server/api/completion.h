@@ -30,6 +30,12 @@ struct completion;
 
 #define COMPLETION_DEFAULT_LENGTH 100
 #define COMPLETION_MAX_N          128 /* what limits.max_n may be */
+#define COMPLETION_MAX_CHOICES    1024
+
+enum completion_choice_mode {
+    COMPLETION_SAMPLE,    /* drawn token by token, as any text */
+    COMPLETION_LIKELIEST, /* the choice with the largest probability behind the prompt */
+};
 
 struct completion_fields {
     struct field_text prompt, model, label, session;
@@ -38,6 +44,9 @@ struct completion_fields {
     struct field_texts stop;
     json_t *logit_bias; /* owned, or NULL */
     int unknown;        /* 0: skip, 1: error */
+    struct field_text regex;
+    json_t *choices; /* owned, or NULL */
+    int choice_mode; /* enum completion_choice_mode */
     bool seed_given, ignore_eos, stream, cache_prompt;
     /* OpenAI's: */
     struct field_texts prompts;
@@ -96,15 +105,21 @@ struct completion {
     const char *label; /* the vocabulary's own text, or NULL */
     struct logit_bias *bias;
     size_t bias_count;
+    struct pattern **patterns; /* [pattern_count] owned: none, one for all texts, or one for each text */
+    size_t pattern_count;
     struct session *session; /* busy until the job is over, or NULL */
     bool session_lost;
     struct engine_group group;
     struct completion_part *parts; /* [count] */
     size_t count;
-    int64_t created; /* seconds since 1970 */
+    size_t shown;         /* the answer has the first of them: all, or the likeliest */
+    atomic_bool prepared; /* `parts` may be read by other threads */
+    atomic_bool left;     /* the client closed its connection */
+    int64_t created;      /* seconds since 1970 */
     atomic_size_t running, references;
 
-    void *answer; /* the dialect's state of an answer that is being written */
+    struct task task; /* the check, where a worker does it */
+    void *answer;     /* the dialect's state of an answer that is being written */
 
     /* The stream's: the event that is being sent. */
     struct http_stream stream;

@@ -121,6 +121,13 @@ static bool completion_open_part(struct completion *completion, size_t i, const 
     struct error err = {0};
     struct generation_request own = *wanted;
     own.seed = generation_seed(completion->fields.seed, i);
+    if (completion_compares(completion)) { /* the pattern leaves no choice but this text, whatever it costs */
+        own.pattern = completion->patterns[i];
+        own.length = json_string_length(json_array_get(completion->fields.choices, i));
+        own.stop_count = 0;
+        own.sampler = (struct sampler_options){0};
+        own.logprobs = own.logprobs > 0 ? own.logprobs : 1;
+    }
     if (generation_open(&completion->parts[i].job.generation, completion->served->model.vocabulary, &own, &field, &err))
         return true;
     if (!field || err.code != ERROR_INVALID) return problem_set_error(problem, &err);
@@ -146,14 +153,16 @@ static bool completion_open_parts(struct completion *completion, struct problem 
         .pending = continues ? session_pending(completion->session) : 0,
         .stop = stop,
         .stop_count = fields->stop.count,
+        .pattern = completion->patterns ? completion->patterns[0] : NULL,
         .window = completion->served->stepper.architecture.window,
         .ignore_eos = fields->ignore_eos,
         .logprobs = fields->logprobs,
         .kernels = completion->served->stepper.kernels,
     };
-    completion->parts = calloc(fields->n, sizeof *completion->parts);
+    const size_t count = completion_compares(completion) ? completion->pattern_count : fields->n;
+    completion->parts = calloc(count, sizeof *completion->parts);
     if (!completion->parts) return problem_set(problem, 503, "out of memory");
-    completion->count = fields->n;
+    completion->count = completion->shown = count;
     for (size_t i = 0; i < completion->count; i++)
         if (!completion_open_part(completion, i, &wanted, problem)) return false;
     return true;
@@ -167,7 +176,8 @@ bool completion_check(struct completion *completion, struct problem *problem)
     if (completion->served) {
         completion_check_label(completion, problem);
         completion_check_bias(completion, problem);
-        if (completion_check_prompt(completion, problem) && completion_begin_session(completion, problem))
+        const bool patterns = completion_build_patterns(completion, problem);
+        if (completion_check_prompt(completion, problem) && patterns && completion_begin_session(completion, problem))
             completion_open_parts(completion, problem);
     }
     return !problem->status;

@@ -1,9 +1,22 @@
-/* What the files of a completion share. completion_run.c drives: it calls completion_check.c, then gives the jobs to
+/* What the files of a completion share. completion_run.c drives: it calls completion_check.c (which calls
+ * completion_pattern.c), then gives the jobs to
  * the engine, then answers or calls completion_stream.c. All of them call completion.c, which calls none of them. */
 #ifndef LSTMD_SERVER_API_COMPLETION_INTERNAL_H
 #define LSTMD_SERVER_API_COMPLETION_INTERNAL_H
 
 #include "server/api/completion.h"
+
+/* Whether the check makes patterns, which takes longer than the HTTP thread has. */
+bool completion_wants_pattern(const struct completion *completion);
+
+/* Whether all choices are written, for the likeliest of them. */
+bool completion_compares(const struct completion *completion);
+
+/* Makes the patterns that the request wants; the model and the biases are there. False: the problem says why not. */
+bool completion_build_patterns(struct completion *completion, struct problem *problem);
+
+/* Which part has the largest probability; all are over. */
+size_t completion_likeliest(const struct completion *completion);
 
 /* Acquires the model, begins the session and opens the generations. False: the problem says all that is wrong; the
  * session may have begun. */

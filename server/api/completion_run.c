@@ -23,8 +23,10 @@ static double seconds_between(uint64_t from, uint64_t to)
 
 static void completion_count_job(struct metrics *metrics, const struct engine_job *job)
 {
-    static const enum metrics_counter finishes[] = {
-        [FINISH_LENGTH] = METRICS_ENDED_LENGTH, [FINISH_EOS] = METRICS_ENDED_EOS, [FINISH_STOP] = METRICS_ENDED_STOP};
+    static const enum metrics_counter finishes[] = {[FINISH_LENGTH] = METRICS_ENDED_LENGTH,
+                                                    [FINISH_EOS] = METRICS_ENDED_EOS,
+                                                    [FINISH_STOP] = METRICS_ENDED_STOP,
+                                                    [FINISH_PATTERN] = METRICS_ENDED_PATTERN};
     static const enum metrics_counter outcomes[] = {[ENGINE_CANCELLED] = METRICS_ENDED_CANCELLED,
                                                     [ENGINE_TIMEOUT] = METRICS_ENDED_TIMEOUT,
                                                     [ENGINE_STOPPED] = METRICS_ENDED_STOPPED};
@@ -121,6 +123,18 @@ static void completion_reply_answer(struct http_request *request, struct complet
                                      .worker = completion->services->writer});
 }
 
+/* Shows the likeliest choice alone: it takes the first place. */
+static void completion_choose(struct completion *completion)
+{
+    struct generation *best = &completion->parts[completion_likeliest(completion)].job.generation;
+    struct generation *first = &completion->parts[0].job.generation;
+    const struct generation other = *first;
+    *first = *best;
+    *best = other;
+    completion->shown = 1;
+    if (completion->fields.logprobs == 0) first->alternative_count = 0;
+}
+
 static void completion_resumed(struct http_request *request, void *context)
 {
     struct completion *completion = context;
@@ -139,35 +153,81 @@ static void completion_resumed(struct http_request *request, void *context)
         }
         return;
     }
+    if (completion_compares(completion)) completion_choose(completion);
     completion_reply_answer(request, completion);
 }
 
-static enum http_outcome completion_start(struct completion *completion)
+static void completion_suspend(struct completion *completion)
+{
+    http_request_suspend(
+        completion->request,
+        &(struct http_waiter){.resumed = completion_resumed, .gone = completion_gone, .context = completion});
+}
+
+/* Submits the jobs. The client may have left meanwhile, before there were any to be cancelled. */
+static bool completion_launch(struct completion *completion, struct problem *problem)
+{
+    struct error err = {0};
+    if (!completion_submit(completion, &err)) return problem_set_error(problem, &err);
+    atomic_store(&completion->prepared, true);
+    if (atomic_load(&completion->left)) completion_cancel(completion);
+    return true;
+}
+
+/* Starts the stream, which is the reply. */
+static bool completion_start_stream(struct completion *completion, struct problem *problem)
+{
+    if (http_request_is_head(completion->request))
+        completion_end_session(completion, false, 0);
+    else if (!completion_launch(completion, problem))
+        return false;
+    completion_stream_begin(completion);
+    return true;
+}
+
+/* A request that was suspended for a worker: what is wrong with it, or its jobs. A stream's reply is there at once; the
+ * last job resumes the others. */
+static void completion_start_suspended(struct completion *completion, bool checked, struct problem *problem)
 {
     struct http_request *request = completion->request;
-    struct problem problem = {0};
-    struct error err = {0};
-    if (completion->fields.stream) {
-        if (http_request_is_head(request))
-            completion_end_session(completion, false, 0);
-        else if (!completion_submit(completion, &err))
-            problem_set_error(&problem, &err);
-        if (problem.status) return completion_refuse(request, &problem);
-        completion_stream_begin(completion);
-        return HTTP_REPLIED;
+    const bool streams = completion->fields.stream;
+    const bool started =
+        checked && (streams ? completion_start_stream(completion, problem) : completion_launch(completion, problem));
+    if (started && !streams) return;
+    if (!started) {
+        completion_end_session(completion, false, 0);
+        completion_refuse(request, problem);
     }
-    http_request_suspend(
-        request, &(struct http_waiter){.resumed = completion_resumed, .gone = completion_gone, .context = completion});
-    if (completion_submit(completion, &err)) return HTTP_LATER;
-    problem_set_error(&problem, &err);
-    completion_refuse(request, &problem);
     http_request_resume(request);
-    return HTTP_LATER;
+}
+
+static void completion_check_task(struct task *task)
+{
+    struct completion *completion = (struct completion *)((char *)task - offsetof(struct completion, task));
+    struct problem problem = {0};
+    const bool checked = completion_check(completion, &problem);
+    completion_start_suspended(completion, checked, &problem);
 }
 
 enum http_outcome completion_run(struct completion *completion, struct problem *problem)
 {
-    if (completion_check(completion, problem)) return completion_start(completion);
+    const bool later = !problem->status && completion_wants_pattern(completion);
+    if (later) {
+        problem_close(problem);
+        completion->task.run = completion_check_task;
+        completion_suspend(completion);
+        if (worker_submit(completion->services->scorer, &completion->task)) return HTTP_LATER;
+        problem_set(problem, 503, "the daemon is shutting down");
+        completion_start_suspended(completion, false, problem);
+        return HTTP_LATER;
+    }
+    const bool checked = completion_check(completion, problem);
+    if (checked && completion->fields.stream && completion_start_stream(completion, problem)) return HTTP_REPLIED;
+    if (checked && !completion->fields.stream) {
+        completion_suspend(completion);
+        completion_start_suspended(completion, true, problem);
+        return HTTP_LATER;
+    }
     completion_end_session(completion, false, 0);
     return completion_refuse(completion->request, problem);
 }

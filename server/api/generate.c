@@ -7,6 +7,7 @@
 #include "server/api/completion.h"
 
 static const char *const unknown_choices[] = {"skip", "error", NULL};
+static const char *const choice_modes[] = {[COMPLETION_SAMPLE] = "sample", [COMPLETION_LIKELIEST] = "likeliest", NULL};
 
 #define MEMBER(name) offsetof(struct completion_fields, name)
 
@@ -17,6 +18,9 @@ static const struct field generate_rows[] = {
     {"prompt", FIELD_TEXT, MEMBER(prompt), 0, 0, NULL, 0},
     {"logit_bias", FIELD_OBJECT, MEMBER(logit_bias), 0, 0, NULL, 0},
     {"stop", FIELD_TEXTS, MEMBER(stop), 1, STOP_MAX_BYTES, NULL, 0},
+    {"regex", FIELD_TEXT, MEMBER(regex), 0, 0, NULL, 0},
+    {"choices", FIELD_ARRAY, MEMBER(choices), 0, 0, NULL, 0},
+    {"choice_mode", FIELD_CHOICE, MEMBER(choice_mode), 0, 0, choice_modes, 0},
     {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, 0},
     {"logprobs", FIELD_INTEGER, MEMBER(logprobs), 0, GENERATION_MAX_LOGPROBS, NULL, 0},
     {"stream", FIELD_BOOL, MEMBER(stream), 0, 0, NULL, 0},
@@ -37,7 +41,7 @@ static bool generate_answer(const struct completion *completion, void *context, 
 {
     struct answer_state *state = context;
     if (!state->writer.answer) {
-        completion_describe(completion, 0, completion->count, state->generations, &state->answer);
+        completion_describe(completion, 0, completion->shown, state->generations, &state->answer);
         state->writer.answer = &state->answer;
     }
     return answer_write(&state->writer, out);

@@ -27,6 +27,7 @@
     X(SCORED_TOKENS, "lstmd_scored_tokens_total", "", "Tokens of texts that /score read.")                             \
     X(ENDED_LENGTH, "lstmd_generations_total", "end=\"length\"", "Continuations by how they ended.")                   \
     X(ENDED_EOS, "lstmd_generations_total", "end=\"eos\"", "")                                                         \
+    X(ENDED_PATTERN, "lstmd_generations_total", "end=\"pattern\"", "")                                                 \
     X(ENDED_STOP, "lstmd_generations_total", "end=\"stop\"", "")                                                       \
     X(ENDED_CANCELLED, "lstmd_generations_total", "end=\"cancelled\"", "")                                             \
     X(ENDED_TIMEOUT, "lstmd_generations_total", "end=\"timeout\"", "")                                                 \

@@ -16,6 +16,7 @@
 #define DEFAULT_MAX_TOKENS 16 /* OpenAI's */
 
 static const char *const unknown_choices[] = {"skip", "error", NULL};
+static const char *const choice_modes[] = {[COMPLETION_SAMPLE] = "sample", [COMPLETION_LIKELIEST] = "likeliest", NULL};
 
 #define MEMBER(name) offsetof(struct completion_fields, name)
 
@@ -34,6 +35,9 @@ static const struct field openai_rows[] = {
     {"best_of", FIELD_INTEGER, MEMBER(best_of), 1, COMPLETION_MAX_N, NULL, FIELD_NULLABLE},
     {"suffix", FIELD_TEXT, MEMBER(suffix), 0, 0, NULL, FIELD_NULLABLE},
     {"user", FIELD_IGNORED, 0, 0, 0, NULL, 0},
+    {"guided_regex", FIELD_TEXT, MEMBER(regex), 0, 0, NULL, FIELD_NULLABLE},
+    {"guided_choice", FIELD_ARRAY, MEMBER(choices), 0, 0, NULL, FIELD_NULLABLE},
+    {"choice_mode", FIELD_CHOICE, MEMBER(choice_mode), 0, 0, choice_modes, FIELD_NULLABLE},
     {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, FIELD_NULLABLE},
     {"session", FIELD_TEXT, MEMBER(session), 0, 0, NULL, FIELD_NULLABLE},
     {"cache_prompt", FIELD_BOOL, MEMBER(cache_prompt), 0, 0, NULL, FIELD_NULLABLE},
@@ -226,7 +230,7 @@ static void write_usage(const struct completion *completion, struct json_writer 
 {
     const struct generation *first = &completion->parts[0].job.generation;
     size_t written = 0;
-    for (size_t i = 0; i < completion->count; i++) written += completion->parts[i].job.generation.produced;
+    for (size_t i = 0; i < completion->shown; i++) written += completion->parts[i].job.generation.produced;
     json_write_literal(out, ",\"usage\":{\"prompt_tokens\":");
     json_write_integer(out, (int64_t)first->prompt.count);
     json_write_literal(out, ",\"completion_tokens\":");
@@ -321,7 +325,7 @@ static bool write_choices(const struct completion *completion, struct answer_sta
         break;
     case STATE_CHOICE_END:
         end_choice(state->choice, &completion->parts[state->choice].job.generation, out);
-        state->stage = ++state->choice < completion->count ? STATE_BEGIN : STATE_END;
+        state->stage = ++state->choice < completion->shown ? STATE_BEGIN : STATE_END;
         break;
     case STATE_END:
         return false;
