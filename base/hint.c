@@ -27,6 +27,8 @@ static const char *const synonyms[][SYNONYMS_MAX] = {
     {"stream", "streaming"},
     {"session", "sessionid", "conversation", "conversationid"},
     {"model", "modelname", "modelid", "modelpath", "path"},
+    {"regex", "guidedregex", "grammar", "pattern", "guidedgrammar"},
+    {"choices", "guidedchoice"},
     {"seed", "randomseed", "randomstate", "manualseed"},
     {"lr", "learningrate", "stepsize", "baselr", "initiallr"},
     {"hidden", "rnnsize", "hiddensize", "hiddenunits", "hiddendim", "units", "numunits", "nhidden", "nhid", "lstmsize"},

@@ -18,7 +18,7 @@
 #define MAX_CONTINUATIONS 1000.0
 
 struct flags {
-    const char *model, *prompt, *label;
+    const char *model, *prompt, *label, *regex;
     int64_t length, seed, n, logprobs;
     struct sampler_options sampler; /* without `bias` */
     struct option_list logit_bias, stop;
@@ -43,6 +43,8 @@ static const struct option last_rows[] = {
      "TOKEN=BIAS, may be repeated: added to the token's logit; -100 forbids it, 100 all but forces it."},
     {"stop", OPTION_LIST, FIELD(stop), NULL, 0, 0, NULL, NULL,
      "May be repeated: the continuation ends before this text."},
+    {"regex", OPTION_TEXT, FIELD(regex), NULL, 1, 65536, NULL, NULL,
+     "The continuation matches this regular expression as a whole (PCRE2, without looking around or back)."},
     {"ignore_eos", OPTION_BOOL, FIELD(ignore_eos), "false", 0, 0, NULL, NULL,
      "Goes on where the model would end the document."},
     {"n", OPTION_INT, FIELD(n), "1", 1, MAX_CONTINUATIONS, NULL, NULL,
@@ -242,6 +244,23 @@ static bool read_lists(const struct flags *flags, const struct vocabulary *vocab
     return true;
 }
 
+/* The pattern of --regex, without the tokens that --logit-bias forbids; NULL where there is none, or after an error. */
+static struct pattern *make_pattern(const struct flags *flags, const struct vocabulary *vocabulary,
+                                    const struct generation_request *request, struct arena *arena, struct error *err)
+{
+    struct pattern_options options = {.max_states = PATTERN_MAX_STATES, .max_steps = PATTERN_MAX_STEPS};
+    if (!flags->regex) return NULL;
+    const struct sampler_options *sampler = &request->sampler;
+    uint32_t *forbidden = arena_alloc(arena, sampler->bias_count, sizeof *forbidden, "forbidden tokens", err);
+    if (!forbidden) return NULL;
+    for (size_t i = 0; i < sampler->bias_count; i++)
+        if (sampler->bias[i].bias <= SAMPLER_FORBID) forbidden[options.forbidden_count++] = sampler->bias[i].id;
+    options.forbidden = forbidden;
+    struct pattern *pattern = pattern_new(flags->regex, strlen(flags->regex), vocabulary, &options, err);
+    if (!pattern) error_add_context(err, "--regex");
+    return pattern;
+}
+
 static struct generation_request request_of(const struct flags *flags)
 {
     return (struct generation_request){
@@ -271,9 +290,12 @@ static bool generate(const struct flags *flags, struct arena *arena, struct erro
         read_lists(flags, loaded.model.vocabulary, &request, arena, err)) {
         request.kernels = loaded.stepper.kernels;
         request.window = loaded.stepper.architecture.window;
-        done = run_all(&run, &request, err);
+        struct pattern *pattern = make_pattern(flags, loaded.model.vocabulary, &request, arena, err);
+        request.pattern = pattern;
+        done = (pattern || !flags->regex) && run_all(&run, &request, err);
+        for (size_t i = 0; i < (size_t)flags->n; i++) generation_close(&run.generations[i]);
+        pattern_free(pattern);
     }
-    for (size_t i = 0; i < (size_t)flags->n; i++) generation_close(&run.generations[i]);
     loaded_close(&loaded);
     return done;
 }

@@ -30,7 +30,7 @@ struct completion;
 
 #define COMPLETION_DEFAULT_LENGTH 100
 #define COMPLETION_MAX_N          128 /* what limits.max_n may be */
-#define COMPLETION_MAX_CHOICES    1024
+#define COMPLETION_MAX_CHOICES    512
 
 enum completion_choice_mode {
     COMPLETION_SAMPLE,    /* drawn token by token, as any text */

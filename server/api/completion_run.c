@@ -201,12 +201,14 @@ static void completion_start_suspended(struct completion *completion, bool check
     http_request_resume(request);
 }
 
+/* The worker's reference keeps the completion until it is done with it: the request may be over before. */
 static void completion_check_task(struct task *task)
 {
     struct completion *completion = (struct completion *)((char *)task - offsetof(struct completion, task));
     struct problem problem = {0};
     const bool checked = completion_check(completion, &problem);
     completion_start_suspended(completion, checked, &problem);
+    completion_unref(completion);
 }
 
 enum http_outcome completion_run(struct completion *completion, struct problem *problem)
@@ -216,7 +218,9 @@ enum http_outcome completion_run(struct completion *completion, struct problem *
         problem_close(problem);
         completion->task.run = completion_check_task;
         completion_suspend(completion);
+        atomic_fetch_add(&completion->references, 1);
         if (worker_submit(completion->services->scorer, &completion->task)) return HTTP_LATER;
+        atomic_fetch_sub(&completion->references, 1);
         problem_set(problem, 503, "the daemon is shutting down");
         completion_start_suspended(completion, false, problem);
         return HTTP_LATER;

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import struct
 import subprocess
 import sys
@@ -77,6 +78,15 @@ class Plain:
         ]
         total = sum(math.exp(x) for x in logits)
         return [math.exp(x) / total for x in logits]
+
+
+def test_regex_of_a_text(model):
+    for seed in range(5):
+        done = generate(model, "--regex", "[a-c]{3}x", "--seed", seed, "--temperature", 2, "--json")
+        answer = json.loads(done.stdout)
+        assert re.fullmatch("[a-c]{3}x", answer["completion"]) and answer["finish_reason"] == "pattern"
+    refused = generate(model, "--regex", "a(", code=1)
+    assert b"--regex: byte 2 of the expression: missing closing parenthesis" in refused.stderr
 
 
 def test_generate_prints_prompt_and_completion_and_a_newline(model):

@@ -123,6 +123,7 @@ SHOWS = {
     "repetition_window": ({"presence_penalty": 50}, 1),
     "logit_bias": ({}, {"a": 50}),
     "stop": ({}, ["a", "b", "c"]),
+    "choice_mode": ({"choices": ["a", "b", "c", "d", "e", "f"], "temperature": 9, "seed": 5}, "likeliest"),
     "ignore_eos": ({"length": 300}, True),
     "n": ({}, 2),
     "logprobs": ({}, 1),
