@@ -1,27 +1,26 @@
-/* One continuation: prompt -> tokens -> text, independent of who steps it.
+/* One continuation: prompt -> tokens -> text. The caller steps it in a batch; generation_run() steps it
+ * alone.
  *
- * A `struct generation` is what the command line and the server's engine share: it knows which token to feed next, what
- * to do with the logits, when to end and what text came out; the caller does the stepping (alone or in a batch):
+ * The command line and the server's engine share `struct generation`. It knows which token to feed next, what to do
+ * with the logits, when to end and which text came out:
  *
  *   generation_open(); generation_skip(), where a state is known; while (!generation_done(g)) {
  *       zero the state if generation_resets(g);
  *       step with generation_token(g) -> logits wanted if generation_wants_logits(g);
  *       generation_advance(g, logits); }
  *
- * The sequence. It begins with <eos> (where the vocabulary has one), then the label, then the prompt, from the zero
- * state: `prompt`. New tokens are `tokens`. `fed` counts the tokens that the hidden state contains, skipped ones
- * included: prompt.ids[0 .. fed) and, behind the prompt, tokens[0 .. fed - prompt.count).
- *   Prefix cache: a state after prompt.ids[0 .. k) of another generation may take the place of feeding them:
- *   generation_skip(g, k), k < prompt.count, because the last token of the prompt must be fed to get logits.
- *   Sessions: when a generation is over (or is given up), its state is the state after its last fed token; the token it
- *   sampled last has not been fed and is generation_token(g): the last one of `tokens`, or <eos>. Both make a session:
- * a request with `continues` and that token as `pending` starts from that state, feeds the pending token, then the
- *   prompt, without <eos> and label. So two requests of a session step exactly as one long one would. Where the first
- *   ended with a stop text, the state has seen that text.
- *
- *   Windows: a network that predicts every token from the last N (model/generate/window.h) is fed them anew for each,
- * from the zero state, where the window moved or is padded; a state means nothing beyond that token, so neither
- * skipping nor sessions go with it.
+ * The sequence. It starts from the zero state with <eos> (where the vocabulary has one), the label and the prompt:
+ * these are `prompt`. New tokens are `tokens`. `fed` counts the tokens that the hidden state contains, skipped ones
+ * included: prompt.ids[0 .. fed) and, behind the prompt, tokens[0 .. fed - prompt.count). Prefix cache: another
+ * generation may have a state after the same prompt.ids[0 .. k). generation_skip(g, k) takes it instead of feeding
+ * them. k < prompt.count: somebody must feed the last token of the prompt to get logits. Sessions: a generation that is
+ * over (or given up) leaves the state after its last fed token. Nobody has fed the token that it sampled last,
+ * generation_token(g): the last one of `tokens`, or <eos>. State and token make a session: a request with `continues`
+ * and that token as `pending` starts from the state and feeds the pending token, then the prompt, without <eos> and
+ * label. So two requests of a session step as one long one would. Where the first ended with a stop text, the state has
+ * seen that text. Windows: a network that predicts every token from the last N (model/generate/window.h) reads them
+ * anew for each, from the zero state, where the window moved or has padding. Its state means nothing to the next token,
+ * so it has neither a prefix cache nor sessions.
  *
  * Draws come from rng_seed(seed, 0), one per new token; the i-th of n continuations uses generation_seed(seed, i). Same
  * request, model and kernels: same text. A generation belongs to one thread at a time.

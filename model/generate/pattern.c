@@ -37,12 +37,13 @@ static size_t symbol_length(const char *text, size_t n, bool utf8)
 }
 
 /* Appends the symbols of one token; new characters get the next numbers. */
-static bool add_token(struct pattern *pattern, struct string_table *alphabet, uint32_t token, const char *text,
-                      size_t n, bool utf8, struct error *err)
+static bool add_token(struct pattern *pattern, struct string_table *alphabet, uint32_t token, struct text_span span,
+                      bool utf8, struct error *err)
 {
+    const char *text = span.text;
     size_t end = pattern->first[token];
-    for (size_t i = 0, length; i < n; i += length) {
-        length = symbol_length(text + i, n - i, utf8);
+    for (size_t i = 0, length; i < span.bytes; i += length) {
+        length = symbol_length(text + i, span.bytes - i, utf8);
         if (length == 0) { /* no character: the token can be no part of a text that matches */
             end = pattern->first[token];
             break;
@@ -84,10 +85,10 @@ static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vo
     if (!pattern->symbols || !pattern->first) return false;
     if (words && !string_table_insert(alphabet, " ", 1, &pattern->space, NULL, err)) return false;
     for (uint32_t v = 0; v < pattern->V; v++) {
-        size_t n;
-        const char *text = vocabulary_token(vocabulary, v, &n);
-        if (vocabulary_is_special(vocabulary, v) || is_forbidden(options, v)) n = 0;
-        if (!add_token(pattern, alphabet, v, text, n, utf8, err)) return false;
+        struct text_span text;
+        text.text = vocabulary_token(vocabulary, v, &text.bytes);
+        if (vocabulary_is_special(vocabulary, v) || is_forbidden(options, v)) text.bytes = 0;
+        if (!add_token(pattern, alphabet, v, text, utf8, err)) return false;
     }
     return true;
 }
