@@ -47,6 +47,12 @@ void answer_write_logprobs(const struct generation *generation, size_t first, si
     json_write_literal(out, "]");
 }
 
+void answer_write_state(const struct state_owner *owner, const struct generation *generation, struct json_writer *out)
+{
+    const struct carried_state carried = generation_carried(generation);
+    state_text_write_json(owner, &carried, out);
+}
+
 void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,
                            struct json_writer *out)
 {
@@ -98,19 +104,25 @@ static void write_numbers(const struct answer *answer, struct json_writer *out)
     answer_write_warnings(first, answer->prompt, answer->warning, out);
 }
 
-/* "finish_reason":...,"seed":... of a continuation */
-static void write_facts(const struct answer *answer, size_t index, struct json_writer *out)
+/* "finish_reason":...,"seed":...,"state":... of a continuation */
+static void write_facts(const struct answer *answer, size_t index, bool with_state, struct json_writer *out)
 {
     const char *reason = finish_reason_name(answer->generations[index]->finish);
     json_write_literal(out, "\"finish_reason\":");
     json_write_string(out, reason, strlen(reason));
     json_write_literal(out, ",\"seed\":");
-    json_write_integer(out, (int64_t)generation_seed(answer->seed, index));
+    if (answer->has_no_seed)
+        json_write_literal(out, "null");
+    else
+        json_write_integer(out, (int64_t)generation_seed(answer->seed, index));
+    if (!answer->owner || !with_state) return;
+    json_write_literal(out, ",\"state\":");
+    answer_write_state(answer->owner, answer->generations[index], out);
 }
 
 void answer_write_end(const struct answer *answer, struct json_writer *out)
 {
-    write_facts(answer, 0, out);
+    write_facts(answer, 0, true, out);
     json_write_literal(out, ",");
     write_numbers(answer, out);
 }
@@ -200,7 +212,7 @@ static void end_facts(struct answer_writer *writer, struct json_writer *out)
     const struct answer *answer = writer->answer;
     const bool shows = answer->count == 1 || writer->block > 0;
     json_write_literal(out, ",");
-    write_facts(answer, block_index(writer), out);
+    write_facts(answer, block_index(writer), shows, out);
     if (shows && answer->generations[block_index(writer)]->alternative_count > 0) {
         json_write_literal(out, ",\"logprobs\":[");
         writer->stage = ANSWER_LOGPROBS;

@@ -1,12 +1,12 @@
 /* The JSON answer of one request: what POST /generate sends and `lstmd generate --json` prints. It is written a piece
  * at a time, so it may be of any size.
  *
- * {id, model, text, completion, finish_reason, seed, logprobs[], choices[], usage{prompt_tokens, cached_tokens,
+ * {id, model, text, completion, finish_reason, seed, state, logprobs[], choices[], usage{prompt_tokens, cached_tokens,
  * completion_tokens}, timings{queue_ms, prompt_ms, generate_ms, tokens_per_second}, warnings[]}, keys in this order.
  *
- * If there is more than one continuation, choices[] has {index, text, completion, finish_reason, seed, logprobs} of
- * each, and the answer's own text, completion, finish_reason and seed are those of the first; else there are no
- * choices. logprobs stand in the choices if there are any, and only if they were asked for.
+ * If there is more than one continuation, choices[] has {index, text, completion, finish_reason, seed, logprobs, state}
+ * of each, and the answer's own text, completion, finish_reason and seed are those of the first; else there are no
+ * choices. logprobs and state stand in the choices if there are any, and only if they were asked for.
  * prompt_tokens counts all that the sequence begins with (<eos> and label, or a session's pending token, included),
  * once; cached_tokens is what was skipped of it, for the first continuation; completion_tokens is the sum of all.
  * Text that is not valid UTF-8 gets U+FFFD.
@@ -30,6 +30,8 @@ struct answer {
     const struct generation *const *generations; /* [count] finished continuations of the prompt */
     size_t count;                                /* >= 1 */
     uint64_t seed;                               /* of the first, below 2^53; the others': generation_seed() */
+    bool has_no_seed;                            /* the random generator of a carried state went on: seed is null */
+    const struct state_owner *owner;             /* NULL: states are not wanted */
     double queue_ms, prompt_ms, generate_ms;
 };
 
@@ -46,8 +48,11 @@ struct answer_writer {
 /* Appends the next piece. False: that was all. */
 bool answer_write(struct answer_writer *writer, struct json_writer *out);
 
-/* The members that a stream ends with, without braces: finish_reason, seed, usage, timings, warnings. */
+/* The members that a stream ends with, without braces: finish_reason, seed, state, usage, timings, warnings. */
 void answer_write_end(const struct answer *answer, struct json_writer *out);
+
+/* The state that the generation ended with, as a JSON string (state_text.h). */
+void answer_write_state(const struct state_owner *owner, const struct generation *generation, struct json_writer *out);
 
 /* "warnings":[...], of the generation's prompt and of what else there is to say (NULL: nothing). */
 void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,

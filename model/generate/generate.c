@@ -99,6 +99,8 @@ static bool add_prompt(struct generation *generation, const struct generation_re
         describe_unknown(&generation->unknown.items[0], text, "", message);
         return generation_refuse(field, "prompt", err, message);
     }
+    if (generation->prompt.count == 0 && request->continues && vocabulary_start(generation->vocabulary) != TOKEN_NONE)
+        return token_list_append(&generation->prompt, vocabulary_start(generation->vocabulary), err);
     if (generation->prompt.count > 0) return true;
     return generation_refuse(
         field, "prompt", err,
@@ -251,7 +253,12 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
     generation->pattern_state = PATTERN_START;
     generation->alternative_count = request->logprobs < V ? request->logprobs : V;
     generation->at_start = starts_text(vocabulary, request);
-    rng_seed(&generation->rng, request->seed, 0);
+    generation->start_state = request->start_state;
+    generation->end_state = request->end_state;
+    if (request->rng)
+        generation->rng = *request->rng;
+    else
+        rng_seed(&generation->rng, request->seed, 0);
 
     if (!check_numbers(request, field, err) || !open_stop(generation, request, field, err) ||
         !encode_prompt(generation, request, field, err) || !take_memory(generation, field, err) ||
@@ -318,6 +325,21 @@ bool generation_done(const struct generation *generation)
 uint32_t generation_token(const struct generation *generation)
 {
     return generation->next;
+}
+
+uint32_t generation_pending(const struct generation *generation)
+{
+    const bool left = generation->finish == FINISH_PATTERN &&
+                      generation->next == vocabulary_eos(generation->vocabulary); /* the match, not the document */
+    return left ? TOKEN_NONE : generation->next;
+}
+
+struct carried_state generation_carried(const struct generation *generation)
+{
+    return (struct carried_state){.state = generation->end_state,
+                                  .pending = generation_pending(generation),
+                                  .has_rng = true,
+                                  .rng = generation->rng};
 }
 
 bool generation_resets(const struct generation *generation)
@@ -474,86 +496,6 @@ void generation_advance(struct generation *generation, float *logits)
         move_window(generation);
     }
     update_ready(generation);
-}
-
-/* What one sequence needs to be stepped alone. */
-struct solo {
-    const struct stepper *stepper;
-    struct step_scratch scratch;
-    struct arena arena;
-    float *state, *logits;
-};
-
-static void solo_close(struct solo *solo)
-{
-    arena_free(&solo->arena);
-    step_scratch_close(&solo->scratch);
-}
-
-static bool solo_open(struct solo *solo, const struct stepper *stepper, struct error *err)
-{
-    *solo = (struct solo){.stepper = stepper};
-    solo->state = arena_alloc(&solo->arena, stepper->state_size, sizeof(float), "a hidden state", err);
-    solo->logits = arena_alloc(&solo->arena, stepper->logits_size, sizeof(float), "logits", err);
-    if (solo->state && solo->logits && step_scratch_open(&solo->scratch, stepper, 1, err)) return true;
-    solo_close(solo);
-    return false;
-}
-
-/* Feeds the next token; logits: those after it, where they are wanted. */
-static void solo_step(struct solo *solo, const struct generation *generation, float *logits)
-{
-    const uint32_t token = generation_token(generation);
-    if (!generation_wants_logits(generation)) logits = NULL;
-    if (generation_resets(generation)) memset(solo->state, 0, solo->stepper->state_size * sizeof *solo->state);
-    step(solo->stepper, &solo->scratch, 1, &token, &solo->state, &logits);
-}
-
-/* Feeds the prompt but for its last token. */
-static void solo_read_prompt(struct solo *solo, struct generation *generation)
-{
-    while (!generation_wants_logits(generation)) {
-        solo_step(solo, generation, NULL);
-        generation_advance(generation, NULL);
-    }
-}
-
-static bool emit_ready(const struct generation *generation, size_t *sent, generation_emit *emit, void *context)
-{
-    const char *text = generation->text + *sent;
-    const size_t n = generation->text_ready - *sent;
-    if (!emit || n == 0) return true;
-    *sent += n;
-    return emit(context, text, n);
-}
-
-bool generation_run(struct generation *generation, const struct stepper *stepper, generation_emit *emit, void *context,
-                    struct error *err)
-{
-    struct solo solo;
-    size_t sent = 0;
-    bool wanted;
-    if (!solo_open(&solo, stepper, err)) return false;
-    solo_read_prompt(&solo, generation);
-    wanted = !emit || emit(context, "", 0);
-    while (wanted && !generation_done(generation)) {
-        solo_step(&solo, generation, solo.logits);
-        generation_advance(generation, solo.logits);
-        wanted = emit_ready(generation, &sent, emit, context);
-    }
-    solo_close(&solo);
-    return wanted || error_set(err, ERROR_CANCELLED, "the generation was stopped");
-}
-
-bool generation_read_prompt(struct generation *generation, const struct stepper *stepper, float *logits,
-                            struct error *err)
-{
-    struct solo solo;
-    if (!solo_open(&solo, stepper, err)) return false;
-    solo_read_prompt(&solo, generation);
-    solo_step(&solo, generation, logits);
-    solo_close(&solo);
-    return true;
 }
 
 size_t generation_warning_count(const struct generation *generation)

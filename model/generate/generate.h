@@ -15,15 +15,16 @@
  * generation may have a state after the same prompt.ids[0 .. k). generation_skip(g, k) takes it instead of feeding
  * them. k < prompt.count: somebody must feed the last token of the prompt to get logits. Sessions: a generation that is
  * over (or given up) leaves the state after its last fed token. Nobody has fed the token that it sampled last,
- * generation_token(g): the last one of `tokens`, or <eos>. State and token make a session: a request with `continues`
- * and that token as `pending` starts from the state and feeds the pending token, then the prompt, without <eos> and
- * label. So two requests of a session step as one long one would. Where the first ended with a stop text, the state has
- * seen that text. Windows: a network that predicts every token from the last N (model/generate/window.h) reads them
- * anew for each, from the zero state, where the window moved or has padding. Its state means nothing to the next token,
- * so it has neither a prefix cache nor sessions.
+ * generation_pending(g): the last one of `tokens`, <eos>, or none. State and token make a session: a request with
+ * `continues` and that token as `pending` starts from the state and feeds the pending token, then the prompt, without
+ * <eos> and label. So two requests of a session step as one long one would. Where the first ended with a stop text, the
+ * state has seen that text. A client that keeps the state itself (state_text.h) goes on in the same way; with `rng`,
+ * that of the first at its end, the second draws as one long one would, too. Windows: a network that predicts every
+ * token from the last N (model/generate/window.h) reads them anew for each, from the zero state, where the window moved
+ * or has padding. Its state means nothing to the next token, so it has neither a prefix cache nor sessions.
  *
- * Draws come from rng_seed(seed, 0), one per new token; the i-th of n continuations uses generation_seed(seed, i). Same
- * request, model and kernels: same text. A generation belongs to one thread at a time.
+ * Draws come from `rng` or from rng_seed(seed, 0), one per new token; the i-th of n continuations uses
+ * generation_seed(seed, i). Same request, model and kernels: same text. A generation belongs to one thread at a time.
  */
 #ifndef LSTMD_MODEL_GENERATE_GENERATE_H
 #define LSTMD_MODEL_GENERATE_GENERATE_H
@@ -36,6 +37,7 @@
 #include "base/rng.h"
 #include "model/generate/pattern.h"
 #include "model/generate/sampler.h"
+#include "model/generate/state_text.h"
 #include "model/generate/step.h"
 #include "model/generate/stop.h"
 #include "model/generate/window.h"
@@ -65,8 +67,14 @@ struct generation_request {
     struct sampler_options sampler;
     bool unknown_is_error; /* a prompt character that the vocabulary lacks: ERROR_INVALID instead of a warning */
 
-    bool continues;   /* a session goes on: see above; refuses a label */
-    uint32_t pending; /* with continues: its token that was not fed yet */
+    bool continues;   /* from the state of a session or a client: see above; refuses a label */
+    uint32_t pending; /* with continues: its token that was not fed yet; TOKEN_NONE: none. Then the prompt is fed first,
+                         or the start token where the prompt is empty */
+    const struct rng *rng; /* NULL: draws begin at the seed; else they go on from here */
+    /* Hidden states [stepper->state_size] of the caller, NULL: none. The first goes with `continues`. The generation's
+     * stepper reads it before its first step and writes the other behind its last. */
+    const float *start_state;
+    float *end_state;
 
     const struct text_span
         *stop;                  /* [stop_count] the text ends before the first of them to be complete; the prompt is */
@@ -90,7 +98,9 @@ struct generated_token {
 struct generation {
     const struct vocabulary *vocabulary;
     struct sampler sampler;
-    struct rng rng;
+    struct rng rng;           /* after the last draw */
+    const float *start_state; /* the request's */
+    float *end_state;
     struct token_list prompt; /* tokens to feed: <eos>, label, prompt; or pending, prompt */
     size_t cached;            /* prompt tokens that were skipped: the state that was given contained them */
     size_t fed;               /* tokens that the state contains; with a window, and those before it */
@@ -140,6 +150,10 @@ void generation_skip(struct generation *generation, size_t count);
 
 bool generation_done(const struct generation *generation);
 uint32_t generation_token(const struct generation *generation);
+/* When it is done: the token that a generation that goes on from its state has to feed first; TOKEN_NONE: none. */
+uint32_t generation_pending(const struct generation *generation);
+/* What goes on from there, with end_state. */
+struct carried_state generation_carried(const struct generation *generation);
 bool generation_resets(const struct generation *generation);       /* the token is to be fed to the zero state */
 bool generation_wants_logits(const struct generation *generation); /* false while the prompt or a window is read */
 /* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */

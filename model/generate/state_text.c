@@ -56,6 +56,11 @@ static float get_float(struct cursor *in)
 /* ---- the parts of a state -----------------------------------------------------------------------------------------
  */
 
+bool state_number_is_good(double number)
+{
+    return number >= -STATE_LARGEST && number <= STATE_LARGEST; /* false for NaN */
+}
+
 float *state_vector(const struct stepper *stepper, float *state, size_t layer, bool cell)
 {
     if (cell && cell_table[stepper->architecture.cell].states < 2) return NULL;
@@ -132,6 +137,19 @@ size_t state_text_write(const struct state_owner *owner, const struct carried_st
     return base64_encoded_size(bytes.at);
 }
 
+void state_text_write_json(const struct state_owner *owner, const struct carried_state *carried,
+                           struct json_writer *out)
+{
+    char *room = json_writer_room(out, state_text_size(owner) + 3);
+    const size_t n = room ? state_text_write(owner, carried, room + 1, NULL) : 0;
+    if (n == 0) {
+        out->failed = true;
+        return;
+    }
+    room[0] = room[n + 1] = '"';
+    out->size += n + 2;
+}
+
 /* ---- reading ------------------------------------------------------------------------------------------------------
  */
 
@@ -195,8 +213,9 @@ static bool read_vector(struct cursor *in, float *vector, size_t n, size_t layer
 {
     for (size_t i = 0; vector && i < n; i++) {
         vector[i] = get_float(in);
-        if (!isfinite(vector[i]))
-            return error_set(err, ERROR_INVALID, "%c[%zu] of layer %zu is not finite", name, i, layer);
+        if (!state_number_is_good((double)vector[i]))
+            return error_set(err, ERROR_INVALID, "%c[%zu] of layer %zu is %s", name, i, layer,
+                             isfinite(vector[i]) ? "beyond 1e9" : "not finite");
     }
     return true;
 }

@@ -13,8 +13,8 @@
  * Whoever goes on from it with the same model steps exactly as one longer text would: in the state is all that steps
  * and draws depend on. What a sampler counts (penalties), stop texts and patterns begin anew.
  *
- * The text is not trusted: it may have been cut, altered or made up. Numbers that are finite are taken as they are; any
- * hidden state is a legal one. Pure, thread-safe.
+ * The text is not trusted: it may have been cut, altered or made up. Numbers within STATE_LARGEST are taken as they
+ * are; any such hidden state is a legal one. Pure, thread-safe.
  */
 #ifndef LSTMD_MODEL_GENERATE_STATE_TEXT_H
 #define LSTMD_MODEL_GENERATE_STATE_TEXT_H
@@ -24,6 +24,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/json_writer.h"
 #include "base/rng.h"
 #include "model/generate/step.h"
 #include "model/network/network.h"
@@ -49,6 +50,15 @@ size_t state_text_size(const struct state_owner *owner);
 /* Writes the text and a NUL; returns its size. out: room for state_text_size() + 1. ERROR_NO_MEMORY: 0. */
 size_t state_text_write(const struct state_owner *owner, const struct carried_state *carried, char *out,
                         struct error *err);
+
+/* The same as a JSON string. Without memory the writer fails. */
+void state_text_write_json(const struct state_owner *owner, const struct carried_state *carried,
+                           struct json_writer *out);
+
+/* A number that a state may have: finite, and at most STATE_LARGEST. Steps keep h within 1 and c below 2^24, the first
+ * number that float32 no longer adds 1 to; an activation without bounds may exceed it. */
+#define STATE_LARGEST 1e9
+bool state_number_is_good(double number);
 
 /* Errors: ERROR_INVALID (no such text: the message says what is wrong with it), ERROR_CONFLICT (another model's, names
  * both), ERROR_NO_MEMORY. */

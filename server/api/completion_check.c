@@ -151,6 +151,8 @@ static bool completion_open_parts(struct completion *completion, struct problem 
         .unknown_is_error = fields->unknown == 1,
         .continues = continues,
         .pending = continues ? session_pending(completion->session) : 0,
+        .start_state = continues ? session_state(completion->session) : NULL,
+        .end_state = completion->session ? session_next_state(completion->session) : NULL,
         .stop = stop,
         .stop_count = fields->stop.count,
         .pattern = completion->patterns ? completion->patterns[0] : NULL,

@@ -52,7 +52,7 @@ static void completion_finished(struct engine_job *job)
 {
     struct completion_part *part = (struct completion_part *)job;
     struct completion *completion = part->completion;
-    completion_end_session(completion, job->outcome == ENGINE_DONE, generation_token(&job->generation));
+    completion_end_session(completion, job->outcome == ENGINE_DONE, generation_pending(&job->generation));
     completion_count_job(completion->services->metrics, job);
     atomic_store(&part->over, true);
     const bool last = atomic_fetch_sub(&completion->running, 1) == 1;
@@ -73,10 +73,6 @@ static bool completion_submit(struct completion *completion, struct error *err)
         part->job.finished = completion_finished;
         part->job.progressed = completion->fields.stream ? completion_progressed : NULL;
         part->job.use_cache = completion->fields.cache_prompt;
-        if (completion->session) {
-            part->job.end_state = session_next_state(completion->session);
-            if (!session_is_fresh(completion->session)) part->job.start_state = session_state(completion->session);
-        }
         jobs[i] = &part->job;
     }
     atomic_store(&completion->running, completion->count);

@@ -90,7 +90,7 @@ static void engine_job_prepare(const struct engine *engine, struct engine_job *j
     job->deadline_ns = options->timeout_ns > 0 ? now + options->timeout_ns : NEVER;
     job->state = NULL;
     job->reading = job->leads = false;
-    job->caches = job->use_cache && options->cache && !job->start_state && job->generation.window.size == 0;
+    job->caches = job->use_cache && options->cache && !job->generation.start_state && job->generation.window.size == 0;
     job->own = (struct engine_group){0};
     if (!job->group) job->group = &job->own;
 }

@@ -74,14 +74,9 @@ struct engine_job {
     void (*progressed)(struct engine_job *job);
     void (*finished)(struct engine_job *job);
 
-    /* Start from a given hidden state (a session) instead of zeros: [stepper->state_size], the caller's; NULL: zeros.
-     * generation.prompt is then what is fed to that state, and the cache is not used. */
-    const float *start_state;
-    /* Where the state goes that the job ends with (NULL: not wanted): that after all tokens fed; the one token that was
-     * sampled and not fed is generation.next. Written where the outcome is ENGINE_DONE or ENGINE_TIMEOUT and the prompt
-     * was read. */
-    float *end_state;
-    bool use_cache; /* read and fill the cache; not where the generation has a window */
+    /* Read and fill the cache; not where the generation has a window or a start_state. generation.end_state is written
+     * where the outcome is ENGINE_DONE or ENGINE_TIMEOUT and the prompt was read. */
+    bool use_cache;
 
     /* Set when finished() runs, as generation.cached is: tokens of the prompt whose state the cache had. Times are
      * clock_monotonic_ns(); 0 where the job did not get that far. */

@@ -56,8 +56,8 @@ void engine_job_start(struct engine *engine, struct engine_job *job)
                                    job->state);
     if (covered > 0)
         generation_skip(generation, covered);
-    else if (job->start_state)
-        memcpy(job->state, job->start_state, bytes);
+    else if (generation->start_state)
+        memcpy(job->state, generation->start_state, bytes);
     else
         memset(job->state, 0, bytes);
     job->reading = true;
@@ -102,8 +102,9 @@ void engine_job_end(struct engine *engine, struct engine_job *job, enum engine_o
     job->outcome = outcome;
     engine_job_stop_leading(engine, job);
     if (outcome == ENGINE_DONE && job->caches) engine_job_cache_end(options, job);
-    if (job->end_state && job->prompted_ns > 0 && (outcome == ENGINE_DONE || outcome == ENGINE_TIMEOUT))
-        memcpy(job->end_state, job->state, options->stepper->state_size * sizeof *job->state);
+    float *end_state = job->generation.end_state;
+    if (end_state && job->prompted_ns > 0 && (outcome == ENGINE_DONE || outcome == ENGINE_TIMEOUT))
+        memcpy(end_state, job->state, options->stepper->state_size * sizeof *job->state);
 }
 
 enum engine_outcome engine_job_outcome(const struct engine_job *job)

@@ -254,7 +254,7 @@ static void test_engine_session_continues_as_one_long_request_would(void **state
     struct test_job first, second;
     request.length = 12;
     job_open(&first, world, &request);
-    first.job.end_state = middle;
+    first.job.generation.end_state = middle;
     assert_true(job_submit(engine, &first, NULL));
     job_wait(&first);
     struct generation_request rest = request_of("", 18);
@@ -262,7 +262,7 @@ static void test_engine_session_continues_as_one_long_request_would(void **state
     rest.continues = true;
     rest.pending = generation_token(&first.job.generation);
     job_open(&second, world, &rest);
-    second.job.start_state = middle;
+    second.job.generation.start_state = middle;
     second.job.use_cache = true;
     assert_true(job_submit(engine, &second, NULL));
     job_wait(&second);

@@ -153,14 +153,14 @@ static void test_engine_deadline_ends_jobs_that_are_set_aside(void **state)
     struct test_job aside, other, again;
     struct gate gates[2];
     set_aside(engine, world, &aside, &other, gates);
-    aside.job.end_state = ends[0]; /* nobody looks at it before the gate opens */
+    aside.job.generation.end_state = ends[0]; /* nobody looks at it before the gate opens */
     while (clock_monotonic_ns() < aside.job.submitted_ns + options.timeout_ns) continue;
     sem_post(&gates[1].open);
     job_wait(&aside);
     job_wait(&other);
     assert_int_equal(aside.job.outcome, ENGINE_TIMEOUT);
     open_numbered(&again, world, 0, aside.job.generation.produced);
-    again.job.end_state = ends[1];
+    again.job.generation.end_state = ends[1];
     assert_true(job_submit(engine, &again, NULL));
     job_wait(&again);
     assert_memory_equal(ends[0], ends[1], bytes);

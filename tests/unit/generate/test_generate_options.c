@@ -350,10 +350,6 @@ static void test_generation_names_the_field_that_is_wrong(void **state)
     request.pending = 1;
     request.label = "News";
     assert_refused(vocabulary, &request, "label", ERROR_INVALID, "session");
-    request = prompt_of("", 5);
-    request.continues = true;
-    request.pending = TOKEN_NONE;
-    assert_refused(vocabulary, &request, "prompt", ERROR_INVALID, "empty");
     vocabulary_free(vocabulary);
 }
 

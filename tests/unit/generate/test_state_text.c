@@ -129,7 +129,7 @@ static void test_state_text_that_was_made_up_is_refused_with_its_reason(void **s
     (void)state;
     struct fixture f;
     fixture_open(&f, CELL_LSTM, "m", 1, true);
-    const float nan_value = NAN, infinite = -INFINITY, huge = 1e30f;
+    const float nan_value = NAN, infinite = -INFINITY, huge = 1e30f, largest = 1e9f;
     const uint32_t pending = V;
     const uint64_t zeros[4] = {0};
     const size_t head = 4 + NETWORK_DIGEST_SIZE, sizes = head + 2, last = sizes + 8, rng = last + 4, numbers = rng + 32;
@@ -148,6 +148,7 @@ static void test_state_text_that_was_made_up_is_refused_with_its_reason(void **s
         {last, &pending, 4, "its last token is 7, the vocabulary has 7"},
         {rng, zeros, 32, "random generator is all zero"},
         {numbers, &nan_value, 4, "h[0] of layer 0 is not finite"},
+        {numbers, &huge, 4, "h[0] of layer 0 is beyond 1e9"},
         {numbers + 4 * 6, &infinite, 4, "c[1] of layer 0 is not finite"},
         {numbers + 4 * 10, &infinite, 4, "h[0] of layer 1 is not finite"},
         {numbers + 4 * 50, "\5", 1, "length is wrong"},
@@ -162,9 +163,9 @@ static void test_state_text_that_was_made_up_is_refused_with_its_reason(void **s
         free(read.state);
     }
     struct carried_state read;
-    char *text = altered(&f, numbers, &huge, 4); /* any finite number is a legal one */
+    char *text = altered(&f, numbers, &largest, 4);
     assert_true(read_state(&f, text, f.n, &read, NULL));
-    assert_true(read.state[0] == huge);
+    assert_true(read.state[0] == largest);
     free(text);
     free(read.state);
     fixture_close(&f);
