@@ -1,0 +1,48 @@
+/* The text of a request that /score or /inspect reads: its fields, and its tokens behind <eos> and label. It is not
+ * read here: the scorer does that, and each handler says how.
+ *
+ * A scored text belongs to one thread at a time.
+ */
+#ifndef LSTMD_SERVER_API_SCORED_TEXT_H
+#define LSTMD_SERVER_API_SCORED_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "model/generate/generate.h"
+#include "server/api/fields.h"
+#include "server/api/services.h"
+
+#define SCORED_TEXT_SLICE_NS (UINT64_C(5) * 1000 * 1000) /* a text's turn in the scorer */
+
+struct scored_text {
+    struct field_text text, model, label;
+    int unknown;                  /* 0: skip, 1: error */
+    struct generation generation; /* its prompt is the text; nothing is generated */
+    size_t first;                 /* token of the prompt that has a probability */
+};
+
+extern const char *const scored_text_unknown[]; /* the choices of `unknown` */
+
+/* The rows of these fields in a table over a struct that has a scored text at this offset. */
+#define SCORED_TEXT_ROWS(at)                                                                                           \
+    {"text", FIELD_TEXT, (at) + offsetof(struct scored_text, text), 0, 0, NULL, 0},                                    \
+        {"unknown", FIELD_CHOICE, (at) + offsetof(struct scored_text, unknown), 0, 0, scored_text_unknown, 0},         \
+        {"label", FIELD_TEXT, (at) + offsetof(struct scored_text, label), 0, 0, NULL, 0},                              \
+    {                                                                                                                  \
+        "model", FIELD_TEXT, (at) + offsetof(struct scored_text, model), 0, 0, NULL, 0                                 \
+    }
+
+/* Encodes the text behind <eos> and the label, as a prompt, and checks what it costs. False with the problem. */
+bool scored_text_open(struct scored_text *text, const struct services *services, const struct served *served,
+                      struct problem *problem);
+void scored_text_close(struct scored_text *text);
+
+/* Tokens that are no part of the text: <eos> and the label. */
+size_t scored_text_special(const struct scored_text *text);
+
+/* Gives the task to the scorer, unless too many wait. */
+bool scored_text_submit(struct services *services, struct task *task);
+
+#endif
