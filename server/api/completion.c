@@ -13,6 +13,7 @@ void completion_unref(struct completion *completion)
     for (size_t i = 0; i < completion->count; i++) generation_close(&completion->parts[i].job.generation);
     for (size_t i = 0; i < completion->pattern_count; i++) pattern_free(completion->patterns[i]);
     free(completion->patterns);
+    completion_free_states(completion);
     json_decref(completion->fields.choices);
     json_decref(completion->fields.logit_bias);
     json_decref(completion->fields.stream_options);
@@ -129,6 +130,8 @@ void completion_describe(const struct completion *completion, size_t first, size
         .generations = generations,
         .count = count,
         .seed = generation_seed(fields->seed, first),
+        .has_no_seed = completion_draws_on(completion),
+        .owner = fields->return_state ? &completion->owner : NULL,
         .queue_ms = milliseconds(job->submitted_ns, job->started_ns),
         .prompt_ms = milliseconds(job->started_ns, job->prompted_ns),
         .generate_ms = milliseconds(job->prompted_ns, end),

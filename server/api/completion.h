@@ -47,6 +47,8 @@ struct completion_fields {
     struct field_text regex;
     json_t *choices; /* owned, or NULL */
     int choice_mode; /* enum completion_choice_mode */
+    json_t *state;   /* owned, or NULL */
+    bool return_state;
     bool seed_given, ignore_eos, stream, cache_prompt;
     /* OpenAI's: */
     struct field_texts prompts;
@@ -109,6 +111,9 @@ struct completion {
     size_t pattern_count;
     struct session *session; /* busy until the job is over, or NULL */
     bool session_lost;
+    struct carried_state carried; /* that the client gave; its `state` is owned, NULL: there is none */
+    struct state_owner owner;     /* with return_state */
+    float *end_states;            /* [count][state_size] owned; NULL without return_state */
     struct engine_group group;
     struct completion_part *parts; /* [count] */
     size_t count;

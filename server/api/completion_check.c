@@ -120,7 +120,9 @@ static bool completion_open_part(struct completion *completion, size_t i, const 
     const char *field = NULL;
     struct error err = {0};
     struct generation_request own = *wanted;
+    struct rng rng;
     own.seed = generation_seed(completion->fields.seed, i);
+    completion_set_state(completion, i, &rng, &own);
     if (completion_compares(completion)) { /* the pattern leaves no choice but this text, whatever it costs */
         own.pattern = completion->patterns[i];
         own.length = json_string_length(json_array_get(completion->fields.choices, i));
@@ -165,6 +167,7 @@ static bool completion_open_parts(struct completion *completion, struct problem 
     completion->parts = calloc(count, sizeof *completion->parts);
     if (!completion->parts) return problem_set(problem, 503, "out of memory");
     completion->count = completion->shown = count;
+    if (!completion_take_states(completion, problem)) return false;
     for (size_t i = 0; i < completion->count; i++)
         if (!completion_open_part(completion, i, &wanted, problem)) return false;
     return true;
@@ -179,7 +182,9 @@ bool completion_check(struct completion *completion, struct problem *problem)
         completion_check_label(completion, problem);
         completion_check_bias(completion, problem);
         const bool patterns = completion_build_patterns(completion, problem);
-        if (completion_check_prompt(completion, problem) && patterns && completion_begin_session(completion, problem))
+        const bool states = completion_read_state(completion, problem);
+        if (completion_check_prompt(completion, problem) && patterns && states &&
+            completion_begin_session(completion, problem))
             completion_open_parts(completion, problem);
     }
     return !problem->status;

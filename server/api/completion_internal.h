@@ -1,10 +1,26 @@
 /* What the files of a completion share. completion_run.c drives: it calls completion_check.c (which calls
- * completion_pattern.c), then gives the jobs to
- * the engine, then answers or calls completion_stream.c. All of them call completion.c, which calls none of them. */
+ * completion_pattern.c and completion_state.c), then gives the jobs to the engine, then answers or calls
+ * completion_stream.c. All of them call completion.c, which calls completion_state.c alone. */
 #ifndef LSTMD_SERVER_API_COMPLETION_INTERNAL_H
 #define LSTMD_SERVER_API_COMPLETION_INTERNAL_H
 
 #include "server/api/completion.h"
+
+/* Reads `state` for the model, and checks what may stand beside it and return_state. False: the problem says why not.
+ */
+bool completion_read_state(struct completion *completion, struct problem *problem);
+
+/* Takes memory for the states that the parts end with, if they are wanted; their count is known. */
+bool completion_take_states(struct completion *completion, struct problem *problem);
+
+/* Fills in where the i-th text begins, and where its state goes. rng: room, for as long as `wanted` is used. */
+void completion_set_state(const struct completion *completion, size_t i, struct rng *rng,
+                          struct generation_request *wanted);
+
+/* Whether the texts go on with the random generator of the state: no seed made them. */
+bool completion_draws_on(const struct completion *completion);
+
+void completion_free_states(struct completion *completion);
 
 /* Whether the check makes patterns, which takes longer than the HTTP thread has. */
 bool completion_wants_pattern(const struct completion *completion);

@@ -26,6 +26,8 @@ static const struct field generate_rows[] = {
     {"stream", FIELD_BOOL, MEMBER(stream), 0, 0, NULL, 0},
     {"session", FIELD_TEXT, MEMBER(session), 0, 0, NULL, 0},
     {"cache_prompt", FIELD_BOOL, MEMBER(cache_prompt), 0, 0, NULL, 0},
+    {"state", FIELD_STATE, MEMBER(state), 0, 0, NULL, 0},
+    {"return_state", FIELD_BOOL, MEMBER(return_state), 0, 0, NULL, 0},
     {"unknown", FIELD_CHOICE, MEMBER(unknown), 0, 0, unknown_choices, 0},
     {"label", FIELD_TEXT, MEMBER(label), 0, 0, NULL, 0},
     {"model", FIELD_TEXT, MEMBER(model), 0, 0, NULL, 0},

@@ -41,6 +41,8 @@ static const struct field openai_rows[] = {
     {"ignore_eos", FIELD_BOOL, MEMBER(ignore_eos), 0, 0, NULL, FIELD_NULLABLE},
     {"session", FIELD_TEXT, MEMBER(session), 0, 0, NULL, FIELD_NULLABLE},
     {"cache_prompt", FIELD_BOOL, MEMBER(cache_prompt), 0, 0, NULL, FIELD_NULLABLE},
+    {"state", FIELD_STATE, MEMBER(state), 0, 0, NULL, FIELD_NULLABLE},
+    {"return_state", FIELD_BOOL, MEMBER(return_state), 0, 0, NULL, FIELD_NULLABLE},
     {"unknown", FIELD_CHOICE, MEMBER(unknown), 0, 0, unknown_choices, FIELD_NULLABLE},
     {"label", FIELD_TEXT, MEMBER(label), 0, 0, NULL, FIELD_NULLABLE},
 };
@@ -214,8 +216,13 @@ static void begin_document(const struct completion *completion, struct json_writ
     json_write_literal(out, ",\"choices\":[");
 }
 
-static void end_choice(size_t index, const struct generation *ended, struct json_writer *out)
+static void end_choice(const struct completion *completion, size_t index, const struct generation *ended,
+                       struct json_writer *out)
 {
+    if (ended && completion->fields.return_state) {
+        json_write_literal(out, ",\"state\":");
+        answer_write_state(&completion->owner, ended, out);
+    }
     json_write_literal(out, ",\"index\":");
     json_write_integer(out, (int64_t)index);
     if (!ended)
@@ -324,7 +331,7 @@ static bool write_choices(const struct completion *completion, struct answer_sta
         if (write_list(state, out)) state->stage = STATE_CHOICE_END;
         break;
     case STATE_CHOICE_END:
-        end_choice(state->choice, &completion->parts[state->choice].job.generation, out);
+        end_choice(completion, state->choice, &completion->parts[state->choice].job.generation, out);
         state->stage = ++state->choice < completion->shown ? STATE_BEGIN : STATE_END;
         break;
     case STATE_END:
@@ -364,7 +371,7 @@ static void openai_event(const struct completion *completion, const struct compl
         write_logprobs(completion, piece, shown, out);
     else
         json_write_literal(out, "null");
-    end_choice(piece->index, piece->last ? generation : NULL, out);
+    end_choice(completion, piece->index, piece->last ? generation : NULL, out);
     json_write_literal(out, "]");
     if (completion->fields.include_usage) json_write_literal(out, ",\"usage\":null");
     if (first && piece->index == 0) write_warnings(completion, out);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,6 +44,7 @@ static bool served_read_model(struct served *served, const struct served_options
     if (!served->card) return false;
     const enum kernel_format format = kernel_format_choose(options->weights, served->model.weights);
     if (!stepper_open_as(&served->stepper, &served->model.network, options->kernels, format, err)) return false;
+    network_digest(&served->model.network, served->weights);
     network_close(&served->model.network);
     served->model.network = (struct network){0};
     return true;
@@ -103,6 +105,15 @@ void served_free(struct served *served)
     stepper_close(&served->stepper);
     model_close(&served->model);
     free(served);
+}
+
+struct state_owner served_state_owner(const struct served *served)
+{
+    struct state_owner owner = {.model = served->model.name,
+                                .stepper = &served->stepper,
+                                .vocabulary_size = vocabulary_size(served->model.vocabulary)};
+    memcpy(owner.weights, served->weights, sizeof owner.weights);
+    return owner;
 }
 
 int64_t served_modified(const struct served *served)

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/worker.h"
 #include "model/files/checkpoint.h"
+#include "model/generate/state_text.h"
 #include "model/generate/step.h"
 #include "model/kernels/kernels.h"
 #include "server/engine/engine.h"
@@ -23,6 +24,7 @@ struct served {
     struct task closing; /* first; for the registry's closing thread */
     struct model model;  /* its network is closed */
     struct stepper stepper;
+    unsigned char weights[NETWORK_DIGEST_SIZE]; /* which they are: network_digest() */
     struct engine *engine;
     uint64_t name_id;     /* the same for all loads of this name; sessions belong to it */
     uint64_t version;     /* of this load alone; hidden states belong to it */
@@ -46,6 +48,9 @@ struct served_options {
 struct served *served_new(const struct served_options *options, const char *directory, uint64_t name_id,
                           struct error *err);
 void served_free(struct served *served);
+
+/* Whose the states of its sequences are; borrows from it. */
+struct state_owner served_state_owner(const struct served *served);
 
 /* A number that changes when the directory is replaced or one of its files is written. */
 uint64_t served_fingerprint(const char *directory);
