@@ -7,6 +7,7 @@
 
 #include "cli/arguments.h"
 #include "cli/bench_limits.h"
+#include "cli/bench_pattern.h"
 #include "cli/bench_report.h"
 #include "cli/bench_tasks.h"
 #include "cli/commands.h"
@@ -238,6 +239,27 @@ static bool measure_all_stepping(struct bench *bench, struct error *err)
     return true;
 }
 
+/* Tokens under a pattern beside tokens without one, which are the limit. */
+static bool measure_patterns(struct bench *bench, struct error *err)
+{
+    struct bench_pattern pattern = {.pattern = NULL};
+    struct bench_row *masked = add_row(bench, "pattern 1x128 V=84 B=1, 1 thread", "chars/s");
+    struct bench_row *masks = add_row(bench, "pattern masks V=84, 1 thread", "masks/s");
+    if (!masked && !masks) return true;
+    const bool ok = bench_pattern_open(&pattern, 128, err);
+    for (size_t i = 0; ok && i <= bench->report.repetitions; i++) {
+        const double plain = bench_measure(&pattern.stepping.work, bench->seconds);
+        const double rate = bench_measure(&pattern.masked, bench->seconds);
+        const double alone = bench_measure(&pattern.masks, bench->seconds / 2);
+        if (i == 0) continue; /* warms up */
+        if (masked) bench_add(&masked->limits, plain);
+        if (masked) bench_add(&masked->values, rate);
+        if (masks) bench_add(&masks->values, alone);
+    }
+    bench_pattern_close(&pattern);
+    return ok;
+}
+
 /* What a peer trains, or, where it has no figure but multiplies, what its products would allow if training were nothing
  * else; 0: it does neither. */
 static bool peer_training_rate(struct bench *bench, struct bench_peer *peer, const struct bench_shape *shape,
@@ -286,7 +308,8 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
 static bool measure_all(struct bench *bench, struct error *err)
 {
     const size_t shape_count = bench->flags.quick ? SHAPES - 1 : SHAPES;
-    if (!measure_machine(bench, err) || !measure_all_stepping(bench, err)) return false;
+    if (!measure_machine(bench, err) || !measure_all_stepping(bench, err) || !measure_patterns(bench, err))
+        return false;
     for (size_t i = 0; i < shape_count; i++)
         for (size_t threads = 1; threads <= bench->max_threads; threads++)
             if (!measure_training(bench, &shapes[i], threads, err)) return false;
