@@ -299,9 +299,10 @@ coverage-run: test-programs
 CHECKED := $(SOURCES) $(KERNEL_SOURCES) $(HEADERS) tests/fault/inject.c
 
 .PHONY: check
-check: ## format, gcc and clang warnings as errors, clang-tidy, layering (tests are `make test`)
+check: ## format, gcc and clang warnings as errors, clang-tidy, layering, names of files (tests are `make test`)
 	@scripts/deps build test check
-	$(again) check-format check-layers check-gcc check-clang check-tidy check-isa check-circles check-scripts
+	$(again) check-format check-layers check-references check-gcc check-clang check-tidy check-isa check-circles \
+	    check-scripts
 	@echo 'check: all good'
 
 .PHONY: check-format
@@ -312,6 +313,10 @@ check-format:
 check-layers:
 	$(Q)tests/check_layers
 	$(Q)scripts/rooms --check
+
+.PHONY: check-references
+check-references:
+	$(Q)tests/check_references
 
 .PHONY: check-gcc check-clang
 check-gcc check-clang: check-%:

@@ -14,7 +14,7 @@
 /* pcre2_dfa_match() keeps in the workspace, between a partial match and its restart, the alternatives that are alive.
  * Source: pcre2_dfa_match.c of PCRE2 10.42, "stateblock" and the start of internal_dfa_match(): [0] says which half
  * holds them, [1] how many they are, and each is a block of three numbers. Equal blocks are the same state, however the
- * text got there. unit test_regex_table.c fails where a version of the library keeps them in another way. */
+ * text got there. If a version of the library keeps them in another way, tests/unit/generate/test_pattern.c fails. */
 enum {
     BLOCK = 3,           /* int per alternative */
     HEAD = 2,            /* int before the halves */

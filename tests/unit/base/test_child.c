@@ -1,4 +1,4 @@
-/* server/child: this test is its own child, and does what its first argument says. */
+/* base/child: this test is its own child, and does what its first argument says. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* server/multipart: the parts of a form, wherever the pieces of its body end. */
+/* server/http/multipart: the parts of a form, wherever the pieces of its body end. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

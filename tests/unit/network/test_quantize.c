@@ -1,4 +1,4 @@
-/* model/quantize: what rounding to bfloat16 and int8 promises. */
+/* model/network/quantize: what rounding to bfloat16 and int8 promises. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
