@@ -21,6 +21,7 @@ const struct http_route api_routes[] = {
     {"GET", "/openapi.yaml", HTTP_PUBLIC, api_file, NULL, false},
     {"GET", "/readyz", HTTP_PROBE, api_readyz, NULL, false},
     {"POST", "/score", HTTP_GENERATE, api_score, NULL, false},
+    {"POST", "/state", HTTP_GENERATE, api_state, NULL, false},
     {"POST", "/tokenize", HTTP_GENERATE, api_tokenize, NULL, false},
     {"GET", "/train", HTTP_ADMIN, api_train_list, NULL, true},
     {"POST", "/train", HTTP_ADMIN, api_train_post, NULL, false},

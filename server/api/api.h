@@ -17,6 +17,7 @@ bool api_authorise(struct http_request *request, enum http_scope scope, void *co
 http_handler api_generate_post, api_generate_get;                            /* api/generate.c */
 http_handler api_v1_completions, api_v1_models, api_v1_model;                /* api/openai.c */
 http_handler api_score;                                                      /* api/score.c */
+http_handler api_state;                                                      /* api/state.c */
 http_handler api_tokenize, api_detokenize;                                   /* api/tokens.c */
 http_handler api_datasets, api_dataset, api_dataset_put, api_dataset_delete; /* api/datasets.c */
 http_body api_dataset_body;

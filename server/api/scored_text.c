@@ -3,10 +3,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/api/state_field.h"
+
 const char *const scored_text_unknown[] = {"skip", "error", NULL};
 
 size_t scored_text_special(const struct scored_text *text)
 {
+    if (text->state) return text->carried.pending != TOKEN_NONE;
     return (vocabulary_start(text->generation.vocabulary) != TOKEN_NONE) + (text->label.data ? (size_t)1 : 0);
 }
 
@@ -23,19 +26,39 @@ static void check_cost(const struct served *served, size_t tokens, size_t limit,
                           tokens, window, limit);
 }
 
-bool scored_text_open(struct scored_text *text, const struct services *services, const struct served *served,
-                      struct problem *problem)
+bool scored_text_keep_state(struct scored_text *text, const struct served *served, const char *field,
+                            struct problem *problem)
 {
-    char *label = text->label.data ? strndup(text->label.data, text->label.size) : NULL;
+    if (!state_field_is_served(served, field, problem)) return false;
+    if (!text->carried.state) text->carried.state = calloc(served->stepper.state_size, sizeof(float));
+    return text->carried.state || problem_set(problem, 503, "out of memory");
+}
+
+static bool read_state(struct scored_text *text, const struct served *served, struct problem *problem)
+{
+    if (!text->state) return true;
+    if (text->label.data)
+        problem_add_field(problem, "label", "stands at the start of a text; the text of state has begun already");
+    return state_field_read(text->state, served, &text->carried, problem);
+}
+
+bool scored_text_encode(struct scored_text *text, const struct services *services, const struct served *served,
+                        struct problem *problem)
+{
+    const bool continues = text->state;
+    text->carried.pending = TOKEN_NONE;
+    if (!read_state(text, served, problem)) return false;
+    char *label = text->label.data && !continues ? strndup(text->label.data, text->label.size) : NULL;
     const struct generation_request wanted = {.prompt = text->text.data ? text->text.data : "",
                                               .prompt_bytes = text->text.size,
                                               .label = label,
                                               .length = 1,
                                               .unknown_is_error = text->unknown == 1,
+                                              .continues = continues,
+                                              .pending = text->carried.pending,
                                               .kernels = served->stepper.kernels};
     const char *field = NULL;
     struct error err = {0};
-    if (!text->text.size) problem_add_field(problem, "text", "must be a text that is not empty");
     if (!generation_open(&text->generation, served->model.vocabulary, &wanted, &field, &err)) {
         if (field && err.code == ERROR_INVALID)
             problem_add_field(problem, strcmp(field, "prompt") == 0 ? "text" : field, "%s", err.message);
@@ -44,19 +67,28 @@ bool scored_text_open(struct scored_text *text, const struct services *services,
     }
     free(label);
     if (problem->status) return false;
+    check_cost(served, text->generation.prompt.count - scored_text_special(text), (size_t)services->config->max_score,
+               problem);
+    return !problem->status;
+}
+
+bool scored_text_open(struct scored_text *text, const struct services *services, const struct served *served,
+                      struct problem *problem)
+{
+    if (!text->text.size) problem_add_field(problem, "text", "must be a text that is not empty");
+    if (!scored_text_encode(text, services, served, problem)) return false;
     /* Without a start token, the first token has no probability. */
     const size_t special = scored_text_special(text), count = text->generation.prompt.count;
     text->first = special > 0 ? special : 1;
-    if (count <= text->first)
-        problem_add_field(problem, "text", "has no token of the model's vocabulary to score");
-    else
-        check_cost(served, count - special, (size_t)services->config->max_score, problem);
+    if (count <= text->first) problem_add_field(problem, "text", "has no token of the model's vocabulary to score");
     return !problem->status;
 }
 
 void scored_text_close(struct scored_text *text)
 {
     generation_close(&text->generation);
+    json_decref(text->state);
+    free(text->carried.state);
 }
 
 bool scored_text_submit(struct services *services, struct task *task)

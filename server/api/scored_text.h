@@ -1,5 +1,5 @@
-/* The text of a request that /score or /inspect reads: its fields, and its tokens behind <eos> and label. It is not
- * read here: the scorer does that, and each handler says how.
+/* The text of a request that the scorer reads: its fields, and its tokens behind <eos> and label, or behind a state. It
+ * is not read here: the scorer does that, and each handler says how.
  *
  * A scored text belongs to one thread at a time.
  */
@@ -21,6 +21,8 @@ struct scored_text {
     int unknown;                  /* 0: skip, 1: error */
     struct generation generation; /* its prompt is the text; nothing is generated */
     size_t first;                 /* token of the prompt that has a probability */
+    json_t *state;                /* the field; owned, or NULL */
+    struct carried_state carried; /* where the text begins, and later where it ends; its `state` is owned, or NULL */
 };
 
 extern const char *const scored_text_unknown[]; /* the choices of `unknown` */
@@ -34,12 +36,25 @@ extern const char *const scored_text_unknown[]; /* the choices of `unknown` */
         "model", FIELD_TEXT, (at) + offsetof(struct scored_text, model), 0, 0, NULL, 0                                 \
     }
 
-/* Encodes the text behind <eos> and the label, as a prompt, and checks what it costs. False with the problem. */
+#define SCORED_TEXT_STATE_ROW(at)                                                                                      \
+    {                                                                                                                  \
+        "state", FIELD_STATE, (at) + offsetof(struct scored_text, state), 0, 0, NULL, 0                                \
+    }
+
+/* Encodes the text, as a prompt, behind the pending token of `state`, if there is one, else behind <eos> and the label;
+ * checks what it costs. False with the problem. */
+bool scored_text_encode(struct scored_text *text, const struct services *services, const struct served *served,
+                        struct problem *problem);
+/* The same for a text that must have a token that can be scored. */
 bool scored_text_open(struct scored_text *text, const struct services *services, const struct served *served,
                       struct problem *problem);
 void scored_text_close(struct scored_text *text);
 
-/* Tokens that are no part of the text: <eos> and the label. */
+/* Takes memory for the state that the text ends with, carried.state. field: the one that wants it. */
+bool scored_text_keep_state(struct scored_text *text, const struct served *served, const char *field,
+                            struct problem *problem);
+
+/* Tokens that are no part of the text: the pending token of a state, or <eos> and the label. */
 size_t scored_text_special(const struct scored_text *text);
 
 /* Gives the task to the scorer, unless too many wait. */

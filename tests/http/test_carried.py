@@ -329,3 +329,111 @@ def test_a_model_with_a_window_has_no_state(start, tmp_path):
     daemon = start(str(make_model(tmp_path / "window", window={"size": 5, "masked": True})))
     for field, value in ("state", "x"), ("state", layers(0)), ("return_state", True):
         assert "keeps no state: it sees the last 5 tokens" in daemon.post("/generate", {"prompt": "a", field: value}).fields()[field]
+
+
+# ---- /score ----
+
+
+def score(daemon, **fields):
+    answer = daemon.post("/score", fields)
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def test_a_text_is_scored_in_pieces(daemon):
+    whole = score(daemon, text="abcdefghij")
+    one = score(daemon, text="abc", return_state=True)
+    other = score(daemon, text="defghij", state=one["state"], return_state=True)
+    assert one["tokens"] + other["tokens"] == whole["tokens"]
+    assert one["characters"] + other["characters"] == whole["characters"]
+    assert "state" not in whole
+    last = score(daemon, text="abcdefghij", return_state=True)
+    assert last["state"] == other["state"]
+    fields = {"prompt": "", "seed": 1, "length": 20}
+    assert daemon.generate(state=last["state"], **fields)["completion"] == daemon.generate(prompt="abcdefghij", seed=1, length=20)["completion"]
+
+
+def test_a_score_carries_the_generator_on(daemon):
+    first = daemon.generate(prompt="ab", seed=3, length=4, return_state=True)
+    scored = score(daemon, text="zz", state=first["state"], return_state=True)
+    assert daemon.generate(state=scored["state"], length=9)["seed"] is None
+    direct = daemon.generate(state=first["state"], prompt="zz", length=9)
+    assert daemon.generate(state=scored["state"], length=9)["completion"] == direct["completion"]
+
+
+def test_a_score_from_numbers_has_no_probability_for_the_first_token(daemon):
+    answer = score(daemon, text="abc", state=layers(0))
+    assert [token["token"] for token in answer["tokens"]] == ["b", "c"]
+    assert "no token" in daemon.post("/score", {"text": "a", "state": layers(0)}).fields()["text"]
+
+
+def test_what_is_wrong_with_a_scored_state_is_named(daemon, start, models, state, tmp_path):
+    assert set(daemon.post("/score", {"text": "", "state": "x", "label": "y", "return_state": 1}).fields()) == {"text", "state", "label", "return_state"}
+    for spoil, message in HOSTILE:
+        assert message in daemon.post("/score", {"text": "a", "state": spoil(state)}).fields()["state"]
+        assert message in daemon.post("/state", {"state": spoil(state)}).fields()["state"]
+    other = start(str(make_model(tmp_path / "other", seed=2)))
+    for path in "/score", "/state":
+        assert '"other"' in other.post(path, {"text": "a", "state": state}).problem(409)["detail"]
+
+
+# ---- /state ----
+
+
+def after(daemon, **fields):
+    answer = daemon.post("/state", fields)
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def test_the_state_after_a_text_goes_on_as_the_text_does(daemon):
+    for text in "", "a", "abcdef":
+        state = after(daemon, text=text)["state"]
+        assert daemon.generate(state=state, seed=1, length=20)["completion"] == daemon.generate(prompt=text, seed=1, length=20)["completion"]
+        pieces = after(daemon, text="xyz", state=state)["state"]
+        assert pieces == after(daemon, text=text + "xyz")["state"]
+        assert daemon.generate(state=state, prompt="xyz", seed=1, length=20)["completion"] == daemon.generate(prompt=text + "xyz", seed=1, length=20)["completion"]
+
+
+def test_numbers_are_the_state_behind_the_last_token(daemon):
+    numbers = after(daemon, text="abcdef", **{"as": "numbers"})
+    assert numbers["token_count"] == 7 and len(numbers["state"]["layers"][0]["h"]) == 16
+    fields = {"seed": 1, "length": 20}
+    expected = daemon.generate(prompt="abcdefxy", **fields)["completion"]
+    assert daemon.generate(state=numbers["state"], prompt="xy", **fields)["completion"] == expected, "15 digits are exact"
+    opaque = after(daemon, state=numbers["state"])
+    assert opaque["token_count"] == 0
+    assert daemon.generate(state=opaque["state"], prompt="xy", **fields)["completion"] == expected
+    text = after(daemon, text="abcdef")
+    assert text["token_count"] == 7
+    assert after(daemon, state=text["state"], **{"as": "numbers"})["state"] == numbers["state"]
+    assert after(daemon, state=text["state"])["state"] == text["state"]
+
+
+def test_the_state_of_a_label_begins_a_text_for_it(start):
+    daemon = start("labelled")
+    for label in "World", "Sports":
+        state = after(daemon, label=label)["state"]
+        assert daemon.generate(state=state, seed=1, length=20)["completion"] == daemon.generate(label=label, seed=1, length=20)["completion"]
+    numbers = after(daemon, label="World", text="ab", **{"as": "numbers"})
+    assert numbers["token_count"] == 4
+    assert "World, Sports" in daemon.post("/state", {"label": "x"}).fields()["label"]
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_layers_of_a_state_are_those_of_the_model(start, cells, cell):
+    daemon = start(str(cells(cell)))
+    got = after(daemon, text="the cat", **{"as": "numbers"})["state"]["layers"]
+    assert [list(layer) for layer in got] == [["h"], ["h"]] and [len(layer["h"]) for layer in got] == [24, 24]
+    whole = daemon.generate(prompt="the cat sat", seed=1, length=10)["completion"]
+    assert daemon.generate(state={"layers": got}, prompt=" sat", seed=1, length=10)["completion"] == whole
+
+
+def test_what_is_wrong_with_a_request_for_a_state_is_named(daemon, start, tmp_path):
+    assert set(daemon.post("/state", {"text": 3, "as": "x", "unknown": "x", "model": "none", "x": 1}).fields()) == {"text", "as", "unknown", "model", "x"}
+    limited = start("tiny", {"limits.max_score": 10})
+    assert after(limited, text="a" * 10)
+    assert "limits.max_score is 10" in limited.post("/state", {"text": "a" * 11}).fields()["text"]
+    window = start(str(make_model(tmp_path / "window", window={"size": 5, "masked": True})))
+    assert "keeps no state" in window.post("/state", {"text": "a"}).fields()["model"]
+    assert "keeps no state" in window.post("/score", {"text": "abc", "return_state": True}).fields()["return_state"]

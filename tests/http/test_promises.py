@@ -130,6 +130,7 @@ SHOWS = {
     "stream": ({}, True),
     "unknown": ({"prompt": "漢"}, "error"),
     "cache_prompt": ({}, False),
+    "return_state": ({}, True),
 }
 
 
