@@ -36,8 +36,17 @@ static void multiply_once(void *context, size_t worker)
 {
     const struct bench_product *p = context;
     const size_t own = worker * N * N;
-    p->kernels->product_over_rows(N, N / KERNEL_BLOCK, N, p->a + own, N, p->b + own, N, p->c + own, N, false,
-                                  p->scratch + worker * KERNEL_SCRATCH(N / KERNEL_BLOCK));
+    p->kernels->product_over_rows(
+        &(struct kernel_product_over_rows){.M = N,
+                                           .blocks = N / KERNEL_BLOCK,
+                                           .K = N,
+                                           .a = p->a + own,
+                                           .lda = N,
+                                           .b = p->b + own,
+                                           .ldb = N,
+                                           .c = p->c + own,
+                                           .ldc = N,
+                                           .scratch = p->scratch + worker * KERNEL_SCRATCH(N / KERNEL_BLOCK)});
 }
 
 bool bench_product_open(struct bench_product *product, size_t threads, struct error *err)

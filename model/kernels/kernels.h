@@ -69,44 +69,81 @@ struct kernel_step {
     float *const *c;                 /* [rows]: LSTM */
 };
 
+/* y[m][16j .. 16j+15] (+)= sum over k of x[m][k] * W[k], for m < M and j < blocks. */
+struct kernel_product {
+    size_t M, blocks, K;
+    const float *x; /* [M][ldx] */
+    size_t ldx;
+    const float *packed; /* [blocks][K][16], `stride` floats from block to block */
+    size_t stride;
+    float *y; /* [M][ldy] */
+    size_t ldy;
+    bool accumulate; /* adds to what y holds; else overwrites it */
+};
+
+/* c[m][16j .. 16j+15] (+)= sum over k of a[k][m] * b[k][..], for m < M and j < blocks: a gradient of weights, summed
+ * over K rows. */
+struct kernel_product_over_rows {
+    size_t M, blocks, K;
+    const float *a; /* [K][lda] */
+    size_t lda;
+    const float *b; /* [K][ldb] */
+    size_t ldb;
+    float *c; /* [M][ldc] */
+    size_t ldc;
+    bool accumulate; /* adds to what c holds; else overwrites it */
+    float *scratch;  /* KERNEL_SCRATCH(blocks) floats */
+};
+
+/* The elementwise part of a cell in training: M rows, 16 * blocks units. Rows of gates are ldg floats apart, rows of
+ * all else ldh. A cell reads and writes only what its kernel names. */
+struct kernel_cell {
+    size_t M, blocks;
+    size_t ldg, ldh;
+    float *gates;   /* [M][blocks][G][16] */
+    float *gates_h; /* GRU: [M][blocks][3][16] */
+    const float *h_previous, *c_previous;
+    float *h, *c;       /* c may be c_previous */
+    const float *dh;    /* gradient of h */
+    float *dc;          /* LSTM: in: the gradient that comes from the next step; out: the gradient of c_previous */
+    float *dh_previous; /* GRU: out: the part z * dh of the gradient of h_previous */
+};
+
+/* An optimizer's update of n parameters. The gradients are multiplied by `scale` (the clipping) first. Source of each
+ * formula: model/train/optimizer.h. */
+struct kernel_update {
+    size_t n;
+    float *w;             /* [n] parameters */
+    const float *g;       /* [n] gradients */
+    float *mean, *square; /* [n] each: SGD has only a mean (the velocity), RMSprop only a square, Adam both */
+    float scale, rate;
+    float beta1, beta2; /* how much of mean, of square stays: SGD's momentum is beta1, RMSprop's decay is beta2 */
+    float epsilon;      /* RMSprop, Adam */
+    float correction1, correction2, weight_decay; /* Adam */
+};
+
 #define KERNEL_MULTIPLY_ADDS (12 * KERNEL_BLOCK)
 
 struct kernels {
     const char *name;
 
-    /* y[m][16j .. 16j+15] (+)= sum over k of x[m][k] * W, for m < M and j < blocks.
-     * Shapes: x [M][ldx], packed [blocks][K][16] with block_stride floats from block to block, y [M][ldy].
-     * accumulate: add to what y holds, else overwrite it. */
-    void (*product)(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
-                    size_t block_stride, float *y, size_t ldy, bool accumulate);
+    void (*product)(const struct kernel_product *product);
+    void (*product_over_rows)(const struct kernel_product_over_rows *product);
 
-    /* c[m][16j .. 16j+15] (+)= sum over k of a[k][m] * b[k][..], for m < M and j < blocks: a gradient of weights,
-     * summed over rows. Shapes: a [K][lda], b [K][ldb], c [M][ldc]; scratch: KERNEL_SCRATCH(blocks) floats.
-     * accumulate: add to what c holds, else overwrite it. */
-    void (*product_over_rows)(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b, size_t ldb,
-                              float *c, size_t ldc, bool accumulate, float *scratch);
+    /* Forward, in place. gates: pre-activations i f g o -> activations; c_previous -> c, h. */
+    void (*lstm_forward)(const struct kernel_cell *operands);
+    /* gates: activations -> gradients of the pre-activations; c_previous, c, dh, dc -> dc. */
+    void (*lstm_backward)(const struct kernel_cell *operands);
 
-    /* The elementwise part of a cell for M rows and `blocks` blocks of 16 units; rows of gates are ldg apart, rows of
-     * every state [M][16 * blocks] are ldh apart. Forward, in place:
-     * LSTM: gates [blocks][4][16] pre-activations i f g o -> activations; c_previous -> c, h. c may be c_previous. */
-    void (*lstm_forward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c, float *h,
-                         size_t ldh);
-    /* Backward: gates activations -> gradients of the pre-activations. dh [M]: gradient of h; dc: in: gradient that
-     * comes from the next step, out: gradient of c_previous. */
-    void (*lstm_backward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, const float *c,
-                          const float *dh, float *dc, size_t ldh);
+    /* gates: W_ih x + b in the order n r z -> activations n r z. gates_h: W_hh h + b_hh in the order r z q (q: the part
+     * inside n); q stays. h_previous -> h. */
+    void (*gru_forward)(const struct kernel_cell *operands);
+    /* gates -> gradients dn dr dz; gates_h -> gradients dr dz dq; h_previous, dh -> dh_previous. */
+    void (*gru_backward)(const struct kernel_cell *operands);
 
-    /* GRU: gates_x [blocks][3][16] holds W_ih x + b in the order n r z -> activations n r z; gates_h [blocks][3][16]
-     * holds W_hh h + b_hh in the order r z q (q: the part inside n) and keeps q. */
-    void (*gru_forward)(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
-                        float *h, size_t ldh);
-    /* gates_x -> gradients dn dr dz, gates_h -> gradients dr dz dq. dh_previous: the part z * dh (overwritten). */
-    void (*gru_backward)(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg, const float *h_previous,
-                         const float *dh, float *dh_previous, size_t ldh);
-
-    /* RNN: gates [blocks][16] pre-activation -> h; and h, dh -> gradient of the pre-activation, written to gates. */
-    void (*rnn_forward)(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh);
-    void (*rnn_backward)(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh);
+    /* gates: pre-activation -> h, in both places; then h, dh -> gradient of the pre-activation. */
+    void (*rnn_forward)(const struct kernel_cell *operands);
+    void (*rnn_backward)(const struct kernel_cell *operands);
 
     /* The product of input and hidden state with the weights, the gates and the new state in one go. Gates: LSTM i f g
      * o; GRU n r z of the input and r z q of the hidden product; RNN one. */
@@ -132,14 +169,9 @@ struct kernels {
     void (*add)(size_t n, const float *x, float *y);
     double (*sum_of_squares)(size_t n, const float *x);
 
-    /* Optimizer updates of n parameters; gradients are multiplied by `scale` (the clipping) first.
-     * Source of each formula: optimizer.h. */
-    void (*update_sgd)(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum);
-    void (*update_rmsprop)(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
-                           float epsilon);
-    void (*update_adam)(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
-                        float beta1, float beta2, float correction1, float correction2, float epsilon,
-                        float weight_decay);
+    void (*update_sgd)(const struct kernel_update *update);
+    void (*update_rmsprop)(const struct kernel_update *update);
+    void (*update_adam)(const struct kernel_update *update);
 
     /* n times KERNEL_MULTIPLY_ADDS multiply-adds with nothing read or written: what the processor can do at most.
      * Returns a value that depends on all of them. For benchmarks. */

@@ -20,115 +20,115 @@ static float *gate_at(float *row, size_t gates, size_t g, size_t u)
     return row + u / BLOCK * (gates * BLOCK) + g * BLOCK + u % BLOCK;
 }
 
-static void ref_product(size_t M, size_t blocks, size_t K, const float *x, size_t ldx, const float *packed,
-                        size_t block_stride, float *y, size_t ldy, bool accumulate)
+static void ref_product(const struct kernel_product *p)
 {
-    for (size_t m = 0; m < M; m++) {
-        for (size_t n = 0; n < blocks * BLOCK; n++) {
-            float sum = accumulate ? y[m * ldy + n] : 0.0f;
-            for (size_t k = 0; k < K; k++)
-                sum += x[m * ldx + k] * packed[n / BLOCK * block_stride + k * BLOCK + n % BLOCK];
-            y[m * ldy + n] = sum;
+    for (size_t m = 0; m < p->M; m++) {
+        for (size_t n = 0; n < p->blocks * BLOCK; n++) {
+            float sum = p->accumulate ? p->y[m * p->ldy + n] : 0.0f;
+            for (size_t k = 0; k < p->K; k++)
+                sum += p->x[m * p->ldx + k] * p->packed[n / BLOCK * p->stride + k * BLOCK + n % BLOCK];
+            p->y[m * p->ldy + n] = sum;
         }
     }
 }
 
-static void ref_product_over_rows(size_t M, size_t blocks, size_t K, const float *a, size_t lda, const float *b,
-                                  size_t ldb, float *c, size_t ldc, bool accumulate, float *scratch)
+static void ref_product_over_rows(const struct kernel_product_over_rows *p)
 {
-    (void)scratch;
-    for (size_t m = 0; m < M; m++) {
-        for (size_t n = 0; n < blocks * BLOCK; n++) {
-            float sum = accumulate ? c[m * ldc + n] : 0.0f;
-            for (size_t k = 0; k < K; k++) sum += a[k * lda + m] * b[k * ldb + n];
-            c[m * ldc + n] = sum;
+    for (size_t m = 0; m < p->M; m++) {
+        for (size_t n = 0; n < p->blocks * BLOCK; n++) {
+            float sum = p->accumulate ? p->c[m * p->ldc + n] : 0.0f;
+            for (size_t k = 0; k < p->K; k++) sum += p->a[k * p->lda + m] * p->b[k * p->ldb + n];
+            p->c[m * p->ldc + n] = sum;
         }
     }
 }
 
-static void ref_lstm_forward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous, float *c,
-                             float *h, size_t ldh)
+static void ref_lstm_forward(const struct kernel_cell *operands)
 {
-    for (size_t m = 0; m < M; m++) {
-        for (size_t u = 0; u < blocks * BLOCK; u++) {
-            float *i = gate_at(gates + m * ldg, 4, 0, u), *f = gate_at(gates + m * ldg, 4, 1, u);
-            float *g = gate_at(gates + m * ldg, 4, 2, u), *o = gate_at(gates + m * ldg, 4, 3, u);
+    const struct kernel_cell s = *operands;
+    for (size_t m = 0; m < s.M; m++) {
+        for (size_t u = 0; u < s.blocks * BLOCK; u++) {
+            float *i = gate_at(s.gates + m * s.ldg, 4, 0, u), *f = gate_at(s.gates + m * s.ldg, 4, 1, u);
+            float *g = gate_at(s.gates + m * s.ldg, 4, 2, u), *o = gate_at(s.gates + m * s.ldg, 4, 3, u);
             *i = sigmoid_of(*i);
             *f = sigmoid_of(*f);
             *g = tanhf(*g);
             *o = sigmoid_of(*o);
-            c[m * ldh + u] = *f * c_previous[m * ldh + u] + *i * *g;
-            h[m * ldh + u] = *o * tanhf(c[m * ldh + u]);
+            s.c[m * s.ldh + u] = *f * s.c_previous[m * s.ldh + u] + *i * *g;
+            s.h[m * s.ldh + u] = *o * tanhf(s.c[m * s.ldh + u]);
         }
     }
 }
 
-static void ref_lstm_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *c_previous,
-                              const float *c, const float *dh, float *dc, size_t ldh)
+static void ref_lstm_backward(const struct kernel_cell *operands)
 {
-    for (size_t m = 0; m < M; m++) {
-        for (size_t u = 0; u < blocks * BLOCK; u++) {
-            float *i = gate_at(gates + m * ldg, 4, 0, u), *f = gate_at(gates + m * ldg, 4, 1, u);
-            float *g = gate_at(gates + m * ldg, 4, 2, u), *o = gate_at(gates + m * ldg, 4, 3, u);
-            size_t at = m * ldh + u;
-            float t = tanhf(c[at]), input = *i, cell = *g;
-            float dcell = dc[at] + dh[at] * *o * (1.0f - t * t);
-            dc[at] = dcell * *f;
+    const struct kernel_cell s = *operands;
+    for (size_t m = 0; m < s.M; m++) {
+        for (size_t u = 0; u < s.blocks * BLOCK; u++) {
+            float *i = gate_at(s.gates + m * s.ldg, 4, 0, u), *f = gate_at(s.gates + m * s.ldg, 4, 1, u);
+            float *g = gate_at(s.gates + m * s.ldg, 4, 2, u), *o = gate_at(s.gates + m * s.ldg, 4, 3, u);
+            size_t at = m * s.ldh + u;
+            float t = tanhf(s.c[at]), input = *i, cell = *g;
+            float dcell = s.dc[at] + s.dh[at] * *o * (1.0f - t * t);
+            s.dc[at] = dcell * *f;
             *i = dcell * cell * input * (1.0f - input);
-            *f = dcell * c_previous[at] * *f * (1.0f - *f);
+            *f = dcell * s.c_previous[at] * *f * (1.0f - *f);
             *g = dcell * input * (1.0f - cell * cell);
-            *o = dh[at] * t * *o * (1.0f - *o);
+            *o = s.dh[at] * t * *o * (1.0f - *o);
         }
     }
 }
 
-static void ref_gru_forward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg,
-                            const float *h_previous, float *h, size_t ldh)
+static void ref_gru_forward(const struct kernel_cell *operands)
 {
-    for (size_t m = 0; m < M; m++) {
-        for (size_t u = 0; u < blocks * BLOCK; u++) {
-            float *n = gate_at(gates_x + m * ldg, 3, 0, u), *r = gate_at(gates_x + m * ldg, 3, 1, u);
-            float *z = gate_at(gates_x + m * ldg, 3, 2, u);
-            *r = sigmoid_of(*r + *gate_at(gates_h + m * ldg, 3, 0, u));
-            *z = sigmoid_of(*z + *gate_at(gates_h + m * ldg, 3, 1, u));
-            *n = tanhf(*n + *r * *gate_at(gates_h + m * ldg, 3, 2, u));
-            h[m * ldh + u] = (1.0f - *z) * *n + *z * h_previous[m * ldh + u];
+    const struct kernel_cell s = *operands;
+    for (size_t m = 0; m < s.M; m++) {
+        for (size_t u = 0; u < s.blocks * BLOCK; u++) {
+            float *n = gate_at(s.gates + m * s.ldg, 3, 0, u), *r = gate_at(s.gates + m * s.ldg, 3, 1, u);
+            float *z = gate_at(s.gates + m * s.ldg, 3, 2, u);
+            *r = sigmoid_of(*r + *gate_at(s.gates_h + m * s.ldg, 3, 0, u));
+            *z = sigmoid_of(*z + *gate_at(s.gates_h + m * s.ldg, 3, 1, u));
+            *n = tanhf(*n + *r * *gate_at(s.gates_h + m * s.ldg, 3, 2, u));
+            s.h[m * s.ldh + u] = (1.0f - *z) * *n + *z * s.h_previous[m * s.ldh + u];
         }
     }
 }
 
-static void ref_gru_backward(size_t M, size_t blocks, float *gates_x, float *gates_h, size_t ldg,
-                             const float *h_previous, const float *dh, float *dh_previous, size_t ldh)
+static void ref_gru_backward(const struct kernel_cell *operands)
 {
-    for (size_t m = 0; m < M; m++) {
-        for (size_t u = 0; u < blocks * BLOCK; u++) {
-            float *x_n = gate_at(gates_x + m * ldg, 3, 0, u), *x_r = gate_at(gates_x + m * ldg, 3, 1, u);
-            float *x_z = gate_at(gates_x + m * ldg, 3, 2, u), *q = gate_at(gates_h + m * ldg, 3, 2, u);
-            float n = *x_n, r = *x_r, z = *x_z, d = dh[m * ldh + u];
+    const struct kernel_cell s = *operands;
+    for (size_t m = 0; m < s.M; m++) {
+        for (size_t u = 0; u < s.blocks * BLOCK; u++) {
+            float *x_n = gate_at(s.gates + m * s.ldg, 3, 0, u), *x_r = gate_at(s.gates + m * s.ldg, 3, 1, u);
+            float *x_z = gate_at(s.gates + m * s.ldg, 3, 2, u), *q = gate_at(s.gates_h + m * s.ldg, 3, 2, u);
+            float n = *x_n, r = *x_r, z = *x_z, d = s.dh[m * s.ldh + u];
             *x_n = d * (1.0f - z) * (1.0f - n * n);
             *x_r = *x_n * *q * r * (1.0f - r);
-            *x_z = d * (h_previous[m * ldh + u] - n) * z * (1.0f - z);
-            *gate_at(gates_h + m * ldg, 3, 0, u) = *x_r;
-            *gate_at(gates_h + m * ldg, 3, 1, u) = *x_z;
+            *x_z = d * (s.h_previous[m * s.ldh + u] - n) * z * (1.0f - z);
+            *gate_at(s.gates_h + m * s.ldg, 3, 0, u) = *x_r;
+            *gate_at(s.gates_h + m * s.ldg, 3, 1, u) = *x_z;
             *q = *x_n * r;
-            dh_previous[m * ldh + u] = d * z;
+            s.dh_previous[m * s.ldh + u] = d * z;
         }
     }
 }
 
-static void ref_rnn_forward(size_t M, size_t blocks, float *gates, size_t ldg, float *h, size_t ldh)
+static void ref_rnn_forward(const struct kernel_cell *operands)
 {
-    for (size_t m = 0; m < M; m++) {
-        for (size_t u = 0; u < blocks * BLOCK; u++) h[m * ldh + u] = gates[m * ldg + u] = tanhf(gates[m * ldg + u]);
+    const struct kernel_cell s = *operands;
+    for (size_t m = 0; m < s.M; m++) {
+        for (size_t u = 0; u < s.blocks * BLOCK; u++)
+            s.h[m * s.ldh + u] = s.gates[m * s.ldg + u] = tanhf(s.gates[m * s.ldg + u]);
     }
 }
 
-static void ref_rnn_backward(size_t M, size_t blocks, float *gates, size_t ldg, const float *dh, size_t ldh)
+static void ref_rnn_backward(const struct kernel_cell *operands)
 {
-    for (size_t m = 0; m < M; m++) {
-        for (size_t u = 0; u < blocks * BLOCK; u++) {
-            float t = gates[m * ldg + u];
-            gates[m * ldg + u] = dh[m * ldh + u] * (1.0f - t * t);
+    const struct kernel_cell s = *operands;
+    for (size_t m = 0; m < s.M; m++) {
+        for (size_t u = 0; u < s.blocks * BLOCK; u++) {
+            float t = s.gates[m * s.ldg + u];
+            s.gates[m * s.ldg + u] = s.dh[m * s.ldh + u] * (1.0f - t * t);
         }
     }
 }
@@ -281,34 +281,34 @@ static float ref_multiply_add(size_t n)
     return sum;
 }
 
-static void ref_update_sgd(size_t n, float *w, const float *g, float *velocity, float scale, float rate, float momentum)
+static void ref_update_sgd(const struct kernel_update *update)
 {
-    for (size_t i = 0; i < n; i++) {
-        velocity[i] = momentum * velocity[i] + g[i] * scale;
-        w[i] -= rate * velocity[i];
+    const struct kernel_update u = *update;
+    for (size_t i = 0; i < u.n; i++) {
+        u.mean[i] = u.beta1 * u.mean[i] + u.g[i] * u.scale;
+        u.w[i] -= u.rate * u.mean[i];
     }
 }
 
-static void ref_update_rmsprop(size_t n, float *w, const float *g, float *square, float scale, float rate, float decay,
-                               float epsilon)
+static void ref_update_rmsprop(const struct kernel_update *update)
 {
-    for (size_t i = 0; i < n; i++) {
-        float d = g[i] * scale;
-        square[i] = decay * square[i] + (1.0f - decay) * d * d;
-        w[i] -= rate * d / (sqrtf(square[i]) + epsilon);
+    const struct kernel_update u = *update;
+    for (size_t i = 0; i < u.n; i++) {
+        float d = u.g[i] * u.scale;
+        u.square[i] = u.beta2 * u.square[i] + (1.0f - u.beta2) * d * d;
+        u.w[i] -= u.rate * d / (sqrtf(u.square[i]) + u.epsilon);
     }
 }
 
-static void ref_update_adam(size_t n, float *w, const float *g, float *mean, float *square, float scale, float rate,
-                            float beta1, float beta2, float correction1, float correction2, float epsilon,
-                            float weight_decay)
+static void ref_update_adam(const struct kernel_update *update)
 {
-    for (size_t i = 0; i < n; i++) {
-        float d = g[i] * scale;
-        mean[i] = beta1 * mean[i] + (1.0f - beta1) * d;
-        square[i] = beta2 * square[i] + (1.0f - beta2) * d * d;
-        float direction = mean[i] * correction1 / (sqrtf(square[i] * correction2) + epsilon);
-        w[i] -= rate * (direction + weight_decay * w[i]);
+    const struct kernel_update u = *update;
+    for (size_t i = 0; i < u.n; i++) {
+        float d = u.g[i] * u.scale;
+        u.mean[i] = u.beta1 * u.mean[i] + (1.0f - u.beta1) * d;
+        u.square[i] = u.beta2 * u.square[i] + (1.0f - u.beta2) * d * d;
+        float direction = u.mean[i] * u.correction1 / (sqrtf(u.square[i] * u.correction2) + u.epsilon);
+        u.w[i] -= u.rate * (direction + u.weight_decay * u.w[i]);
     }
 }
 

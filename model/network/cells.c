@@ -5,6 +5,11 @@
 #include "model/kernels/kernels.h"
 #include "model/network/plain_step.h"
 
+/* What the operands of all cells share: rows lie one behind the other. */
+#define ROWS(count)                                                                                                    \
+    .M = rows->n, .blocks = blocks, .ldg = (count)*blocks * KERNEL_BLOCK, .ldh = blocks * KERNEL_BLOCK,                \
+    .gates = rows->gates_x
+
 /* ------------------------------------------------------------------ LSTM */
 
 static void lstm_step(const struct kernels *kernels, const struct kernel_step *step)
@@ -14,15 +19,14 @@ static void lstm_step(const struct kernels *kernels, const struct kernel_step *s
 
 static void lstm_forward(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows)
 {
-    const size_t width = blocks * KERNEL_BLOCK;
-    kernels->lstm_forward(rows->n, blocks, rows->gates_x, 4 * width, rows->c_previous, rows->c, rows->h, width);
+    kernels->lstm_forward(&(struct kernel_cell){ROWS(4), .c_previous = rows->c_previous, .c = rows->c, .h = rows->h});
 }
 
 static void lstm_backward(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows, const float *dh,
                           float *dc)
 {
-    const size_t width = blocks * KERNEL_BLOCK;
-    kernels->lstm_backward(rows->n, blocks, rows->gates_x, 4 * width, rows->c_previous, rows->c, dh, dc, width);
+    kernels->lstm_backward(
+        &(struct kernel_cell){ROWS(4), .c_previous = rows->c_previous, .c = rows->c, .dh = dh, .dc = dc});
 }
 
 /* ------------------------------------------------------------------ GRU */
@@ -34,15 +38,15 @@ static void gru_step(const struct kernels *kernels, const struct kernel_step *st
 
 static void gru_forward(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows)
 {
-    const size_t width = blocks * KERNEL_BLOCK;
-    kernels->gru_forward(rows->n, blocks, rows->gates_x, rows->gates_h, 3 * width, rows->h_previous, rows->h, width);
+    kernels->gru_forward(
+        &(struct kernel_cell){ROWS(3), .gates_h = rows->gates_h, .h_previous = rows->h_previous, .h = rows->h});
 }
 
 static void gru_backward(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows, const float *dh,
                          float *dc)
 {
-    const size_t width = blocks * KERNEL_BLOCK;
-    kernels->gru_backward(rows->n, blocks, rows->gates_x, rows->gates_h, 3 * width, rows->h_previous, dh, dc, width);
+    kernels->gru_backward(&(struct kernel_cell){ROWS(3), .gates_h = rows->gates_h, .h_previous = rows->h_previous,
+                                                .dh = dh, .dh_previous = dc});
 }
 
 /* ------------------------------------------------------------------ RNN */
@@ -54,16 +58,14 @@ static void rnn_step(const struct kernels *kernels, const struct kernel_step *st
 
 static void rnn_forward(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows)
 {
-    const size_t width = blocks * KERNEL_BLOCK;
-    kernels->rnn_forward(rows->n, blocks, rows->gates_x, width, rows->h, width);
+    kernels->rnn_forward(&(struct kernel_cell){ROWS(1), .h = rows->h});
 }
 
 static void rnn_backward(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows, const float *dh,
                          float *dc)
 {
-    const size_t width = blocks * KERNEL_BLOCK;
     (void)dc;
-    kernels->rnn_backward(rows->n, blocks, rows->gates_x, width, dh, width);
+    kernels->rnn_backward(&(struct kernel_cell){ROWS(1), .dh = dh});
 }
 
 /* ------------------------------------------------------------------ the table */

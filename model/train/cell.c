@@ -15,7 +15,16 @@ void cell_forward(const struct packed_network *packed, const struct kernels *ker
     float *target = cell->apart ? rows->gates_h : rows->gates_x;
 
     for (size_t i = 0; cell->apart && i < n; i++) memcpy(target + i * G, weights->bias_hh, G * sizeof(float));
-    kernels->product(n, G / BLOCK, Hp, rows->h_previous, Hp, weights->weight_hh, Hp * BLOCK, target, G, true);
+    kernels->product(&(struct kernel_product){.M = n,
+                                              .blocks = G / BLOCK,
+                                              .K = Hp,
+                                              .x = rows->h_previous,
+                                              .ldx = Hp,
+                                              .packed = weights->weight_hh,
+                                              .stride = Hp * BLOCK,
+                                              .y = target,
+                                              .ldy = G,
+                                              .accumulate = true});
     cell->forward(kernels, units, rows);
 }
 
@@ -36,6 +45,14 @@ void cell_backward(const struct packed_network *packed, const struct kernels *ke
     cell->backward(kernels, units, rows, dh, dc);
     if (!dh_previous) return;
     if (cell->mixes) memcpy(dh_previous, dc, n * Hp * sizeof(float));
-    kernels->product(n, units, G, cell_hidden_gradient(packed, rows), G, weights->weight_hh_t, G * BLOCK, dh_previous,
-                     Hp, cell->mixes);
+    kernels->product(&(struct kernel_product){.M = n,
+                                              .blocks = units,
+                                              .K = G,
+                                              .x = cell_hidden_gradient(packed, rows),
+                                              .ldx = G,
+                                              .packed = weights->weight_hh_t,
+                                              .stride = G * BLOCK,
+                                              .y = dh_previous,
+                                              .ldy = Hp,
+                                              .accumulate = cell->mixes});
 }

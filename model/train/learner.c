@@ -192,25 +192,37 @@ static void update_range(struct learner *learner, const struct tensor *tensor, s
 {
     const struct optimizer_options *o = &learner->options.optimizer;
     const struct kernels *k = learner->kernels;
-    const size_t begin = tensor->offset + share.first * tensor->columns, n = share.rows * tensor->columns;
+    const size_t begin = tensor->offset + share.first * tensor->columns;
     const double steps = (double)(learner->step + 1);
-    const float rate = (float)learner->rate;
-    const float decay = o->kind == OPTIMIZER_ADAMW && !tensor->vector ? (float)o->weight_decay : 0.0f;
-    float *w = learner->network->parameters + begin, *m = learner->moments + begin;
-    const float *g = learner->sum.parameters + begin;
+    struct kernel_update update = {.n = share.rows * tensor->columns,
+                                   .w = learner->network->parameters + begin,
+                                   .g = learner->sum.parameters + begin,
+                                   .scale = scale,
+                                   .rate = (float)learner->rate,
+                                   .epsilon = (float)o->epsilon};
+    float *moments = learner->moments + begin;
 
     switch (o->kind) {
     case OPTIMIZER_SGD:
-        k->update_sgd(n, w, g, m, scale, rate, (float)o->momentum);
+        update.mean = moments;
+        update.beta1 = (float)o->momentum;
+        k->update_sgd(&update);
         break;
     case OPTIMIZER_RMSPROP:
-        k->update_rmsprop(n, w, g, m, scale, rate, (float)o->decay, (float)o->epsilon);
+        update.square = moments;
+        update.beta2 = (float)o->decay;
+        k->update_rmsprop(&update);
         break;
     case OPTIMIZER_ADAM:
     case OPTIMIZER_ADAMW:
-        k->update_adam(n, w, g, m, m + learner->network->parameter_count, scale, rate, (float)o->beta1, (float)o->beta2,
-                       (float)(1 / (1 - pow(o->beta1, steps))), (float)(1 / (1 - pow(o->beta2, steps))),
-                       (float)o->epsilon, decay);
+        update.mean = moments;
+        update.square = moments + learner->network->parameter_count;
+        update.beta1 = (float)o->beta1;
+        update.beta2 = (float)o->beta2;
+        update.correction1 = (float)(1 / (1 - pow(o->beta1, steps)));
+        update.correction2 = (float)(1 / (1 - pow(o->beta2, steps)));
+        update.weight_decay = o->kind == OPTIMIZER_ADAMW && !tensor->vector ? (float)o->weight_decay : 0.0f;
+        k->update_adam(&update);
         break;
     }
 }

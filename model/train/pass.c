@@ -156,7 +156,16 @@ static void multiply_rows(const struct kernels *kernels, const struct product *p
         const size_t m = product->rows - r < PRODUCT_ROWS ? product->rows - r : PRODUCT_ROWS;
         float *y = product->y + r * N;
         for (size_t i = 0; i < m; i++) memcpy(y + i * N, product->bias, N * sizeof(float));
-        kernels->product(m, N / BLOCK, K, product->x + r * K, K, product->weights, K * BLOCK, y, N, true);
+        kernels->product(&(struct kernel_product){.M = m,
+                                                  .blocks = N / BLOCK,
+                                                  .K = K,
+                                                  .x = product->x + r * K,
+                                                  .ldx = K,
+                                                  .packed = product->weights,
+                                                  .stride = K * BLOCK,
+                                                  .y = y,
+                                                  .ldy = N,
+                                                  .accumulate = true});
     }
 }
 
@@ -244,14 +253,30 @@ static void output_gradients(struct pass *pass, const float *x, size_t r, size_t
     const struct packed_network *packed = pass->packed;
     const size_t V = packed->architecture.vocabulary_size, Vp = packed->vocabulary, Hp = packed->hidden;
     const bool first = r == 0;
-    pass->kernels->product_over_rows(V, Hp / BLOCK, m, pass->logits, Vp, x + r * Hp, Hp, pass->gradients.output, Hp,
-                                     !first, pass->scratch);
+    pass->kernels->product_over_rows(&(struct kernel_product_over_rows){.M = V,
+                                                                        .blocks = Hp / BLOCK,
+                                                                        .K = m,
+                                                                        .a = pass->logits,
+                                                                        .lda = Vp,
+                                                                        .b = x + r * Hp,
+                                                                        .ldb = Hp,
+                                                                        .c = pass->gradients.output,
+                                                                        .ldc = Hp,
+                                                                        .accumulate = !first,
+                                                                        .scratch = pass->scratch});
     if (first) memset(pass->gradients.output_bias, 0, Vp * sizeof(float));
     for (size_t i = 0; i < m; i++) pass->kernels->add(Vp, pass->logits + i * Vp, pass->gradients.output_bias);
     for (size_t i = 0; i < m; i += PRODUCT_ROWS) {
         const size_t rows = m - i < PRODUCT_ROWS ? m - i : PRODUCT_ROWS;
-        pass->kernels->product(rows, Hp / BLOCK, Vp, pass->logits + i * Vp, Vp, packed->output_t, Vp * BLOCK,
-                               pass->gradient + (r + i) * Hp, Hp, false);
+        pass->kernels->product(&(struct kernel_product){.M = rows,
+                                                        .blocks = Hp / BLOCK,
+                                                        .K = Vp,
+                                                        .x = pass->logits + i * Vp,
+                                                        .ldx = Vp,
+                                                        .packed = packed->output_t,
+                                                        .stride = Vp * BLOCK,
+                                                        .y = pass->gradient + (r + i) * Hp,
+                                                        .ldy = Hp});
     }
 }
 
@@ -325,6 +350,23 @@ static void add_up_rows(const struct pass *pass, size_t rows, size_t width, cons
     for (size_t r = 0; r < rows; r++) pass->kernels->add(width, x + r * width, sum);
 }
 
+/* The gradient of weights [G][width]: the sum over rows of the gates' gradients [rows][G] times x [rows][width]. */
+static void weight_gradient(struct pass *pass, size_t rows, const float *gates, const float *x, size_t width,
+                            float *sum)
+{
+    const size_t G = pass->packed->gate_row;
+    pass->kernels->product_over_rows(&(struct kernel_product_over_rows){.M = G,
+                                                                        .blocks = width / BLOCK,
+                                                                        .K = rows,
+                                                                        .a = gates,
+                                                                        .lda = G,
+                                                                        .b = x,
+                                                                        .ldb = width,
+                                                                        .c = sum,
+                                                                        .ldc = width,
+                                                                        .scratch = pass->scratch});
+}
+
 static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint32_t *inputs)
 {
     const struct packed_network *packed = pass->packed;
@@ -334,8 +376,7 @@ static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint
     const struct cell_rows first = rows_at(pass, k, 0);
     const float *hidden = cell_hidden_gradient(packed, &first);
 
-    pass->kernels->product_over_rows(G, Hp / BLOCK, rows, hidden, G, layer->h_previous, Hp, gradients->weight_hh, Hp,
-                                     false, pass->scratch);
+    weight_gradient(pass, rows, hidden, layer->h_previous, Hp, gradients->weight_hh);
     if (gradients->bias_hh) add_up_rows(pass, rows, G, hidden, gradients->bias_hh);
     if (gradients->table) {
         memset(gradients->table, 0, packed->architecture.vocabulary_size * G * sizeof(float));
@@ -344,8 +385,7 @@ static void layer_gradients(struct pass *pass, size_t k, size_t rows, const uint
         return;
     }
     const float *x = input_values(pass, k, pass->inputs[k].mask);
-    pass->kernels->product_over_rows(G, width / BLOCK, rows, layer->gates_x, G, x, width, gradients->weight_ih, width,
-                                     false, pass->scratch);
+    weight_gradient(pass, rows, layer->gates_x, x, width, gradients->weight_ih);
     add_up_rows(pass, rows, G, layer->gates_x, gradients->bias);
 }
 
@@ -356,8 +396,15 @@ static void input_gradient(struct pass *pass, size_t k, size_t rows)
     const size_t G = packed->gate_row, width = packed->layers[k].input;
     for (size_t r = 0; r < rows; r += PRODUCT_ROWS) {
         const size_t m = rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS;
-        pass->kernels->product(m, width / BLOCK, G, pass->layers[k].gates_x + r * G, G, packed->layers[k].weight_ih_t,
-                               G * BLOCK, pass->gradient_below + r * width, width, false);
+        pass->kernels->product(&(struct kernel_product){.M = m,
+                                                        .blocks = width / BLOCK,
+                                                        .K = G,
+                                                        .x = pass->layers[k].gates_x + r * G,
+                                                        .ldx = G,
+                                                        .packed = packed->layers[k].weight_ih_t,
+                                                        .stride = G * BLOCK,
+                                                        .y = pass->gradient_below + r * width,
+                                                        .ldy = width});
     }
     float *above = pass->gradient;
     pass->gradient = pass->gradient_below;

@@ -147,35 +147,40 @@ float KERNEL(multiply_add)(size_t n)
 }
 
 /* The compiler vectorises these; they are here to be compiled for each instruction set. */
-void KERNEL(update_sgd)(size_t n, float *restrict w, const float *restrict g, float *restrict velocity, float scale,
-                        float rate, float momentum)
+void KERNEL(update_sgd)(const struct kernel_update *update)
 {
-    for (size_t i = 0; i < n; i++) {
-        velocity[i] = momentum * velocity[i] + g[i] * scale;
-        w[i] -= rate * velocity[i];
+    const struct kernel_update u = *update;
+    float *restrict w = u.w, *restrict mean = u.mean;
+    const float *restrict g = u.g;
+    for (size_t i = 0; i < u.n; i++) {
+        mean[i] = u.beta1 * mean[i] + g[i] * u.scale;
+        w[i] -= u.rate * mean[i];
     }
 }
 
-void KERNEL(update_rmsprop)(size_t n, float *restrict w, const float *restrict g, float *restrict square, float scale,
-                            float rate, float decay, float epsilon)
+void KERNEL(update_rmsprop)(const struct kernel_update *update)
 {
-    for (size_t i = 0; i < n; i++) {
-        float d = g[i] * scale;
-        square[i] = decay * square[i] + (1.0f - decay) * d * d;
-        w[i] -= rate * d / (sqrtf(square[i]) + epsilon);
+    const struct kernel_update u = *update;
+    float *restrict w = u.w, *restrict square = u.square;
+    const float *restrict g = u.g;
+    for (size_t i = 0; i < u.n; i++) {
+        float d = g[i] * u.scale;
+        square[i] = u.beta2 * square[i] + (1.0f - u.beta2) * d * d;
+        w[i] -= u.rate * d / (sqrtf(square[i]) + u.epsilon);
     }
 }
 
-void KERNEL(update_adam)(size_t n, float *restrict w, const float *restrict g, float *restrict mean,
-                         float *restrict square, float scale, float rate, float beta1, float beta2, float correction1,
-                         float correction2, float epsilon, float weight_decay)
+void KERNEL(update_adam)(const struct kernel_update *update)
 {
-    for (size_t i = 0; i < n; i++) {
-        float d = g[i] * scale;
-        mean[i] = beta1 * mean[i] + (1.0f - beta1) * d;
-        square[i] = beta2 * square[i] + (1.0f - beta2) * d * d;
-        float direction = mean[i] * correction1 / (sqrtf(square[i] * correction2) + epsilon);
-        w[i] -= rate * (direction + weight_decay * w[i]);
+    const struct kernel_update u = *update;
+    float *restrict w = u.w, *restrict mean = u.mean, *restrict square = u.square;
+    const float *restrict g = u.g;
+    for (size_t i = 0; i < u.n; i++) {
+        float d = g[i] * u.scale;
+        mean[i] = u.beta1 * mean[i] + (1.0f - u.beta1) * d;
+        square[i] = u.beta2 * square[i] + (1.0f - u.beta2) * d * d;
+        float direction = mean[i] * u.correction1 / (sqrtf(square[i] * u.correction2) + u.epsilon);
+        w[i] -= u.rate * (direction + u.weight_decay * w[i]);
     }
 }
 

@@ -85,8 +85,10 @@ static void check_product(const struct kernels *kernels, struct rng *rng)
         const bool accumulate = rng_below(rng, 2) == 1;
         float *x = random_floats(rng, M * ldx, 1), *packed = random_floats(rng, blocks * stride, 1);
         float *y = random_floats(rng, M * ldy, 1), *expected = copy_floats(y, M * ldy);
-        reference()->product(M, blocks, K, x, ldx, packed, stride, expected, ldy, accumulate);
-        kernels->product(M, blocks, K, x, ldx, packed, stride, y, ldy, accumulate);
+        struct kernel_product product = {M, blocks, K, x, ldx, packed, stride, expected, ldy, accumulate};
+        reference()->product(&product);
+        product.y = y;
+        kernels->product(&product);
         assert_close(y, expected, M * ldy, 2e-5 + 1e-7 * (double)K);
         release(x);
         release(packed);
@@ -106,8 +108,11 @@ static void check_product_over_rows(const struct kernels *kernels, struct rng *r
         float *a = random_floats(rng, K * lda, 1), *b = random_floats(rng, K * ldb, 1);
         float *c = random_floats(rng, M * ldc, 1), *expected = copy_floats(c, M * ldc);
         float *scratch = random_floats(rng, KERNEL_SCRATCH(blocks), 1);
-        reference()->product_over_rows(M, blocks, K, a, lda, b, ldb, expected, ldc, accumulate, NULL);
-        kernels->product_over_rows(M, blocks, K, a, lda, b, ldb, c, ldc, accumulate, scratch);
+        struct kernel_product_over_rows product = {M, blocks, K, a, lda, b, ldb, expected, ldc, accumulate, NULL};
+        reference()->product_over_rows(&product);
+        product.c = c;
+        product.scratch = scratch;
+        kernels->product_over_rows(&product);
         assert_close(c, expected, M * ldc, 1e-6 * (double)(K + 1));
         float *loose[] = {a, b, c, expected, scratch};
         for (size_t i = 0; i < sizeof loose / sizeof loose[0]; i++) release(loose[i]);
@@ -146,8 +151,12 @@ static void check_same_bits(const struct kernels *kernels, struct rng *rng)
         const size_t row = rng_below(rng, M), width = blocks * BLOCK;
         float *x = random_floats(rng, M * K, 1), *packed = random_floats(rng, blocks * K * BLOCK, 1);
         float *together = random_floats(rng, M * width, 1), *alone = copy_floats(together, M * width);
-        kernels->product(M, blocks, K, x, K, packed, K * BLOCK, together, width, true);
-        kernels->product(1, blocks, K, x + row * K, K, packed, K * BLOCK, alone + row * width, width, true);
+        struct kernel_product product = {M, blocks, K, x, K, packed, K * BLOCK, together, width, true};
+        kernels->product(&product);
+        product.M = 1;
+        product.x = x + row * K;
+        product.y = alone + row * width;
+        kernels->product(&product);
         assert_memory_equal(alone + row * width, together + row * width, width * sizeof(float));
         release(x);
         release(packed);
@@ -235,22 +244,42 @@ static void release_cell(struct cell_data *d)
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) release(all[i]);
 }
 
+static struct kernel_cell operands_of(const struct cell_data *d)
+{
+    return (struct kernel_cell){.M = d->M,
+                                .blocks = d->blocks,
+                                .ldg = d->ldg,
+                                .ldh = d->ldh,
+                                .gates = d->gates,
+                                .gates_h = d->gates2,
+                                .h_previous = d->before,
+                                .c_previous = d->before,
+                                .h = d->out,
+                                .c = d->after,
+                                .dh = d->dh,
+                                .dc = d->dc,
+                                .dh_previous = d->dc};
+}
+
 static void run_lstm(const struct kernels *k, struct cell_data *d)
 {
-    k->lstm_forward(d->M, d->blocks, d->gates, d->ldg, d->before, d->after, d->out, d->ldh);
-    k->lstm_backward(d->M, d->blocks, d->gates, d->ldg, d->before, d->after, d->dh, d->dc, d->ldh);
+    const struct kernel_cell operands = operands_of(d);
+    k->lstm_forward(&operands);
+    k->lstm_backward(&operands);
 }
 
 static void run_gru(const struct kernels *k, struct cell_data *d)
 {
-    k->gru_forward(d->M, d->blocks, d->gates, d->gates2, d->ldg, d->before, d->out, d->ldh);
-    k->gru_backward(d->M, d->blocks, d->gates, d->gates2, d->ldg, d->before, d->dh, d->dc, d->ldh);
+    const struct kernel_cell operands = operands_of(d);
+    k->gru_forward(&operands);
+    k->gru_backward(&operands);
 }
 
 static void run_rnn(const struct kernels *k, struct cell_data *d)
 {
-    k->rnn_forward(d->M, d->blocks, d->gates, d->ldg, d->out, d->ldh);
-    k->rnn_backward(d->M, d->blocks, d->gates, d->ldg, d->dh, d->ldh);
+    const struct kernel_cell operands = operands_of(d);
+    k->rnn_forward(&operands);
+    k->rnn_backward(&operands);
 }
 
 static void check_cells(const struct kernels *kernels, struct rng *rng)
@@ -281,12 +310,24 @@ static void check_padding(const struct kernels *kernels, struct rng *rng)
     float gates[4 * BLOCK] = {0}, gates2[4 * BLOCK] = {0}, before[BLOCK] = {0}, after[BLOCK], out[BLOCK],
                     zero[BLOCK] = {0};
     float dh[BLOCK] = {0}, dc[BLOCK] = {0};
-    kernels->lstm_forward(1, 1, gates, 4 * BLOCK, before, after, out, BLOCK);
+    struct kernel_cell operands = operands_of(&(struct cell_data){.M = 1,
+                                                                  .blocks = 1,
+                                                                  .ldg = 4 * BLOCK,
+                                                                  .ldh = BLOCK,
+                                                                  .gates = gates,
+                                                                  .gates2 = gates2,
+                                                                  .before = before,
+                                                                  .after = after,
+                                                                  .out = out,
+                                                                  .dh = dh,
+                                                                  .dc = dc});
+    kernels->lstm_forward(&operands);
     assert_memory_equal(out, zero, sizeof zero);
-    kernels->lstm_backward(1, 1, gates, 4 * BLOCK, before, after, dh, dc, BLOCK);
+    kernels->lstm_backward(&operands);
     for (size_t i = 0; i < 4 * BLOCK; i++) assert_true(gates[i] == 0);
     memset(gates, 0, sizeof gates);
-    kernels->gru_forward(1, 1, gates, gates2, 3 * BLOCK, before, out, BLOCK);
+    operands.ldg = 3 * BLOCK;
+    kernels->gru_forward(&operands);
     assert_memory_equal(out, zero, sizeof zero);
 }
 
@@ -405,9 +446,18 @@ static void check_updates(const struct kernels *kernels, struct rng *rng)
             w[kind][t] = copy_floats(start, n);
             m[kind][t] = copy_floats(moments, 2 * n);
             float *p = w[kind][t], *q = m[kind][t];
-            if (kind == 0) tables[t]->update_sgd(n, p, g, q, 0.5f, 0.01f, 0.9f);
-            if (kind == 1) tables[t]->update_rmsprop(n, p, g, q, 0.5f, 0.01f, 0.9f, 1e-7f);
-            if (kind == 2) tables[t]->update_adam(n, p, g, q, q + n, 0.5f, 0.01f, 0.9f, 0.999f, 10, 1000, 1e-8f, 0.1f);
+            struct kernel_update update = {.n = n, .w = p, .g = g, .scale = 0.5f, .rate = 0.01f};
+            update.mean = q;
+            update.square = kind == 1 ? q : q + n;
+            update.beta1 = 0.9f;
+            update.beta2 = kind == 1 ? 0.9f : 0.999f;
+            update.epsilon = kind == 1 ? 1e-7f : 1e-8f;
+            update.correction1 = 10;
+            update.correction2 = 1000;
+            update.weight_decay = 0.1f;
+            if (kind == 0) tables[t]->update_sgd(&update);
+            if (kind == 1) tables[t]->update_rmsprop(&update);
+            if (kind == 2) tables[t]->update_adam(&update);
         }
         assert_close(w[kind][0], w[kind][1], n, 1e-6);
         assert_close(m[kind][0], m[kind][1], 2 * n, 1e-6);
