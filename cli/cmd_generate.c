@@ -11,6 +11,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/loaded.h"
+#include "cli/state_file.h"
 #include "model/generate/answer.h"
 
 #define MAX_SEED 9007199254740991.0 /* 2^53 - 1: exact in every JSON reader */
@@ -18,7 +19,7 @@
 #define MAX_CONTINUATIONS 1000.0
 
 struct flags {
-    const char *model, *prompt, *label, *regex;
+    const char *model, *prompt, *label, *regex, *state, *save_state;
     int64_t length, seed, n, logprobs;
     struct sampler_options sampler; /* without `bias` */
     struct option_list logit_bias, stop;
@@ -53,6 +54,11 @@ static const struct option last_rows[] = {
      "Same seed, same text; -1: a random one, which is told."},
     {"label", OPTION_TEXT, FIELD(label), NULL, 1, 1e6, NULL, NULL,
      "Label to write for, where the model was trained with labels."},
+    {"state", OPTION_TEXT, FIELD(state), NULL, 1, 4095, NULL, NULL,
+     "File of a state to go on from (`--save-state`, or `state` of the daemon's answers); without --seed, its random "
+     "generator goes on, too."},
+    {"save_state", OPTION_TEXT, FIELD(save_state), NULL, 1, 4095, NULL, NULL,
+     "File for the state that the text ends with."},
     {"unknown", OPTION_CHOICE, FIELD(unknown), "skip", 0, 0, unknown_choices, NULL,
      "What becomes of prompt characters that the model's vocabulary lacks."},
     {"logprobs", OPTION_INT, FIELD(logprobs), "0", 0, GENERATION_MAX_LOGPROBS, NULL, NULL,
@@ -112,6 +118,8 @@ struct run {
     struct generation *generations; /* [n]; zero until opened */
     uint64_t start_ns, prompt_ns;   /* of one continuation: when it started, and when the prompt had been read */
     double prompt_ms, generate_ms;  /* of all */
+    struct carried_state carried;   /* of --state; its `state` is owned, NULL: none */
+    float *end_state;               /* [state_size] for --save-state, else NULL */
 };
 
 static bool random_bits(uint64_t *bits, struct error *err)
@@ -147,6 +155,12 @@ static double milliseconds(uint64_t from, uint64_t to)
     return (double)(to - from) / 1e6;
 }
 
+/* The random generator of the state goes on: no seed makes the text. */
+static bool draws_on(const struct run *run)
+{
+    return run->carried.has_rng && run->flags->seed < 0;
+}
+
 static bool print_answer(const struct run *run, struct error *err)
 {
     const size_t n = (size_t)run->flags->n;
@@ -164,6 +178,7 @@ static bool print_answer(const struct run *run, struct error *err)
                                   .generations = list,
                                   .count = n,
                                   .seed = run->seed,
+                                  .has_no_seed = draws_on(run),
                                   .prompt_ms = run->prompt_ms,
                                   .generate_ms = run->generate_ms};
     struct answer_writer writer = {.answer = &answer};
@@ -193,18 +208,57 @@ static bool run_one(struct run *run, struct generation *generation, struct error
     return true;
 }
 
+static bool save_state(const struct run *run, const struct generation *generation, struct error *err)
+{
+    const struct carried_state left = generation_carried(generation);
+    return !run->end_state || state_file_write(run->flags->save_state, run->loaded, &left, err);
+}
+
+/* --state and --save-state. */
+static bool open_states(struct run *run, struct generation_request *request, struct error *err)
+{
+    const struct flags *flags = run->flags;
+    const size_t size = run->loaded->stepper.state_size;
+    if (flags->state && !state_file_read(flags->state, run->loaded, &run->carried, err))
+        return error_add_context(err, "--state");
+    if (!flags->save_state) return true;
+    if (!state_file_is_possible(run->loaded, err)) return error_add_context(err, "--save-state");
+    run->end_state = request->end_state = calloc(size, sizeof *run->end_state);
+    return run->end_state || error_set_no_memory(err, size * sizeof *run->end_state, "a hidden state");
+}
+
+static void close_states(struct run *run)
+{
+    free(run->carried.state);
+    free(run->end_state);
+}
+
+static bool check_flags(const struct flags *flags, struct error *err)
+{
+    if (flags->logprobs > 0 && !flags->json)
+        return error_set(err, ERROR_USAGE, "--logprobs: log-probabilities are a part of the answer; add --json");
+    if (flags->state && flags->label)
+        return error_set(err, ERROR_USAGE, "--label: stands at the start of a text; that of --state has begun already");
+    if (flags->save_state && flags->n > 1)
+        return error_set(err, ERROR_USAGE, "--save-state: the file takes the state of one text; --n must be 1");
+    return true;
+}
+
 static bool run_all(struct run *run, struct generation_request *request, struct error *err)
 {
     const struct vocabulary *vocabulary = run->loaded->model.vocabulary;
     for (size_t i = 0; i < (size_t)run->flags->n; i++) {
         struct generation *generation = &run->generations[i];
+        struct rng rng;
         request->seed = generation_seed(run->seed, i);
+        if (run->carried.state) generation_request_carry(request, &run->carried, draws_on(run), i, &rng);
         if (!generation_open(generation, vocabulary, request, NULL, err)) return false;
         if (i == 0) {
             loaded_print_warnings(generation, run->flags->prompt);
-            if (run->flags->seed < 0) fprintf(stderr, "lstmd: seed %llu\n", (unsigned long long)run->seed);
+            if (run->flags->seed < 0 && !draws_on(run))
+                fprintf(stderr, "lstmd: seed %llu\n", (unsigned long long)run->seed);
         }
-        if (!run_one(run, generation, err)) return false;
+        if (!run_one(run, generation, err) || !save_state(run, generation, err)) return false;
         if (!run->flags->json) generation_close(generation); /* it has been written */
     }
     return !run->flags->json || print_answer(run, err);
@@ -282,8 +336,7 @@ static bool generate(const struct flags *flags, struct arena *arena, struct erro
     struct generation_request request = request_of(flags);
     bool done = false;
 
-    if (flags->logprobs > 0 && !flags->json)
-        return error_set(err, ERROR_USAGE, "--logprobs: log-probabilities are a part of the answer; add --json");
+    if (!check_flags(flags, err)) return false;
     run.generations = arena_alloc(arena, (size_t)flags->n, sizeof *run.generations, "continuations", err);
     if (!run.generations) return false;
     if (loaded_open(&loaded, flags->model, err) && choose_seed(flags, &run.seed, err) &&
@@ -292,9 +345,10 @@ static bool generate(const struct flags *flags, struct arena *arena, struct erro
         request.window = loaded.stepper.architecture.window;
         struct pattern *pattern = make_pattern(flags, loaded.model.vocabulary, &request, arena, err);
         request.pattern = pattern;
-        done = (pattern || !flags->regex) && run_all(&run, &request, err);
+        done = (pattern || !flags->regex) && open_states(&run, &request, err) && run_all(&run, &request, err);
         for (size_t i = 0; i < (size_t)flags->n; i++) generation_close(&run.generations[i]);
         pattern_free(pattern);
+        close_states(&run);
     }
     loaded_close(&loaded);
     return done;

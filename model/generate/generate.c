@@ -288,6 +288,19 @@ void generation_skip(struct generation *generation, size_t count)
     generation->next = generation->prompt.ids[count];
 }
 
+void generation_request_carry(struct generation_request *request, const struct carried_state *carried, bool draws,
+                              size_t i, struct rng *rng)
+{
+    request->continues = true;
+    request->pending = carried->pending;
+    request->start_state = carried->state;
+    if (!draws || !carried->has_rng) return;
+    struct rng first = carried->rng;
+    *rng = first;
+    if (i > 0) rng_seed(rng, rng_next(&first), i);
+    request->rng = rng;
+}
+
 uint64_t generation_seed(uint64_t seed, size_t i)
 {
     return (seed + i) & ((UINT64_C(1) << 53) - 1);

@@ -89,6 +89,11 @@ struct generation_request {
     const struct kernels *kernels; /* those of the stepper, for the sampler; NULL: the best of this CPU */
 };
 
+/* Makes the request go on from the state. draws: from its random generator, too, if it has one. The i-th of several
+ * continuations draws from one that follows from it, the first from itself. The request borrows all of it, *rng too. */
+void generation_request_carry(struct generation_request *request, const struct carried_state *carried, bool draws,
+                              size_t i, struct rng *rng);
+
 struct generated_token {
     size_t text_end; /* the token's text ends at this byte of the completion (beyond text_bytes: cut by a stop text) */
     uint32_t id;

@@ -29,15 +29,6 @@ bool completion_take_states(struct completion *completion, struct problem *probl
     return completion->end_states || problem_set(problem, 503, "out of memory");
 }
 
-/* The generator of the i-th text: the first goes on with that of the state, the others' come from its next draw. */
-static struct rng completion_carried_rng(const struct completion *completion, size_t i)
-{
-    struct rng rng = completion->carried.rng, own;
-    if (i == 0) return rng;
-    rng_seed(&own, rng_next(&rng), i);
-    return own;
-}
-
 bool completion_draws_on(const struct completion *completion)
 {
     return completion->carried.has_rng && !completion->fields.seed_given;
@@ -49,13 +40,7 @@ void completion_set_state(const struct completion *completion, size_t i, struct 
     const struct carried_state *carried = &completion->carried;
     if (completion->end_states && !wanted->end_state)
         wanted->end_state = completion->end_states + i * completion->served->stepper.state_size;
-    if (!carried->state) return;
-    wanted->continues = true;
-    wanted->pending = carried->pending;
-    wanted->start_state = carried->state;
-    if (!completion_draws_on(completion)) return;
-    *rng = completion_carried_rng(completion, i);
-    wanted->rng = rng;
+    if (carried->state) generation_request_carry(wanted, carried, completion_draws_on(completion), i, rng);
 }
 
 void completion_free_states(struct completion *completion)
