@@ -8,6 +8,8 @@
 
 #define FIRST_CAPACITY ((size_t)1024)
 #define NUMBER_SIZE    ((size_t)32)
+#define FLOAT_DIGITS   9
+#define FLOAT_LIMIT    1e9
 
 void json_writer_close(struct json_writer *writer)
 {
@@ -73,6 +75,74 @@ void json_write_real(struct json_writer *writer, double value)
     if (!out) return;
     snprintf(out, NUMBER_SIZE, "%.15g", value);
     writer->size += tidy_real(out);
+}
+
+/* value (positive) = 0.digits * 10^*point, with FLOAT_DIGITS digits. The powers of ten are exact to 10^22, so the
+ * number before the last digit is cut has a relative error of a few 2^-53, where a float has 2^-24. */
+static uint32_t float_digits(double value, int *point)
+{
+    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    int binary;
+    frexp(value, &binary);
+    *point = (int)floor((binary - 1) * 0.301029995663981195) + 1; /* log10(2); one too small at times */
+    int shift = FLOAT_DIGITS - *point;
+    for (; shift > 22; shift -= 22) value *= powers[22];
+    value = shift < 0 ? value / powers[shift < -22 ? 22 : -shift] : value * powers[shift];
+    if (shift < -22) value /= powers[-shift - 22];
+    if (value + 0.5 >= FLOAT_LIMIT) {
+        value /= 10;
+        ++*point;
+    }
+    return (uint32_t)(value + 0.5);
+}
+
+static char *put_zeros(char *out, int count)
+{
+    for (; count > 0; count--) *out++ = '0';
+    return out;
+}
+
+static char *put_digits(char *out, const char *digits, int count)
+{
+    memcpy(out, digits, (size_t)count);
+    return out + count;
+}
+
+/* 0.digits[count] * 10^point: 0.00012, 12.5, 120.0 or 1.2e-7 */
+static char *put_float(char *out, const char *digits, int count, int point)
+{
+    if (point < -4 || point > FLOAT_DIGITS) {
+        *out++ = digits[0];
+        if (count > 1) *out++ = '.';
+        out = put_digits(out, digits + 1, count - 1);
+        return out + sprintf(out, "e%d", point - 1);
+    }
+    if (point <= 0) {
+        out = put_zeros(put_digits(out, "0.", 2), -point);
+        return put_digits(out, digits, count);
+    }
+    const int before = count < point ? count : point;
+    out = put_zeros(put_digits(out, digits, before), point - before);
+    *out++ = '.';
+    if (before == count) return put_zeros(out, 1);
+    return put_digits(out, digits + before, count - before);
+}
+
+void json_write_float(struct json_writer *writer, float value)
+{
+    if (!isfinite(value) || value == 0) {
+        json_write_real(writer, (double)value);
+        return;
+    }
+    char *out = json_writer_room(writer, NUMBER_SIZE), *end = out, digits[FLOAT_DIGITS];
+    if (!out) return;
+    int point, count = FLOAT_DIGITS;
+    uint32_t number = float_digits(fabs((double)value), &point);
+    for (int i = FLOAT_DIGITS; i-- > 0; number /= 10) digits[i] = (char)('0' + number % 10);
+    while (count > 1 && digits[count - 1] == '0') count--;
+    if (value < 0) *end++ = '-';
+    writer->size += (size_t)(put_float(end, digits, count, point) - out);
 }
 
 static bool is_plain(unsigned char byte)

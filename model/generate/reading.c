@@ -50,13 +50,30 @@ void reading_feed(struct reading *reading, size_t i, bool wanted)
     feed_one(reading, &reading->ids[i], wanted ? reading->logits : NULL);
 }
 
+struct reading_softmax reading_softmax(const float *logits, size_t vocabulary)
+{
+    struct reading_softmax softmax = {.largest = logits[0]};
+    double sum = 0, weighted = 0;
+    for (size_t i = 1; i < vocabulary; i++)
+        if (logits[i] > softmax.largest) softmax.largest = logits[i];
+    for (size_t i = 0; i < vocabulary; i++) {
+        const double distance = (double)(logits[i] - softmax.largest), weight = exp(distance);
+        sum += weight;
+        if (weight > 0) weighted += weight * distance;
+    }
+    /* cppcheck-suppress invalidFunctionArg ; a vocabulary has tokens, and the likeliest adds 1 */
+    softmax.log_sum = log(sum);
+    softmax.entropy = fmax(0, softmax.log_sum - weighted / sum);
+    return softmax;
+}
+
+double reading_softmax_log(const struct reading_softmax *softmax, float logit)
+{
+    return (double)(logit - softmax->largest) - softmax->log_sum;
+}
+
 double reading_log_probability(const float *logits, size_t vocabulary, uint32_t id)
 {
-    float largest = logits[0];
-    double sum = 0;
-    for (size_t i = 1; i < vocabulary; i++)
-        if (logits[i] > largest) largest = logits[i];
-    for (size_t i = 0; i < vocabulary; i++) sum += exp((double)(logits[i] - largest));
-    /* cppcheck-suppress invalidFunctionArg ; a vocabulary has tokens, and the likeliest adds 1 */
-    return (double)(logits[id] - largest) - log(sum);
+    const struct reading_softmax softmax = reading_softmax(logits, vocabulary);
+    return reading_softmax_log(&softmax, logits[id]);
 }

@@ -34,7 +34,20 @@ void reading_close(struct reading *reading);
 /* Feeds token i, behind tokens 0 .. i-1 that were fed before; wanted: logits and state after it are. */
 void reading_feed(struct reading *reading, size_t i, bool wanted);
 
-/* log of the softmax of logits[V] at `id`, in nats, in double precision relative to the largest. */
+/* The softmax of some logits, in double precision relative to the largest. */
+struct reading_softmax {
+    float largest;
+    double log_sum; /* log of the sum of exp(logit - largest) */
+    double entropy; /* nats: -sum of p log p */
+};
+
+/* logits [vocabulary] */
+struct reading_softmax reading_softmax(const float *logits, size_t vocabulary);
+
+/* The log of the probability of the token with this logit, in nats. */
+double reading_softmax_log(const struct reading_softmax *softmax, float logit);
+
+/* Both at once: of token `id`. */
 double reading_log_probability(const float *logits, size_t vocabulary, uint32_t id);
 
 #endif

@@ -83,8 +83,7 @@ static bool open_matrix(struct step_weights *weights, struct target *t, struct k
     return true;
 }
 
-/* Where row `row` of the file's [G*H] rows lies in a row of gates of layer k. */
-static size_t gate_index(const struct step_weights *weights, size_t k, bool hidden_part, size_t row)
+size_t step_weights_gate(const struct step_weights *weights, size_t k, bool hidden_part, size_t row)
 {
     const size_t H = architecture_hidden(&weights->architecture, k);
     if (weights->fused) return gates_index(weights->architecture.cell, H, hidden_part, row);
@@ -111,7 +110,7 @@ static bool open_gates(struct step_weights *weights, size_t k, const struct gate
     struct target t = {.outputs = weights->layers[k].gate_row, .inputs = size_round_up(columns, BLOCK), .group = group};
     if (!open_matrix(weights, &t, matrix, err)) return false;
     for (size_t row = 0; row < gate_rows(weights, k); row++) {
-        const size_t at = gate_index(weights, k, from->hidden_part, row);
+        const size_t at = step_weights_gate(weights, k, from->hidden_part, row);
         put_row(&t, at, columns, from->values + row * columns, from->unit);
     }
     return true;
@@ -123,7 +122,7 @@ static const float *open_bias(struct step_weights *weights, size_t k, bool hidde
 {
     float *bias = arena_alloc(&weights->arena, weights->layers[k].gate_row, sizeof(float), "biases", err);
     for (size_t row = 0; bias && values && row < gate_rows(weights, k); row++)
-        bias[gate_index(weights, k, hidden_part, row)] = values[row];
+        bias[step_weights_gate(weights, k, hidden_part, row)] = values[row];
     return bias;
 }
 
@@ -133,7 +132,7 @@ static const float *open_table(struct step_weights *weights, const float *values
     const size_t V = weights->architecture.vocabulary_size, width = weights->layers[0].gate_row;
     float *table = arena_alloc(&weights->arena, V * width, sizeof(float), "the table of the one-hot input", err);
     for (size_t row = 0; table && row < gate_rows(weights, 0); row++) {
-        const size_t at = gate_index(weights, 0, false, row);
+        const size_t at = step_weights_gate(weights, 0, false, row);
         for (size_t v = 0; v < V; v++) table[v * width + at] = values[row * V + v] + bias[row];
     }
     return table;

@@ -60,6 +60,9 @@ bool step_weights_open(struct step_weights *weights, const struct network *netwo
                        enum kernel_format format, struct error *err);
 void step_weights_close(struct step_weights *weights);
 
+/* Where row `row` of the file's [G*H] rows of layer k lies in a row of gates; hidden_part: of the hidden product. */
+size_t step_weights_gate(const struct step_weights *weights, size_t k, bool hidden_part, size_t row);
+
 /* Bytes of weights that one step of one sequence reads: everything but the rows that are not looked up. */
 size_t step_weights_bytes(const struct step_weights *weights);
 

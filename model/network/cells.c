@@ -72,7 +72,8 @@ static void rnn_backward(const struct kernels *kernels, size_t blocks, const str
 
 const struct cell cell_table[CELL_COUNT] = {
     [CELL_LSTM] = {.name = "lstm",
-                   .gates = 4, /* i f g o */
+                   .gates = 4,
+                   .gate_names = "ifgo",
                    .states = 2,
                    .gated = true,
                    .forget_gate = 1,
@@ -90,7 +91,8 @@ const struct cell cell_table[CELL_COUNT] = {
                    .forward = lstm_forward,
                    .backward = lstm_backward},
     [CELL_GRU] = {.name = "gru",
-                  .gates = 3, /* r z n */
+                  .gates = 3,
+                  .gate_names = "rzn",
                   .states = 1,
                   .gated = true,
                   .mixes = true,
@@ -113,6 +115,7 @@ const struct cell cell_table[CELL_COUNT] = {
                   .backward = gru_backward},
     [CELL_RNN] = {.name = "rnn",
                   .gates = 1,
+                  .gate_names = "h",
                   .states = 1,
                   .forget_gate = -1,
                   .torch = "RNN",

@@ -68,9 +68,10 @@ struct cell_plain {
 };
 
 struct cell {
-    const char *name; /* in config.json, options and messages */
-    size_t gates;     /* G */
-    size_t states;    /* 1: h; 2: h and c */
+    const char *name;       /* in config.json, options and messages */
+    size_t gates;           /* G */
+    const char *gate_names; /* a letter each, in our order */
+    size_t states;          /* 1: h; 2: h and c */
 
     bool gated;            /* it has gates with an activation of their own, s */
     bool mixes;            /* h' is a mixture of new and old h, weighted by a gate */

@@ -149,6 +149,57 @@ static void test_writer_says_that_memory_was_out(void **state)
     assert_survives_failing_allocations(attempt, NULL);
 }
 
+/* What json_write_float() writes is a number of JSON that reads as the same float. */
+static void assert_float_returns(struct json_writer *writer, float value)
+{
+    writer->size = 0;
+    json_write_float(writer, value);
+    json_t *json = read_back(writer);
+    const float back = (float)json_real_value(json);
+    if (!json_is_real(json) || memcmp(&back, &value, sizeof value) != 0)
+        fail_msg("%.9g became %.*s", (double)value, (int)writer->size, writer->text);
+    json_decref(json);
+}
+
+static void test_float_is_read_as_it_was(void **state)
+{
+    (void)state;
+    static const float odd[] = {0.0f,   -0.0f, 1.0f,         -1.0f,    0.1f,    9.99999999f, 99999.9961f, 1e-4f,
+                                1e-5f,  1e9f,  999999999.0f, 1e10f,    FLT_MAX, FLT_MIN,     FLT_EPSILON, 1e-45f,
+                                123.0f, 1e22f, 1e23f,        1.5e-40f, 0.5f,    0.9999999f,  16777216.0f, 1e-38f};
+    struct json_writer writer = {0};
+    struct rng rng;
+    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) assert_float_returns(&writer, odd[i]);
+    rng_seed(&rng, 3, 0);
+    for (size_t i = 0; i < 300000; i++) {
+        const uint32_t bits = (uint32_t)rng_next(&rng);
+        float value;
+        memcpy(&value, &bits, sizeof value);
+        if (isfinite(value)) assert_float_returns(&writer, value);
+        assert_float_returns(&writer, tanhf((float)rng_normal(&rng)));
+    }
+    json_writer_close(&writer);
+}
+
+static void test_float_is_short(void **state)
+{
+    (void)state;
+    static const struct {
+        float value;
+        const char *text;
+    } rows[] = {{0.25f, "0.25"},   {-2.0f, "-2.0"}, {1e-7f, "1.00000001e-7"},
+                {120.0f, "120.0"}, {1e10f, "1e10"}, {0.1f, "0.100000001"},
+                {0.0f, "0.0"},     {NAN, "null"},   {0.00012f, "0.000119999997"}};
+    struct json_writer writer = {0};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        writer.size = 0;
+        json_write_float(&writer, rows[i].value);
+        assert_int_equal(writer.size, strlen(rows[i].text));
+        assert_memory_equal(writer.text, rows[i].text, writer.size);
+    }
+    json_writer_close(&writer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -157,6 +208,8 @@ int main(void)
         cmocka_unit_test(test_writer_prints_numbers_as_jansson_does),
         cmocka_unit_test(test_writer_prints_what_is_no_number_as_null),
         cmocka_unit_test(test_writer_says_that_memory_was_out),
+        cmocka_unit_test(test_float_is_read_as_it_was),
+        cmocka_unit_test(test_float_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
