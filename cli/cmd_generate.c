@@ -20,11 +20,11 @@
 
 struct flags {
     const char *model, *prompt, *label, *regex, *state, *save_state;
-    int64_t length, seed, n, logprobs;
+    int64_t length, min_length, seed, n, logprobs;
     struct sampler_options sampler; /* without `bias` */
     struct option_list logit_bias, stop;
     int unknown;
-    bool ignore_eos, json;
+    bool ignore_eos, include_stop, json;
 };
 
 enum unknown_choice { UNKNOWN_SKIP, UNKNOWN_ERROR };
@@ -44,10 +44,14 @@ static const struct option last_rows[] = {
      "TOKEN=BIAS, may be repeated: added to the token's logit; -100 forbids it, 100 all but forces it."},
     {"stop", OPTION_LIST, FIELD(stop), NULL, 0, 0, NULL, NULL,
      "May be repeated: the continuation ends before this text."},
+    {"include_stop", OPTION_BOOL, FIELD(include_stop), "false", 0, 0, NULL, NULL,
+     "The text of --stop that ended the continuation stays in it."},
     {"regex", OPTION_TEXT, FIELD(regex), NULL, 1, 65536, NULL, NULL,
      "The continuation matches this regular expression as a whole (PCRE2, without looking around or back)."},
     {"ignore_eos", OPTION_BOOL, FIELD(ignore_eos), "false", 0, 0, NULL, NULL,
      "Goes on where the model would end the document."},
+    {"min_length", OPTION_INT, FIELD(min_length), "0", 0, 1e9, NULL, "tokens",
+     "So many new tokens at least, before the model may end the document."},
     {"n", OPTION_INT, FIELD(n), "1", 1, MAX_CONTINUATIONS, NULL, NULL,
      "So many continuations, with the seeds that follow the first one's."},
     {"seed", OPTION_INT, FIELD(seed), "-1", -1, MAX_SEED, NULL, NULL,
@@ -325,6 +329,8 @@ static struct generation_request request_of(const struct flags *flags)
         .sampler = flags->sampler,
         .unknown_is_error = flags->unknown == UNKNOWN_ERROR,
         .ignore_eos = flags->ignore_eos,
+        .min_length = (size_t)flags->min_length,
+        .include_stop = flags->include_stop,
         .logprobs = (size_t)flags->logprobs,
     };
 }

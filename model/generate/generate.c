@@ -1,13 +1,12 @@
-#include "model/generate/generate.h"
+#include "model/generate/generate_internal.h"
 
 #include <assert.h>
-#include <stdio.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/size.h"
 #include "base/utf8.h"
-#include "model/text/skipped_text.h"
 
 const char *finish_reason_name(enum finish_reason reason)
 {
@@ -26,102 +25,19 @@ const char *finish_reason_name(enum finish_reason reason)
     return "none";
 }
 
-static bool generation_refuse(const char **field, const char *name, struct error *err, const char *message)
-{
-    if (field) *field = name;
-    return error_set(err, ERROR_INVALID, "%s", message);
-}
-
 static bool check_numbers(const struct generation_request *request, const char **field, struct error *err)
 {
-    if (request->length < 1) return generation_refuse(field, "length", err, "length must be at least 1");
+    if (request->min_length > request->length)
+        return generation_refuse(field, "min_length", err, "must not be more than the new tokens that are allowed");
     if (request->logprobs > GENERATION_MAX_LOGPROBS)
         return generation_refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
     return sampler_options_check(&request->sampler, field, err);
 }
 
-/* Adds ", "-separated label names to a message, as far as they fit. */
-static void list_labels(const struct vocabulary *vocabulary, char *out, size_t size)
-{
-    size_t used = 0;
-    out[0] = '\0';
-    for (uint32_t i = 0; i < vocabulary_label_count(vocabulary); i++) {
-        size_t n;
-        const char *name = vocabulary_token(vocabulary, vocabulary_label(vocabulary, i), &n);
-        if (n + 3 > size - used) return;
-        used += (size_t)snprintf(out + used, size - used, "%s%s", i > 0 ? ", " : "", name);
-    }
-}
-
-static bool add_label(struct generation *generation, const struct generation_request *request, const char **field,
-                      struct error *err)
-{
-    const char *label = request->label;
-    if (!label) return true;
-    if (request->continues)
-        return generation_refuse(field, "label", err,
-                                 "a label stands at the start of a text; the session has begun already");
-    if (vocabulary_label_count(generation->vocabulary) == 0)
-        return generation_refuse(field, "label", err, "the model has no labels: it was trained without a label column");
-
-    const uint32_t id = vocabulary_find_label(generation->vocabulary, label);
-    if (id != TOKEN_NONE) return token_list_append(&generation->prompt, id, err);
-
-    char names[256], message[ERROR_MESSAGE_SIZE];
-    list_labels(generation->vocabulary, names, sizeof names);
-    snprintf(message, sizeof message, "the model has no label \"%.100s\"; it has: %s", label, names);
-    return generation_refuse(field, "label", err, message);
-}
-
-/* "NAME at byte N of the prompt is not in the model's vocabulary" and the ending. */
-static void describe_unknown(const struct unknown_text *item, const char *prompt, const char *ending,
-                             char out[GENERATION_WARNING_SIZE])
-{
-    char name[96];
-    skipped_text_name(prompt + item->offset, item->length, name, sizeof name);
-    snprintf(out, GENERATION_WARNING_SIZE, "%s at byte %zu of the prompt is not in the model's vocabulary%s", name,
-             item->offset, ending);
-}
-
-static bool add_prompt(struct generation *generation, const struct generation_request *request, const char **field,
-                       struct error *err)
-{
-    const char *text = request->prompt_bytes > 0 ? request->prompt : "";
-    struct error cause = {0};
-    generation->unknown.most = GENERATION_MAX_WARNINGS;
-    if (!vocabulary_encode(generation->vocabulary, text, request->prompt_bytes, &generation->prompt,
-                           &generation->unknown, &cause)) {
-        if (cause.code == ERROR_INVALID) return generation_refuse(field, "prompt", err, cause.message);
-        return error_set(err, cause.code, "%s", cause.message);
-    }
-    if (request->unknown_is_error && generation->unknown.count > 0) {
-        char message[GENERATION_WARNING_SIZE];
-        describe_unknown(&generation->unknown.items[0], text, "", message);
-        return generation_refuse(field, "prompt", err, message);
-    }
-    if (generation->prompt.count == 0 && request->continues && vocabulary_start(generation->vocabulary) != TOKEN_NONE)
-        return token_list_append(&generation->prompt, vocabulary_start(generation->vocabulary), err);
-    if (generation->prompt.count > 0) return true;
-    return generation_refuse(
-        field, "prompt", err,
-        generation->unknown.count > 0
-            ? "nothing of the prompt is in the model's vocabulary, and the model has no start token"
-            : "the prompt is empty and the model has no start token; give it at least one character");
-}
-
-static bool encode_prompt(struct generation *generation, const struct generation_request *request, const char **field,
-                          struct error *err)
-{
-    const uint32_t first = request->continues ? request->pending : vocabulary_start(generation->vocabulary);
-    assert(first == TOKEN_NONE || first < vocabulary_size(generation->vocabulary));
-    if (first != TOKEN_NONE && !token_list_append(&generation->prompt, first, err)) return false;
-    return add_label(generation, request, field, err) && add_prompt(generation, request, field, err);
-}
-
 /* Room for the longest text and the record of its tokens. */
 static bool take_memory(struct generation *generation, const char **field, struct error *err)
 {
-    const size_t length = generation->length, per_token = generation->alternative_count;
+    const size_t length = generation->length > 0 ? generation->length : 1, per_token = generation->alternative_count;
     size_t text, tokens, alternatives;
     if (!size_multiply(length, vocabulary_max_token_bytes(generation->vocabulary) + 1, &text) ||
         !size_add(text, 1, &text) || !size_multiply(length, sizeof *generation->tokens, &tokens) ||
@@ -136,6 +52,9 @@ static bool take_memory(struct generation *generation, const char **field, struc
     generation->tokens = malloc(tokens);
     if (!generation->tokens) return error_set_no_memory(err, tokens, "the generated tokens");
     if (per_token == 0) return true;
+    if (generation->predicted < generation->prompt.count &&
+        !prompt_scores_open(&generation->scores, generation->predicted, generation->prompt.count, per_token, err))
+        return false;
     generation->alternatives = malloc(alternatives);
     if (!generation->alternatives) return error_set_no_memory(err, alternatives, "log-probabilities");
     const size_t logits = vocabulary_size(generation->vocabulary) * sizeof *generation->logits;
@@ -198,6 +117,18 @@ static bool open_sampler(struct generation *generation, const struct generation_
     return error_set(err, cause.code, "%s", cause.message);
 }
 
+/* Until it is long enough, the text cannot end: some other token than <eos> must be allowed. */
+static bool check_min_length(struct generation *generation, const struct generation_request *request,
+                             const char **field, struct error *err)
+{
+    struct generation_request endless = *request;
+    if (request->min_length == 0 || request->ignore_eos) return true;
+    endless.ignore_eos = true;
+    const bool good = open_sampler(generation, &endless, field, err);
+    sampler_close(&generation->sampler);
+    return good;
+}
+
 static bool open_stop(struct generation *generation, const struct generation_request *request, const char **field,
                       struct error *err)
 {
@@ -220,6 +151,14 @@ static uint32_t token_at(const struct generation *generation, size_t i)
     return i < prompt ? generation->prompt.ids[i] : generation->tokens[i - prompt].id;
 }
 
+/* The first token of the prompt has no score: what it follows is not the request's. */
+static void set_predicted(struct generation *generation, const struct generation_request *request)
+{
+    const size_t first = generation->prompt_begin + 1, count = generation->prompt.count;
+    generation->predicted =
+        request->scores_prompt && generation->alternative_count > 0 && first < count ? first : count;
+}
+
 static void choose_next(struct generation *generation)
 {
     const bool pads = generation->padding > 0;
@@ -229,8 +168,8 @@ static void choose_next(struct generation *generation)
 /* Begins the window that the next new token is predicted from. One that is the last one and a token more goes on. */
 static void move_window(struct generation *generation)
 {
-    const size_t count = generation->prompt.count + generation->produced;
-    const struct window_feed feed = window_feed(&generation->window, vocabulary_pad(generation->vocabulary), count);
+    const struct window_feed feed =
+        window_feed(&generation->window, vocabulary_pad(generation->vocabulary), generation->predicted);
     if (feed.first != generation->feed.first || feed.padding != generation->feed.padding) {
         generation->feed = feed;
         generation->fed = feed.first;
@@ -253,6 +192,8 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
     generation->pattern_state = PATTERN_START;
     generation->alternative_count = request->logprobs < V ? request->logprobs : V;
     generation->at_start = starts_text(vocabulary, request);
+    generation->min_length = request->min_length;
+    generation->include_stop = request->include_stop;
     generation->start_state = request->start_state;
     generation->end_state = request->end_state;
     if (request->rng)
@@ -261,7 +202,10 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
         rng_seed(&generation->rng, request->seed, 0);
 
     if (!check_numbers(request, field, err) || !open_stop(generation, request, field, err) ||
-        !encode_prompt(generation, request, field, err) || !take_memory(generation, field, err) ||
+        !generation_encode_prompt(generation, request, field, err))
+        return false;
+    set_predicted(generation, request);
+    if (!take_memory(generation, field, err) || !check_min_length(generation, request, field, err) ||
         !open_sampler(generation, request, field, err))
         return false;
     move_window(generation);
@@ -271,6 +215,7 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
 void generation_close(struct generation *generation)
 {
     token_list_free(&generation->prompt);
+    prompt_scores_close(&generation->scores);
     unknown_list_free(&generation->unknown);
     stop_matcher_close(&generation->stop);
     sampler_close(&generation->sampler);
@@ -362,7 +307,12 @@ bool generation_resets(const struct generation *generation)
 
 bool generation_wants_logits(const struct generation *generation)
 {
-    return generation->padding == 0 && generation->fed + 1 >= generation->prompt.count + generation->produced;
+    return generation->padding == 0 && generation->fed + 1 >= generation->predicted;
+}
+
+bool generation_is_reading(const struct generation *generation)
+{
+    return generation->predicted < generation->prompt.count || !generation_wants_logits(generation);
 }
 
 static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
@@ -396,7 +346,7 @@ static void search_stop(struct generation *generation, bool over)
         for (size_t i = 0; i < size && found == 0; i++) found = stop_matcher_feed(&generation->stop, shown[i]);
         generation->searched += length;
         if (found == 0) continue;
-        generation->text_bytes = shown_begin(generation, found);
+        generation->text_bytes = generation->include_stop ? generation->searched : shown_begin(generation, found);
         generation->finish = FINISH_STOP;
     }
 }
@@ -410,7 +360,7 @@ static bool is_token_ready(const struct generation *generation, size_t i)
 static void update_ready(struct generation *generation)
 {
     size_t ready = generation->text_bytes;
-    if (!generation_done(generation) && generation->stop.count > 0)
+    if (!generation_done(generation) && generation->stop.count > 0 && !generation->include_stop)
         ready = shown_begin(generation, stop_matcher_held(&generation->stop));
     else if (!generation_done(generation))
         ready = utf8_complete_prefix(generation->text, ready);
@@ -433,9 +383,18 @@ static void append_token(struct generation *generation, uint32_t id, float logpr
     generation->text[generation->text_bytes] = '\0';
 }
 
-static void mask_pattern(const struct generation *generation, float *logits)
+/* Whether the model may end the text here: it is long enough, or nothing can follow. */
+static bool may_end(const struct generation *generation)
 {
+    return generation->produced >= generation->min_length ||
+           (generation->pattern && pattern_is_final(generation->pattern, generation->pattern_state));
+}
+
+static void mask_tokens(const struct generation *generation, float *logits)
+{
+    const uint32_t eos = vocabulary_eos(generation->vocabulary);
     if (generation->pattern) pattern_mask(generation->pattern, generation->pattern_state, logits);
+    if (eos != TOKEN_NONE && !may_end(generation)) logits[eos] = -INFINITY;
 }
 
 /* The text matches, and what the model would write next is not part of any longer match. */
@@ -443,7 +402,7 @@ static bool leaves_pattern(const struct generation *generation, const float *log
 {
     const struct pattern *pattern = generation->pattern;
     const uint32_t state = generation->pattern_state;
-    if (!pattern || !pattern_is_complete(pattern, state)) return false;
+    if (!pattern || !pattern_is_complete(pattern, state) || !may_end(generation)) return false;
     const uint32_t best = sampler_argmax(logits, generation->sampler.vocabulary_size);
     return best != vocabulary_eos(generation->vocabulary) && !pattern_allows(pattern, state, best);
 }
@@ -471,61 +430,63 @@ static uint32_t pick_token(struct generation *generation, float *logits, float *
     const size_t count = generation->alternative_count;
     *logprob = 0;
     if (count == 0) {
-        mask_pattern(generation, logits);
+        mask_tokens(generation, logits);
         return sampler_pick(sampler, logits, &generation->rng);
     }
     const double logarithm =
         sampler_logprobs(sampler, logits, count, generation->alternatives + generation->produced * count);
     memcpy(generation->logits, logits, sampler->vocabulary_size * sizeof *logits);
-    mask_pattern(generation, logits);
+    mask_tokens(generation, logits);
     const uint32_t id = sampler_pick(sampler, logits, &generation->rng);
     *logprob = (float)((double)generation->logits[id] - logarithm);
     return id;
 }
 
+/* Writes the next token, or ends the text. */
+static void write_next(struct generation *generation, float *logits)
+{
+    const uint32_t eos = vocabulary_eos(generation->vocabulary);
+    float logprob = 0;
+    generation->next = leaves_pattern(generation, logits) ? eos : pick_token(generation, logits, &logprob);
+    if (generation->next == eos) {
+        end_text(generation, generation->pattern ? FINISH_PATTERN : FINISH_EOS);
+        generation->tokens[generation->produced] = (struct generated_token){generation->text_bytes, eos, logprob};
+        return;
+    }
+    sampler_see(&generation->sampler, generation->next, true);
+    append_token(generation, generation->next, logprob);
+    generation->predicted++;
+    follow_pattern(generation);
+    move_window(generation);
+}
+
+static void score_next(struct generation *generation, const float *logits)
+{
+    prompt_scores_add(&generation->scores, logits, generation->sampler.vocabulary_size,
+                      generation->prompt.ids[generation->predicted]);
+    generation->predicted++;
+    move_window(generation);
+}
+
 void generation_advance(struct generation *generation, float *logits)
 {
     assert(!generation_done(generation));
-    const bool choose = generation_wants_logits(generation);
-    float logprob;
+    const bool predicts = generation_wants_logits(generation);
     generation->resets = false;
     if (generation->padding > 0)
         generation->padding--;
     else
         generation->fed++;
-    if (!choose) {
+    assert(logits || !predicts);
+    if (!predicts) {
         choose_next(generation);
-        return;
-    }
-    assert(logits);
-    const uint32_t eos = vocabulary_eos(generation->vocabulary);
-    generation->next = leaves_pattern(generation, logits) ? eos : pick_token(generation, logits, &logprob);
-    if (generation->next == eos) {
-        end_text(generation, generation->pattern ? FINISH_PATTERN : FINISH_EOS);
+    } else if (generation->predicted < generation->prompt.count) {
+        score_next(generation, logits);
     } else {
-        sampler_see(&generation->sampler, generation->next, true);
-        append_token(generation, generation->next, logprob);
-        follow_pattern(generation);
-        move_window(generation);
-    }
-    update_ready(generation);
-}
-
-size_t generation_warning_count(const struct generation *generation)
-{
-    const struct unknown_list *unknown = &generation->unknown;
-    return unknown->count + (unknown->total > unknown->count ? 1 : 0);
-}
-
-void generation_warning(const struct generation *generation, const char *prompt, size_t index,
-                        char out[GENERATION_WARNING_SIZE])
-{
-    const struct unknown_list *unknown = &generation->unknown;
-    if (index < unknown->count) {
-        describe_unknown(&unknown->items[index], prompt, " and was skipped", out);
-    } else {
-        snprintf(out, GENERATION_WARNING_SIZE,
-                 "%zu more of the prompt are not in the model's vocabulary and were skipped",
-                 unknown->total - unknown->count);
+        if (generation->length > 0)
+            write_next(generation, logits);
+        else
+            generation->finish = FINISH_LENGTH;
+        update_ready(generation);
     }
 }

@@ -36,6 +36,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "model/generate/pattern.h"
+#include "model/generate/prompt_scores.h"
 #include "model/generate/sampler.h"
 #include "model/generate/state_text.h"
 #include "model/generate/step.h"
@@ -61,8 +62,12 @@ finish_reason_name(enum finish_reason reason); /* "length", "eos", "stop", "patt
 struct generation_request {
     const char *prompt; /* UTF-8 (any bytes for a byte-level model) */
     size_t prompt_bytes;
+    const uint32_t *ids; /* [id_count] the prompt as tokens: `prompt` is their text, and is not encoded. NULL: none. The
+                          * start token may stand first (nothing adds a second one); no other special token may */
+    size_t id_count;
     const char *label; /* NULL: none */
-    size_t length;     /* new tokens at most, >= 1 */
+    size_t length;     /* new tokens at most; 0: the prompt is read and nothing is written */
+    size_t min_length; /* new tokens at least: before, neither <eos> nor a pattern that could go on ends the text */
     uint64_t seed;
     struct sampler_options sampler;
     bool unknown_is_error; /* a prompt character that the vocabulary lacks: ERROR_INVALID instead of a warning */
@@ -80,12 +85,14 @@ struct generation_request {
         *stop;                  /* [stop_count] the text ends before the first of them to be complete; the prompt is */
     size_t stop_count;          /* not searched, and bytes that are no character are searched as U+FFFD, as they are */
                                 /* shown. At most STOP_MAX_TEXTS of 1 .. STOP_MAX_BYTES bytes */
+    bool include_stop;          /* the text ends behind the stop text */
     struct token_window window; /* that of the network's architecture; not with `continues` */
     const struct pattern *pattern; /* NULL: none. The text matches it as a whole, unless `length` or a stop text ends it
                                     * before. Borrowed until generation_close(); made without the tokens that `sampler`
                                     * forbids */
     bool ignore_eos;               /* <eos> is forbidden: only length and stop end the text */
     size_t logprobs;               /* 0: none; else that many alternatives per token, <= GENERATION_MAX_LOGPROBS */
+    bool scores_prompt;            /* with logprobs: the prompt's tokens get them, too */
     const struct kernels *kernels; /* those of the stepper, for the sampler; NULL: the best of this CPU */
 };
 
@@ -115,6 +122,11 @@ struct generation {
     size_t padding;          /* pad tokens of it that are still to be fed */
     bool resets;
     size_t length, produced; /* new tokens: at most, so far (<eos> is not counted, those of a stop text are) */
+    size_t min_length;
+    size_t predicted;    /* tokens before the one that the next logits are for: the prompt and the new ones, or less
+                          * where the prompt is scored */
+    size_t prompt_begin; /* the request's prompt is prompt.ids[prompt_begin ..) */
+    struct prompt_scores scores; /* of prompt.ids[prompt_begin + 1 ..), where they are wanted */
     enum finish_reason finish;
     bool at_start;     /* a word that comes next needs no space before it */
     char *text;        /* completion, raw bytes (byte-level models may end inside a character); NUL-terminated */
@@ -122,12 +134,14 @@ struct generation {
     size_t text_capacity; /* of text */
     size_t text_ready; /* bytes that may be sent now: whole characters (the end of the text: all of it) that no stop */
                        /* text can begin in; never shrinks, == text_bytes when done */
-    size_t tokens_ready;                    /* tokens whose text is ready; when done: all with a byte in the text */
-    struct generated_token *tokens;         /* [length], the first `produced` are filled */
-    size_t alternative_count;               /* per token: logprobs, at most V */
+    size_t tokens_ready; /* tokens whose text is ready; when done: all with a byte in the text */
+    struct generated_token
+        *tokens;              /* [length], the first `produced` are filled; behind them <eos>, if it is FINISH_EOS */
+    size_t alternative_count; /* per token: logprobs, at most V */
     struct token_probability *alternatives; /* [length][alternative_count], likeliest first; NULL: none */
     float *logits; /* [V] of this step, as the model gave them, where logprobs are wanted; else NULL */
     struct stop_matcher stop;
+    bool include_stop;
     const struct pattern *pattern; /* NULL: none */
     uint32_t pattern_state;
     size_t searched;             /* bytes of the text that the stop texts were looked for in; whole characters */
@@ -144,8 +158,8 @@ bool generation_find_token(const struct vocabulary *vocabulary, const char *text
 
 /* Encodes the prompt and takes all memory the generation will need. Close with generation_close(), also after a
  * failure. Errors: ERROR_INVALID with `field` set to the request field that is wrong ("prompt", "label", "length",
- * "stop", "logprobs", "logit_bias" or a sampler option; NULL pointer allowed), ERROR_TOO_LARGE ("length"),
- * ERROR_NO_MEMORY (field NULL). */
+ * "min_length", "stop", "logprobs", "logit_bias" or a sampler option; NULL pointer allowed), ERROR_TOO_LARGE
+ * ("length"), ERROR_NO_MEMORY (field NULL). */
 bool generation_open(struct generation *generation, const struct vocabulary *vocabulary,
                      const struct generation_request *request, const char **field, struct error *err);
 void generation_close(struct generation *generation);
@@ -159,8 +173,9 @@ uint32_t generation_token(const struct generation *generation);
 uint32_t generation_pending(const struct generation *generation);
 /* What goes on from there, with end_state. */
 struct carried_state generation_carried(const struct generation *generation);
-bool generation_resets(const struct generation *generation);       /* the token is to be fed to the zero state */
-bool generation_wants_logits(const struct generation *generation); /* false while the prompt or a window is read */
+bool generation_resets(const struct generation *generation); /* the token is to be fed to the zero state */
+bool generation_wants_logits(const struct generation *generation);
+bool generation_is_reading(const struct generation *generation); /* the prompt; the next step yields no new token */
 /* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */
 void generation_advance(struct generation *generation, float *logits);
 

@@ -44,9 +44,10 @@ static void solo_step(struct solo *solo, const struct generation *generation, fl
 /* Feeds the prompt but for its last token. */
 static void solo_read_prompt(struct solo *solo, struct generation *generation)
 {
-    while (!generation_wants_logits(generation)) {
-        solo_step(solo, generation, NULL);
-        generation_advance(generation, NULL);
+    while (generation_is_reading(generation)) {
+        const bool scored = generation_wants_logits(generation);
+        solo_step(solo, generation, solo->logits);
+        generation_advance(generation, scored ? solo->logits : NULL);
     }
 }
 

@@ -61,7 +61,7 @@ void engine_job_start(struct engine *engine, struct engine_job *job)
     else
         memset(job->state, 0, bytes);
     job->reading = true;
-    if (!generation_wants_logits(generation)) return;
+    if (generation_is_reading(generation)) return;
     engine_job_end_reading(engine, job);
     engine_job_stop_leading(engine, job);
 }
@@ -74,7 +74,7 @@ void engine_job_advance(struct engine *engine, struct engine_job *job, float *lo
     if (!job->reading) {
         if (logits && job->first_ns == 0) job->first_ns = clock_monotonic_ns();
         if (logits && job->progressed && !generation_done(generation)) job->progressed(job);
-    } else if (generation_wants_logits(generation)) {
+    } else if (!generation_is_reading(generation)) {
         engine_job_end_reading(engine, job);
         engine_job_stop_leading(engine, job);
     } else if (job->caches && generation->fed % options->cache_interval == 0) {

@@ -99,8 +99,8 @@ static void test_generation_refuses_numbers_out_of_range(void **state)
         assert_refused(vocabulary, &request, "temperature", ERROR_INVALID, "between 0 and 100");
     }
     request = prompt_of("a", 5);
-    request.length = 0;
-    assert_refused(vocabulary, &request, "length", ERROR_INVALID, "at least 1");
+    request.min_length = 6;
+    assert_refused(vocabulary, &request, "min_length", ERROR_INVALID, "not be more than");
     request.length = SIZE_MAX;
     assert_refused(vocabulary, &request, "length", ERROR_TOO_LARGE, "memory");
     vocabulary_free(vocabulary);
