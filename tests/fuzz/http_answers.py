@@ -6,7 +6,7 @@ import re
 
 import jsonschema
 
-from schema_values import DOCUMENT, resolve
+from api_document import DOCUMENT, resolve
 
 TYPES = {
     "application/json", "application/problem+json", "text/event-stream", "text/csv", "text/plain", "application/yaml", "text/html",

@@ -9,7 +9,7 @@ import random
 import urllib.parse
 
 import schema_values
-from schema_values import DOCUMENT, resolve
+from api_document import DOCUMENT, resolve
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ADMIN = "admin-token-of-the-tests"

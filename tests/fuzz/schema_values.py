@@ -3,11 +3,9 @@ texts of them as a hostile client writes it. All from one random generator, so t
 """
 
 import json
-import pathlib
 
-import yaml
+from api_document import resolve
 
-DOCUMENT = yaml.load((pathlib.Path(__file__).resolve().parents[2] / "openapi.yaml").read_text(), yaml.CSafeLoader)
 LETTERS = " abcdefghijklmnopqrstuvwxyzABC0123456789.,'-\u00e4\u00e9\u20ac"
 STRANGE = ["\0", "\x7f", "\u0085", "\u200b", "\u2028", "\ufeff", "\ufffd", "\U0001f600", "\u0301", '"', "\\", "\n", "<eos>"]
 NUMBERS = [0, -0.0, -1, 1, 2**31, 2**53 - 1, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 0.5, 1e-320, 1e308, 10**40]
@@ -17,15 +15,6 @@ LITERALS = ["1e400", "-1e400", "1E+2", "1.0", "-0", "00", "0x10", "+1", ".5", "5
 
 class Literal(str):
     """A text that is written into JSON as it is."""
-
-
-def resolve(node):
-    while isinstance(node, dict) and "$ref" in node:
-        at = DOCUMENT
-        for part in node["$ref"].removeprefix("#/").split("/"):
-            at = at[part]
-        node = at
-    return node
 
 
 def text(rng, most=60):

@@ -25,7 +25,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/fuzz"), str(ROOT / "tests/http")]
 
-from conftest import ADMIN, DEADLINE, Daemon  # noqa: E402
+from conftest import DEADLINE, Daemon  # noqa: E402
 from http_answers import Reader, Wrong, judge, require  # noqa: E402
 from http_cases import KINDS, make_case  # noqa: E402
 from make_model import make_model  # noqa: E402

@@ -11,7 +11,6 @@ likeliest continuation, computed by the forward pass below in float64. tests/cli
 import io
 import json
 import pathlib
-import struct
 import zipfile
 
 import h5py

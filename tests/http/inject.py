@@ -9,7 +9,7 @@ import re
 import struct
 import subprocess
 
-from conftest import DEADLINE, PROGRAM, Daemon
+from conftest import PROGRAM, Daemon
 
 LIBRARY = pathlib.Path(PROGRAM).resolve().parent / "tests/fault/inject.so"
 KINDS = "memory map open read write sync name remove send receive accept event thread lock stat".split()

@@ -14,7 +14,7 @@ import subprocess
 import pytest
 
 import training
-from conftest import ADMIN, DEADLINE, Daemon
+from conftest import ADMIN, Daemon
 from inject import CHANGES, KILL, KILL_HALF_WAY, Injector, mode_name
 from make_model import make_model
 from test_model_import import KERAS, TOKENS, form

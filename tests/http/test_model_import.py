@@ -4,7 +4,6 @@ arrive whole, that a stranger's file harms nobody, and that the model is served 
 import json
 import math
 import os
-import pathlib
 import subprocess
 import sys
 import threading

@@ -15,9 +15,9 @@ import time
 
 import pytest
 
+from api_document import check, operation_of
 from conftest import DEADLINE, PROGRAM, ROOT, Daemon
 from make_model import make_model
-from test_openapi import check, operation_of
 
 REQUESTS = int(os.environ.get("SWAP_REQUESTS", 1000))
 SWAPS = int(os.environ.get("SWAPS", 5))

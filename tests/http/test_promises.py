@@ -11,8 +11,8 @@ import urllib.parse
 import pytest
 
 import training
+from api_document import DOCUMENT, OPERATIONS, check, concrete, edges, operation_of, resolve
 from conftest import ADMIN, PROGRAM, ROOT, Daemon
-from test_openapi import DOCUMENT, OPERATIONS, check, concrete, edges, operation_of, resolve
 
 SCHEMAS = DOCUMENT["components"]["schemas"]
 GENERATE = SCHEMAS["GenerateRequest"]["properties"]

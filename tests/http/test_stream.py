@@ -12,8 +12,8 @@ import urllib.parse
 import pytest
 from make_model import WORDS, make_model
 
+from api_document import DOCUMENT, check, validate
 from conftest import DEADLINE
-from test_openapi import DOCUMENT, check, validate
 
 EVENT = DOCUMENT["components"]["schemas"]["StreamEvent"]
 FOREVER = 5_000_000
