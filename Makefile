@@ -234,11 +234,11 @@ soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 10,0
 	@LSTMD='$(BUILD)/lstmd' CHURN_CLIENTS=1000 CHURN_SECONDS=$(CHURN_SECONDS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
 	    tests/http/test_churn.py
 	@LSTMD='$(BUILD)/lstmd' CONNECTIONS=10000 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_connections.py
-	@LSTMD='$(BUILD)/lstmd' TRAIN_KILLS=30 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k kill tests/http/test_train.py
+	@LSTMD='$(BUILD)/lstmd' TRAIN_KILLS=30 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k kill tests/http/test_train_life.py
 	@LSTMD='$(BUILD)/lstmd' TRAIN_KILLS=30 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k kill tests/http/test_datasets.py
 	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_datasets.py -k memory
-	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cli/test_train.py -k large_corpus
-	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_train.py -k large_corpus
+	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/cli/test_train_corpora.py -k large_corpus
+	@LSTMD='$(BUILD)/lstmd' LARGE_MIB=1024 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_train_disk.py -k large_corpus
 	@LSTMD='$(BUILD)/lstmd' SWAP_REQUESTS=10000 SWAPS=20 $(PYTHON) -m pytest -q -s -p no:cacheprovider -k hot_swap \
 	    tests/http/test_models.py
 

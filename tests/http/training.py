@@ -1,4 +1,4 @@
-"""What the tests of training share: corpora, requests about jobs, and waiting for what a job tells."""
+"""What the tests of training share: daemons, corpora, requests about jobs, and waiting for what a job tells."""
 
 import contextlib
 import http.client
@@ -6,7 +6,9 @@ import json
 import os
 import random
 
-from conftest import ADMIN, DEADLINE
+import pytest
+
+from conftest import ADMIN, DEADLINE, Daemon
 
 WORDS = "oil prices rise fall again on the market quietly today".split()
 
@@ -88,8 +90,55 @@ def wait_end(daemon, id, state="succeeded"):
     return document
 
 
+def metrics(daemon, id, accept="application/json"):
+    return send(daemon, "GET", f"/train/{id}/metrics", headers={"Accept": accept})
+
+
+def upload(daemon, name="titles", content=None, **query):
+    path = f"/datasets/{name}?" + "&".join(f"{key}={value}" for key, value in query.items())
+    headers = {"Content-Type": "text/plain"}
+    answer = daemon.request("PUT", path, (text() if content is None else content).encode(), headers, token=ADMIN)
+    assert answer.status in (200, 201), answer.body
+
+
 def weights(state_dir, model="m"):
     return (state_dir / "models" / model / "model.safetensors").read_bytes()
 
 
 KILLS = int(os.environ.get("TRAIN_KILLS", 5))
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    return tmp_path_factory.mktemp("state") / "state"
+
+
+@pytest.fixture(scope="module")
+def daemon(models, state):
+    running = Daemon(models["tiny"], {"server.state_dir": state, "train.max_parallel": 2})
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def own(start, tmp_path):
+    """own(settings): a daemon on the test's own state directory, which the next one finds again."""
+
+    def start_one(settings=()):
+        return start("tiny", {"server.state_dir": tmp_path / "state", "train.snapshot_seconds": 0.05, **dict(settings)})
+
+    start_one.state = tmp_path / "state"
+    return start_one
+
+
+LONGER = {"epochs": 100 * max(KILLS, 8), "sample_length": 20, "dropout": 0.2, "validate_every": 30}
+
+
+@pytest.fixture(scope="module")
+def expected(models, tmp_path_factory):
+    """The weights of a run that nobody interrupts."""
+    state = tmp_path_factory.mktemp("expected") / "state"
+    daemon = Daemon(models["tiny"], {"server.state_dir": state})
+    wait_end(daemon, submit(daemon, **LONGER))
+    daemon.close()
+    return weights(state)
