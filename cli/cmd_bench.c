@@ -9,6 +9,7 @@
 #include "cli/bench_limits.h"
 #include "cli/bench_pattern.h"
 #include "cli/bench_report.h"
+#include "cli/bench_state.h"
 #include "cli/bench_tasks.h"
 #include "cli/commands.h"
 #include "model/network/quantize.h"
@@ -260,6 +261,43 @@ static bool measure_patterns(struct bench *bench, struct error *err)
     return ok;
 }
 
+/* A row about states of LxH; NULL: not wanted. */
+static struct bench_row *add_state_row(struct bench *bench, const char *what, uint32_t layers, uint32_t hidden,
+                                       const char *unit)
+{
+    char name[64];
+    snprintf(name, sizeof name, "state %s %lux%lu", what, (unsigned long)layers, (unsigned long)hidden);
+    return add_row(bench, name, unit);
+}
+
+static void measure_state(struct bench *bench, struct bench_work *work, struct bench_row *row)
+{
+    for (size_t i = 0; row && i <= bench->report.repetitions; i++) {
+        const double rate = bench_measure(work, bench->seconds / 4);
+        if (i > 0) bench_add(&row->values, rate); /* the first warms up */
+    }
+}
+
+/* States in the client's hands: how long one is as text, and how many are written and read in a second. */
+static bool measure_states(struct bench *bench, uint32_t layers, uint32_t hidden, struct error *err)
+{
+    struct bench_state state;
+    struct bench_row *text = add_state_row(bench, "text", layers, hidden, "characters");
+    struct bench_row *writes = add_state_row(bench, "write", layers, hidden, "states/s");
+    struct bench_row *reads = add_state_row(bench, "read", layers, hidden, "states/s");
+    struct bench_row *digest = add_state_row(bench, "digest of the weights", layers, hidden, "MB/s");
+    if (!text && !writes && !reads && !digest) return true;
+    const bool ok = bench_state_open(&state, layers, hidden, err);
+    if (ok) {
+        if (text) bench_add(&text->values, (double)state.size);
+        measure_state(bench, &state.write, writes);
+        measure_state(bench, &state.read, reads);
+        measure_state(bench, &state.digest, digest);
+    }
+    bench_state_close(&state);
+    return ok;
+}
+
 /* What a peer trains, or, where it has no figure but multiplies, what its products would allow if training were nothing
  * else; 0: it does neither. */
 static bool peer_training_rate(struct bench *bench, struct bench_peer *peer, const struct bench_shape *shape,
@@ -308,7 +346,8 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
 static bool measure_all(struct bench *bench, struct error *err)
 {
     const size_t shape_count = bench->flags.quick ? SHAPES - 1 : SHAPES;
-    if (!measure_machine(bench, err) || !measure_all_stepping(bench, err) || !measure_patterns(bench, err))
+    if (!measure_machine(bench, err) || !measure_all_stepping(bench, err) || !measure_patterns(bench, err) ||
+        !measure_states(bench, 1, 128, err) || !measure_states(bench, 3, 1024, err))
         return false;
     for (size_t i = 0; i < shape_count; i++)
         for (size_t threads = 1; threads <= bench->max_threads; threads++)
