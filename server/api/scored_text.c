@@ -1,5 +1,6 @@
 #include "server/api/scored_text.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,14 +15,15 @@ size_t scored_text_special(const struct scored_text *text)
 }
 
 /* With a window, each token costs as many steps as the window has tokens. */
-static void check_cost(const struct served *served, size_t tokens, size_t limit, struct problem *problem)
+static void check_cost(const struct served *served, const char *field, size_t tokens, size_t limit,
+                       struct problem *problem)
 {
     const size_t window = served->stepper.architecture.window.size;
     if (tokens <= limit / (window > 0 ? window : 1)) return;
     if (window == 0)
-        problem_add_field(problem, "text", "has %zu tokens; limits.max_score is %zu", tokens, limit);
+        problem_add_field(problem, field, "has %zu tokens; limits.max_score is %zu", tokens, limit);
     else
-        problem_add_field(problem, "text",
+        problem_add_field(problem, field,
                           "has %zu tokens, each scored from a window of %zu; limits.max_score is %zu tokens in all",
                           tokens, window, limit);
 }
@@ -42,33 +44,70 @@ static bool read_state(struct scored_text *text, const struct served *served, st
     return state_field_read(text->state, served, &text->carried, problem);
 }
 
-bool scored_text_encode(struct scored_text *text, const struct services *services, const struct served *served,
-                        struct problem *problem)
+/* The field `ids` as numbers, [json_array_size()]; the caller's. NULL with the problem. */
+static uint32_t *read_ids(const json_t *array, struct problem *problem)
 {
-    const bool continues = text->state;
-    text->carried.pending = TOKEN_NONE;
-    if (!read_state(text, served, problem)) return false;
-    char *label = text->label.data && !continues ? strndup(text->label.data, text->label.size) : NULL;
+    const size_t count = json_array_size(array);
+    uint32_t *ids = calloc(count + 1, sizeof *ids);
+    if (!ids) problem_set(problem, 503, "out of memory");
+    for (size_t i = 0; ids && i < count; i++) {
+        const json_t *item = json_array_get(array, i);
+        const double number = json_number_value(item);
+        if (!json_is_number(item) || !(number >= 0 && number < TOKEN_NONE) || number != floor(number)) {
+            problem_add_field(problem, "ids", "[%zu] must be a token id, an integer from 0", i);
+            free(ids);
+            return NULL;
+        }
+        ids[i] = (uint32_t)number;
+    }
+    return ids;
+}
+
+/* The field that has the text. */
+static const char *text_field(const struct scored_text *text)
+{
+    return text->ids ? "ids" : "text";
+}
+
+/* Opens the generation whose prompt is the text. label: NULL, or that of the request; ids: NULL, or instead of it. */
+static void open_generation(struct scored_text *text, const struct served *served, const char *label,
+                            const uint32_t *ids, struct problem *problem)
+{
     const struct generation_request wanted = {.prompt = text->text.data ? text->text.data : "",
                                               .prompt_bytes = text->text.size,
+                                              .ids = ids,
+                                              .id_count = json_array_size(text->ids),
                                               .label = label,
                                               .length = 1,
                                               .unknown_is_error = text->unknown == 1,
-                                              .continues = continues,
+                                              .continues = text->state,
                                               .pending = text->carried.pending,
                                               .kernels = served->stepper.kernels};
     const char *field = NULL;
     struct error err = {0};
-    if (!generation_open(&text->generation, served->model.vocabulary, &wanted, &field, &err)) {
-        if (field && err.code == ERROR_INVALID)
-            problem_add_field(problem, strcmp(field, "prompt") == 0 ? "text" : field, "%s", err.message);
-        else
-            problem_set_error(problem, &err);
-    }
+    if (generation_open(&text->generation, served->model.vocabulary, &wanted, &field, &err)) return;
+    if (!field || err.code != ERROR_INVALID)
+        problem_set_error(problem, &err);
+    else
+        problem_add_field(problem, strcmp(field, "prompt") == 0 ? text_field(text) : field, "%s", err.message);
+}
+
+bool scored_text_encode(struct scored_text *text, const struct services *services, const struct served *served,
+                        struct problem *problem)
+{
+    text->carried.pending = TOKEN_NONE;
+    if (!read_state(text, served, problem)) return false;
+    if (text->ids && text->text.data) problem_add_field(problem, "ids", "cannot be joined with text");
+    const bool labelled = text->label.data && !text->state;
+    char *label = labelled ? strndup(text->label.data, text->label.size) : NULL;
+    uint32_t *ids = text->ids ? read_ids(text->ids, problem) : NULL;
+    if (labelled && !label) problem_set(problem, 503, "out of memory");
+    if (!text->ids || ids) open_generation(text, served, label, ids, problem);
     free(label);
+    free(ids);
     if (problem->status) return false;
-    check_cost(served, text->generation.prompt.count - scored_text_special(text), (size_t)services->config->max_score,
-               problem);
+    check_cost(served, text_field(text), text->generation.prompt.count - scored_text_special(text),
+               (size_t)services->config->max_score, problem);
     return !problem->status;
 }
 
@@ -88,6 +127,7 @@ void scored_text_close(struct scored_text *text)
 {
     generation_close(&text->generation);
     json_decref(text->state);
+    json_decref(text->ids);
     free(text->carried.state);
 }
 

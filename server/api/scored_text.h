@@ -21,6 +21,7 @@ struct scored_text {
     int unknown;                  /* 0: skip, 1: error */
     struct generation generation; /* its prompt is the text; nothing is generated */
     size_t first;                 /* token of the prompt that has a probability */
+    json_t *ids;                  /* the text as token ids instead; owned, or NULL */
     json_t *state;                /* the field; owned, or NULL */
     struct carried_state carried; /* where the text begins, and later where it ends; its `state` is owned, or NULL */
 };
@@ -34,6 +35,11 @@ extern const char *const scored_text_unknown[]; /* the choices of `unknown` */
         {"label", FIELD_TEXT, (at) + offsetof(struct scored_text, label), 0, 0, NULL, 0},                              \
     {                                                                                                                  \
         "model", FIELD_TEXT, (at) + offsetof(struct scored_text, model), 0, 0, NULL, 0                                 \
+    }
+
+#define SCORED_TEXT_IDS_ROW(at)                                                                                        \
+    {                                                                                                                  \
+        "ids", FIELD_ARRAY, (at) + offsetof(struct scored_text, ids), 0, 0, NULL, 0                                    \
     }
 
 #define SCORED_TEXT_STATE_ROW(at)                                                                                      \

@@ -22,6 +22,7 @@ struct state_request {
 
 static const struct field rows[] = {
     SCORED_TEXT_ROWS(offsetof(struct state_request, reader.text)),
+    SCORED_TEXT_IDS_ROW(offsetof(struct state_request, reader.text)),
     SCORED_TEXT_STATE_ROW(offsetof(struct state_request, reader.text)),
     {"as", FIELD_CHOICE, offsetof(struct state_request, form), 0, 0, forms, 0},
 };
@@ -36,7 +37,8 @@ static bool state_open(struct text_reader *reader, struct problem *problem)
         return false;
     const struct token_list *prompt = &text->generation.prompt;
     /* Numbers alone stay what they are: nothing is fed to them. */
-    const bool feeds = text->text.size > 0 || !text->state || carried->pending != TOKEN_NONE;
+    const bool feeds =
+        text->text.size > 0 || json_array_size(text->ids) > 0 || !text->state || carried->pending != TOKEN_NONE;
     reader->wanted_from = prompt->count;
     reader->count = feeds ? prompt->count - (state->form == STATE_OPAQUE) : 0;
     carried->pending = feeds && state->form == STATE_OPAQUE ? prompt->ids[prompt->count - 1] : TOKEN_NONE;

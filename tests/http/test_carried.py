@@ -420,6 +420,20 @@ def test_the_state_of_a_label_begins_a_text_for_it(start):
     assert "World, Sports" in daemon.post("/state", {"label": "x"}).fields()["label"]
 
 
+def test_a_text_may_come_as_ids(daemon):
+    ids = daemon.post("/tokenize", {"text": "abcdef"}).json()["ids"]
+    assert after(daemon, ids=ids) == after(daemon, text="abcdef") == after(daemon, ids=[0, *ids])
+    first = after(daemon, ids=ids[:2])["state"]
+    assert after(daemon, ids=ids[2:], state=first)["state"] == after(daemon, text="abcdef")["state"]
+    assert after(daemon, ids=[])["state"] == after(daemon)["state"]
+    for wrong, message in (
+        ([1, 70000], "[1] is 70000"), ([-1], "[0] must be a token id"), ([1.5], "[0] must be"), (["a"], "[0] must be"), ([1, 0], "special token"),
+        ([1e300], "[0] must be"), ([4294967295], "[0] must be"),
+    ):
+        assert message in daemon.post("/state", {"ids": wrong}).fields()["ids"]
+    assert "joined with text" in daemon.post("/state", {"ids": [1], "text": "a"}).fields()["ids"]
+
+
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 def test_layers_of_a_state_are_those_of_the_model(start, cells, cell):
     daemon = start(str(cells(cell)))
@@ -434,6 +448,7 @@ def test_what_is_wrong_with_a_request_for_a_state_is_named(daemon, start, tmp_pa
     limited = start("tiny", {"limits.max_score": 10})
     assert after(limited, text="a" * 10)
     assert "limits.max_score is 10" in limited.post("/state", {"text": "a" * 11}).fields()["text"]
+    assert "limits.max_score is 10" in limited.post("/state", {"ids": [1] * 11}).fields()["ids"]
     window = start(str(make_model(tmp_path / "window", window={"size": 5, "masked": True})))
     assert "keeps no state" in window.post("/state", {"text": "a"}).fields()["model"]
     assert "keeps no state" in window.post("/score", {"text": "abc", "return_state": True}).fields()["return_state"]
