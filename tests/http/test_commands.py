@@ -147,10 +147,13 @@ def before_serve(tree, daemon):
 
 
 def after_serve(tree, daemon, outputs):
-    assert "nats_per_char" in outputs[1] and "# HELP" in (tree / "build/metrics.txt").read_text()
+    _, _, more, _, datasets, chat, blend, vector = outputs
+    assert "nats_per_char" in more and "# HELP" in (tree / "build/metrics.txt").read_text()
     assert (tree / "build/openapi.yaml").read_text() == (ROOT / "openapi.yaml").read_text()
     assert not (tree / "state/models/titles").exists()
-    assert '"news"' in outputs[3]
+    assert '"news"' in datasets
+    assert chat.startswith("Oil ") and chat.count("\n") == 2 and len(blend) > 5
+    assert vector.endswith("days\n") and vector.count("Rain stops play for") == 3
     headlines_again(daemon)
 
 
