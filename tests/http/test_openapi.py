@@ -29,6 +29,11 @@ def test_document_is_well_formed():
     assert len(set(identifiers)) == len(identifiers)
 
 
+def test_document_has_the_daemon_s_routes():
+    rows = re.findall(r'^    {"([A-Z]+)", "([^"]+)", HTTP_', (ROOT / "server/api/api.c").read_text(), re.M)
+    assert sorted(rows) == sorted((method.upper(), path) for path, method, _ in OPERATIONS)
+
+
 def scope_of(operation):
     """public, generate or admin."""
     security = operation.get("security", DOCUMENT["security"])
