@@ -60,19 +60,19 @@ static bool regex_refuse(size_t offset, const char *what, struct error *err)
 /* What a backslash begins. */
 static bool check_escape(char letter, size_t offset, struct error *err)
 {
-    static const char refused[] = "bBAGKCXRgk";
+    static const char refused[] = "bBAGKCXRZgk";
     const char shown[] = {'\\', letter, '\0'};
     if (letter != '\0' && strchr(refused, letter)) return regex_refuse(offset, shown, err);
     if (letter >= '1' && letter <= '9') return regex_refuse(offset, "a back reference", err);
     return true;
 }
 
-/* What "(?" or "(*" begins: groups, their names and the options i, m, n, s and J pass. */
+/* What "(?" or "(*" begins: groups, their names and the options i, n, s and J pass. */
 static bool check_group(const char *text, size_t n, size_t offset, struct error *err)
 {
     if (n < 3 || text[0] != '(' || (text[1] != '?' && text[1] != '*')) return true;
     if (text[1] == '*') return regex_refuse(offset, "a verb (*...)", err);
-    const size_t options = strspn(text + 2, "imnsJ^-"); /* a NUL ends the expression at the latest */
+    const size_t options = strspn(text + 2, "insJ^-"); /* a NUL ends the expression at the latest */
     const char kind = text[2], more = kind ? text[3] : '\0', end = text[2 + options];
     if (kind == '\'' || (kind == '<' && more != '=' && more != '!') || (kind == 'P' && more == '<')) return true;
     if (end == ':' || end == ')') return true;
@@ -139,8 +139,8 @@ static bool set_pcre2_error(int code, size_t offset, struct error *err)
 static bool compile_text(struct builder *builder, const char *text, size_t n, bool utf8, struct error *err)
 {
     const uint32_t options = PCRE2_ANCHORED | PCRE2_NO_AUTO_POSSESS | PCRE2_NO_START_OPTIMIZE |
-                             PCRE2_NO_DOTSTAR_ANCHOR | PCRE2_NEVER_BACKSLASH_C | PCRE2_NO_AUTO_CAPTURE |
-                             (utf8 ? PCRE2_UTF | PCRE2_UCP : PCRE2_NEVER_UTF);
+                             PCRE2_NO_DOTSTAR_ANCHOR | PCRE2_NEVER_BACKSLASH_C | PCRE2_DOLLAR_ENDONLY |
+                             PCRE2_NO_AUTO_CAPTURE | (utf8 ? PCRE2_UTF | PCRE2_UCP : PCRE2_NEVER_UTF);
     int code;
     PCRE2_SIZE offset;
     pcre2_code_free(builder->code);

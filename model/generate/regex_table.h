@@ -5,7 +5,7 @@
  * expression has to match the text as a whole.
  *
  * The syntax is that of PCRE2 (pcre2pattern(3)) without what a finite table cannot hold or what looks beyond the next
- * symbol: look-around, \b, \B, \A, \G, \K, \C, \X, \R, back references, recursion, atomic groups, possessive
+ * symbol: look-around, \b, \B, \A, \G, \Z, \K, \C, \X, \R, (?m), back references, recursion, atomic groups, possessive
  * quantifiers, verbs and conditions.
  *
  * Immutable once built, so thread-safe.
