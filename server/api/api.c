@@ -2,6 +2,8 @@
 
 const struct http_route api_routes[] = {
     {"GET", "/", HTTP_PUBLIC, api_file, NULL, false},
+    {"GET", "/client.d.ts", HTTP_PUBLIC, api_file, NULL, false},
+    {"GET", "/client.js", HTTP_PUBLIC, api_file, NULL, false},
     {"GET", "/datasets", HTTP_ADMIN, api_datasets, NULL, false},
     {"GET", "/datasets/{name}", HTTP_ADMIN, api_dataset, NULL, false},
     {"PUT", "/datasets/{name}", HTTP_ADMIN, api_dataset_put, api_dataset_body, true},

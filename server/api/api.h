@@ -31,6 +31,6 @@ http_handler api_train_events;        /* api/train_events.c */
 http_handler api_train_metrics;       /* api/train_metrics.c */
 http_handler api_healthz, api_readyz; /* api/health.c */
 http_handler api_metrics;             /* api/metrics_text.c */
-http_handler api_file;                /* api/files.c: the page and openapi.yaml, embedded */
+http_handler api_file;                /* api/files.c: the page, client.js, openapi.yaml */
 
 #endif

@@ -1,5 +1,5 @@
-/* The page and openapi.yaml: files that were embedded into the program when it was built. The page makes a part of its
- * form from /web/sampler.json, the table of the sampler's options. */
+/* The page, client.js with its types, and openapi.yaml: files that were embedded into the program when it was built.
+ * The page makes a part of its form from /web/sampler.json, the table of the sampler's options. */
 #include <jansson.h>
 #include <string.h>
 

@@ -23,6 +23,8 @@ EMBED(script, "server/web/app.js");
 EMBED(style, "server/web/style.css");
 EMBED(icon, "server/web/icon.svg");
 EMBED(openapi, "openapi.yaml");
+EMBED(client, "server/web/client.js");
+EMBED(client_types, "server/web/client.d.ts");
 
 static const struct embedded_file files[] = {
     {"/", "text/html; charset=utf-8", embedded_index, &embedded_index_size},
@@ -30,6 +32,8 @@ static const struct embedded_file files[] = {
     {"/web/style.css", "text/css; charset=utf-8", embedded_style, &embedded_style_size},
     {"/web/icon.svg", "image/svg+xml", embedded_icon, &embedded_icon_size},
     {"/openapi.yaml", "application/yaml", embedded_openapi, &embedded_openapi_size},
+    {"/client.js", "text/javascript; charset=utf-8", embedded_client, &embedded_client_size},
+    {"/client.d.ts", "text/plain; charset=utf-8", embedded_client_types, &embedded_client_types_size},
 };
 
 const struct embedded_file *embedded_find(const char *path)

@@ -1,4 +1,4 @@
-/* Files that are part of the program: the page and openapi.yaml. Immutable. */
+/* Files that are part of the program: the page, the client for other pages, and openapi.yaml. Immutable. */
 #ifndef LSTMD_SERVER_WEB_EMBEDDED_H
 #define LSTMD_SERVER_WEB_EMBEDDED_H
 

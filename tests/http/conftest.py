@@ -21,6 +21,7 @@ import warnings
 
 import pytest
 
+import browser
 from make_model import make_model
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -224,6 +225,25 @@ def start(models):
     yield start_one
     for one in running:
         one.close()
+
+
+@pytest.fixture(scope="session")
+def pages():
+    """A server of pages, whose origin is not a daemon's."""
+    running = browser.Pages()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """A browser. Its skip is loud: nothing else shows that pages of other origins can do what they are promised."""
+    if not browser.find():
+        warnings.warn("pages are NOT tested: chromium is not installed")
+        pytest.skip("chromium is not installed")
+    running = browser.Browser(tmp_path_factory.mktemp("chromium"), DEADLINE)
+    yield running
+    running.close()
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ ROUTES = [
     ("GET", "/v1/models"),
     ("GET", "/v1/models/tiny"),
 ]
-OPEN = ["/", "/web/app.js", "/openapi.yaml", "/healthz", "/readyz"]
+OPEN = ["/", "/web/app.js", "/client.js", "/client.d.ts", "/openapi.yaml", "/healthz", "/readyz"]
 
 
 @pytest.fixture(scope="module")

@@ -251,6 +251,8 @@ def test_ipv6(start):
         ("/web/style.css", "server/web/style.css", "text/css; charset=utf-8"),
         ("/web/icon.svg", "server/web/icon.svg", "image/svg+xml"),
         ("/openapi.yaml", "openapi.yaml", "application/yaml"),
+        ("/client.js", "server/web/client.js", "text/javascript; charset=utf-8"),
+        ("/client.d.ts", "server/web/client.d.ts", "text/plain; charset=utf-8"),
     ],
 )
 def test_files_are_those_of_the_repository(daemon, path, file, content_type):
