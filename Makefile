@@ -61,7 +61,7 @@ LDFLAGS ?= $(if $(SANITIZE),,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(if $(SANITIZE)$(COVERAGE),-DLSTMD_INSTRUMENTED) $(PACKAGE_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS := $(LANGUAGE) $(WARNINGS) $(SANITIZER) $(HARDENING)
 ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
-ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm $(LDLIBS)
+ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm -ldl $(LDLIBS)
 
 # The files of model/kernels/simd are written once for any vector width. Each is compiled for every instruction set, into
 # an object of its own, and the program chooses an instruction set when it runs. So a change of one of these files compiles

@@ -17,9 +17,9 @@ static void peak_once(void *context, size_t worker)
     peak->sums[worker] = peak->kernels->multiply_add(PEAK_CALLS);
 }
 
-bool bench_peak_open(struct bench_peak *peak, size_t threads, struct error *err)
+bool bench_peak_open(struct bench_peak *peak, const struct kernels *kernels, size_t threads, struct error *err)
 {
-    *peak = (struct bench_peak){.kernels = kernels_select("auto")};
+    *peak = (struct bench_peak){.kernels = kernels};
     peak->work = (struct bench_work){.once = peak_once,
                                      .context = peak,
                                      .team = team_new(threads, err),
@@ -49,9 +49,9 @@ static void multiply_once(void *context, size_t worker)
                                            .scratch = p->scratch + worker * KERNEL_SCRATCH(N / KERNEL_BLOCK)});
 }
 
-bool bench_product_open(struct bench_product *product, size_t threads, struct error *err)
+bool bench_product_open(struct bench_product *product, const struct kernels *kernels, size_t threads, struct error *err)
 {
-    *product = (struct bench_product){.kernels = kernels_select("auto")};
+    *product = (struct bench_product){.kernels = kernels};
     struct arena *arena = &product->arena;
     const size_t count = threads * N * N;
     if (!(product->a = arena_alloc(arena, count, sizeof(float), "matrices", err))) return false;
@@ -82,9 +82,10 @@ static void read_once(void *context, size_t worker)
     r->sums[worker * LINE] += r->kernels->sum_of_squares(r->floats, r->buffers + worker * r->floats);
 }
 
-bool bench_read_open(struct bench_read *read, size_t threads, size_t bytes, struct error *err)
+bool bench_read_open(struct bench_read *read, const struct kernels *kernels, size_t threads, size_t bytes,
+                     struct error *err)
 {
-    *read = (struct bench_read){.kernels = kernels_select("auto"), .floats = bytes / sizeof(float)};
+    *read = (struct bench_read){.kernels = kernels, .floats = bytes / sizeof(float)};
     read->sums = arena_alloc(&read->arena, threads * LINE, sizeof(double), "sums", err);
     read->buffers = arena_alloc(&read->arena, threads, read->floats * sizeof(float), "buffers", err);
     if (!read->sums || !read->buffers) return false;

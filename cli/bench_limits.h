@@ -19,7 +19,7 @@ struct bench_peak {
     const struct kernels *kernels;
     float sums[BENCH_MAX_THREADS]; /* keep the arithmetic alive */
 };
-bool bench_peak_open(struct bench_peak *peak, size_t threads, struct error *err);
+bool bench_peak_open(struct bench_peak *peak, const struct kernels *kernels, size_t threads, struct error *err);
 void bench_peak_close(struct bench_peak *peak);
 
 /* The square product of training (product_over_rows), each thread with its own matrices; the same units. Close with
@@ -31,7 +31,8 @@ struct bench_product {
     float *a, *b, *c, *scratch; /* [threads][N][N]; scratch [threads][KERNEL_SCRATCH(N / 16)] */
     struct arena arena;
 };
-bool bench_product_open(struct bench_product *product, size_t threads, struct error *err);
+bool bench_product_open(struct bench_product *product, const struct kernels *kernels, size_t threads,
+                        struct error *err);
 void bench_product_close(struct bench_product *product);
 
 /* Vectorised sums over a buffer per thread; the work's units are bytes. Close with bench_read_close(), also after a
@@ -44,7 +45,8 @@ struct bench_read {
     double *sums; /* one cache line per thread; keeps the reading alive */
     struct arena arena;
 };
-bool bench_read_open(struct bench_read *read, size_t threads, size_t bytes, struct error *err);
+bool bench_read_open(struct bench_read *read, const struct kernels *kernels, size_t threads, size_t bytes,
+                     struct error *err);
 void bench_read_close(struct bench_read *read);
 
 /* The levels of memory, with a size that surely fits each of them. */

@@ -39,7 +39,7 @@ static void mask_alone(void *context, size_t worker)
     for (size_t i = CALLS; i > 0; i--) pattern_mask(bench->pattern, bench->state, lane->logits[0]);
 }
 
-bool bench_pattern_open(struct bench_pattern *bench, uint32_t hidden, struct error *err)
+bool bench_pattern_open(struct bench_pattern *bench, const struct kernels *kernels, uint32_t hidden, struct error *err)
 {
     const struct bench_step_shape shape = {
         .layers = 1, .hidden = hidden, .vocabulary = BENCH_PATTERN_VOCABULARY, .batch = 1, .threads = 1};
@@ -48,7 +48,7 @@ bool bench_pattern_open(struct bench_pattern *bench, uint32_t hidden, struct err
     struct vocabulary *vocabulary = make_vocabulary(err);
     if (vocabulary) bench->pattern = pattern_new(expression, sizeof expression - 1, vocabulary, &options, err);
     vocabulary_free(vocabulary);
-    if (!bench->pattern || !bench_stepping_open(&bench->stepping, &shape, err)) return false;
+    if (!bench->pattern || !bench_stepping_open(&bench->stepping, kernels, &shape, err)) return false;
     bench->masked =
         (struct bench_work){.once = step_masked, .context = bench, .team = bench->stepping.work.team, .units = CALLS};
     bench->masks = bench->masked;

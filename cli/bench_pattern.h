@@ -22,7 +22,7 @@ struct bench_pattern {
     struct pattern *pattern;
     uint32_t state;
 };
-bool bench_pattern_open(struct bench_pattern *bench, uint32_t hidden, struct error *err);
+bool bench_pattern_open(struct bench_pattern *bench, const struct kernels *kernels, uint32_t hidden, struct error *err);
 void bench_pattern_close(struct bench_pattern *bench);
 
 #endif

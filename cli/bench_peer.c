@@ -50,6 +50,13 @@ static bool read_line(struct bench_peer *peer, char *out, size_t size, struct er
     return true;
 }
 
+void bench_peer_name(struct bench_peer *peer, const char *name, const char *description)
+{
+    *peer = (struct bench_peer){0};
+    snprintf(peer->name, sizeof peer->name, "%s", name);
+    snprintf(peer->description, sizeof peer->description, "%s", description);
+}
+
 bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct error *err)
 {
     *peer = (struct bench_peer){0};
@@ -81,6 +88,7 @@ static bool ask(struct bench_peer *peer, double *rate, struct error *err, const 
     char answer[200], *end;
     va_list arguments;
     *rate = 0;
+    if (!peer->requests) return true;
     va_start(arguments, format);
     vfprintf(peer->requests, format, arguments);
     va_end(arguments);

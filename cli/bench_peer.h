@@ -26,9 +26,12 @@
 struct bench_peer {
     char name[32];
     char description[200];
-    pid_t pid; /* 0: not running */
+    pid_t pid; /* 0: not running, or no program: bench_peer_train() and its like then have no figures */
     FILE *requests, *answers;
 };
+
+/* A column for what lstmd measures itself. */
+void bench_peer_name(struct bench_peer *peer, const char *name, const char *description);
 
 /* assignment: "NAME=COMMAND". Close with bench_peer_close(), also after a failure. */
 bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct error *err);

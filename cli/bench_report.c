@@ -85,7 +85,7 @@ void bench_report_print(const struct bench_report *report, FILE *out)
     const struct machine machine = describe_machine(report);
     fprintf(out, "%s, %s\n", machine.date, version_full);
     fprintf(out, "%s; %s; load before: %s\n", machine.processor, machine.caches, machine.load);
-    fprintf(out, "kernels %s\n", kernels_select("auto")->name);
+    fprintf(out, "kernels %s\n", report->kernels->name);
     for (size_t i = 0; i < report->peer_count; i++)
         fprintf(out, "%s: %s\n", report->peers[i].name, report->peers[i].description);
     fprintf(out,
@@ -129,7 +129,7 @@ static json_t *machine_json(const struct bench_report *report)
         json_object_set_new(peers, report->peers[i].name, json_string(report->peers[i].description));
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:o}", "date", machine.date, "version", version_full, "processor",
                      machine.processor, "caches", machine.caches, "load", machine.load, "kernels",
-                     kernels_select("auto")->name, "peers", peers);
+                     report->kernels->name, "peers", peers);
 }
 
 bool bench_report_print_json(const struct bench_report *report, FILE *out, struct error *err)

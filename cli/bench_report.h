@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "cli/bench.h"
 #include "cli/bench_peer.h"
+#include "model/kernels/kernels.h"
 
 #define BENCH_MAX_ROWS 128
 
@@ -25,6 +26,7 @@ struct bench_report {
     size_t count;
     struct bench_peer peers[BENCH_MAX_PEERS];
     size_t peer_count;
+    const struct kernels *kernels;
     size_t repetitions;
     double load; /* of the machine, before anything was measured */
 };

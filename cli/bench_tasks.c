@@ -30,8 +30,8 @@ static uint32_t *random_tokens(struct arena *arena, struct rng *rng, size_t coun
     return tokens;
 }
 
-bool bench_training_open(struct bench_training *training, const struct bench_shape *shape, size_t threads,
-                         struct error *err)
+bool bench_training_open(struct bench_training *training, const struct kernels *kernels,
+                         const struct bench_shape *shape, size_t threads, struct error *err)
 {
     const size_t tokens = shape->batch * shape->window;
     const struct learner_options options = {
@@ -40,6 +40,7 @@ bool bench_training_open(struct bench_training *training, const struct bench_sha
         .threads = threads,
         .seed = 1,
         .reset_token = TOKEN_NONE,
+        .kernels = kernels,
         .optimizer = {.kind = OPTIMIZER_RMSPROP, .rate = 1e-3, .decay = 0.9, .epsilon = 1e-7},
     };
     struct rng rng;
@@ -125,12 +126,13 @@ static bool open_lane(struct bench_lane *lane, const struct stepper *stepper, st
            sampler_open(&lane->sampler, &options, stepper->kernels, stepper->architecture.vocabulary_size, 0, err);
 }
 
-bool bench_stepping_open(struct bench_stepping *stepping, const struct bench_step_shape *shape, struct error *err)
+bool bench_stepping_open(struct bench_stepping *stepping, const struct kernels *kernels,
+                         const struct bench_step_shape *shape, struct error *err)
 {
     *stepping = (struct bench_stepping){.lane_count = shape->batch < shape->threads ? shape->batch : shape->threads};
     struct network network;
     const bool packed = open_random_network(&network, shape, err) &&
-                        stepper_open_as(&stepping->stepper, &network, kernels_select("auto"), shape->format, err);
+                        stepper_open_as(&stepping->stepper, &network, kernels, shape->format, err);
     network_close(&network);
     if (!packed) return false;
     stepping->work = (struct bench_work){.once = step_some, .context = stepping};

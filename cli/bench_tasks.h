@@ -33,8 +33,8 @@ struct bench_training {
     uint32_t *inputs, *targets; /* [T][B] */
     struct arena arena;
 };
-bool bench_training_open(struct bench_training *training, const struct bench_shape *shape, size_t threads,
-                         struct error *err);
+bool bench_training_open(struct bench_training *training, const struct kernels *kernels,
+                         const struct bench_shape *shape, size_t threads, struct error *err);
 void bench_training_close(struct bench_training *training);
 
 /* Floating-point operations of training on one character: the products of the forward pass, and twice as many of the
@@ -69,7 +69,8 @@ struct bench_stepping {
     size_t lane_count;
     struct arena arena;
 };
-bool bench_stepping_open(struct bench_stepping *stepping, const struct bench_step_shape *shape, struct error *err);
+bool bench_stepping_open(struct bench_stepping *stepping, const struct kernels *kernels,
+                         const struct bench_step_shape *shape, struct error *err);
 void bench_stepping_close(struct bench_stepping *stepping);
 
 /* Floating-point operations of one character's products; a one-hot input is a look-up and costs none. */

@@ -12,6 +12,7 @@
 #include "cli/bench_state.h"
 #include "cli/bench_tasks.h"
 #include "cli/commands.h"
+#include "model/kernels/blas.h"
 #include "model/network/quantize.h"
 
 #define GIGA             1e9
@@ -20,22 +21,33 @@
 
 struct flags {
     bool json, quick;
-    const char *only;
+    const char *only, *kernels;
+    int products;        /* of product_names */
+    int64_t repetitions; /* 0: as usual */
     struct option_list peer;
 };
+
+static const char *const product_names[] = {"own", "openblas", NULL};
 
 static const struct option rows[] = {
     {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Print JSON instead of a table."},
     {"quick", OPTION_BOOL, offsetof(struct flags, quick), "false", 0, 0, NULL, NULL,
      "Fewer and shorter repetitions, without the large shapes: a glance, not a measurement."},
+    {"repetitions", OPTION_INT, offsetof(struct flags, repetitions), "0", 0, BENCH_MAX_VALUES, NULL, NULL,
+     "How often everything is measured; 0: 9 times, 2 with --quick."},
     {"only", OPTION_TEXT, offsetof(struct flags, only), NULL, 1, 63, NULL, NULL,
      "Only the rows whose name contains this text."},
+    {"kernels", OPTION_TEXT, offsetof(struct flags, kernels), "auto", 1, 31, NULL, NULL,
+     "The instruction set of lstmd's arithmetic; auto is the best that this processor has."},
+    {"products", OPTION_CHOICE, offsetof(struct flags, products), "own", 0, 0, product_names, NULL,
+     "openblas: measures training and products with OpenBLAS's products, too, in turns with lstmd's own."},
     {"peer", OPTION_LIST, offsetof(struct flags, peer), NULL, 0, 0, NULL, NULL,
      "NAME=COMMAND: a program to measure beside lstmd (cli/bench_peer.h); may be repeated."},
 };
 
 static const struct command_line line = {
-    .usage = "lstmd bench [--quick] [--json] [--only TEXT] [--peer NAME=COMMAND]...",
+    .usage = "lstmd bench [--quick] [--json] [--repetitions N] [--only TEXT] [--kernels NAME] [--products openblas] "
+             "[--peer NAME=COMMAND]...",
     .description = "Measures what this machine can do (arithmetic, reading memory) and what lstmd does on it:\n"
                    "stepping of one and of many sequences, and training, with the ratio to the limit that follows from "
                    "the machine.",
@@ -44,7 +56,7 @@ static const struct command_line line = {
 
 static const struct bench_shape shapes[] = {
     {1, 128, TRAIN_VOCABULARY, 8, 50},  {1, 128, TRAIN_VOCABULARY, 64, 64},   {1, 128, TRAIN_VOCABULARY, 128, 100},
-    {2, 512, TRAIN_VOCABULARY, 64, 64}, {2, 512, TRAIN_VOCABULARY, 128, 100},
+    {2, 512, TRAIN_VOCABULARY, 64, 64}, {2, 512, TRAIN_VOCABULARY, 128, 100}, {3, 1024, TRAIN_VOCABULARY, 64, 16},
 };
 #define SHAPES (sizeof shapes / sizeof shapes[0])
 
@@ -53,7 +65,9 @@ struct bench {
     struct bench_report report;
     struct bench_peak peaks[BENCH_MAX_THREADS]; /* for 1, 2, ... threads */
     size_t max_threads;
-    double seconds; /* of one measurement */
+    double seconds;              /* of one measurement */
+    struct kernels with_library; /* where OpenBLAS is measured, too, in the last column */
+    bool has_library;
 };
 
 /* A new row, or NULL where --only leaves it out. */
@@ -68,6 +82,12 @@ static struct bench_row *add_row(struct bench *bench, const char *name, const ch
 static const char *plural(size_t threads)
 {
     return threads == 1 ? "thread" : "threads";
+}
+
+/* The column of what OpenBLAS does. */
+static struct bench_series *library_series(struct bench *bench, struct bench_row *row)
+{
+    return &row->peers[bench->report.peer_count - 1];
 }
 
 /* ------------------------------------------------------------------ the machine */
@@ -88,8 +108,8 @@ static void measure_peak(struct bench *bench, size_t threads)
 }
 
 /* One measurement of the limit, of each peer and of lstmd into `row` (NULL: to warm up). */
-static bool measure_product_once(struct bench *bench, struct bench_product *product, size_t threads,
-                                 struct bench_row *row, struct error *err)
+static bool measure_product_once(struct bench *bench, struct bench_product *product, struct bench_product *library,
+                                 size_t threads, struct bench_row *row, struct error *err)
 {
     const double peak = peak_rate(bench, threads);
     for (size_t i = 0; i < bench->report.peer_count; i++) {
@@ -98,8 +118,10 @@ static bool measure_product_once(struct bench *bench, struct bench_product *prod
             return false;
         if (row && rate > 0) bench_add(&row->peers[i], rate / GIGA);
     }
+    const double other = bench->has_library ? bench_measure(&library->work, bench->seconds) : 0;
     const double rate = bench_measure(&product->work, bench->seconds);
     if (!row) return true;
+    if (other > 0) bench_add(library_series(bench, row), other / GIGA);
     bench_add(&row->limits, peak / GIGA);
     bench_add(&row->values, rate / GIGA);
     return true;
@@ -108,14 +130,17 @@ static bool measure_product_once(struct bench *bench, struct bench_product *prod
 static bool measure_product(struct bench *bench, size_t threads, struct error *err)
 {
     char name[64];
-    struct bench_product product;
+    struct bench_product product, library = {.work = {.team = NULL}};
     snprintf(name, sizeof name, "product %d, %zu %s", BENCH_PRODUCT_SIZE, threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "GFLOP/s");
     if (!row) return true;
-    bool ok = bench_product_open(&product, threads, err) && measure_product_once(bench, &product, threads, NULL, err);
+    bool ok = bench_product_open(&product, bench->report.kernels, threads, err) &&
+              (!bench->has_library || bench_product_open(&library, &bench->with_library, threads, err)) &&
+              measure_product_once(bench, &product, &library, threads, NULL, err);
     for (size_t i = 0; ok && i < bench->report.repetitions; i++)
-        ok = measure_product_once(bench, &product, threads, row, err);
+        ok = measure_product_once(bench, &product, &library, threads, row, err);
     bench_product_close(&product);
+    bench_product_close(&library);
     return ok;
 }
 
@@ -128,7 +153,7 @@ static bool measure_read(struct bench *bench, const struct bench_level *level, s
              kib < 1024 ? "KiB" : "MiB", threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "GB/s");
     if (!row) return true;
-    const bool ok = bench_read_open(&read, threads, level->bytes, err);
+    const bool ok = bench_read_open(&read, bench->report.kernels, threads, level->bytes, err);
     for (size_t i = 0; ok && i < bench->report.repetitions; i++)
         bench_add(&row->values, bench_measure(&read.work, bench->seconds / 2) / GIGA);
     bench_read_close(&read);
@@ -162,12 +187,13 @@ struct stepping_row {
 
 /* The limit of one sequence: its weights cannot be read faster than a buffer of their size, by all threads together.
  * The limit of many: their products are multiply-adds; the integers of int8 may be faster. */
-static bool open_stepping_row(struct stepping_row *one, const struct bench_step_shape *shape, struct error *err)
+static bool open_stepping_row(struct stepping_row *one, const struct kernels *kernels,
+                              const struct bench_step_shape *shape, struct error *err)
 {
-    if (!bench_stepping_open(&one->stepping, shape, err)) return false;
+    if (!bench_stepping_open(&one->stepping, kernels, shape, err)) return false;
     if (shape->batch > 1) return true;
     const size_t bytes = step_weights_bytes(&one->stepping.stepper.weights);
-    return bench_read_open(&one->read, shape->threads, bytes / shape->threads, err);
+    return bench_read_open(&one->read, kernels, shape->threads, bytes / shape->threads, err);
 }
 
 static double stepping_limit(struct bench *bench, const struct bench_step_shape *shape, struct bench_read *read)
@@ -209,7 +235,7 @@ static bool measure_stepping(struct bench *bench, struct bench_step_shape shape,
         all[f].row = add_row(bench, name, "chars/s");
         if (!all[f].row) continue;
         wanted = true;
-        ok = ok && open_stepping_row(&all[f], &shape, err);
+        ok = ok && open_stepping_row(&all[f], bench->report.kernels, &shape, err);
     }
     for (size_t i = 0; wanted && ok && i <= bench->report.repetitions; i++)
         ok = measure_stepping_once(bench, &shape, all, i > 0, err);
@@ -247,7 +273,7 @@ static bool measure_patterns(struct bench *bench, struct error *err)
     struct bench_row *masked = add_row(bench, "pattern 1x128 V=84 B=1, 1 thread", "chars/s");
     struct bench_row *masks = add_row(bench, "pattern masks V=84, 1 thread", "masks/s");
     if (!masked && !masks) return true;
-    const bool ok = bench_pattern_open(&pattern, 128, err);
+    const bool ok = bench_pattern_open(&pattern, bench->report.kernels, 128, err);
     for (size_t i = 0; ok && i <= bench->report.repetitions; i++) {
         const double plain = bench_measure(&pattern.stepping.work, bench->seconds);
         const double rate = bench_measure(&pattern.masked, bench->seconds);
@@ -310,8 +336,13 @@ static bool peer_training_rate(struct bench *bench, struct bench_peer *peer, con
     return true;
 }
 
+/* The same training by our kernels and by OpenBLAS's products. */
+struct training_pair {
+    struct bench_training own, library;
+};
+
 /* One measurement of the limit, of each peer and of lstmd into `row` (NULL: to warm up). */
-static bool measure_training_once(struct bench *bench, struct bench_training *training, const struct bench_shape *shape,
+static bool measure_training_once(struct bench *bench, struct training_pair *training, const struct bench_shape *shape,
                                   size_t threads, struct bench_row *row, struct error *err)
 {
     const double peak = peak_rate(bench, threads);
@@ -320,8 +351,10 @@ static bool measure_training_once(struct bench *bench, struct bench_training *tr
         if (!peer_training_rate(bench, &bench->report.peers[i], shape, threads, &rate, err)) return false;
         if (row && rate > 0) bench_add(&row->peers[i], rate);
     }
-    const double rate = bench_measure(&training->work, bench->seconds);
+    const double other = bench->has_library ? bench_measure(&training->library.work, bench->seconds) : 0;
+    const double rate = bench_measure(&training->own.work, bench->seconds);
     if (!row) return true;
+    if (other > 0) bench_add(library_series(bench, row), other);
     bench_add(&row->limits, peak / bench_training_operations(shape));
     bench_add(&row->values, rate);
     return true;
@@ -330,22 +363,25 @@ static bool measure_training_once(struct bench *bench, struct bench_training *tr
 static bool measure_training(struct bench *bench, const struct bench_shape *shape, size_t threads, struct error *err)
 {
     char name[64];
-    struct bench_training training;
+    struct training_pair training = {.own = {.learner = NULL}};
     snprintf(name, sizeof name, "train %ux%u B=%zu T=%zu, %zu %s", shape->layers, shape->hidden, shape->batch,
              shape->window, threads, plural(threads));
     struct bench_row *row = add_row(bench, name, "chars/s");
     if (!row) return true;
-    bool ok = bench_training_open(&training, shape, threads, err) &&
-              measure_training_once(bench, &training, shape, threads, NULL, err);
+    bool ok =
+        bench_training_open(&training.own, bench->report.kernels, shape, threads, err) &&
+        (!bench->has_library || bench_training_open(&training.library, &bench->with_library, shape, threads, err)) &&
+        measure_training_once(bench, &training, shape, threads, NULL, err);
     for (size_t i = 0; ok && i < bench->report.repetitions; i++)
         ok = measure_training_once(bench, &training, shape, threads, row, err);
-    bench_training_close(&training);
+    bench_training_close(&training.own);
+    bench_training_close(&training.library);
     return ok;
 }
 
 static bool measure_all(struct bench *bench, struct error *err)
 {
-    const size_t shape_count = bench->flags.quick ? SHAPES - 1 : SHAPES;
+    const size_t shape_count = bench->flags.quick ? SHAPES - 2 : SHAPES;
     if (!measure_machine(bench, err) || !measure_all_stepping(bench, err) || !measure_patterns(bench, err) ||
         !measure_states(bench, 1, 128, err) || !measure_states(bench, 3, 1024, err))
         return false;
@@ -357,6 +393,26 @@ static bool measure_all(struct bench *bench, struct error *err)
 
 /* ------------------------------------------------------------------ the command */
 
+static bool choose_kernels(struct bench *bench, struct error *err)
+{
+    bench->report.kernels = kernels_select(bench->flags.kernels);
+    return bench->report.kernels ||
+           error_set(err, ERROR_USAGE, "--kernels: this machine cannot run \"%s\"; it can run %s", bench->flags.kernels,
+                     kernels_names());
+}
+
+/* A column for OpenBLAS, behind those of the peers. */
+static bool add_library(struct bench *bench, struct error *err)
+{
+    struct bench_report *report = &bench->report;
+    if (bench->flags.products == 0) return true;
+    if (!blas_load(err)) return false;
+    blas_kernels(report->kernels, &bench->with_library);
+    bench_peer_name(&report->peers[report->peer_count++], "products", blas_name());
+    bench->has_library = true;
+    return true;
+}
+
 static bool prepare(struct bench *bench, struct error *err)
 {
     struct bench_report *report = &bench->report;
@@ -364,14 +420,17 @@ static bool prepare(struct bench *bench, struct error *err)
     bench->max_threads = cores >= BENCH_MAX_THREADS ? BENCH_MAX_THREADS : 1;
     bench->seconds = bench->flags.quick ? 0.05 : 0.4;
     report->repetitions = bench->flags.quick ? 2 : 9;
+    if (bench->flags.repetitions > 0) report->repetitions = (size_t)bench->flags.repetitions;
     if (getloadavg(&report->load, 1) < 1) report->load = 0;
+    if (!choose_kernels(bench, err)) return false;
     for (size_t i = 0; i < bench->max_threads; i++)
-        if (!bench_peak_open(&bench->peaks[i], i + 1, err)) return false;
+        if (!bench_peak_open(&bench->peaks[i], report->kernels, i + 1, err)) return false;
     const struct option_list *peers = &bench->flags.peer;
-    if (peers->count > BENCH_MAX_PEERS) return error_set(err, ERROR_USAGE, "--peer: at most %d peers", BENCH_MAX_PEERS);
+    if (peers->count >= BENCH_MAX_PEERS)
+        return error_set(err, ERROR_USAGE, "--peer: at most %d peers", BENCH_MAX_PEERS - 1);
     for (size_t i = 0; i < peers->count; i++)
         if (!bench_peer_open(&report->peers[report->peer_count++], peers->items[i], err)) return false;
-    return true;
+    return add_library(bench, err);
 }
 
 static void finish(struct bench *bench)

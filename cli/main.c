@@ -9,6 +9,7 @@
 #include "base/version.h"
 #include "cli/arguments.h"
 #include "cli/commands.h"
+#include "model/kernels/blas.h"
 
 static const struct command {
     const char *name, *summary;
@@ -61,6 +62,14 @@ static int refuse_command(const char *name)
     return command_fail(&err);
 }
 
+static void print_version(void)
+{
+    const bool library = blas_load(NULL);
+    puts(version_full);
+    printf("kernels %s; products own%s%s\n", kernels_select("auto")->name, library ? " or " : ", no OpenBLAS here",
+           library ? blas_name() : "");
+}
+
 static int run(int argc, char **argv)
 {
     if (argc < 2) {
@@ -76,7 +85,7 @@ static int run(int argc, char **argv)
         return 0;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        puts(version_full);
+        print_version();
         return 0;
     }
     const struct command *command = find_command(argv[1]);

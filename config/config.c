@@ -7,6 +7,7 @@
 #include "base/sandbox.h"
 
 static const char *const kernels[] = {"auto", "ref", "portable", "avx2", "avx512", "avx512vnni", "neon", NULL};
+static const char *const products[] = {"auto", "own", "openblas", NULL};
 static const char *const weights[] = {"auto", "f32", "bf16", "int8", NULL};
 static const char *const log_levels[] = {"debug", "info", "warning", "error", NULL}; /* in the order of log_level */
 static const char *const log_formats[] = {"logfmt", "json", NULL};                   /* in the order of log_format */
@@ -53,6 +54,10 @@ static const struct option rows[] = {
      "Directory of a model to serve: the default, unless the state directory names another one."},
     {"engine.kernel", OPTION_TEXT, FIELD(kernel), "auto", 0, 0, kernels, NULL,
      "Instruction set of the arithmetic; auto takes the best that this CPU has."},
+    {"engine.products", OPTION_CHOICE, FIELD(products), "auto", 0, 0, products, NULL,
+     "Who multiplies large matrices in training jobs that do not say: lstmd's kernels, or OpenBLAS, which is then "
+     "loaded "
+     "at the start; auto: own, unless there are no vector kernels for this CPU."},
     {"engine.threads", OPTION_INT, FIELD(threads), "0", 0, 256, NULL, "threads",
      "Threads that generate, for each loaded model; 0: one per processor."},
     {"engine.weights", OPTION_CHOICE, FIELD(weights), "auto", 0, 0, weights, NULL,

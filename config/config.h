@@ -29,6 +29,7 @@ struct config {
     const char *model_path; /* model.path: a model directory */
     /* engine */
     const char *kernel; /* engine.kernel: auto, ref, portable, avx2, avx512, avx512vnni, neon */
+    int products;       /* engine.products: 0 auto, 1 own, 2 openblas (model/kernels/blas.h) */
     int weights;        /* engine.weights: 0 auto, then 1 + enum kernel_format */
     int64_t threads;    /* engine.threads: 0: one per processor */
     int64_t max_batch;  /* engine.max_batch: sequences that a thread steps together */

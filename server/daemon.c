@@ -13,6 +13,7 @@
 #include "base/descriptors.h"
 #include "base/log.h"
 #include "base/version.h"
+#include "model/kernels/blas.h"
 #include "model/network/quantize.h"
 #include "server/api/api.h"
 #include "server/confine.h"
@@ -134,6 +135,7 @@ static void log_listening(const struct daemon *daemon, uint64_t begun)
               LOG_INTEGER("port", http_server_port(services->http)), LOG_TEXT("url", page_url(services->http, url)),
               LOG_TEXT("model", served ? served->model.name : NULL),
               LOG_TEXT("kernel", kernels_select(services->config->kernel)->name),
+              LOG_TEXT("products", blas_name() ? blas_name() : "own"),
               LOG_TEXT("weights", served ? kernel_format_name(served->stepper.weights.format) : NULL),
               LOG_TEXT("version", version_full), LOG_REAL("start_ms", (double)(clock_monotonic_ns() - begun) * 1e-6));
     registry_release(served);
@@ -219,6 +221,7 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     struct services *services = &daemon->services;
     const uint64_t begun = clock_monotonic_ns();
     *daemon = (struct daemon){.services = {.config = config, .started = (int64_t)time(NULL)}};
+    if (!settings_load_products(config, err)) return false;
     if (!plan_connections(daemon, err) || !open_metrics(services, err) || !open_confined(daemon, err)) return false;
     if (services->state && !(services->datasets = datasets_new(state_dir_datasets(services->state), err))) return false;
     if (!open_states(services, err) || !open_registry(services, err) || !open_workers(services, err) ||

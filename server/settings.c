@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "model/files/checkpoint.h"
+#include "model/kernels/blas.h"
 #include "server/api/auth.h"
 #include "server/confine.h"
 #include "server/store/state_dir.h"
@@ -56,6 +57,16 @@ const struct kernels *settings_kernels(const struct config *config, struct error
         error_set(err, ERROR_INVALID, "engine.kernel: this machine cannot run \"%s\"; it can run %s", config->kernel,
                   kernels_names());
     return kernels;
+}
+
+bool settings_load_products(const struct config *config, struct error *err)
+{
+    const bool named = config->products == PRODUCTS_OPENBLAS;
+    const bool wanted = config->products == PRODUCTS_AUTO && kernels_select("auto")->generic;
+    if (named && !blas_load(err)) return error_add_context(err, "engine.products");
+    if (!named && !(wanted && blas_load(NULL)))
+        blas_forbid("this daemon did not load the library: engine.products must be openblas");
+    return true;
 }
 
 static const struct option *model_path(void)

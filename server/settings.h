@@ -17,6 +17,11 @@ bool settings_http(struct http_options *options, const struct config *config, st
 /* NULL with ERROR_INVALID where this machine cannot run engine.kernel. */
 const struct kernels *settings_kernels(const struct config *config, struct error *err);
 
+/* Loads OpenBLAS where engine.products names it, or auto chooses it on this machine, and forbids it otherwise. To be
+ * called before there are threads, and before the daemon is confined. ERROR_INVALID where it is named and cannot be
+ * loaded. */
+bool settings_load_products(const struct config *config, struct error *err);
+
 /* Whether there must be a model at model.path. With a state directory the bundled model may be missing: the directory
  * may have others, now or later. */
 bool settings_model_is_required(const struct config *config);

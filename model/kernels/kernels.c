@@ -10,15 +10,18 @@
 #include "model/kernels/tables.h"
 
 #define MEMBER(set, name) .name = kernels_##set##_##name,
+/* The members of a set; beside: the set that has all but the steps. */
+#define MEMBERS(set, beside)                                                                                           \
+    .name = #set, .window_rows = KERNEL_WINDOW_ROWS, .product_of_window = kernels_##beside##_product,                  \
+    KERNELS_OF_STEPS(MEMBER, set) KERNELS_BESIDE_STEPS(MEMBER, beside)
 #define TABLE(set)                                                                                                     \
     {                                                                                                                  \
-        .name = #set, KERNELS_OF_STEPS(MEMBER, set) KERNELS_BESIDE_STEPS(MEMBER, set)                                  \
+        MEMBERS(set, set)                                                                                              \
     }
-static const struct kernels kernels_portable = TABLE(portable);
+static const struct kernels kernels_portable = {.generic = true, MEMBERS(portable, portable)};
 #if defined(__x86_64__)
 static const struct kernels kernels_avx2 = TABLE(avx2), kernels_avx512 = TABLE(avx512);
-static const struct kernels kernels_avx512vnni = {
-    .name = "avx512vnni", KERNELS_OF_STEPS(MEMBER, avx512vnni) KERNELS_BESIDE_STEPS(MEMBER, avx512)};
+static const struct kernels kernels_avx512vnni = {MEMBERS(avx512vnni, avx512)};
 #elif defined(__aarch64__)
 static const struct kernels kernels_neon = TABLE(neon);
 #endif

@@ -124,10 +124,20 @@ struct kernel_update {
 
 #define KERNEL_MULTIPLY_ADDS (12 * KERNEL_BLOCK)
 
+#define KERNEL_WINDOW_ROWS 96 /* of our own kernels: they stay in the second-level cache */
+
 struct kernels {
     const char *name;
+    bool generic; /* written for no instruction set: a library multiplies several times as fast (blas.h) */
+
+    /* Where a library multiplies, the weights of product() (plain_step) and of product_of_window() (plain_window) are
+     * not packed: they are [K][16 * blocks], and the stride says nothing. */
+    bool plain_step, plain_window;
+    size_t window_rows; /* how many rows product_of_window() is given at most, so that they stay in a cache */
 
     void (*product)(const struct kernel_product *product);
+    /* The same for products that do not depend on the recurrence: those of the rows of a whole window. */
+    void (*product_of_window)(const struct kernel_product *product);
     void (*product_over_rows)(const struct kernel_product_over_rows *product);
 
     /* Forward, in place. gates: pre-activations i f g o -> activations; c_previous -> c, h. */

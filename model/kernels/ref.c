@@ -329,7 +329,10 @@ static void ref_sigmoid(size_t n, const float *in, float *out)
 
 const struct kernels kernels_ref = {
     .name = "ref",
+    .generic = true,
+    .window_rows = KERNEL_WINDOW_ROWS,
     .product = ref_product,
+    .product_of_window = ref_product,
     .product_over_rows = ref_product_over_rows,
     .lstm_forward = ref_lstm_forward,
     .lstm_backward = ref_lstm_backward,

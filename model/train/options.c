@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "model/kernels/blas.h"
 
 /* The largest seed that a JSON reader with double numbers keeps exact. */
 #define MAX_SEED 9007199254740991.0
@@ -96,6 +97,11 @@ const struct trainer_option trainer_option_table[] = {
     ROW("max_minutes", REAL, max_minutes, "0", 0, 1e6, NULL, "minutes", R | A,
         "time limit, validation included; the cosine then ends with the time; 0: none"),
     ROW("threads", INT, threads, "0", 0, 1024, NULL, NULL, R, "worker threads; 0: one per core"),
+    ROW("products", CHOICE, products, "auto", 0, 0, products_choices, NULL, R | A,
+        "who multiplies large matrices: lstmd's own kernels, or the library OpenBLAS; auto: own, unless there are no "
+        "vector kernels for this processor"),
+    ROW("other_products", BOOL, other_products, "false", 0, 0, NULL, NULL, A,
+        "resume: go on with other products, or another OpenBLAS, than the run began with; its bits then differ"),
     ROW("seed", INT, seed, "1", 0, MAX_SEED, NULL, NULL, R, "seed of all random numbers"),
 
     ROW("validate_every", INT, validate_every, "0", 0, 1e12, NULL, "steps", R,

@@ -59,6 +59,8 @@ struct trainer_options {
     uint64_t epochs;        /* at most */
     double max_minutes;     /* 0: no limit */
     uint64_t threads;       /* 0: left to the caller of the trainer, who counts cores; the trainer takes it as 1 */
+    int products;           /* enum products (blas.h): who multiplies; a run that began has made auto a choice */
+    bool other_products;    /* a resumed run may go on with other products than it began with */
     uint64_t seed;
     /* validation */
     uint64_t validate_every; /* steps; 0: each epoch */

@@ -79,24 +79,35 @@ static size_t rows_of_block(size_t first, size_t rows)
     return rows - first < BLOCK ? rows - first : BLOCK;
 }
 
+/* Where a matrix is packed to. */
+struct packed_pair {
+    bool plain;             /* for a library (kernels.h): both as rows */
+    size_t inputs, outputs; /* in whole blocks */
+    float *forward;         /* [outputs/16][inputs][16]; plain: [inputs][outputs] */
+    float *transpose;       /* [inputs/16][outputs][16]; plain: [outputs][inputs] */
+};
+
 /* A matrix of gates, as the network has it and as it is packed. */
 struct gate_matrix {
     bool hidden_part;     /* W_hh; else W_ih */
     const float *weights; /* [G*H][columns] */
     size_t columns;
-    size_t inputs;    /* columns in whole blocks */
-    float *forward;   /* [gate_row/16][inputs][16] */
-    float *transpose; /* [inputs/16][gate_row][16] */
+    struct packed_pair packed;
 };
 
 /* rows [count][columns]: those of one block. */
-static void pack_gate_block(const struct packed_network *packed, const struct kernels *kernels,
-                            const struct gate_matrix *matrix, size_t block, const float *rows, size_t count)
+static void pack_block(const struct kernels *kernels, const struct packed_pair *to, size_t block, const float *rows,
+                       size_t count, size_t columns)
 {
-    const size_t columns = matrix->columns;
-    kernels->transpose(count, columns, rows, columns, matrix->forward + block * matrix->inputs * BLOCK, BLOCK);
+    if (to->plain) {
+        kernels->transpose(count, columns, rows, columns, to->forward + block * BLOCK, to->outputs);
+        for (size_t r = 0; r < count; r++)
+            memcpy(to->transpose + (block * BLOCK + r) * to->inputs, rows + r * columns, columns * sizeof(float));
+        return;
+    }
+    kernels->transpose(count, columns, rows, columns, to->forward + block * to->inputs * BLOCK, BLOCK);
     for (size_t i = 0; i < columns; i += BLOCK) {
-        float *out = matrix->transpose + (i / BLOCK * packed->gate_row + block * BLOCK) * BLOCK;
+        float *out = to->transpose + (i / BLOCK * to->outputs + block * BLOCK) * BLOCK;
         for (size_t r = 0; r < count; r++)
             memcpy(out + r * BLOCK, rows + r * columns + i, rows_of_block(i, columns) * sizeof(float));
     }
@@ -109,7 +120,7 @@ static void pack_gates(const struct packed_network *packed, const struct packed_
     for (size_t block = job->part; block < packed->gate_row / BLOCK; block += job->parts) {
         const struct gates_place place = gates_place(packed->architecture.cell, matrix->hidden_part, block);
         const float *rows = matrix->weights + (place.gate * H + place.unit) * matrix->columns;
-        pack_gate_block(packed, job->kernels, matrix, block, rows, rows_of_block(place.unit, H));
+        pack_block(job->kernels, &matrix->packed, block, rows, rows_of_block(place.unit, H), matrix->columns);
     }
 }
 
@@ -126,7 +137,7 @@ static void pack_dropped(const struct packed_network *packed, const struct packe
             dropout_draw(job->weight_drop, DROPOUT_WEIGHTS, dropout_weight_row(k, first + r), Hp, mask);
             for (size_t i = 0; i < H; i++) rows[r * H + i] = matrix->weights[(first + r) * H + i] * mask[i];
         }
-        pack_gate_block(packed, job->kernels, matrix, block, rows, count);
+        pack_block(job->kernels, &matrix->packed, block, rows, count, H);
     }
 }
 
@@ -161,15 +172,19 @@ static void pack_layer(struct packed_network *packed, const struct packed_job *j
     const struct gate_matrix hidden = {.hidden_part = true,
                                        .weights = network->weight_hh[k],
                                        .columns = packed->architecture.hidden_size,
-                                       .inputs = packed->hidden,
-                                       .forward = layer->weight_hh,
-                                       .transpose = layer->weight_hh_t};
+                                       .packed = {.plain = job->kernels->plain_step,
+                                                  .inputs = packed->hidden,
+                                                  .outputs = packed->gate_row,
+                                                  .forward = layer->weight_hh,
+                                                  .transpose = layer->weight_hh_t}};
     const struct gate_matrix input = {.hidden_part = false,
                                       .weights = network->weight_ih[k],
                                       .columns = architecture_input(&packed->architecture, k),
-                                      .inputs = layer->input,
-                                      .forward = layer->weight_ih,
-                                      .transpose = layer->weight_ih_t};
+                                      .packed = {.plain = job->kernels->plain_window,
+                                                 .inputs = layer->input,
+                                                 .outputs = packed->gate_row,
+                                                 .forward = layer->weight_ih,
+                                                 .transpose = layer->weight_ih_t}};
     if (job->weight_drop->probability > 0) {
         pack_dropped(packed, job, k, &hidden);
     } else {
@@ -188,15 +203,14 @@ static void pack_layer(struct packed_network *packed, const struct packed_job *j
 static void pack_output(struct packed_network *packed, const struct packed_job *job)
 {
     const size_t H = packed->architecture.hidden_size, V = packed->architecture.vocabulary_size;
+    const struct packed_pair to = {.plain = job->kernels->plain_window,
+                                   .inputs = packed->hidden,
+                                   .outputs = packed->vocabulary,
+                                   .forward = packed->output,
+                                   .transpose = packed->output_t};
     for (size_t block = job->part; block < packed->vocabulary / BLOCK; block += job->parts) {
         const float *rows = job->network->output_weight + block * BLOCK * H;
-        const size_t count = rows_of_block(block * BLOCK, V);
-        job->kernels->transpose(count, H, rows, H, packed->output + block * packed->hidden * BLOCK, BLOCK);
-        for (size_t i = 0; i < H; i += BLOCK) {
-            float *out = packed->output_t + (i / BLOCK * packed->vocabulary + block * BLOCK) * BLOCK;
-            for (size_t r = 0; r < count; r++)
-                memcpy(out + r * BLOCK, rows + r * H + i, rows_of_block(i, H) * sizeof(float));
-        }
+        pack_block(job->kernels, &to, block, rows, rows_of_block(block * BLOCK, V), H);
     }
 }
 

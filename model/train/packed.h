@@ -4,7 +4,8 @@
  *
  * Letters: Hp, Ep, Vp are H, E, V rounded up to whole blocks of 16; Gx, Gh are the gates of the input and of the hidden
  * product, in the order of network/gates.h (the same number today). The packed matrix of N outputs and K inputs
- * has its blocks K * 16 floats apart.
+ * has its blocks K * 16 floats apart. Where a library multiplies (kernels.h: plain_step, plain_window), the matrices
+ * are not packed: [N/16][K][16] below is then [K][N].
  */
 #ifndef LSTMD_MODEL_TRAIN_PACKED_H
 #define LSTMD_MODEL_TRAIN_PACKED_H

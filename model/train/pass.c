@@ -9,7 +9,6 @@
 
 #define BLOCK        KERNEL_BLOCK
 #define CHUNK_FLOATS ((size_t)1 << 20) /* of logits kept at once: 4 MiB */
-#define PRODUCT_ROWS 96                /* rows per product over a whole window: they stay in the second-level cache */
 
 /* ------------------------------------------------------------------ memory */
 
@@ -149,23 +148,28 @@ struct product {
     float *y;             /* [rows][N] */
 };
 
+static size_t rows_at_once(const struct kernels *kernels, size_t rows)
+{
+    return rows < kernels->window_rows ? rows : kernels->window_rows;
+}
+
 static void multiply_rows(const struct kernels *kernels, const struct product *product)
 {
     const size_t K = product->inputs, N = product->outputs;
-    for (size_t r = 0; r < product->rows; r += PRODUCT_ROWS) {
-        const size_t m = product->rows - r < PRODUCT_ROWS ? product->rows - r : PRODUCT_ROWS;
+    for (size_t r = 0, m; r < product->rows; r += m) {
+        m = rows_at_once(kernels, product->rows - r);
         float *y = product->y + r * N;
         for (size_t i = 0; i < m; i++) memcpy(y + i * N, product->bias, N * sizeof(float));
-        kernels->product(&(struct kernel_product){.M = m,
-                                                  .blocks = N / BLOCK,
-                                                  .K = K,
-                                                  .x = product->x + r * K,
-                                                  .ldx = K,
-                                                  .packed = product->weights,
-                                                  .stride = K * BLOCK,
-                                                  .y = y,
-                                                  .ldy = N,
-                                                  .accumulate = true});
+        kernels->product_of_window(&(struct kernel_product){.M = m,
+                                                            .blocks = N / BLOCK,
+                                                            .K = K,
+                                                            .x = product->x + r * K,
+                                                            .ldx = K,
+                                                            .packed = product->weights,
+                                                            .stride = K * BLOCK,
+                                                            .y = y,
+                                                            .ldy = N,
+                                                            .accumulate = true});
     }
 }
 
@@ -266,17 +270,17 @@ static void output_gradients(struct pass *pass, const float *x, size_t r, size_t
                                                                         .scratch = pass->scratch});
     if (first) memset(pass->gradients.output_bias, 0, Vp * sizeof(float));
     for (size_t i = 0; i < m; i++) pass->kernels->add(Vp, pass->logits + i * Vp, pass->gradients.output_bias);
-    for (size_t i = 0; i < m; i += PRODUCT_ROWS) {
-        const size_t rows = m - i < PRODUCT_ROWS ? m - i : PRODUCT_ROWS;
-        pass->kernels->product(&(struct kernel_product){.M = rows,
-                                                        .blocks = Hp / BLOCK,
-                                                        .K = Vp,
-                                                        .x = pass->logits + i * Vp,
-                                                        .ldx = Vp,
-                                                        .packed = packed->output_t,
-                                                        .stride = Vp * BLOCK,
-                                                        .y = pass->gradient + (r + i) * Hp,
-                                                        .ldy = Hp});
+    for (size_t i = 0, rows; i < m; i += rows) {
+        rows = rows_at_once(pass->kernels, m - i);
+        pass->kernels->product_of_window(&(struct kernel_product){.M = rows,
+                                                                  .blocks = Hp / BLOCK,
+                                                                  .K = Vp,
+                                                                  .x = pass->logits + i * Vp,
+                                                                  .ldx = Vp,
+                                                                  .packed = packed->output_t,
+                                                                  .stride = Vp * BLOCK,
+                                                                  .y = pass->gradient + (r + i) * Hp,
+                                                                  .ldy = Hp});
     }
 }
 
@@ -394,17 +398,17 @@ static void input_gradient(struct pass *pass, size_t k, size_t rows)
 {
     const struct packed_network *packed = pass->packed;
     const size_t G = packed->gate_row, width = packed->layers[k].input;
-    for (size_t r = 0; r < rows; r += PRODUCT_ROWS) {
-        const size_t m = rows - r < PRODUCT_ROWS ? rows - r : PRODUCT_ROWS;
-        pass->kernels->product(&(struct kernel_product){.M = m,
-                                                        .blocks = width / BLOCK,
-                                                        .K = G,
-                                                        .x = pass->layers[k].gates_x + r * G,
-                                                        .ldx = G,
-                                                        .packed = packed->layers[k].weight_ih_t,
-                                                        .stride = G * BLOCK,
-                                                        .y = pass->gradient_below + r * width,
-                                                        .ldy = width});
+    for (size_t r = 0, m; r < rows; r += m) {
+        m = rows_at_once(pass->kernels, rows - r);
+        pass->kernels->product_of_window(&(struct kernel_product){.M = m,
+                                                                  .blocks = width / BLOCK,
+                                                                  .K = G,
+                                                                  .x = pass->layers[k].gates_x + r * G,
+                                                                  .ldx = G,
+                                                                  .packed = packed->layers[k].weight_ih_t,
+                                                                  .stride = G * BLOCK,
+                                                                  .y = pass->gradient_below + r * width,
+                                                                  .ldy = width});
     }
     float *above = pass->gradient;
     pass->gradient = pass->gradient_below;

@@ -42,12 +42,13 @@ static json_t *describe_training(const struct training_run *run, bool exact, str
     const json_t *data = training_data_describe(&run->data), *provenance = run->callbacks->provenance;
     json_t *options = trainer_options_to_json(&run->options, TRAINER_RECIPE, err);
     if (!options) return NULL;
-    json_t *json = json_pack(
-        "{s:s, s:O, s:O, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "lstmd_version", version_number, "corpus",
-        json_object_get(data, "corpus"), "validation", json_object_get(data, "validation"), "options", options, "seed",
-        (json_int_t)run->options.seed, "threads", (json_int_t)run->options.threads, "epochs", (json_int_t)state->epoch,
-        "steps", (json_int_t)state->step, "best_epoch", (json_int_t)state->best_epoch, "best_step",
-        (json_int_t)state->best_step, "seconds", training_run_seconds(run));
+    json_t *json =
+        json_pack("{s:s, s:O, s:O, s:o, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "lstmd_version", version_number,
+                  "corpus", json_object_get(data, "corpus"), "validation", json_object_get(data, "validation"),
+                  "options", options, "products", training_run_products(run), "seed", (json_int_t)run->options.seed,
+                  "threads", (json_int_t)run->options.threads, "epochs", (json_int_t)state->epoch, "steps",
+                  (json_int_t)state->step, "best_epoch", (json_int_t)state->best_epoch, "best_step",
+                  (json_int_t)state->best_step, "seconds", training_run_seconds(run));
     if (json && add_losses(run, exact, json) && (!provenance || json_object_update(json, (json_t *)provenance) == 0))
         return json;
     json_decref(json);
@@ -111,6 +112,7 @@ bool training_snapshot(struct training_run *run, struct error *err)
     run->state.seconds = training_run_seconds(run);
     const struct snapshot_content content = {.options = &run->options,
                                              .identity = training_data_describe(&run->data),
+                                             .products = training_run_products(run),
                                              .state = &run->state,
                                              .network = &run->network,
                                              .learner = run->learner};

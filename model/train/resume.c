@@ -23,9 +23,21 @@ static bool check_identity(const struct training_run *run, const struct snapshot
            error_set(err, ERROR_INVALID, "init_from names another model than that which the run began with");
 }
 
+/* The same bits need the same sums: the same library with kernels for the same core. */
+static bool check_products(const struct training_run *run, const struct snapshot *snapshot, struct error *err)
+{
+    const char *saved = snapshot_products(snapshot), *now = training_run_products(run);
+    return strcmp(saved, now) == 0 || run->options.other_products ||
+           error_set(err, ERROR_INVALID,
+                     "products were %s when the run began and are %s now, which would give other bits: with "
+                     "other_products it goes on all the same",
+                     saved, now);
+}
+
 bool training_resume_check(const struct training_run *run, const struct snapshot *snapshot, struct error *err)
 {
-    return trainer_options_may_resume(&snapshot->options, &run->options, err) && check_identity(run, snapshot, err);
+    return trainer_options_may_resume(&snapshot->options, &run->options, err) && check_identity(run, snapshot, err) &&
+           check_products(run, snapshot, err);
 }
 
 bool training_resume_restore(struct training_run *run, const struct snapshot *snapshot, struct error *err)

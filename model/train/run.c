@@ -1,5 +1,6 @@
 #include "model/train/run.h"
 
+#include "model/kernels/blas.h"
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,6 +48,11 @@ const struct network *training_run_model(const struct training_run *run)
 uint64_t training_run_epoch(const struct training_run *run)
 {
     return run->state.epoch + (run->state.epoch_tokens > 0);
+}
+
+const char *training_run_products(const struct training_run *run)
+{
+    return run->options.products == PRODUCTS_OPENBLAS ? blas_name() : products_choices[PRODUCTS_OWN];
 }
 
 uint64_t training_run_steps(const struct training_run *run)

@@ -35,8 +35,9 @@ struct training_run {
 
     /* what it trains */
     const struct kernels *kernels;
-    struct network network;  /* the learner's master copy */
-    struct learner *learner; /* borrows the network */
+    struct kernels with_library; /* what `kernels` is where OpenBLAS multiplies */
+    struct network network;      /* the learner's master copy */
+    struct learner *learner;     /* borrows the network */
     struct schedule_options schedule;
 
     /* where it stands */
@@ -72,6 +73,9 @@ const struct network *training_run_model(const struct training_run *run);
 
 /* The epoch that the run is in, or that has just ended, from 1; 0 before the first step. */
 uint64_t training_run_epoch(const struct training_run *run);
+
+/* Who multiplies: "own", or "openblas 0.3.21 Haswell". Static. */
+const char *training_run_products(const struct training_run *run);
 
 /* Steps of the whole run where no time bounds it; UINT64_MAX where they overflow. */
 uint64_t training_run_steps(const struct training_run *run);

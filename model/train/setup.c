@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "model/files/checkpoint.h"
+#include "model/kernels/blas.h"
 #include "model/train/directories.h"
 #include "model/train/fit.h"
 #include "model/train/resume.h"
@@ -39,6 +40,24 @@ static void fit_warmup(struct training_run *run)
 
 /* ---------------------------------------------------------------- network and learner */
 
+/* Who multiplies. It follows from the processor and the network, so a resumed run chooses as it did before. */
+static bool choose_products(struct training_run *run, bool resumed, struct error *err)
+{
+    struct error cause = {0};
+    enum products chosen;
+    run->kernels = kernels_select("auto");
+    if (!products_choose((enum products)run->options.products, run->kernels, run->options.hidden, &chosen, &cause)) {
+        if (!resumed || !run->options.other_products) return error_set(err, cause.code, "%s", cause.message);
+        training_run_note(run, "%s; the run goes on without it", cause.message);
+        chosen = PRODUCTS_OWN;
+    }
+    run->options.products = (int)chosen;
+    if (chosen != PRODUCTS_OPENBLAS) return true;
+    blas_kernels(run->kernels, &run->with_library);
+    run->kernels = &run->with_library;
+    return true;
+}
+
 /* init: NULL, or the model that the run goes on from. Its network is closed. */
 static bool fill_network(struct training_run *run, struct model *init, struct error *err)
 {
@@ -53,7 +72,6 @@ static bool open_learner(struct training_run *run, struct model *init, struct er
 {
     const struct trainer_options *options = &run->options;
     const struct architecture architecture = trainer_architecture(options, vocabulary_size(run->data.vocabulary));
-    run->kernels = kernels_select("auto");
     if (!trainer_options_check_memory(options, architecture.vocabulary_size, run->callbacks->memory_limit, err))
         return false;
     if (!network_open(&run->network, &architecture, err) || !fill_network(run, init, err)) return false;
@@ -152,10 +170,11 @@ static bool open_data(struct training_run *run, struct model *init, struct error
 /* snapshot: NULL, or what the run goes on from. */
 static bool open_parts(struct training_run *run, const struct snapshot *snapshot, struct model *init, struct error *err)
 {
-    if (!open_data(run, init, err)) return false;
+    if (!open_data(run, init, err) || !choose_products(run, snapshot, err)) return false;
     fit_batch(run);
     if (snapshot && !training_resume_check(run, snapshot, err)) return false;
     note_text(run);
+    if (run->options.products == PRODUCTS_OPENBLAS) training_run_note(run, "products: %s", training_run_products(run));
     if (!open_learner(run, init, err) || !open_streams(run, err)) return false;
     fit_warmup(run);
     return !snapshot || training_resume_restore(run, snapshot, err);

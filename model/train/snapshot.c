@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/size.h"
 #include "model/files/safetensors.h"
+#include "model/kernels/blas.h"
 
 #define SNAPSHOT_FORMAT   "lstmd-train/1"
 #define SNAPSHOT_NUMBERS  "snapshot.json"
@@ -117,9 +118,10 @@ static bool write_numbers(struct directory_publish *publish, const struct snapsh
 {
     json_t *options = trainer_options_to_json(content->options, TRAINER_RECIPE | TRAINER_ADJUSTABLE, err);
     if (!options) return false;
-    json_t *json = json_pack("{s:s, s:o, s:O, s:o, s:I}", "format", SNAPSHOT_FORMAT, "options", options, "identity",
-                             (json_t *)content->identity, "state", state_to_json(content->state), "learner_steps",
-                             (json_int_t)learner_step_count(content->learner));
+    json_t *json =
+        json_pack("{s:s, s:s, s:o, s:O, s:o, s:I}", "format", SNAPSHOT_FORMAT, "products", content->products, "options",
+                  options, "identity", (json_t *)content->identity, "state", state_to_json(content->state),
+                  "learner_steps", (json_int_t)learner_step_count(content->learner));
     size_t n;
     char *text = json ? json_text_print(json, JSON_INDENT(2), &n, err) : NULL;
     bool ok = text ? directory_publish_write(publish, SNAPSHOT_NUMBERS, text, n, err)
@@ -226,6 +228,12 @@ out:
 const json_t *snapshot_identity(const struct snapshot *snapshot)
 {
     return json_object_get(snapshot->json, "identity");
+}
+
+const char *snapshot_products(const struct snapshot *snapshot)
+{
+    const char *products = json_string_value(json_object_get(snapshot->json, "products"));
+    return products ? products : products_choices[PRODUCTS_OWN];
 }
 
 static bool restore_array(const struct safetensors *file, const char *name, float *out, size_t count, struct error *err)

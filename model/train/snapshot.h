@@ -58,6 +58,7 @@ struct snapshot {
 struct snapshot_content {
     const struct trainer_options *options;
     const json_t *identity; /* the corpora, from training_data_describe() */
+    const char *products;   /* who multiplied (run.h) */
     const struct run_state *state;
     const struct network *network;
     struct learner *learner;
@@ -70,6 +71,8 @@ bool snapshot_save(const char *directory, const struct snapshot_content *content
  * ERROR_CORRUPT. */
 bool snapshot_open(struct snapshot *snapshot, const char *directory, struct error *err);
 const json_t *snapshot_identity(const struct snapshot *snapshot);
+/* Who multiplied: "own", as in all runs that do not say, or the library. */
+const char *snapshot_products(const struct snapshot *snapshot);
 /* Reads the arrays into a network and a learner of the same architecture and optimizer. */
 bool snapshot_restore(const struct snapshot *snapshot, struct network *network, struct learner *learner,
                       struct error *err);

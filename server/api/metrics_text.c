@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/version.h"
+#include "model/kernels/blas.h"
 #include "server/api/api.h"
 #include "server/api/services.h"
 
@@ -144,6 +145,18 @@ static void write_jobs(struct services *services, FILE *out)
     }
 }
 
+/* --- Products --- */
+
+static void write_products(FILE *out)
+{
+    char label[128];
+    const char *name = blas_name() ? blas_name() : products_choices[PRODUCTS_OWN];
+    metrics_write_head(out, "lstmd_products_info", "gauge", "Who multiplies large matrices, if a job does not say.");
+    metrics_write_sample(out, "lstmd_products_info", metrics_label(label, sizeof label, "products", name), 1);
+    metrics_write_one(out, "lstmd_openblas_products_total", "counter", "Products that OpenBLAS has computed.",
+                      (double)blas_calls());
+}
+
 /* --- The state directory --- */
 
 static void write_state_dir(const struct services *services, FILE *out)
@@ -265,6 +278,7 @@ enum http_outcome api_metrics(struct http_request *request, void *context)
         metrics_write(services->metrics, out);
         write_models(services, out);
         write_jobs(services, out);
+        write_products(out);
         write_state_dir(services, out);
         write_states(services, out);
         metrics_write_one(out, "lstmd_open_requests", "gauge", "Requests that are being answered, this one included.",

@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "model/files/checkpoint.h"
+#include "model/kernels/blas.h"
 #include "model/train/options.h"
 #include "model/train/training_source.h"
 #include "server/api/fields.h"
@@ -277,6 +278,11 @@ static void check_together(struct services *services, struct train_fields *field
     struct error err = {0};
     if (options->threads == 0) options->threads = (uint64_t)services->config->train_threads;
     if (options->threads == 0) options->threads = cores();
+    if (!was_given(rows, "products")) options->products = services->config->products;
+    if (options->products == PRODUCTS_OPENBLAS && !blas_load(&err)) {
+        problem_add_field(problem, "products", "%s", err.message);
+        return;
+    }
     if (!trainer_options_validate(options, &err))
         add_option_error(rows, &err, "options", problem);
     else if (!fields->init_from.data || !state_name_valid(fields->init_from.data, fields->init_from.size) ||

@@ -91,3 +91,15 @@ def test_bench_fails_where_a_peer_ends():
     result = bench("--peer", "pytorch=echo hello; exit 3", "--only", "train 1x128 B=8 T=50, 1 thread")
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1] == "lstmd: peer pytorch ended without an answer"
+
+
+def test_bench_measures_openblas_beside_the_kernels_that_it_names():
+    result = bench("--json", "--only", "train 1x128 B=8 T=50, 1 thread", "--kernels", "portable", "--products", "openblas",
+                   "--repetitions", "1", "--peer", PEER)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(result.stdout)
+    (row,) = report["rows"]
+    assert report["machine"]["kernels"] == "portable" and report["machine"]["peers"]["products"].startswith("openblas ")
+    assert row["peers"]["products"] > 0 and row["peers"]["fake"] == 1000
+    refused = bench("--kernels", "sse9")
+    assert refused.returncode == 2 and "--kernels: this machine cannot run \"sse9\"" in refused.stderr

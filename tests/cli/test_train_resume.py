@@ -137,9 +137,9 @@ def test_train_help_says_what_a_resume_may_change(corpus, tmp_path):
         key = flag[2:].replace("-", "_")
         one_line_failure(train("--out", out, "--resume", flag, value, expect=1), f"{key} was ")
     values = {"--lr": 0.02, "--clip": 1, "--epochs": 4, "--max-minutes": 1, "--patience": 9, "--sample-length": 3,
-              "--snapshot-seconds": 5, "--data": corpus}  # fmt: skip
-    assert set(values) == told - {"--validation-data", "--init-from"}
-    train("--out", out, "--resume", *(part for pair in values.items() for part in pair))
+              "--snapshot-seconds": 5, "--data": corpus, "--products": "own"}  # fmt: skip
+    assert set(values) == told - {"--validation-data", "--init-from", "--other-products"}
+    train("--out", out, "--resume", "--other-products", *(part for pair in values.items() for part in pair))
 
 
 def test_train_resume_refuses_another_model_to_go_on_from(corpus, tmp_path):

@@ -1,5 +1,6 @@
 /* The network against PyTorch: logits, loss, gradients and training runs of tests/golden/data (make_golden.py computed
- * them in float64), on one, two and three threads and with every kernel this machine has. Relative error of a tensor:
+ * them in float64), on one, two and three threads and with every kernel this machine has, each by itself and with
+ * OpenBLAS's products. Relative error of a tensor:
  * the largest absolute difference over the largest absolute value. */
 #include <math.h>
 #include <setjmp.h>
@@ -15,6 +16,7 @@
 
 #include "model/files/safetensors.h"
 #include "model/generate/step.h"
+#include "model/kernels/blas.h"
 #include "model/text/vocabulary.h"
 #include "model/train/learner.h"
 
@@ -172,9 +174,12 @@ static void with_every_setting(const char *name, size_t max_threads, check *run)
     snprintf(names, sizeof names, "%s", kernels_names());
     for (char *kernel; (kernel = strsep(&rest, ", ")) != NULL;) {
         if (*kernel == '\0') continue;
-        for (size_t threads = 1; threads <= max_threads; threads++) {
-            const struct setting setting = {.kernels = kernels_select(kernel), .threads = threads};
-            assert_non_null(setting.kernels);
+        struct kernels with_library;
+        assert_non_null(kernels_select(kernel));
+        blas_kernels(kernels_select(kernel), &with_library);
+        for (size_t i = 0; i < 2 * max_threads; i++) {
+            const struct setting setting = {.kernels = i % 2 == 0 ? kernels_select(kernel) : &with_library,
+                                            .threads = 1 + i / 2};
             load_weights(&golden);
             run(&golden, &setting);
         }
@@ -360,6 +365,11 @@ static void add(const char *property, CMUnitTestFunction function, const char *n
 
 int main(void)
 {
+    struct error err = {0};
+    if (!blas_load(&err)) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
     for (size_t i = 0; i < COUNT(gradient_cases); i++) {
         add("logits_match_pytorch", test_golden_logits_match_pytorch, gradient_cases[i]);
         add("gradients_match_pytorch", test_golden_gradients_match_pytorch, gradient_cases[i]);

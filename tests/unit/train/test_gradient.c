@@ -2,12 +2,15 @@
  *
  * Without dropout, the differences are those of the equations of network/cells.h, which this file writes down in double
  * precision. So they also check the learner's loss. With dropout, only the learner knows the masks. The differences are
- * then those of its own float32 loss at the same step (the same masks), and the tolerance is wider. */
+ * then those of its own float32 loss at the same step (the same masks), and the tolerance is wider.
+ *
+ * All of it with the best kernels of this machine, and once more with OpenBLAS for every product. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/kernels/blas.h"
 #include "model/text/vocabulary.h"
 #include "model/train/learner.h"
 #include "tests/unit/support.h"
@@ -153,6 +156,8 @@ static double window_loss(struct reference *reference, size_t window)
 
 /* ------------------------------------------------------------------ setting up */
 
+static const struct kernels *kernels; /* of all learners here; NULL: the best */
+
 struct fixture {
     struct network network, gradient;
     struct learner *learner;
@@ -167,6 +172,7 @@ static void fixture_open(struct fixture *fixture, const struct setting *setting,
                                             .weight_drop = dropout,
                                             .seed = 5,
                                             .reset_token = setting->reset_token,
+                                            .kernels = kernels,
                                             .optimizer = {.kind = OPTIMIZER_SGD}};
     struct error err = {0};
     struct rng rng;
@@ -348,5 +354,15 @@ int main(void)
         ADD(test_gradient_with_dropout_does_not_depend_on_threads, &settings[i]);
         ADD(test_dropout_draws_new_masks_at_each_step, &settings[i]);
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct kernels with_library;
+    struct error err = {0};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (!blas_load(&err)) {
+        fprintf(stderr, "%s\n", err.message);
+        return 1;
+    }
+    blas_kernels(kernels_select("portable"), &with_library);
+    kernels = &with_library;
+    failed += cmocka_run_group_tests(tests, NULL, NULL);
+    return failed;
 }

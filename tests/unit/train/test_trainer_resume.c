@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/rng.h"
+#include "model/kernels/blas.h"
 #include "model/train/snapshot.h"
 #include "tests/unit/train/trainer_support.h"
 
@@ -219,6 +220,81 @@ static void test_trainer_resume_with_another_corpus_is_refused(void **state)
     bench_close(&bench);
 }
 
+static void test_trainer_resumes_bit_for_bit_with_openblas(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 40);
+    bench.options.products = PRODUCTS_OPENBLAS;
+    bench.options.layers = 2;
+    bench.options.hidden = 40;
+    bench.options.threads = 2;
+    bench.options.snapshot_seconds = 0.004;
+    const uint64_t before = blas_calls();
+    assert_resumes_bit_for_bit(&bench);
+    assert_true(blas_calls() > before);
+    bench_close(&bench);
+}
+
+static void test_trainer_asks_no_library_for_its_own_products(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 40);
+    const uint64_t before = blas_calls();
+    bench.options.products = PRODUCTS_OWN;
+    bench_start(&bench);
+    assert_int_equal(blas_calls(), before);
+    bench_close(&bench);
+}
+
+/* Replaces one text of snapshot.json by another one, which is not longer. */
+static void edit_snapshot(const struct bench *bench, const char *old, const char *new)
+{
+    const char *path = in_dir(bench->work, "snapshot.json");
+    char *text = read_text(path), *place = strstr(text, old);
+    assert_non_null(place);
+    memset(place, ' ', strlen(old));
+    memcpy(place, new, strlen(new));
+    write_text(path, text);
+    free(text);
+}
+
+static void test_trainer_resume_with_other_products_is_refused_unless_wanted(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 40);
+    bench_interrupt(&bench);
+    bench.options.products = PRODUCTS_OPENBLAS;
+    bench_refuse(&bench, true, ERROR_INVALID, "products were own when the run began and are openblas ");
+    bench.options.other_products = true;
+    bench_resume(&bench);
+    assert_int_equal(bench.result.end, TRAINER_DONE);
+
+    bench.options.other_products = false;
+    bench_interrupt(&bench);
+    edit_snapshot(&bench, blas_name(), "openblas 0.2 P2");
+    bench_refuse(&bench, true, ERROR_INVALID, "products were openblas 0.2 P2");
+    bench.options.products = PRODUCTS_OWN;
+    bench_refuse(&bench, true, ERROR_INVALID, "and are own now");
+    bench_close(&bench);
+}
+
+/* lstmd 0.1 knew only its own products, and said nothing of them. */
+static void test_trainer_resumes_a_run_that_says_nothing_of_products(void **state)
+{
+    (void)state;
+    struct bench bench;
+    bench_open(&bench, 40);
+    bench_interrupt(&bench);
+    edit_snapshot(&bench, "\"products\": \"own\",\n  \"options\"", "\"options\"");
+    edit_snapshot(&bench, "\"products\": \"own\",", "");
+    bench_resume(&bench);
+    assert_int_equal(bench.result.end, TRAINER_DONE);
+    bench_close(&bench);
+}
+
 static void test_trainer_damaged_snapshots_are_refused(void **state)
 {
     (void)state;
@@ -353,6 +429,10 @@ int main(void)
         cmocka_unit_test(test_trainer_resume_with_other_options_names_the_first),
         cmocka_unit_test(test_trainer_resume_may_change_how_long_it_goes_on),
         cmocka_unit_test(test_trainer_resume_with_another_corpus_is_refused),
+        cmocka_unit_test(test_trainer_asks_no_library_for_its_own_products),
+        cmocka_unit_test(test_trainer_resumes_bit_for_bit_with_openblas),
+        cmocka_unit_test(test_trainer_resume_with_other_products_is_refused_unless_wanted),
+        cmocka_unit_test(test_trainer_resumes_a_run_that_says_nothing_of_products),
         cmocka_unit_test(test_trainer_damaged_snapshots_are_refused),
         cmocka_unit_test(test_trainer_saved_options_are_those_of_the_run),
         cmocka_unit_test(test_run_state_survives_a_perplexity_beyond_all_numbers),
