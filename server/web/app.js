@@ -1,4 +1,6 @@
-"use strict";
+import { Lstmd, ProblemError } from "/client.js";
+
+const lstmd = new Lstmd();
 
 const element = (id) => document.getElementById(id);
 
@@ -31,7 +33,7 @@ let samplerNames = ["temperature"]; /* until showOptions() knows all */
 
 /* The inputs of the sampler's options. The daemon says which there are and what their bounds are. */
 async function showOptions() {
-  const options = Object.entries(await (await fetch("/web/sampler.json")).json());
+  const options = Object.entries(await lstmd.call("web/sampler.json"));
   const boxes = options.filter(([name]) => !element(name)).map(([name, option]) => optionBox(name, option));
   element("options").prepend(...boxes);
   for (const [name, option] of options) {
@@ -58,7 +60,6 @@ function optionBox(name, option) {
 
 function requestBody() {
   const body = {
-    stream: true,
     prompt: element("prompt").value,
     length: element("length").valueAsNumber,
   };
@@ -93,30 +94,15 @@ function showEnd(end) {
   show("warnings", end.warnings.length > 0);
 }
 
-/* One event of the stream, without the empty line that ends it. Returns whether it was the end. */
-function takeEvent(event) {
-  const data = event.split("\n").filter((line) => line.startsWith("data: ")).map((line) => line.slice(6)).join("\n");
-  if (data === "" || data === "[DONE]") return data === "[DONE]";
-  const document_ = JSON.parse(data);
-  if (event.startsWith("event: error")) {
-    showProblem(document_);
-    return true;
+/* The text before stays until this one begins. */
+async function showStream(events) {
+  let begun = false;
+  for await (const event of events) {
+    if (!begun) showBeginning();
+    begun = true;
+    element("written").append(event.delta);
+    if (event.finish_reason) showEnd(event);
   }
-  element("written").append(document_.delta);
-  if (document_.finish_reason) showEnd(document_);
-  return false;
-}
-
-async function readStream(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  let ended = false;
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
-    const events = (rest + part.value).split("\n\n");
-    rest = events.pop();
-    for (const event of events) ended = takeEvent(event) || ended;
-  }
-  if (!ended) throw new Error("the stream broke off");
 }
 
 function showProblem(problem) {
@@ -130,22 +116,28 @@ function showProblem(problem) {
   show("problem", true);
 }
 
-/* A request with the token, if there is one; it is kept until the tab is closed. A daemon that wants one gets it asked for. */
-async function send(path, options = {}) {
-  const token = element("token").value;
-  const headers = token === "" ? options.headers : { ...options.headers, Authorization: `Bearer ${token}` };
-  const response = await fetch(path, { ...options, headers });
-  if (response.status === 401) {
-    show("token-field", true);
-    element("token").focus();
-  } else {
-    sessionStorage.setItem("token", token);
+/* Calls the daemon with the token, if there is one; it is kept until the tab is closed. A daemon that wants one gets it
+ * asked for. */
+async function send(call) {
+  lstmd.token = element("token").value;
+  try {
+    const answer = await call();
+    sessionStorage.setItem("token", lstmd.token);
+    return answer;
+  } catch (error) {
+    if (error.status === 401) {
+      show("token-field", true);
+      element("token").focus();
+    }
+    throw error;
   }
-  return response;
 }
 
-/* The daemon's own words for a 401 are of headers, which nobody sets here. */
-function tokenProblem() {
+/* What to show of what a call threw. */
+function problemOf(error) {
+  if (!(error instanceof ProblemError)) return { detail: `The daemon cannot be reached (${(error.cause ?? error).message}).` };
+  if (error.status !== 401) return { detail: error.message, ...error.problem };
+  /* The daemon's own words for a 401 are of headers, which nobody sets here. */
   const none = element("token").value === "";
   return { detail: none ? "Enter a token and generate again." : "The daemon does not know this token." };
 }
@@ -159,22 +151,12 @@ async function generate() {
   element("status").textContent = "Generating …";
   show("problem", false);
   try {
-    const response = await send("/generate", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(requestBody()),
-      signal: running.signal,
-    });
-    if (response.ok) {
-      showBeginning();
-      await readStream(response);
-    } else {
-      showProblem(response.status === 401 ? tokenProblem() : await response.json());
-    }
-    element("status").textContent = element("problem").hidden ? "Done." : "";
+    const stream = lstmd.stream(requestBody(), { signal: running.signal });
+    await send(() => showStream(stream.events()));
+    element("status").textContent = "Done.";
   } catch (error) {
     const halted = error.name === "AbortError";
-    if (!halted) showProblem({ detail: `The daemon cannot be reached (${error.message}).` });
+    if (!halted) showProblem(problemOf(error));
     element("status").textContent = halted ? "Halted." : "";
   }
   show("halt", false);
@@ -182,12 +164,7 @@ async function generate() {
 }
 
 async function showModel() {
-  const response = await send("/models");
-  if (response.status === 401) {
-    element("model").textContent = "This daemon wants a token.";
-    return;
-  }
-  const model = (await response.json()).models.find((candidate) => candidate.default);
+  const model = (await send(() => lstmd.models())).find((candidate) => candidate.default);
   if (!model) {
     element("model").textContent = "There is no model yet.";
     return;
@@ -211,7 +188,9 @@ element("prompt").addEventListener("keydown", (event) => {
 });
 
 function begin() {
-  showModel().catch(() => { element("model").textContent = "The daemon cannot be reached."; });
+  showModel().catch((error) => {
+    element("model").textContent = error.status === 401 ? "This daemon wants a token." : "The daemon cannot be reached.";
+  });
 }
 
 element("token").addEventListener("change", begin);
