@@ -46,8 +46,13 @@ void json_write(struct json_writer *writer, const char *text, size_t n)
 
 void json_write_integer(struct json_writer *writer, int64_t value)
 {
-    char *out = json_writer_room(writer, NUMBER_SIZE);
-    if (out) writer->size += (size_t)snprintf(out, NUMBER_SIZE, "%" PRId64, value);
+    char digits[NUMBER_SIZE];
+    size_t at = sizeof digits;
+    uint64_t rest = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    do digits[--at] = (char)('0' + rest % 10);
+    while ((rest /= 10) > 0);
+    if (value < 0) digits[--at] = '-';
+    json_write(writer, digits + at, sizeof digits - at);
 }
 
 /* "1e-07" is "1e-7", and 3 is "3.0": readers that tell reals from integers see a real. */
@@ -77,72 +82,113 @@ void json_write_real(struct json_writer *writer, double value)
     writer->size += tidy_real(out);
 }
 
-/* value (positive) = 0.digits * 10^*point, with FLOAT_DIGITS digits. The powers of ten are exact to 10^22, so the
- * number before the last digit is cut has a relative error of a few 2^-53, where a float has 2^-24. */
-static uint32_t float_digits(double value, int *point)
+/* The powers of ten that a double has exactly. */
+static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+#define LAST_POWER 22
+
+/* value * 10^shift, with a relative error of a few 2^-53, where a float has 2^-24. */
+static double scaled(double value, int shift)
 {
-    static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                    1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    int binary;
-    frexp(value, &binary);
-    *point = (int)floor((binary - 1) * 0.301029995663981195) + 1; /* log10(2); one too small at times */
-    int shift = FLOAT_DIGITS - *point;
-    for (; shift > 22; shift -= 22) value *= powers[22];
-    value = shift < 0 ? value / powers[shift < -22 ? 22 : -shift] : value * powers[shift];
-    if (shift < -22) value /= powers[-shift - 22];
-    if (value + 0.5 >= FLOAT_LIMIT) {
-        value /= 10;
-        ++*point;
-    }
-    return (uint32_t)(value + 0.5);
+    for (; shift > LAST_POWER; shift -= LAST_POWER) value *= powers[LAST_POWER];
+    for (; shift < -LAST_POWER; shift += LAST_POWER) value /= powers[LAST_POWER];
+    return shift < 0 ? value / powers[-shift] : value * powers[shift];
 }
 
-static char *put_zeros(char *out, int count)
+/* value (positive) = 0.n * 10^*point, n of FLOAT_DIGITS digits, which is returned. */
+static uint32_t float_digits(float value, int *point)
 {
-    for (; count > 0; count--) *out++ = '0';
+    const int binary = ilogbf(value);
+    /* floor(binary * log10(2)) + 1 (Source: the constant and its range are checked by the tests over all exponents);
+     * one too small where a power of ten lies between value and the power of two below it. */
+    *point = (binary * 78913 >> 18) + 1;
+    double number = scaled((double)value, FLOAT_DIGITS - *point) + 0.5;
+    if (number >= FLOAT_LIMIT) {
+        ++*point;
+        number = scaled((double)value, FLOAT_DIGITS - *point) + 0.5;
+    }
+    return (uint32_t)number;
+}
+
+static void put_pair(char *out, uint32_t pair)
+{
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748"
+        "49505152535455565758596061626364656667686970717273747576777879808182838485868788899091929394959697"
+        "9899";
+    memcpy(out, pairs + 2 * pair, 2);
+}
+
+/* The digits of a number of FLOAT_DIGITS digits; returns how many there are without zeros at the end. */
+static int put_number(char digits[FLOAT_DIGITS], uint32_t number)
+{
+    const uint32_t high = number / 100000, low = number / 10 % 10000;
+    int count = FLOAT_DIGITS;
+    put_pair(digits, high / 100);
+    put_pair(digits + 2, high % 100);
+    put_pair(digits + 4, low / 100);
+    put_pair(digits + 6, low % 100);
+    digits[8] = (char)('0' + number % 10);
+    while (count > 1 && digits[count - 1] == '0') count--;
+    return count;
+}
+
+/* 0.digits[count] * 10^point, where the point is not near the digits: 1.2e-7 */
+static char *put_exponent(char *out, const char digits[FLOAT_DIGITS], int count, int point)
+{
+    *out++ = digits[0];
+    if (count > 1) *out++ = '.';
+    for (int i = 1; i < count; i++) *out++ = digits[i];
+    return out + sprintf(out, "e%d", point - 1);
+}
+
+/* The same, as 0.00012, 12.5 or 120.0. */
+static char *put_fraction(char *out, const char digits[FLOAT_DIGITS], int count, int point)
+{
+    if (point <= 0) {
+        memcpy(out, "0.0000", 6);
+        memcpy(out + 2 - point, digits, FLOAT_DIGITS);
+        return out + 2 - point + count;
+    }
+    for (int i = 0; i < point; i++) *out++ = i < count ? digits[i] : '0';
+    *out++ = '.';
+    if (count <= point) *out++ = '0';
+    for (int i = point; i < count; i++) *out++ = digits[i];
     return out;
 }
 
-static char *put_digits(char *out, const char *digits, int count)
+/* out: NUMBER_SIZE bytes. */
+static char *put_float(char *out, float value)
 {
-    memcpy(out, digits, (size_t)count);
-    return out + count;
-}
-
-/* 0.digits[count] * 10^point: 0.00012, 12.5, 120.0 or 1.2e-7 */
-static char *put_float(char *out, const char *digits, int count, int point)
-{
-    if (point < -4 || point > FLOAT_DIGITS) {
-        *out++ = digits[0];
-        if (count > 1) *out++ = '.';
-        out = put_digits(out, digits + 1, count - 1);
-        return out + sprintf(out, "e%d", point - 1);
-    }
-    if (point <= 0) {
-        out = put_zeros(put_digits(out, "0.", 2), -point);
-        return put_digits(out, digits, count);
-    }
-    const int before = count < point ? count : point;
-    out = put_zeros(put_digits(out, digits, before), point - before);
-    *out++ = '.';
-    if (before == count) return put_zeros(out, 1);
-    return put_digits(out, digits + before, count - before);
+    char digits[FLOAT_DIGITS];
+    int point;
+    if (!isfinite(value)) return (char *)memcpy(out, "null", 4) + 4;
+    if (signbit(value)) *out++ = '-';
+    if (value == 0) return (char *)memcpy(out, "0.0", 3) + 3;
+    const uint32_t number = float_digits(fabsf(value), &point);
+    const int count = put_number(digits, number);
+    return (point < -4 || point > FLOAT_DIGITS ? put_exponent : put_fraction)(out, digits, count, point);
 }
 
 void json_write_float(struct json_writer *writer, float value)
 {
-    if (!isfinite(value) || value == 0) {
-        json_write_real(writer, (double)value);
+    char *out = json_writer_room(writer, NUMBER_SIZE);
+    if (out) writer->size += (size_t)(put_float(out, value) - out);
+}
+
+void json_write_floats(struct json_writer *writer, const float *values, size_t n)
+{
+    size_t needed;
+    if (__builtin_mul_overflow(n, NUMBER_SIZE, &needed)) {
+        writer->failed = true;
         return;
     }
-    char *out = json_writer_room(writer, NUMBER_SIZE), *end = out, digits[FLOAT_DIGITS];
-    if (!out) return;
-    int point, count = FLOAT_DIGITS;
-    uint32_t number = float_digits(fabs((double)value), &point);
-    for (int i = FLOAT_DIGITS; i-- > 0; number /= 10) digits[i] = (char)('0' + number % 10);
-    while (count > 1 && digits[count - 1] == '0') count--;
-    if (value < 0) *end++ = '-';
-    writer->size += (size_t)(put_float(end, digits, count, point) - out);
+    char *out = n > 0 ? json_writer_room(writer, needed) : NULL, *end = out;
+    for (size_t i = 0; out && i < n; i++) {
+        if (i > 0) *end++ = ',';
+        end = put_float(end, values[i]);
+    }
+    if (out) writer->size += (size_t)(end - out);
 }
 
 static bool is_plain(unsigned char byte)

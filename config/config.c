@@ -86,7 +86,9 @@ static const struct option rows[] = {
      "Most states of a `regex` or of `choices`; one that needs more gets 422. A state takes up to 4 bytes for each "
      "character of the vocabulary, and a microsecond for each of them once."},
     {"limits.max_score", OPTION_INT, FIELD(max_score), "20000", 1, 10000000, NULL, "tokens",
-     "Longest text that /score takes."},
+     "Longest text that /score, /state or /inspect takes."},
+    {"limits.max_inspect", OPTION_SIZE, FIELD(max_inspect), "64MiB", 1, 0x1p40, NULL, "bytes",
+     "Most numbers that an answer of /inspect may have, 4 bytes each; a request for more gets 422."},
     {"limits.max_connections", OPTION_INT, FIELD(max_connections), "1024", 1, 100000, NULL, "connections",
      "Open connections of server.listen. When all are open, the daemon closes the one that was idle longest. If none "
      "is "

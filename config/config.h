@@ -43,7 +43,8 @@ struct config {
     int64_t max_n;            /* limits.max_n continuations of one request */
     uint64_t max_pattern;     /* limits.max_pattern bytes of an expression, or of all choices */
     int64_t max_pattern_states;
-    int64_t max_score; /* limits.max_score tokens of a text that is scored */
+    uint64_t max_inspect; /* limits.max_inspect bytes of numbers of an answer */
+    int64_t max_score;    /* limits.max_score tokens of a text that is scored */
     int64_t max_connections;
     int64_t max_per_address; /* limits.max_connections_per_address; 0: any number */
     uint64_t max_dataset;    /* limits.max_dataset bytes */

@@ -12,6 +12,7 @@ const struct http_route api_routes[] = {
     {"GET", "/generate", HTTP_GENERATE, api_generate_get, NULL, true},
     {"POST", "/generate", HTTP_GENERATE, api_generate_post, NULL, false},
     {"GET", "/healthz", HTTP_PROBE, api_healthz, NULL, false},
+    {"POST", "/inspect", HTTP_GENERATE, api_inspect, NULL, false},
     {"GET", "/metrics", HTTP_PROBE, api_metrics, NULL, false},
     {"GET", "/models", HTTP_GENERATE, api_models, NULL, false},
     {"PUT", "/models/default", HTTP_ADMIN, api_default_put, NULL, false},

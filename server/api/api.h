@@ -16,6 +16,7 @@ bool api_authorise(struct http_request *request, enum http_scope scope, void *co
 
 http_handler api_generate_post, api_generate_get;                            /* api/generate.c */
 http_handler api_v1_completions, api_v1_models, api_v1_model;                /* api/openai.c */
+http_handler api_inspect;                                                    /* api/inspect.c */
 http_handler api_score;                                                      /* api/score.c */
 http_handler api_state;                                                      /* api/state.c */
 http_handler api_tokenize, api_detokenize;                                   /* api/tokens.c */

@@ -24,7 +24,7 @@
       "Tokens of prompts that were read or found in the cache; a request for n texts counts its prompt n times.")      \
     X(CACHED_TOKENS, "lstmd_cached_tokens_total", "", "Tokens of prompts whose hidden state was in the cache.")        \
     X(COMPLETION_TOKENS, "lstmd_completion_tokens_total", "", "New tokens.")                                           \
-    X(SCORED_TOKENS, "lstmd_scored_tokens_total", "", "Tokens of texts that /score read.")                             \
+    X(SCORED_TOKENS, "lstmd_scored_tokens_total", "", "Tokens of texts that /score, /state and /inspect read.")        \
     X(ENDED_LENGTH, "lstmd_generations_total", "end=\"length\"", "Continuations by how they ended.")                   \
     X(ENDED_EOS, "lstmd_generations_total", "end=\"eos\"", "")                                                         \
     X(ENDED_PATTERN, "lstmd_generations_total", "end=\"pattern\"", "")                                                 \

@@ -66,12 +66,6 @@ static void write_token(const struct score *score, size_t i, struct json_writer 
     json_write_literal(out, "}");
 }
 
-static void write_number(const char *key, double value, struct json_writer *out)
-{
-    json_write(out, key, strlen(key));
-    json_write_real(out, value);
-}
-
 static void write_state(const struct score *score, struct json_writer *out)
 {
     const struct state_owner owner = served_state_owner(score->reader.served);
@@ -84,24 +78,13 @@ static void write_state(const struct score *score, struct json_writer *out)
 static void write_sums(const struct score *score, struct json_writer *out)
 {
     const struct generation *generation = &score->reader.text.generation;
-    const struct field_text *text = &score->reader.text.text;
-    const size_t count = generation->prompt.count - score->reader.text.first;
-    const size_t characters = vocabulary_encoded_characters(text->data, text->size, &generation->unknown);
     double nats = 0;
     for (size_t i = score->reader.text.first; i < generation->prompt.count; i++) nats -= score->logprobs[i];
-    const double perplexity = exp(nats / (double)count);
-    json_write_literal(out, "],\"token_count\":");
-    json_write_integer(out, (int64_t)count);
-    json_write_literal(out, ",\"characters\":");
-    json_write_integer(out, (int64_t)characters);
-    write_number(",\"nats\":", nats, out);
-    write_number(",\"nats_per_token\":", nats / (double)count, out);
-    write_number(",\"nats_per_char\":", nats / (double)characters, out);
-    write_number(",\"bits_per_char\":", nats / (double)characters / log(2), out);
-    write_number(",\"perplexity\":", isfinite(perplexity) ? perplexity : 1e308, out);
+    json_write_literal(out, "],");
+    scored_text_write_sums(&score->reader.text, nats, out);
     json_write_literal(out, ",");
     if (score->return_state) write_state(score, out);
-    answer_write_warnings(generation, text->data, NULL, out);
+    answer_write_warnings(generation, score->reader.text.text.data, NULL, out);
     json_write_literal(out, "}\n");
 }
 

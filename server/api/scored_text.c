@@ -139,3 +139,26 @@ bool scored_text_submit(struct services *services, struct task *task)
     atomic_fetch_sub(&services->scores, 1);
     return false;
 }
+
+static void write_number(const char *key, double value, struct json_writer *out)
+{
+    json_write(out, key, strlen(key));
+    json_write_real(out, value);
+}
+
+void scored_text_write_sums(const struct scored_text *text, double nats, struct json_writer *out)
+{
+    const struct generation *generation = &text->generation;
+    const size_t count = generation->prompt.count - text->first;
+    const size_t characters = vocabulary_encoded_characters(text->text.data, text->text.size, &generation->unknown);
+    const double perplexity = exp(nats / (double)count);
+    json_write_literal(out, "\"token_count\":");
+    json_write_integer(out, (int64_t)count);
+    json_write_literal(out, ",\"characters\":");
+    json_write_integer(out, (int64_t)characters);
+    write_number(",\"nats\":", nats, out);
+    write_number(",\"nats_per_token\":", nats / (double)count, out);
+    write_number(",\"nats_per_char\":", nats / (double)characters, out);
+    write_number(",\"bits_per_char\":", nats / (double)characters / log(2), out);
+    write_number(",\"perplexity\":", isfinite(perplexity) ? perplexity : 1e308, out);
+}

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/json_writer.h"
 #include "model/generate/generate.h"
 #include "server/api/fields.h"
 #include "server/api/services.h"
@@ -59,6 +60,10 @@ void scored_text_close(struct scored_text *text);
 /* Takes memory for the state that the text ends with, carried.state. field: the one that wants it. */
 bool scored_text_keep_state(struct scored_text *text, const struct served *served, const char *field,
                             struct problem *problem);
+
+/* Writes what the tokens say together, nats: the sum of -log p of those that have a probability: "token_count":..., to
+ * "perplexity":... */
+void scored_text_write_sums(const struct scored_text *text, double nats, struct json_writer *out);
 
 /* Tokens that are no part of the text: the pending token of a state, or <eos> and the label. */
 size_t scored_text_special(const struct scored_text *text);

@@ -11,6 +11,8 @@ static void text_reader_release(void *context)
     struct text_reader *reader = context;
     if (atomic_fetch_sub(&reader->references, 1) > 1) return;
     if (reader->kind->close) reader->kind->close(reader);
+    reading_close(&reader->reading);
+    json_writer_close(&reader->ready);
     scored_text_close(&reader->text);
     json_decref(reader->body);
     registry_release(reader->served);
@@ -23,8 +25,8 @@ static bool text_reader_begin(struct text_reader *reader)
     const struct generation *generation = &reader->text.generation;
     const struct stepper *stepper = &reader->served->stepper;
     struct error err = {0};
-    if (!reading_open(&reader->reading, stepper, generation->prompt.ids, vocabulary_pad(generation->vocabulary), false,
-                      &err)) {
+    if (!reading_open(&reader->reading, stepper, generation->prompt.ids, vocabulary_pad(generation->vocabulary),
+                      reader->keep_before, &err)) {
         reader->outcome = TEXT_NO_MEMORY;
         return false;
     }
@@ -39,7 +41,30 @@ static void text_reader_end(struct text_reader *reader)
     const size_t bytes = reader->served->stepper.state_size * sizeof(float);
     if (reader->outcome == TEXT_READ && reader->text.carried.state)
         memcpy(reader->text.carried.state, reader->reading.state, bytes);
-    reading_close(&reader->reading);
+    if (!reader->kind->is_streamed) reading_close(&reader->reading);
+}
+
+/* Sets the outcome if the request is over. */
+static void text_reader_look(struct text_reader *reader, uint64_t now)
+{
+    const uint64_t limit_ns = (uint64_t)(reader->services->config->request_timeout * 1e9);
+    if (atomic_load(&reader->gone))
+        reader->outcome = TEXT_LEFT;
+    else if (atomic_load(&reader->services->closing))
+        reader->outcome = TEXT_CLOSED;
+    else if (reader->is_replied ? reader->spent_ns >= limit_ns : now >= reader->deadline_ns)
+        reader->outcome = TEXT_LATE;
+}
+
+bool text_reader_next(struct text_reader *reader)
+{
+    const size_t i = reader->read;
+    text_reader_look(reader, clock_monotonic_ns());
+    if (reader->outcome != TEXT_READING) return false;
+    reading_feed(&reader->reading, i, i >= reader->wanted_from);
+    if (reader->kind->fed) reader->kind->fed(reader, i);
+    reader->read++;
+    return true;
 }
 
 /* Feeds tokens until the turn or the text is over, or the request is. */
@@ -47,27 +72,56 @@ static void text_reader_feed(struct text_reader *reader)
 {
     const uint64_t begun_ns = clock_monotonic_ns();
     for (uint64_t now = begun_ns; now - begun_ns < SCORED_TEXT_SLICE_NS; now = clock_monotonic_ns()) {
-        const size_t i = reader->read;
-        if (i >= reader->count)
-            reader->outcome = TEXT_READ;
-        else if (atomic_load(&reader->gone))
-            reader->outcome = TEXT_LEFT;
-        else if (atomic_load(&reader->services->closing))
-            reader->outcome = TEXT_CLOSED;
-        else if (now >= reader->deadline_ns)
-            reader->outcome = TEXT_LATE;
-        if (reader->outcome != TEXT_READING) return;
-        reading_feed(&reader->reading, i, i >= reader->wanted_from);
-        if (reader->kind->fed) reader->kind->fed(reader, i);
-        reader->read++;
+        if (reader->read >= reader->count) reader->outcome = TEXT_READ;
+        if (reader->outcome != TEXT_READING || !text_reader_next(reader)) return;
     }
+}
+
+/* A streamed kind: writes the first buffer, until it is full or the turn, the answer or the request is over. */
+static void text_reader_write_first(struct text_reader *reader)
+{
+    const uint64_t begun_ns = clock_monotonic_ns();
+    while (reader->outcome == TEXT_READING && clock_monotonic_ns() - begun_ns < SCORED_TEXT_SLICE_NS) {
+        const enum text_state state = reader->kind->write(reader, &reader->ready, NULL);
+        if (reader->outcome != TEXT_READING) return;
+        if (reader->ready.failed || state == TEXT_BROKEN) {
+            reader->outcome = TEXT_NO_MEMORY;
+        } else if (state == TEXT_END || reader->ready.size >= TEXT_REPLY_BUFFER) {
+            reader->is_written = state == TEXT_END;
+            reader->outcome = TEXT_READ;
+        }
+    }
+}
+
+/* As struct text_source has it: first what is ready, then what the kind writes, a turn at a time. */
+static enum text_state text_reader_write(void *context, struct json_writer *out, struct error *err)
+{
+    struct text_reader *reader = context;
+    const uint64_t now = clock_monotonic_ns();
+    if (reader->ready.text) {
+        json_write(out, reader->ready.text, reader->ready.size);
+        json_writer_close(&reader->ready);
+        return reader->is_written ? TEXT_END : TEXT_MORE;
+    }
+    if (out->size == 0)
+        reader->turn_ns = now;
+    else if (now - reader->turn_ns >= SCORED_TEXT_SLICE_NS)
+        return TEXT_TURN;
+    const enum text_state state = reader->kind->write(reader, out, err);
+    reader->spent_ns += clock_monotonic_ns() - now;
+    return state;
 }
 
 /* Runs in the scorer's thread: one turn. The text's next turn comes after those of all others that wait. */
 static void text_reader_turn(struct task *task)
 {
     struct text_reader *reader = (struct text_reader *)task;
-    if (reader->reading.state || text_reader_begin(reader)) text_reader_feed(reader);
+    if (reader->reading.state || text_reader_begin(reader)) {
+        if (reader->kind->is_streamed)
+            text_reader_write_first(reader);
+        else
+            text_reader_feed(reader);
+    }
     if (reader->outcome == TEXT_READING) {
         if (worker_submit(reader->services->scorer, &reader->task)) return;
         reader->outcome = TEXT_CLOSED;
@@ -84,12 +138,34 @@ static void text_reader_gone(void *context)
 
 static void text_reader_reply(struct http_request *request, struct text_reader *reader)
 {
+    const bool is_streamed = reader->kind->is_streamed;
     atomic_fetch_add(&reader->references, 1);
-    text_reply(request, 200, "application/json",
-               &(struct text_source){.write = reader->kind->write,
+    if (is_streamed) reader->outcome = TEXT_READING;
+    reader->is_replied = true;
+    text_reply(request, 200, reader->content_type ? reader->content_type : "application/json",
+               &(struct text_source){.write = is_streamed ? text_reader_write : reader->kind->write,
                                      .release = text_reader_release,
                                      .context = reader,
-                                     .worker = reader->services->writer});
+                                     .worker = is_streamed ? reader->services->scorer : reader->services->writer});
+}
+
+void text_reader_set_problem(const struct text_reader *reader, struct problem *problem)
+{
+    switch (reader->outcome) {
+    case TEXT_CLOSED:
+        problem_set(problem, 503, "the daemon was shut down before the text was read");
+        break;
+    case TEXT_LATE:
+        problem_set_timeout(problem, "the text was not read", reader->services->config->request_timeout,
+                            reader->read > 0);
+        break;
+    case TEXT_READ:
+    case TEXT_LEFT:
+    case TEXT_READING:
+    case TEXT_NO_MEMORY:
+        problem_set(problem, 503, "out of memory");
+        break;
+    }
 }
 
 static void text_reader_resumed(struct http_request *request, void *context)
@@ -100,25 +176,15 @@ static void text_reader_resumed(struct http_request *request, void *context)
     http_request_log(request, LOG_INTEGER("prompt_tokens", read));
     metrics_add(reader->services->metrics, METRICS_SCORED_TOKENS, read);
     http_reply_header(request, "Cache-Control", "no-store");
-    switch (reader->outcome) {
-    case TEXT_READ:
+    if (reader->outcome == TEXT_READ) {
         text_reader_reply(request, reader);
         return;
-    case TEXT_LEFT:
+    }
+    if (reader->outcome == TEXT_LEFT) {
         http_reply_nothing(request);
         return;
-    case TEXT_CLOSED:
-        problem_set(&problem, 503, "the daemon was shut down before the text was read");
-        break;
-    case TEXT_LATE:
-        problem_set_timeout(&problem, "the text was not read", reader->services->config->request_timeout,
-                            reader->read > 0);
-        break;
-    case TEXT_READING:
-    case TEXT_NO_MEMORY:
-        problem_set(&problem, 503, "out of memory");
-        break;
     }
+    text_reader_set_problem(reader, &problem);
     http_reply_problem(request, &problem);
     problem_close(&problem);
 }

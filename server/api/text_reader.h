@@ -1,6 +1,13 @@
-/* A request whose text the daemon's scorer reads: /score and /state. The thread that handles the request encodes the
- * text; the scorer feeds it to the model while the connection is suspended. Texts take turns of a few milliseconds, so
- * a short one does not wait for long ones. Each resource has a struct that begins with a text_reader, and a kind.
+/* A request whose text the daemon's scorer reads: /score, /state and /inspect. The thread that handles the request
+ * encodes the text; the scorer feeds it to the model while the connection is suspended. Texts take turns of a few
+ * milliseconds, so a short one does not wait for long ones. Each resource has a struct that begins with a text_reader,
+ * and a kind.
+ *
+ * Most kinds read the whole text and then answer. A streamed kind answers while it reads: its write() has the next
+ * token fed by text_reader_next(). The scorer writes the first buffer before the reply begins, so that what ends the
+ * reading until then gets a status. Each further buffer is a turn in the scorer once the client has taken the one
+ * before. So such a request takes one buffer of memory, however long its answer, and limits.request_timeout counts,
+ * from then on, the time of these turns alone.
  *
  * Life cycle: text_reader_run() makes the struct. The request and the answer that is being written share it, and the
  * last of them frees it.
@@ -31,11 +38,14 @@ struct text_reader_kind {
     size_t size;              /* of the struct, whose first member is `struct text_reader` */
     const struct field *rows; /* [row_count] of the struct */
     size_t row_count;
-    /* Opens the text, sets `count` and `wanted_from`, takes memory. False with the problem. */
+    bool is_streamed;
+    /* Opens the text, sets `count` and `wanted_from` (and `keep_before`, `content_type`), takes memory. False with the
+     * problem. */
     bool (*open)(struct text_reader *reader, struct problem *problem);
     /* Token i was fed; its logits are there if i >= wanted_from. NULL allowed. */
     void (*fed)(struct text_reader *reader, size_t i);
-    /* As struct text_source has it; context is the reader. */
+    /* As struct text_source has it; context is the reader. Streamed: runs in the scorer; TEXT_BROKEN where
+     * text_reader_next() was false, and appends something otherwise. */
     enum text_state (*write)(void *context, struct json_writer *out, struct error *err);
     void (*close)(struct text_reader *reader); /* frees what is the kind's */
 };
@@ -58,8 +68,10 @@ struct text_reader {
     struct served *served; /* the model */
     json_t *body;
     struct scored_text text;
-    size_t count;       /* tokens of the prompt that are fed */
-    size_t wanted_from; /* token that has logits, and all behind it */
+    size_t count;             /* tokens of the prompt that are fed */
+    size_t wanted_from;       /* token that has logits, and all behind it */
+    bool keep_before;         /* the reading keeps the state before each token */
+    const char *content_type; /* of the answer; NULL: application/json */
     atomic_bool gone;
     uint64_t deadline_ns;
 
@@ -67,7 +79,18 @@ struct text_reader {
     struct reading reading;
     size_t read; /* tokens that were fed */
     enum text_reader_outcome outcome;
+
+    /* Of a streamed answer: the scorer's, while it writes. */
+    struct json_writer ready; /* what was written before the reply began */
+    bool is_replied, is_written;
+    uint64_t turn_ns, spent_ns; /* when the turn began; what the turns since the reply have taken */
 };
+
+/* Feeds the next token. False: the reading must end, and `outcome` says why. */
+bool text_reader_next(struct text_reader *reader);
+
+/* What the client is told where the reading has ended so; not for TEXT_READ and TEXT_LEFT. */
+void text_reader_set_problem(const struct text_reader *reader, struct problem *problem);
 
 /* Handles the request: reads its fields and answers, now or later. */
 enum http_outcome text_reader_run(struct http_request *request, struct services *services,

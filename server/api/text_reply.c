@@ -33,6 +33,7 @@ static void text_reply_fill(struct text_reply *reply, struct error *err)
     reply->buffer.size = reply->sent = 0;
     while (reply->state == TEXT_MORE && reply->buffer.size < TEXT_REPLY_BUFFER && !atomic_load(&reply->gone))
         reply->state = source->write(source->context, &reply->buffer, err);
+    if (reply->state == TEXT_TURN) reply->state = TEXT_MORE;
     if (!reply->buffer.failed) return;
     reply->state = TEXT_BROKEN;
     error_set_no_memory(err, reply->buffer.capacity, "the answer");

@@ -21,7 +21,12 @@
 #define TEXT_REPLY_BUFFER ((size_t)64 * 1024)
 #define TEXT_REPLY_PART   ((size_t)8 * 1024) /* about the most that one piece should have */
 
-enum text_state { TEXT_MORE, TEXT_END, TEXT_BROKEN };
+enum text_state {
+    TEXT_MORE,   /* there is a next piece */
+    TEXT_TURN,   /* the same, but what there is goes out first, and other tasks of the worker have their turn */
+    TEXT_END,    /* that was all */
+    TEXT_BROKEN, /* nothing of the reply is valid */
+};
 
 struct text_source {
     /* Appends the next piece: first where text_reply() is called, then in `worker`, never twice at a time. TEXT_BROKEN

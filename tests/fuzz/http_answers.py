@@ -10,7 +10,7 @@ from api_document import DOCUMENT, resolve
 
 TYPES = {
     "application/json", "application/problem+json", "text/event-stream", "text/csv", "text/plain", "application/yaml", "text/html",
-    "text/javascript", "text/css", "image/svg+xml",
+    "application/x-ndjson", "text/javascript", "text/css", "image/svg+xml",
 }
 STATUSES = {200, 201, 202, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 429, 431, 501, 503, 505, 507}
 # What the head, the path, the body's size or the daemon's load may bring at every operation.
@@ -166,7 +166,11 @@ def check_body(answer, method):
     if method == "HEAD" or answer.status == 204:
         return
     require(answer.type in TYPES, "type", answer.headers)
-    if answer.type.endswith("json"):
+    if answer.type == "application/x-ndjson":
+        require(answer.body.endswith(b"}\n"), "a stream ends within a line:", answer.body[-100:])
+        for line in answer.body.splitlines():
+            parse(line)
+    elif answer.type.endswith("json"):
         document = parse(answer.body)
         require(answer.body.endswith(b"\n"), "no end of line:", answer.body[-50:])
         if answer.type == "application/problem+json":

@@ -16,7 +16,7 @@ ADMIN = "admin-token-of-the-tests"
 MODEL_FILE = (ROOT / "tests/golden/data/keras/k208_lstm_list.h5").read_bytes()
 NAMES = ["tiny", "tiny", "tiny", "a", "b", "m.1", "default", "none"]
 ODD_NAMES = ["..", "%2e%2e", "%00", "a%2fb", "%", "%zz", "\xe4", "x" * 300, "a b", "", "%ff", "tiny%20", "TINY", ".", "a/../b"]
-WEIGHTS = {"generate": 12, "generateByQuery": 10, "openaiCompletions": 8, "score": 5, "importModel": 0.3, "train": 2}
+WEIGHTS = {"generate": 12, "generateByQuery": 10, "openaiCompletions": 8, "score": 5, "inspect": 5, "importModel": 0.3, "train": 2}
 ENDLESS = {"jobEvents"}
 
 
@@ -196,7 +196,7 @@ def token_of(rng, operation):
 
 
 EXTRA = [
-    b"Accept: application/json", b"Accept: text/csv", b"Accept: text/csv;q=0.5, application/json;q=0", b"Accept: */*;q=x,,;",
+    b"Accept: application/json", b"Accept: text/csv", b"Accept: application/x-ndjson", b"Accept: text/csv;q=0.5, application/json;q=0", b"Accept: */*;q=x,,;",
     b"Accept: " + b"a/b;q=0.1," * 60, b"Accept-Encoding: gzip", b"Origin: https://app.example.org", b"Origin: null", b"Origin: x y",
     b"Access-Control-Request-Method: POST", b"Last-Event-ID: 1", b"Last-Event-ID: 99999999999999999999", b"Last-Event-ID: x",
     b"Cookie: a=b; c=d", b"User-Agent: \xc3\xa4\xff", b"X-Forwarded-For: 1.2.3.4, unknown",

@@ -13,6 +13,7 @@ ROUTES = [
     ("GET", "/generate"),
     ("POST", "/generate"),
     ("POST", "/score"),
+    ("POST", "/inspect"),
     ("POST", "/tokenize"),
     ("POST", "/detokenize"),
     ("GET", "/models"),

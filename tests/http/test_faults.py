@@ -225,6 +225,7 @@ SCENARIOS = {
     "session": Generate(prompt="abc", length=6, session="s"),
     "openai": Generate("/v1/completions", prompt="abc", max_tokens=6, seed=3, logprobs=2),
     "score": Generate("/score", text="the text that is scored"),
+    "inspect": Generate("/inspect", text="the text", layers="all", units=[1, 2], c=True, gates=True, top=2, probe={}),
     "tokenize": Generate("/tokenize", text="a" * 62),
     "look": Look(),
     "upload": Upload(),

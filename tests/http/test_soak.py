@@ -77,6 +77,10 @@ class Traffic:
     def score(self):
         return self.expect(self.daemon.post("/score", {"text": "a" + self.text(3000)}), 200, 503)
 
+    def inspect(self):
+        fields = {"text": "a" + self.text(1000), "layers": "all", "gates": True, "probe": {}, "stream": self.rng.random() < 0.5}
+        return self.expect(self.daemon.post("/inspect", fields), 200, 503)
+
     def tokenize(self):
         return self.expect(self.daemon.post("/tokenize", {"text": self.text(20_000)}), 200, 503)
 
@@ -120,7 +124,7 @@ class Traffic:
         return 499
 
 
-KINDS = {"plain": 10, "several": 3, "session": 5, "stream": 5, "openai": 3, "large": 0.3, "score": 3, "tokenize": 3, "lists": 1,
+KINDS = {"plain": 10, "several": 3, "session": 5, "stream": 5, "openai": 3, "large": 0.3, "score": 3, "inspect": 2, "tokenize": 3, "lists": 1,
          "head": 2, "bad": 3, "kept": 3, "leave": 4}
 
 

@@ -181,6 +181,39 @@ static void test_float_is_read_as_it_was(void **state)
     json_writer_close(&writer);
 }
 
+static void test_floats_have_commas_between_them(void **state)
+{
+    (void)state;
+    static const float values[] = {0.5f, -1.25f, 3e20f};
+    struct json_writer writer = {0};
+    json_write_literal(&writer, "[");
+    json_write_floats(&writer, values, 0);
+    json_write_floats(&writer, values, 3);
+    json_write_literal(&writer, "]");
+    json_t *json = read_back(&writer);
+    assert_int_equal(json_array_size(json), 3);
+    for (size_t i = 0; i < 3; i++) assert_true((float)json_real_value(json_array_get(json, i)) == values[i]);
+    json_decref(json);
+    json_write_floats(&writer, values, SIZE_MAX / 4);
+    assert_true(writer.failed);
+    json_writer_close(&writer);
+}
+
+static void test_integer_is_what_it_was(void **state)
+{
+    (void)state;
+    static const int64_t values[] = {0, 7, -7, 10, 1234567890123, INT64_MAX, INT64_MIN};
+    struct json_writer writer = {0};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        writer.size = 0;
+        json_write_integer(&writer, values[i]);
+        json_t *json = read_back(&writer);
+        assert_true(json_integer_value(json) == values[i]);
+        json_decref(json);
+    }
+    json_writer_close(&writer);
+}
+
 static void test_float_is_short(void **state)
 {
     (void)state;
@@ -209,6 +242,8 @@ int main(void)
         cmocka_unit_test(test_writer_prints_what_is_no_number_as_null),
         cmocka_unit_test(test_writer_says_that_memory_was_out),
         cmocka_unit_test(test_float_is_read_as_it_was),
+        cmocka_unit_test(test_floats_have_commas_between_them),
+        cmocka_unit_test(test_integer_is_what_it_was),
         cmocka_unit_test(test_float_is_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
