@@ -221,7 +221,7 @@ enum http_outcome text_reader_run(struct http_request *request, struct services 
     const char *text = http_request_body(request, &size);
     json_t *body = fields_parse_body(text, size, &problem);
     struct text_reader *reader = body ? text_reader_new(request, services, kind, body, &problem) : NULL;
-    if (problem.status) return completion_refuse(request, &problem);
+    if (!reader || problem.status) return completion_refuse(request, &problem);
     http_request_suspend(
         request, &(struct http_waiter){.resumed = text_reader_resumed, .gone = text_reader_gone, .context = reader});
     reader->task.run = text_reader_turn;

@@ -219,6 +219,8 @@ class Reload(Scenario):
         yield Answer(200, {}, b"{}")
 
 
+NUMBERS = {"layers": [{"h": [0.5] * 16, "c": [0.25] * 16}]}
+
 SCENARIOS = {
     "generate": Generate(prompt="abc", length=6, n=2, seed=3, logprobs=2),
     "stream": Generate(prompt="abc", length=6, seed=3, stream=True),
@@ -226,6 +228,10 @@ SCENARIOS = {
     "openai": Generate("/v1/completions", prompt="abc", max_tokens=6, seed=3, logprobs=2),
     "score": Generate("/score", text="the text that is scored"),
     "inspect": Generate("/inspect", text="the text", layers="all", units=[1, 2], c=True, gates=True, top=2, probe={}),
+    "carried": Generate(prompt="abc", length=6, n=2, seed=3, state=NUMBERS, return_state=True),
+    "carried openai": Generate("/v1/completions", prompt="abc", max_tokens=6, seed=3, state=NUMBERS, return_state=True),
+    "carried score": Generate("/score", text="the text that is scored", state=NUMBERS, return_state=True),
+    "state": Generate("/state", ids=[1, 2, 3], **{"as": "numbers"}),
     "tokenize": Generate("/tokenize", text="a" * 62),
     "look": Look(),
     "upload": Upload(),
