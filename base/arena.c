@@ -16,7 +16,7 @@ struct arena_block {
 
 /* Memory that is passed over again and again, as the weights of a network are, lies in large pages where the system
  * grants them: the processor remembers the places of some 2000 pages only, 8 MB of small ones. */
-static int allocate(void **memory, size_t bytes)
+static int arena_allocate_block(void **memory, size_t bytes)
 {
     const size_t alignment = bytes < LARGE_PAGE ? ARENA_ALIGNMENT : LARGE_PAGE;
     const int failed = posix_memalign(memory, alignment, bytes);
@@ -33,7 +33,7 @@ void *arena_alloc(struct arena *arena, size_t count, size_t size, const char *wh
         return NULL;
     }
     void *memory;
-    if (allocate(&memory, total) != 0) {
+    if (arena_allocate_block(&memory, total) != 0) {
         error_set_no_memory(err, bytes, what);
         return NULL;
     }

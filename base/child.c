@@ -37,7 +37,7 @@ static int set_attributes(posix_spawnattr_t *attributes)
     return problem == 0 ? posix_spawnattr_setsigdefault(attributes, &all) : problem;
 }
 
-static int start(pid_t *child, const struct child_options *options, int output)
+static int child_start_process(pid_t *child, const struct child_options *options, int output)
 {
     const char *arguments[MAX_ARGUMENTS + 2] = {"lstmd"};
     for (size_t i = 0; i < MAX_ARGUMENTS && options->arguments[i]; i++) arguments[i + 1] = options->arguments[i];
@@ -95,7 +95,7 @@ bool child_run(const struct child_options *options, struct child_result *result,
     pid_t child;
     *result = (struct child_result){.exit_code = -1};
     if (pipe2(ends, O_CLOEXEC) != 0) return error_set_errno(err, errno, "could not make a pipe");
-    int problem = start(&child, options, ends[1]);
+    int problem = child_start_process(&child, options, ends[1]);
     close(ends[1]);
     if (problem == 0) {
         listen_to(options, child, ends[0], result);

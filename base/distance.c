@@ -4,7 +4,7 @@
 
 #define LENGTH_MAX 64
 
-static size_t least(size_t a, size_t b)
+static size_t distance_least(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
@@ -20,9 +20,9 @@ size_t text_distance(const char *a, const char *b)
         const size_t *before = rows[(i + 2) % 3], *twice_before = rows[(i + 1) % 3];
         now[0] = i;
         for (size_t j = 1; j <= m; j++) {
-            now[j] = least(before[j - 1] + (a[i - 1] != b[j - 1]), least(before[j], now[j - 1]) + 1);
+            now[j] = distance_least(before[j - 1] + (a[i - 1] != b[j - 1]), distance_least(before[j], now[j - 1]) + 1);
             if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-                now[j] = least(now[j], twice_before[j - 2] + 1);
+                now[j] = distance_least(now[j], twice_before[j - 2] + 1);
         }
     }
     return rows[n % 3][m];

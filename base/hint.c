@@ -80,7 +80,7 @@ static const struct {
 };
 
 /* Letters in lower case, without what joins words. */
-static void fold(const char *name, size_t n, char out[HINT_NAME_SIZE])
+static void hint_fold(const char *name, size_t n, char out[HINT_NAME_SIZE])
 {
     size_t size = 0;
     for (size_t i = 0; i < n && name[i] && size < HINT_NAME_SIZE - 1; i++)
@@ -105,7 +105,7 @@ static bool are_synonyms(const char *a, const char *b)
 void hint_begin(struct hint *hint, const char *typed)
 {
     *hint = (struct hint){.rank = SIZE_MAX};
-    fold(typed, strlen(typed), hint->typed);
+    hint_fold(typed, strlen(typed), hint->typed);
     for (size_t i = 0; i < sizeof absent / sizeof *absent && !hint->remark; i++)
         if (is_among(absent[i].names, ABSENT_NAMES_MAX, hint->typed)) hint->remark = absent[i].remark;
 }
@@ -124,9 +124,9 @@ void hint_try(struct hint *hint, const char *name)
 {
     char section[HINT_NAME_SIZE], last[HINT_NAME_SIZE], whole[HINT_NAME_SIZE];
     const char *dot = strrchr(name, '.');
-    fold(name, dot ? (size_t)(dot - name) : 0, section);
-    fold(dot ? dot + 1 : name, SIZE_MAX, last);
-    fold(name, SIZE_MAX, whole);
+    hint_fold(name, dot ? (size_t)(dot - name) : 0, section);
+    hint_fold(dot ? dot + 1 : name, SIZE_MAX, last);
+    hint_fold(name, SIZE_MAX, whole);
     const size_t n = strlen(section);
     size_t rank;
     if (n > 0 && strncmp(hint->typed, section, n) == 0) { /* the section is right: the rest alone is compared */

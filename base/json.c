@@ -7,7 +7,7 @@
 
 #include "base/utf8.h"
 
-static char *print(const json_t *json, size_t flags, const char *end, size_t *n, struct error *err)
+static char *json_print(const json_t *json, size_t flags, const char *end, size_t *n, struct error *err)
 {
     const size_t size = json_dumpb(json, NULL, 0, flags), tail = strlen(end);
     char *text = size > 0 ? malloc(size + tail + 1) : NULL;
@@ -23,12 +23,12 @@ static char *print(const json_t *json, size_t flags, const char *end, size_t *n,
 
 char *json_text_print(const json_t *json, size_t flags, size_t *n, struct error *err)
 {
-    return print(json, flags, "", n, err);
+    return json_print(json, flags, "", n, err);
 }
 
 char *json_text_print_line(const json_t *json, size_t flags, size_t *n, struct error *err)
 {
-    return print(json, flags, "\n", n, err);
+    return json_print(json, flags, "\n", n, err);
 }
 
 /* ---- parsing ----
@@ -99,7 +99,7 @@ static void free_each(const struct blocks *blocks)
     for (size_t i = 0; i < blocks->count; i++) free(blocks->items[i]);
 }
 
-static void *allocate(size_t size)
+static void *json_allocate(size_t size)
 {
     struct parse *parse = current;
     if (!parse) return default_allocate(size);
@@ -109,7 +109,7 @@ static void *allocate(size_t size)
     return memory;
 }
 
-static void release(void *memory)
+static void json_release(void *memory)
 {
     struct parse *parse = current;
     if (!memory) return;
@@ -127,7 +127,7 @@ static void release(void *memory)
 __attribute__((constructor)) static void give_jansson_memory(void)
 {
     json_get_alloc_funcs(&default_allocate, &(json_free_t){free});
-    json_set_alloc_funcs(allocate, release);
+    json_set_alloc_funcs(json_allocate, json_release);
 }
 
 static json_t *parse_or_jump(struct parse *parse, const char *text, size_t n, size_t flags, json_error_t *where)

@@ -33,7 +33,7 @@ bool log_enabled(enum log_level level)
     return level >= least_level;
 }
 
-static void append(struct line *line, const char *text, size_t n)
+static void log_append(struct line *line, const char *text, size_t n)
 {
     if (line->full || n > LINE_SIZE - TAIL_SIZE - line->length) {
         line->full = true;
@@ -46,7 +46,7 @@ static void append(struct line *line, const char *text, size_t n)
 
 static void append_text(struct line *line, const char *text)
 {
-    append(line, text, strlen(text));
+    log_append(line, text, strlen(text));
 }
 
 /* Characters that could end the line, or make a terminal or a viewer show something else than what stands there:
@@ -63,13 +63,13 @@ static void append_character(struct line *line, uint32_t c)
     if (c == '"' || c == '\\') {
         out[0] = '\\';
         out[1] = (char)c;
-        append(line, out, 2);
+        log_append(line, out, 2);
     } else if (c == '\n' || c == '\t' || c == '\r') {
         append_text(line, c == '\n' ? "\\n" : c == '\t' ? "\\t" : "\\r");
     } else if (is_hidden(c)) {
-        append(line, out, (size_t)snprintf(out, sizeof out, "\\u%04x", (unsigned)(c & 0xFFFF)));
+        log_append(line, out, (size_t)snprintf(out, sizeof out, "\\u%04x", (unsigned)(c & 0xFFFF)));
     } else {
-        append(line, out, utf8_encode(c, out));
+        log_append(line, out, utf8_encode(c, out));
     }
 }
 
@@ -77,7 +77,7 @@ static void append_quoted(struct line *line, const char *text)
 {
     size_t n = strnlen(text, TEXT_SIZE + 1), end = n;
     if (n > TEXT_SIZE) end = utf8_complete_prefix(text, TEXT_SIZE);
-    append(line, "\"", 1);
+    log_append(line, "\"", 1);
     for (size_t at = 0; at < end;) {
         uint32_t c = UTF8_REPLACEMENT;
         size_t length = utf8_decode(text + at, end - at, &c);
@@ -121,7 +121,7 @@ static bool append_field(struct line *line, const struct log_field *field)
 {
     size_t before = line->length;
     bool json = line_format == LOG_JSON;
-    if (before > 0) append(line, json ? "," : " ", 1);
+    if (before > 0) log_append(line, json ? "," : " ", 1);
     if (json) append_text(line, before > 0 ? "\"" : "{\"");
     append_text(line, field->key);
     append_text(line, json ? "\":" : "=");

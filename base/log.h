@@ -10,8 +10,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARNING, LOG_ERROR };
-enum log_format { LOG_LOGFMT, LOG_JSON };
+enum log_level {
+    LOG_DEBUG,   /* for who looks for a fault */
+    LOG_INFO,    /* what happened as it should */
+    LOG_WARNING, /* somebody should know, and all goes on */
+    LOG_ERROR,   /* something was not done */
+};
+enum log_format {
+    LOG_LOGFMT, /* key=value key="a value" */
+    LOG_JSON,   /* an object per line */
+};
 
 void log_configure(enum log_level least, enum log_format format);
 

@@ -177,7 +177,7 @@ static bool remove_leftovers(const char *target, mode_t type, struct error *err)
 }
 
 /* Old content that a crash between two renames left with another name gets its own back, unless that is taken. */
-static void restore(int parent, const char *name, size_t n)
+static void publish_restore(int parent, const char *name, size_t n)
 {
     char *target = strndup(name, n);
     struct stat info;
@@ -203,7 +203,7 @@ bool directory_sweep(const char *path, struct error *err)
     for (struct dirent *entry; (entry = readdir(directory));) {
         const size_t old = aside_of(entry->d_name, ".old-");
         if (old > 0)
-            restore(fd, entry->d_name, old);
+            publish_restore(fd, entry->d_name, old);
         else if (aside_of(entry->d_name, ".tmp-") > 0)
             remove_if_left_over(fd, entry->d_name, 0);
     }

@@ -4,7 +4,7 @@ const char *const sandbox_choices[] = {"auto", "require", "off", NULL};
 
 #ifdef LSTMD_INSTRUMENTED
 
-static bool refuse(struct error *err)
+static bool sandbox_refuse(struct error *err)
 {
     return error_set(err, ERROR_UNAVAILABLE, "this program was built with sanitizers or for coverage");
 }
@@ -12,18 +12,18 @@ static bool refuse(struct error *err)
 bool sandbox_limit_paths(const struct sandbox_path *paths, size_t count, struct error *err)
 {
     (void)paths, (void)count;
-    return refuse(err);
+    return sandbox_refuse(err);
 }
 
 bool sandbox_limit_daemon(struct error *err)
 {
-    return refuse(err);
+    return sandbox_refuse(err);
 }
 
 bool sandbox_enter(const struct sandbox_path *paths, size_t count, struct error *err)
 {
     (void)paths, (void)count;
-    return refuse(err);
+    return sandbox_refuse(err);
 }
 
 #else
@@ -309,7 +309,7 @@ struct filter {
 #define OF_CONDITION  (3 + 2 * OF_COMPARISON)
 
 /* `yes` and `no`: how many instructions are passed over. */
-static void put(struct filter *filter, unsigned code, size_t value, size_t yes, size_t no)
+static void filter_put(struct filter *filter, unsigned code, size_t value, size_t yes, size_t no)
 {
     filter->code[filter->size++] =
         (struct sock_filter){.code = (uint16_t)code, .jt = (uint8_t)yes, .jf = (uint8_t)no, .k = (uint32_t)value};
@@ -317,17 +317,17 @@ static void put(struct filter *filter, unsigned code, size_t value, size_t yes, 
 
 static void put_number(struct filter *filter)
 {
-    put(filter, LOAD, offsetof(struct seccomp_data, nr), 0, 0);
+    filter_put(filter, LOAD, offsetof(struct seccomp_data, nr), 0, 0);
 }
 
 /* What another architecture numbers differently is never right. What is not allowed looks as if the kernel did not have
  * it (ENOSYS): a C library that tries something newer first then falls back to what is. */
-static void begin(struct filter *filter)
+static void filter_begin(struct filter *filter)
 {
     filter->size = 0;
-    put(filter, LOAD, offsetof(struct seccomp_data, arch), 0, 0);
-    put(filter, EQUAL, seccomp_arch_native(), 1, 0);
-    put(filter, END, SECCOMP_RET_KILL_PROCESS, 0, 0);
+    filter_put(filter, LOAD, offsetof(struct seccomp_data, arch), 0, 0);
+    filter_put(filter, EQUAL, seccomp_arch_native(), 1, 0);
+    filter_put(filter, END, SECCOMP_RET_KILL_PROCESS, 0, 0);
     put_number(filter);
 }
 
@@ -337,17 +337,17 @@ static void allow_all(struct filter *filter, const int *calls, size_t count)
     size_t left = 0;
     for (size_t i = 0; i < count; i++) left += calls[i] >= 0;
     for (size_t i = 0; i < count; i++)
-        if (calls[i] >= 0) put(filter, EQUAL, (size_t)calls[i], left--, 0);
-    put(filter, GO, 1, 0, 0);
-    put(filter, END, SECCOMP_RET_ALLOW, 0, 0);
+        if (calls[i] >= 0) filter_put(filter, EQUAL, (size_t)calls[i], left--, 0);
+    filter_put(filter, GO, 1, 0, 0);
+    filter_put(filter, END, SECCOMP_RET_ALLOW, 0, 0);
 }
 
 /* `left`: the instructions from here on that a wrong half passes over. */
 static void put_half(struct filter *filter, size_t offset, uint64_t mask, uint64_t value, size_t left)
 {
-    put(filter, LOAD, offset, 0, 0);
-    put(filter, AND, (uint32_t)mask, 0, 0);
-    put(filter, EQUAL, (uint32_t)value, 0, left - OF_COMPARISON / 2);
+    filter_put(filter, LOAD, offset, 0, 0);
+    filter_put(filter, AND, (uint32_t)mask, 0, 0);
+    filter_put(filter, EQUAL, (uint32_t)value, 0, left - OF_COMPARISON / 2);
 }
 
 static void allow_some(struct filter *filter, const struct conditional *some, size_t count)
@@ -355,7 +355,7 @@ static void allow_some(struct filter *filter, const struct conditional *some, si
     for (size_t i = 0; i < count; i++) {
         if (some[i].call < 0) continue;
         size_t left = OF_COMPARISON * some[i].count + 1; /* to where the number is loaded again */
-        put(filter, EQUAL, (size_t)some[i].call, 0, left + 1);
+        filter_put(filter, EQUAL, (size_t)some[i].call, 0, left + 1);
         for (unsigned j = 0; j < some[i].count; j++) {
             const struct comparison *is = &some[i].comparisons[j];
             const size_t offset = offsetof(struct seccomp_data, args) + is->argument * sizeof(uint64_t);
@@ -363,14 +363,14 @@ static void allow_some(struct filter *filter, const struct conditional *some, si
             put_half(filter, offset + HIGH, is->mask >> 32, is->value >> 32, left - OF_COMPARISON / 2);
             left -= OF_COMPARISON;
         }
-        put(filter, END, SECCOMP_RET_ALLOW, 0, 0);
+        filter_put(filter, END, SECCOMP_RET_ALLOW, 0, 0);
         put_number(filter);
     }
 }
 
-static bool load(struct filter *filter, unsigned flags, struct error *err)
+static bool filter_load(struct filter *filter, unsigned flags, struct error *err)
 {
-    put(filter, END, SECCOMP_RET_ERRNO | ENOSYS, 0, 0);
+    filter_put(filter, END, SECCOMP_RET_ERRNO | ENOSYS, 0, 0);
     const struct sock_fprog program = {.len = filter->size, .filter = filter->code};
     const bool quiet = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
     const long problem = quiet ? syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) : -1;
@@ -392,10 +392,10 @@ static bool limit_reader(struct error *err)
     };
     struct filter filter;
     _Static_assert(LENGTH(reader_calls) + LENGTH(some) * OF_CONDITION + 7 <= LENGTH(filter.code), "there is room");
-    begin(&filter);
+    filter_begin(&filter);
     allow_all(&filter, reader_calls, LENGTH(reader_calls));
     allow_some(&filter, some, LENGTH(some));
-    return load(&filter, 0, err);
+    return filter_load(&filter, 0, err);
 }
 
 /* Landlock judges no change of a file's mode, owner or times, so there is none. Code comes from files, never from
@@ -430,12 +430,12 @@ bool sandbox_limit_daemon(struct error *err)
     _Static_assert(LENGTH(reader_calls) <= LONGEST_LIST && LENGTH(daemon_calls) <= LONGEST_LIST, "jumps reach the end");
     _Static_assert(LENGTH(reader_calls) + LENGTH(daemon_calls) + LENGTH(some) * OF_CONDITION + 9 <= LENGTH(filter.code),
                    "there is room");
-    begin(&filter);
+    filter_begin(&filter);
     allow_all(&filter, reader_calls, LENGTH(reader_calls));
     allow_all(&filter, daemon_calls, LENGTH(daemon_calls));
     allow_some(&filter, some, LENGTH(some));
     /* No slower memory for a process that has a filter (Linux before 5.16). */
-    return load(&filter, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, err);
+    return filter_load(&filter, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, err);
 }
 
 /* Paths first: the system calls for it are none of those that stay. */

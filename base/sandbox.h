@@ -18,7 +18,11 @@
 #define SANDBOX_LACKING "there was no complete sandbox"
 
 /* Values of the settings --sandbox and server.sandbox, in the order of sandbox_choices. */
-enum sandbox_choice { SANDBOX_AUTO, SANDBOX_REQUIRE, SANDBOX_OFF };
+enum sandbox_choice {
+    SANDBOX_AUTO,    /* as far as the kernel grants it */
+    SANDBOX_REQUIRE, /* all of it, or an error */
+    SANDBOX_OFF,     /* none */
+};
 extern const char *const sandbox_choices[];
 
 enum sandbox_access {

@@ -36,7 +36,7 @@ size_t team_size(const struct team *team)
     return team->size;
 }
 
-static inline void relax(void)
+static inline void team_relax(void)
 {
 #if defined(__x86_64__)
     __builtin_ia32_pause();
@@ -60,7 +60,7 @@ void team_barrier(struct team *team)
     pthread_mutex_unlock(&team->mutex);
     for (long i = 0; i < team->spins; i++) {
         if (atomic_load_explicit(&team->generation, memory_order_acquire) != generation) return;
-        relax();
+        team_relax();
     }
     pthread_mutex_lock(&team->mutex);
     while (atomic_load_explicit(&team->generation, memory_order_relaxed) == generation)

@@ -15,7 +15,7 @@ struct worker {
 };
 
 /* With the mutex locked. The next one to run, which leaves the queue; NULL: there is none. */
-static struct task *take(struct worker *worker)
+static struct task *worker_take_task(struct worker *worker)
 {
     struct task **best = &worker->first, *task;
     if (!*best) return NULL;
@@ -33,7 +33,7 @@ static void *worker_main(void *argument)
     struct worker *worker = argument;
     pthread_mutex_lock(&worker->mutex);
     for (;;) { /* locked here */
-        struct task *task = take(worker);
+        struct task *task = worker_take_task(worker);
         if (!task && worker->stopping) break;
         if (!task) {
             pthread_cond_wait(&worker->changed, &worker->mutex);

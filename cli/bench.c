@@ -10,23 +10,23 @@ void bench_add(struct bench_series *series, double value)
     if (series->count < BENCH_MAX_VALUES) series->values[series->count++] = value;
 }
 
-static int compare(const void *a, const void *b)
+static int bench_compare(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
 }
 
-static struct bench_series sorted(const struct bench_series *series)
+static struct bench_series bench_sort_series(const struct bench_series *series)
 {
     struct bench_series copy = *series;
-    qsort(copy.values, copy.count, sizeof copy.values[0], compare);
+    qsort(copy.values, copy.count, sizeof copy.values[0], bench_compare);
     return copy;
 }
 
 double bench_median(const struct bench_series *series)
 {
     if (series->count == 0) return 0;
-    const struct bench_series s = sorted(series);
+    const struct bench_series s = bench_sort_series(series);
     return (s.values[(s.count - 1) / 2] + s.values[s.count / 2]) / 2;
 }
 
@@ -34,7 +34,7 @@ double bench_spread(const struct bench_series *series)
 {
     const double median = bench_median(series);
     if (median <= 0) return 0;
-    const struct bench_series s = sorted(series);
+    const struct bench_series s = bench_sort_series(series);
     return (s.values[s.count - 1] - s.values[0]) / 2 / median;
 }
 
@@ -46,7 +46,7 @@ double bench_ratio(const struct bench_series *series, const struct bench_series 
     return bench_median(&ratios);
 }
 
-static void repeat(void *context, size_t worker)
+static void bench_repeat(void *context, size_t worker)
 {
     const struct bench_work *work = context;
     for (size_t i = 0; i < work->count; i++) work->once(work->context, worker);
@@ -55,12 +55,12 @@ static void repeat(void *context, size_t worker)
 static double seconds_of(struct bench_work *work)
 {
     const uint64_t start = clock_monotonic_ns();
-    team_run(work->team, repeat, work);
+    team_run(work->team, bench_repeat, work);
     const uint64_t end = clock_monotonic_ns();
     return end > start ? (double)(end - start) * 1e-9 : 1e-9;
 }
 
-static void calibrate(struct bench_work *work, double seconds)
+static void bench_calibrate(struct bench_work *work, double seconds)
 {
     work->count = 1;
     for (double taken; (taken = seconds_of(work)) < seconds / 2;) {
@@ -71,6 +71,6 @@ static void calibrate(struct bench_work *work, double seconds)
 
 double bench_measure(struct bench_work *work, double seconds)
 {
-    if (work->count == 0) calibrate(work, seconds);
+    if (work->count == 0) bench_calibrate(work, seconds);
     return work->units * (double)work->count / seconds_of(work);
 }

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /* Starts the command with its input and output on pipes. */
-static bool start(struct bench_peer *peer, const char *command, struct error *err)
+static bool peer_start_command(struct bench_peer *peer, const char *command, struct error *err)
 {
     int in[2], out[2];
     if (pipe2(in, O_CLOEXEC) != 0) return error_set_errno(err, errno, "peer %s: pipe", peer->name);
@@ -66,7 +66,8 @@ bool bench_peer_open(struct bench_peer *peer, const char *assignment, struct err
         return error_set(err, ERROR_USAGE, "--peer %.60s: NAME=COMMAND is expected, a name of at most %zu bytes",
                          assignment, sizeof peer->name - 1);
     memcpy(peer->name, assignment, length);
-    return start(peer, equals + 1, err) && read_line(peer, peer->description, sizeof peer->description, err);
+    return peer_start_command(peer, equals + 1, err) &&
+           read_line(peer, peer->description, sizeof peer->description, err);
 }
 
 void bench_peer_close(struct bench_peer *peer)
@@ -80,10 +81,10 @@ void bench_peer_close(struct bench_peer *peer)
     *peer = (struct bench_peer){0};
 }
 
-static bool ask(struct bench_peer *peer, double *rate, struct error *err, const char *format, ...)
+static bool peer_ask(struct bench_peer *peer, double *rate, struct error *err, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-static bool ask(struct bench_peer *peer, double *rate, struct error *err, const char *format, ...)
+static bool peer_ask(struct bench_peer *peer, double *rate, struct error *err, const char *format, ...)
 {
     char answer[200], *end;
     va_list arguments;
@@ -104,19 +105,19 @@ static bool ask(struct bench_peer *peer, double *rate, struct error *err, const 
 bool bench_peer_train(struct bench_peer *peer, const struct bench_shape *shape, size_t threads, double seconds,
                       double *rate, struct error *err)
 {
-    return ask(peer, rate, err, "train %u %u %u %zu %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
-               shape->batch, shape->window, threads, seconds);
+    return peer_ask(peer, rate, err, "train %u %u %u %zu %zu %zu %.3f\n", shape->layers, shape->hidden,
+                    shape->vocabulary, shape->batch, shape->window, threads, seconds);
 }
 
 bool bench_peer_step(struct bench_peer *peer, const struct bench_step_shape *shape, double seconds, double *rate,
                      struct error *err)
 {
-    return ask(peer, rate, err, "step %u %u %u %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
-               shape->batch, shape->threads, seconds);
+    return peer_ask(peer, rate, err, "step %u %u %u %zu %zu %.3f\n", shape->layers, shape->hidden, shape->vocabulary,
+                    shape->batch, shape->threads, seconds);
 }
 
 bool bench_peer_product(struct bench_peer *peer, size_t size, size_t threads, double seconds, double *rate,
                         struct error *err)
 {
-    return ask(peer, rate, err, "product %zu %zu %.3f\n", size, threads, seconds);
+    return peer_ask(peer, rate, err, "product %zu %zu %.3f\n", size, threads, seconds);
 }

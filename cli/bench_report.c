@@ -99,7 +99,7 @@ void bench_report_print(const struct bench_report *report, FILE *out)
 
 /* ------------------------------------------------------------------ JSON */
 
-static double rounded(double value)
+static double report_round(double value)
 {
     return round(value * 1e4) / 1e4;
 }
@@ -111,14 +111,14 @@ static json_t *row_json(const struct bench_report *report, const struct bench_ro
     for (size_t i = 0; i < report->peer_count; i++) {
         const double peer = bench_median(&row->peers[i]), ratio = bench_ratio(&row->values, &row->peers[i]);
         if (peer <= 0) continue;
-        json_object_set_new(peers, report->peers[i].name, json_real(rounded(peer)));
-        json_object_set_new(ratios, report->peers[i].name, json_real(rounded(ratio)));
+        json_object_set_new(peers, report->peers[i].name, json_real(report_round(peer)));
+        json_object_set_new(ratios, report->peers[i].name, json_real(report_round(ratio)));
     }
     return json_pack("{s:s, s:s, s:f, s:f, s:o, s:o, s:o, s:o}", "name", row->name, "unit", row->unit, "value",
-                     rounded(value), "spread", rounded(bench_spread(&row->values)), "limit",
-                     limit > 0 ? json_real(rounded(limit)) : json_null(), "ratio_to_limit",
-                     limit > 0 ? json_real(rounded(bench_ratio(&row->values, &row->limits))) : json_null(), "peers",
-                     peers, "ratio_to_peers", ratios);
+                     report_round(value), "spread", report_round(bench_spread(&row->values)), "limit",
+                     limit > 0 ? json_real(report_round(limit)) : json_null(), "ratio_to_limit",
+                     limit > 0 ? json_real(report_round(bench_ratio(&row->values, &row->limits))) : json_null(),
+                     "peers", peers, "ratio_to_peers", ratios);
 }
 
 static json_t *machine_json(const struct bench_report *report)

@@ -79,7 +79,7 @@ static struct bench_row *add_row(struct bench *bench, const char *name, const ch
     return row;
 }
 
-static const char *plural(size_t threads)
+static const char *bench_plural(size_t threads)
 {
     return threads == 1 ? "thread" : "threads";
 }
@@ -100,7 +100,7 @@ static double peak_rate(struct bench *bench, size_t threads)
 static void measure_peak(struct bench *bench, size_t threads)
 {
     char name[64];
-    snprintf(name, sizeof name, "arithmetic, %zu %s", threads, plural(threads));
+    snprintf(name, sizeof name, "arithmetic, %zu %s", threads, bench_plural(threads));
     struct bench_row *row = add_row(bench, name, "GFLOP/s");
     if (!row) return;
     peak_rate(bench, threads);
@@ -131,7 +131,7 @@ static bool measure_product(struct bench *bench, size_t threads, struct error *e
 {
     char name[64];
     struct bench_product product, library = {.work = {.team = NULL}};
-    snprintf(name, sizeof name, "product %d, %zu %s", BENCH_PRODUCT_SIZE, threads, plural(threads));
+    snprintf(name, sizeof name, "product %d, %zu %s", BENCH_PRODUCT_SIZE, threads, bench_plural(threads));
     struct bench_row *row = add_row(bench, name, "GFLOP/s");
     if (!row) return true;
     bool ok = bench_product_open(&product, bench->report.kernels, threads, err) &&
@@ -150,7 +150,7 @@ static bool measure_read(struct bench *bench, const struct bench_level *level, s
     struct bench_read read;
     const size_t kib = level->bytes >> 10;
     snprintf(name, sizeof name, "bandwidth %s (%zu %s), %zu %s", level->name, kib < 1024 ? kib : kib >> 10,
-             kib < 1024 ? "KiB" : "MiB", threads, plural(threads));
+             kib < 1024 ? "KiB" : "MiB", threads, bench_plural(threads));
     struct bench_row *row = add_row(bench, name, "GB/s");
     if (!row) return true;
     const bool ok = bench_read_open(&read, bench->report.kernels, threads, level->bytes, err);
@@ -231,7 +231,7 @@ static bool measure_stepping(struct bench *bench, struct bench_step_shape shape,
         char name[64];
         shape.format = formats[f];
         snprintf(name, sizeof name, "step %ux%u %s B=%zu, sampled, %zu %s", shape.layers, shape.hidden,
-                 kernel_format_name(shape.format), shape.batch, shape.threads, plural(shape.threads));
+                 kernel_format_name(shape.format), shape.batch, shape.threads, bench_plural(shape.threads));
         all[f].row = add_row(bench, name, "chars/s");
         if (!all[f].row) continue;
         wanted = true;
@@ -365,7 +365,7 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
     char name[64];
     struct training_pair training = {.own = {.learner = NULL}};
     snprintf(name, sizeof name, "train %ux%u B=%zu T=%zu, %zu %s", shape->layers, shape->hidden, shape->batch,
-             shape->window, threads, plural(threads));
+             shape->window, threads, bench_plural(threads));
     struct bench_row *row = add_row(bench, name, "chars/s");
     if (!row) return true;
     bool ok =
@@ -413,7 +413,7 @@ static bool add_library(struct bench *bench, struct error *err)
     return true;
 }
 
-static bool prepare(struct bench *bench, struct error *err)
+static bool bench_prepare(struct bench *bench, struct error *err)
 {
     struct bench_report *report = &bench->report;
     const long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -433,15 +433,15 @@ static bool prepare(struct bench *bench, struct error *err)
     return add_library(bench, err);
 }
 
-static void finish(struct bench *bench)
+static void bench_finish(struct bench *bench)
 {
     for (size_t i = 0; i < bench->report.peer_count; i++) bench_peer_close(&bench->report.peers[i]);
     for (size_t i = 0; i < BENCH_MAX_THREADS; i++) bench_peak_close(&bench->peaks[i]);
 }
 
-static bool run(struct bench *bench, struct error *err)
+static bool bench_run(struct bench *bench, struct error *err)
 {
-    if (!prepare(bench, err) || !measure_all(bench, err)) return false;
+    if (!bench_prepare(bench, err) || !measure_all(bench, err)) return false;
     if (bench->report.count == 0)
         return error_set(err, ERROR_INVALID, "--only: no row's name contains \"%s\"", bench->flags.only);
     if (bench->flags.json) return bench_report_print_json(&bench->report, stdout, err);
@@ -456,8 +456,8 @@ int cmd_bench(int argc, char **argv)
     struct error err = {0};
     int exit_code;
     if (arguments_parse(&line, argc, argv, &bench.flags, &arena, &exit_code)) {
-        if (!run(&bench, &err)) exit_code = command_fail(&err);
-        finish(&bench);
+        if (!bench_run(&bench, &err)) exit_code = command_fail(&err);
+        bench_finish(&bench);
     }
     arena_free(&arena);
     return exit_code;

@@ -34,28 +34,28 @@ static const struct command_line line = {
 };
 
 /* To standard error: what goes to standard output is a configuration file. */
-static void warn(const char *key, const char *variable, const char *overridden)
+static void config_warn_overridden(const char *key, const char *variable, const char *overridden)
 {
     fprintf(stderr, "lstmd: warning: %s overrides %s of %s\n", variable, key, overridden);
 }
 
-static void print(const struct config *config)
+static void config_print_all(const struct config *config)
 {
     const struct option_table table = config_origins(config);
     options_print_yaml(&table, config, stdout);
-    config_each_override(config, warn);
+    config_each_override(config, config_warn_overridden);
 }
 
-static void tell(const struct error *err)
+static void config_tell_problem(const struct error *err)
 {
     command_fail(err);
 }
 
-static int show(const struct config *config)
+static int config_show(const struct config *config)
 {
-    print(config);
+    config_print_all(config);
     fflush(stdout);
-    return settings_check(config, tell) ? 0 : 1;
+    return settings_check(config, config_tell_problem) ? 0 : 1;
 }
 
 int cmd_config(int argc, char **argv)
@@ -67,7 +67,7 @@ int cmd_config(int argc, char **argv)
         struct config config;
         struct error err = {0};
         if (config_load(&config, flags.config, environ, flags.set.items, flags.set.count, &err))
-            exit_code = show(&config);
+            exit_code = config_show(&config);
         else
             exit_code = command_fail(&err);
         config_close(&config);

@@ -210,7 +210,7 @@ static void warn_of_skipped(const struct flags *flags, size_t skipped)
             skipped == 1 ? "was" : "were");
 }
 
-static bool eval(const struct flags *flags, struct error *err)
+static bool eval_run(const struct flags *flags, struct error *err)
 {
     struct loaded loaded;
     struct text text = {0};
@@ -243,7 +243,7 @@ int cmd_eval(int argc, char **argv)
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
-        if (!eval(&flags, &err)) exit_code = command_fail(&err);
+        if (!eval_run(&flags, &err)) exit_code = command_fail(&err);
     }
     arena_free(&arena);
     return exit_code;

@@ -41,8 +41,8 @@ static const struct command_line line = {
 };
 
 /* The vocabulary first: whoever sees the weights finds it. */
-static bool publish(const struct flags *flags, const struct model *model, const void *weights, size_t size,
-                    struct error *err)
+static bool export_publish(const struct flags *flags, const struct model *model, const void *weights, size_t size,
+                           struct error *err)
 {
     const size_t room = strlen(flags->out) + sizeof VOCABULARY_ENDING;
     char *path = malloc(room);
@@ -67,7 +67,7 @@ static bool export_model(const struct flags *flags, struct error *err)
     const bool made = flags->to == TO_KERAS ? export_keras(&model.network, &data, &size, err)
                                             : export_torch(&model.network, &data, &size, err);
     if (!made) error_add_context(err, "%s", flags->model);
-    const bool done = made && publish(flags, &model, data, size, err);
+    const bool done = made && export_publish(flags, &model, data, size, err);
     if (done && model.network.architecture.window.size > 0)
         fprintf(stderr, "lstmd: the model sees windows of %u tokens, which the file does not say\n",
                 model.network.architecture.window.size);

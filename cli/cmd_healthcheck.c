@@ -105,7 +105,7 @@ static int connect_to(const struct config *config, double timeout, struct error 
 }
 
 /* The status of GET /readyz, or 0 with an error. */
-static int ask(int fd, struct error *err)
+static int healthcheck_ask(int fd, struct error *err)
 {
     static const char request[] = "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)sizeof request - 1) {
@@ -128,11 +128,11 @@ static int ask(int fd, struct error *err)
     return 0;
 }
 
-static int check(const struct config *config, double timeout, struct error *err)
+static int healthcheck_run(const struct config *config, double timeout, struct error *err)
 {
     int fd = connect_to(config, timeout, err);
     if (fd < 0) return 1;
-    int status = ask(fd, err);
+    int status = healthcheck_ask(fd, err);
     close(fd);
     if (status == 200) return 0;
     error_set(err, ERROR_UNAVAILABLE, "not ready: /readyz answered %d", status);
@@ -148,7 +148,7 @@ int cmd_healthcheck(int argc, char **argv)
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         if (config_load(&config, flags.config, environ, flags.set.items, flags.set.count, &err))
-            exit_code = check(&config, flags.timeout, &err);
+            exit_code = healthcheck_run(&config, flags.timeout, &err);
         if (err.code) exit_code = command_fail(&err);
     }
     config_close(&config);

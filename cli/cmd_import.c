@@ -270,7 +270,7 @@ static bool refuse_made(const struct flags *flags, enum error_code problem, stru
 }
 
 /* What was made is believed only after it was read as strictly as every model. */
-static bool publish(const struct flags *flags, const char *made, struct error *err)
+static bool import_publish(const struct flags *flags, const char *made, struct error *err)
 {
     struct model model;
     struct error problem = {0};
@@ -294,7 +294,7 @@ static bool print_imported(const char *directory, struct error *err)
     return ok;
 }
 
-static bool import(const struct flags *flags, int *exit_code, struct error *err)
+static bool import_run(const struct flags *flags, int *exit_code, struct error *err)
 {
     struct directory_publish scratch;
     bool apart = false;
@@ -303,7 +303,7 @@ static bool import(const struct flags *flags, int *exit_code, struct error *err)
     if (!directory_publish_begin(&scratch, flags->out, err)) return false;
     char *made = path_join(scratch.aside, MADE, err);
     bool ok = made && read_file(flags, &scratch, made, &apart, exit_code, err);
-    if (ok && !apart && *exit_code == 0) ok = publish(flags, made, err) && print_imported(flags->out, err);
+    if (ok && !apart && *exit_code == 0) ok = import_publish(flags, made, err) && print_imported(flags->out, err);
     free(made);
     if (apart)
         directory_publish_leave(&scratch);
@@ -319,7 +319,7 @@ int cmd_import(int argc, char **argv)
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
-        if (!import(&flags, &exit_code, &err)) exit_code = command_fail(&err);
+        if (!import_run(&flags, &exit_code, &err)) exit_code = command_fail(&err);
     }
     arena_free(&arena);
     return exit_code;

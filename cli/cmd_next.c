@@ -90,7 +90,7 @@ static bool print_json(const struct distribution *distribution, const char *prom
 }
 
 /* The likeliest token that is not yet `shown`. */
-static uint32_t likeliest(const struct distribution *distribution, const bool *shown)
+static uint32_t next_likeliest(const struct distribution *distribution, const bool *shown)
 {
     uint32_t best = TOKEN_NONE;
     for (uint32_t id = 0; id < vocabulary_size(distribution->vocabulary); id++) {
@@ -107,7 +107,7 @@ static bool print_table(const struct distribution *distribution, struct error *e
     if (!shown) return error_set_no_memory(err, V, "the table");
     printf("%8s  %-12s %s\n", "id", "probability", "token");
     for (uint32_t i = 0; i < V && i < SHOWN; i++) {
-        const uint32_t id = likeliest(distribution, shown);
+        const uint32_t id = next_likeliest(distribution, shown);
         json_t *token = token_json(distribution->vocabulary, id);
         size_t n;
         char *text = json_text_print(token, JSON_ENCODE_ANY, &n, NULL); /* quotes, and escapes what is not printable */
@@ -133,7 +133,7 @@ static bool read_distribution(const struct loaded *loaded, const struct flags *f
     return done;
 }
 
-static bool next(const struct flags *flags, struct error *err)
+static bool next_run(const struct flags *flags, struct error *err)
 {
     struct generation generation = {0};
     struct loaded loaded;
@@ -171,7 +171,7 @@ int cmd_next(int argc, char **argv)
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
         if (!flags.prompt) flags.prompt = "";
-        if (!next(&flags, &err)) exit_code = command_fail(&err);
+        if (!next_run(&flags, &err)) exit_code = command_fail(&err);
     }
     arena_free(&arena);
     return exit_code;

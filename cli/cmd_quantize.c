@@ -37,7 +37,7 @@ static const struct command_line line = {
     .required = (const char *const[]){"model", "out", NULL},
 };
 
-static bool quantize(const struct flags *flags, struct error *err)
+static bool quantize_run(const struct flags *flags, struct error *err)
 {
     struct model model;
     const enum kernel_format format = format_of[flags->to];
@@ -66,7 +66,7 @@ int cmd_quantize(int argc, char **argv)
     int exit_code;
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
-        if (!quantize(&flags, &err)) exit_code = command_fail(&err);
+        if (!quantize_run(&flags, &err)) exit_code = command_fail(&err);
     }
     arena_free(&arena);
     return exit_code;

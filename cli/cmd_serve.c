@@ -64,7 +64,7 @@ static bool open_signals(struct error *err)
 }
 
 /* Whether an eventfd has counted something since the last time. */
-static bool take(int fd)
+static bool serve_take_signal(int fd)
 {
     eventfd_t count;
     return eventfd_read(fd, &count) == 0;
@@ -80,11 +80,11 @@ static bool wait_for_stop(int other_fd, uint64_t deadline_ns)
         timeout = now < deadline_ns ? (int)((deadline_ns - now) / 1000000) + 1 : 0;
     }
     struct pollfd wait[2] = {{.fd = stops, .events = POLLIN}, {.fd = other_fd, .events = POLLIN}};
-    return poll(wait, 2, timeout) > 0 && wait[0].revents && take(stops);
+    return poll(wait, 2, timeout) > 0 && wait[0].revents && serve_take_signal(stops);
 }
 
 /* Lets running requests finish. False where a second signal ended that. */
-static bool drain(struct daemon *daemon)
+static bool serve_drain(struct daemon *daemon)
 {
     const double seconds = daemon->services.config->drain_seconds;
     const uint64_t deadline = clock_monotonic_ns() + (uint64_t)(seconds * 1e9);
@@ -94,12 +94,12 @@ static bool drain(struct daemon *daemon)
               LOG_REAL("seconds", seconds));
     while (http_server_open_requests(daemon->services.http) > 0 && clock_monotonic_ns() < deadline) {
         if (wait_for_stop(http_server_idle_fd(daemon->services.http), deadline)) return false;
-        take(http_server_idle_fd(daemon->services.http));
+        serve_take_signal(http_server_idle_fd(daemon->services.http));
     }
     return true;
 }
 
-static void warn(const char *key, const char *variable, const char *overridden)
+static void serve_warn_overridden(const char *key, const char *variable, const char *overridden)
 {
     log_event(LOG_WARNING, "the environment overrides the file", LOG_TEXT("key", key), LOG_TEXT("variable", variable),
               LOG_TEXT("line", overridden));
@@ -123,12 +123,12 @@ static bool read_config(struct config *config, const struct flags *flags, struct
     return !flags->model || set_model(config, flags->model, err);
 }
 
-static void reload(struct daemon *daemon, const struct flags *flags)
+static void serve_reload(struct daemon *daemon, const struct flags *flags)
 {
     struct config config;
     struct error err = {0};
     if (read_config(&config, flags, &err)) {
-        config_each_override(&config, warn);
+        config_each_override(&config, serve_warn_overridden);
         daemon_reload(daemon, &config);
     } else {
         daemon_refuse_reload(daemon, &err);
@@ -136,7 +136,7 @@ static void reload(struct daemon *daemon, const struct flags *flags)
     config_close(&config);
 }
 
-static int serve(const struct config *config, const struct flags *flags, struct error *err)
+static int serve_run(const struct config *config, const struct flags *flags, struct error *err)
 {
     int exit_code = 1;
     struct daemon daemon = {0};
@@ -144,8 +144,8 @@ static int serve(const struct config *config, const struct flags *flags, struct 
         if (!notify_service_manager("READY=1"))
             log_event(LOG_WARNING, "not_notified", LOG_TEXT("NOTIFY_SOCKET", getenv("NOTIFY_SOCKET")));
         while (!wait_for_stop(reloads, 0))
-            if (take(reloads)) reload(&daemon, flags);
-        exit_code = drain(&daemon) ? 0 : 1;
+            if (serve_take_signal(reloads)) serve_reload(&daemon, flags);
+        exit_code = serve_drain(&daemon) ? 0 : 1;
     }
     daemon_close(&daemon);
     return exit_code;
@@ -162,8 +162,8 @@ int cmd_serve(int argc, char **argv)
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         if (read_config(&config, &flags, &err)) {
             log_configure((enum log_level)config.log_level, (enum log_format)config.log_format);
-            config_each_override(&config, warn);
-            exit_code = serve(&config, &flags, &err);
+            config_each_override(&config, serve_warn_overridden);
+            exit_code = serve_run(&config, &flags, &err);
             if (!err.code) log_event(LOG_INFO, "stopped", LOG_INTEGER("code", exit_code));
         }
         if (err.code) exit_code = command_fail(&err);

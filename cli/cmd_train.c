@@ -29,7 +29,7 @@ static void catch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static uint64_t cores(void)
+static uint64_t train_count_cores(void)
 {
     cpu_set_t set;
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (uint64_t)CPU_COUNT(&set) : 1;
@@ -41,22 +41,22 @@ static uint64_t now_ns(void *context)
     return clock_monotonic_ns();
 }
 
-static void note(void *context, const char *text)
+static void train_show_note(void *context, const char *text)
 {
     progress_note(context, text);
 }
 
-static void show(void *context, const struct trainer_progress *now)
+static void train_show_progress(void *context, const struct trainer_progress *now)
 {
     progress_show(context, now);
 }
 
-static void validation(void *context, const struct trainer_validation *told)
+static void train_show_validation(void *context, const struct trainer_validation *told)
 {
     progress_validation(context, told);
 }
 
-static void sample(void *context, const struct trainer_sample *told)
+static void train_show_sample(void *context, const struct trainer_sample *told)
 {
     progress_sample(context, told);
 }
@@ -110,33 +110,33 @@ static int report_done(const struct train_arguments *arguments, const struct tra
     return 0;
 }
 
-static int report(const struct train_arguments *arguments, const struct trainer_result *result)
+static int train_report(const struct train_arguments *arguments, const struct trainer_result *result)
 {
     if (result->end == TRAINER_INTERRUPTED) return report_interrupted(arguments->out, result->saved);
     if (result->end == TRAINER_DIVERGED) return report_diverged(arguments, result);
     return report_done(arguments, result);
 }
 
-static int train(struct train_arguments *arguments)
+static int train_run(struct train_arguments *arguments)
 {
     struct progress progress;
     struct trainer_result result;
     struct error err = {0};
     const struct trainer_callbacks callbacks = {.context = &progress,
                                                 .now_ns = now_ns,
-                                                .note = note,
-                                                .progress = show,
-                                                .validation = validation,
-                                                .sample = sample,
+                                                .note = train_show_note,
+                                                .progress = train_show_progress,
+                                                .validation = train_show_validation,
+                                                .sample = train_show_sample,
                                                 .stop = &stop,
                                                 .memory_limit = memory_limit()};
-    if (arguments->trainer.threads == 0) arguments->trainer.threads = cores();
+    if (arguments->trainer.threads == 0) arguments->trainer.threads = train_count_cores();
     catch_signals();
     command_make_parent(arguments->out);
     progress_open(&progress, stderr);
     bool ok = trainer_run(&arguments->trainer, arguments->out, arguments->resume, &callbacks, &result, &err);
     progress_close(&progress);
-    return ok ? report(arguments, &result) : report_failed(arguments, &result, &err);
+    return ok ? train_report(arguments, &result) : report_failed(arguments, &result, &err);
 }
 
 int cmd_train(int argc, char **argv)
@@ -144,7 +144,7 @@ int cmd_train(int argc, char **argv)
     struct arena arena = {0};
     struct train_arguments arguments;
     int exit_code;
-    if (train_arguments_parse(argc, argv, &arguments, &arena, &exit_code)) exit_code = train(&arguments);
+    if (train_arguments_parse(argc, argv, &arguments, &arena, &exit_code)) exit_code = train_run(&arguments);
     arena_free(&arena);
     return exit_code;
 }

@@ -70,7 +70,7 @@ static void print_version(void)
            library ? blas_name() : "");
 }
 
-static int run(int argc, char **argv)
+static int main_run_command(int argc, char **argv)
 {
     if (argc < 2) {
         print_help(stderr);
@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     /* Writing to a reader that has gone, or beyond a limit of file size, is an error to report and not a death. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
-    int exit_code = run(argc, argv);
+    int exit_code = main_run_command(argc, argv);
     bool written = fflush(stdout) == 0 && !ferror(stdout);
     if (!written) {
         if (errno != EPIPE) fprintf(stderr, "lstmd: cannot write to standard output: %s\n", strerror(errno));

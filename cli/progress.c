@@ -80,7 +80,7 @@ size_t progress_bar(const struct trainer_progress *now, size_t width, char *line
 }
 
 /* One column stays free: a line that fills the terminal would wrap. */
-static size_t columns(const struct progress *progress)
+static size_t progress_columns(const struct progress *progress)
 {
     struct winsize window = {0};
     size_t width = DEFAULT_COLUMNS;
@@ -127,7 +127,7 @@ void progress_show(struct progress *progress, const struct trainer_progress *now
         return;
     }
     char line[MAX_COLUMNS + 1];
-    progress_bar(now, columns(progress), line, sizeof line);
+    progress_bar(now, progress_columns(progress), line, sizeof line);
     fprintf(progress->out, "\r%s\033[K", line);
     fflush(progress->out);
     progress->drawn = true;

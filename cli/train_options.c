@@ -103,7 +103,7 @@ static size_t list_adjustable(char *out, size_t size)
 }
 
 /* The command's description, a line for each preset, and what a resumed run may change. */
-static const char *describe(struct arena *arena, struct error *err)
+static const char *train_options_describe(struct arena *arena, struct error *err)
 {
     char text[4096], adjustable[512];
     size_t n = (size_t)snprintf(text, sizeof text, "%s", command.description);
@@ -188,8 +188,8 @@ static bool set_data(struct train_arguments *arguments, const struct option_list
     return true;
 }
 
-static bool check(struct train_arguments *arguments, const struct option_list *flags,
-                  const struct train_arguments *saved, int *exit_code)
+static bool train_options_check(struct train_arguments *arguments, const struct option_list *flags,
+                                const struct train_arguments *saved, int *exit_code)
 {
     struct error err = {0};
     if (set_data(arguments, flags, saved, &err) && trainer_options_validate(&arguments->trainer, &err)) return true;
@@ -204,7 +204,7 @@ bool train_arguments_parse(int argc, char **argv, struct train_arguments *argume
     struct error err = {0};
     size_t count;
     struct option *rows = make_rows(&count, arena, &err);
-    const char *description = describe(arena, &err);
+    const char *description = train_options_describe(arena, &err);
     if (!rows || !description) {
         *exit_code = command_fail(&err);
         return false;
@@ -223,5 +223,5 @@ bool train_arguments_parse(int argc, char **argv, struct train_arguments *argume
         return false;
     line.required = command.required;
     return arguments_parse(&line, argc, argv, arguments, arena, exit_code) &&
-           check(arguments, &data, &saved, exit_code);
+           train_options_check(arguments, &data, &saved, exit_code);
 }

@@ -21,7 +21,7 @@ static bool is_bounded(const struct option *option)
 }
 
 /* "<place>: \"<value>\" is not allowed: <what is>". */
-static bool refuse(const struct option *option, const char *value, const char *place, struct error *err)
+static bool option_refuse(const struct option *option, const char *value, const char *place, struct error *err)
 {
     char allowed[256];
     options_describe(option, allowed, sizeof allowed);
@@ -110,8 +110,8 @@ static bool set_text(const struct option *option, void *field, const char *value
                      struct arena *arena, struct error *err)
 {
     int choice;
-    if (option->choices && !find_choice(option, value, &choice)) return refuse(option, value, place, err);
-    if (!in_bounds(option, (double)strlen(value))) return refuse(option, value, place, err);
+    if (option->choices && !find_choice(option, value, &choice)) return option_refuse(option, value, place, err);
+    if (!in_bounds(option, (double)strlen(value))) return option_refuse(option, value, place, err);
     const char *copy = arena_copy_text(arena, value, strlen(value), err);
     if (!copy) return false;
     if (option->type != OPTION_TEXT) return append_item(field, copy, arena, err);
@@ -140,22 +140,23 @@ bool option_set(const struct option *option, void *target, const char *value, co
     if (!value) return set_no_value(option, field, place, err);
     switch (option->type) {
     case OPTION_BOOL:
-        return parse_bool(value, field) || refuse(option, value, place, err);
+        return parse_bool(value, field) || option_refuse(option, value, place, err);
     case OPTION_INT:
         if (!parse_int(value, &integer) || !in_bounds(option, (double)integer))
-            return refuse(option, value, place, err);
+            return option_refuse(option, value, place, err);
         *(int64_t *)field = integer;
         return true;
     case OPTION_SIZE:
-        if (!parse_size(value, &size) || !in_bounds(option, (double)size)) return refuse(option, value, place, err);
+        if (!parse_size(value, &size) || !in_bounds(option, (double)size))
+            return option_refuse(option, value, place, err);
         *(uint64_t *)field = size;
         return true;
     case OPTION_REAL:
-        if (!parse_real(value, &real) || !in_bounds(option, real)) return refuse(option, value, place, err);
+        if (!parse_real(value, &real) || !in_bounds(option, real)) return option_refuse(option, value, place, err);
         *(double *)field = real;
         return true;
     case OPTION_CHOICE:
-        return find_choice(option, value, field) || refuse(option, value, place, err);
+        return find_choice(option, value, field) || option_refuse(option, value, place, err);
     case OPTION_TEXT:
     case OPTION_LIST:
     case OPTION_SECRETS:

@@ -13,9 +13,9 @@ struct text {
     size_t size, length;
 };
 
-static void add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void text_add(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-static void add(struct text *text, const char *format, ...)
+static void text_add(struct text *text, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -34,7 +34,7 @@ static void add_real(struct text *text, double value)
         double back = strtod(digits, NULL);
         if (!(back < value) && !(back > value)) break;
     }
-    add(text, "%s", digits);
+    text_add(text, "%s", digits);
 }
 
 static void add_size(struct text *text, uint64_t value)
@@ -42,7 +42,7 @@ static void add_size(struct text *text, uint64_t value)
     static const char *const units[] = {"", "KiB", "MiB", "GiB", "TiB"};
     size_t unit = 0;
     for (; unit < 4 && value > 0 && value % 1024 == 0; unit++) value /= 1024;
-    add(text, "%llu%s", (unsigned long long)value, units[unit]);
+    text_add(text, "%llu%s", (unsigned long long)value, units[unit]);
 }
 
 static const void *field_of(const struct option *option, const void *target)
@@ -58,7 +58,8 @@ static const char *item_text(const struct option *option, const char *item)
 
 static void add_list(struct text *text, const struct option *option, const struct option_list *list)
 {
-    for (size_t i = 0; i < list->count; i++) add(text, "%s%s", i > 0 ? ", " : "", item_text(option, list->items[i]));
+    for (size_t i = 0; i < list->count; i++)
+        text_add(text, "%s%s", i > 0 ? ", " : "", item_text(option, list->items[i]));
 }
 
 static void add_value(struct text *text, const struct option *option, const void *field)
@@ -66,10 +67,10 @@ static void add_value(struct text *text, const struct option *option, const void
     const char *words;
     switch (option->type) {
     case OPTION_BOOL:
-        add(text, "%s", *(const bool *)field ? "true" : "false");
+        text_add(text, "%s", *(const bool *)field ? "true" : "false");
         break;
     case OPTION_INT:
-        add(text, "%lld", (long long)*(const int64_t *)field);
+        text_add(text, "%lld", (long long)*(const int64_t *)field);
         break;
     case OPTION_SIZE:
         add_size(text, *(const uint64_t *)field);
@@ -78,7 +79,7 @@ static void add_value(struct text *text, const struct option *option, const void
         add_real(text, *(const double *)field);
         break;
     case OPTION_CHOICE:
-        add(text, "%s", option->choices[*(const int *)field]);
+        text_add(text, "%s", option->choices[*(const int *)field]);
         break;
     case OPTION_LIST:
     case OPTION_SECRETS:
@@ -86,7 +87,7 @@ static void add_value(struct text *text, const struct option *option, const void
         break;
     case OPTION_TEXT:
         words = *(const char *const *)field;
-        add(text, "%s", words ? words : "");
+        text_add(text, "%s", words ? words : "");
         break;
     }
 }
@@ -100,20 +101,21 @@ int options_format(const struct option *option, const void *target, char *out, s
 
 static void add_choices(struct text *text, const char *const *choices)
 {
-    add(text, "one of ");
-    for (size_t i = 0; choices[i]; i++) add(text, "%s%s", i > 0 ? ", " : "", choices[i]);
+    text_add(text, "one of ");
+    for (size_t i = 0; choices[i]; i++) text_add(text, "%s%s", i > 0 ? ", " : "", choices[i]);
 }
 
 static void add_bounds(struct text *text, const struct option *option)
 {
     if (option->minimum >= 0 && option->maximum <= 0) return;
-    add(text, " from ");
+    text_add(text, " from ");
     if (option->type == OPTION_SIZE) {
         add_size(text, (uint64_t)option->minimum);
-        add(text, " to ");
+        text_add(text, " to ");
         add_size(text, option->maximum < 0x1p64 ? (uint64_t)option->maximum : UINT64_MAX);
     } else {
-        add(text, option->type == OPTION_INT ? "%.0f to %.0f" : "%.15g to %.15g", option->minimum, option->maximum);
+        text_add(text, option->type == OPTION_INT ? "%.0f to %.0f" : "%.15g to %.15g", option->minimum,
+                 option->maximum);
     }
 }
 
@@ -121,35 +123,35 @@ static void add_type(struct text *text, const struct option *option)
 {
     switch (option->type) {
     case OPTION_BOOL:
-        add(text, "true or false");
+        text_add(text, "true or false");
         break;
     case OPTION_INT:
-        add(text, "an integer");
+        text_add(text, "an integer");
         break;
     case OPTION_SIZE:
-        add(text, "a size (as 65536, 64KiB or 1MiB)");
+        text_add(text, "a size (as 65536, 64KiB or 1MiB)");
         break;
     case OPTION_REAL:
-        add(text, "a number");
+        text_add(text, "a number");
         break;
     case OPTION_CHOICE:
         add_choices(text, option->choices);
         return;
     case OPTION_LIST:
     case OPTION_SECRETS:
-        add(text, "a text, or several");
+        text_add(text, "a text, or several");
         return;
     case OPTION_TEXT:
         if (option->choices) {
             add_choices(text, option->choices);
         } else {
-            add(text, "a text");
-            if (option->maximum > 0) add(text, " of %.15g to %.15g bytes", option->minimum, option->maximum);
+            text_add(text, "a text");
+            if (option->maximum > 0) text_add(text, " of %.15g to %.15g bytes", option->minimum, option->maximum);
         }
         return;
     }
     add_bounds(text, option);
-    if (option->unit && option->type != OPTION_SIZE) add(text, " %s", option->unit);
+    if (option->unit && option->type != OPTION_SIZE) text_add(text, " %s", option->unit);
 }
 
 int options_describe(const struct option *option, char *out, size_t size)

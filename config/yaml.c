@@ -28,7 +28,7 @@ struct reader {
     char key[KEY_SIZE];      /* of the section that is read, with its dot: "" or "server." */
 };
 
-static bool fail(struct reader *reader, yaml_mark_t mark, const char *format, ...)
+static bool yaml_fail(struct reader *reader, yaml_mark_t mark, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* "<path>:<line>:<column>" of a mark. */
@@ -38,7 +38,7 @@ static void format_place(const struct reader *reader, yaml_mark_t mark, char *ou
     if (n < 0) out[0] = '\0';
 }
 
-static bool fail(struct reader *reader, yaml_mark_t mark, const char *format, ...)
+static bool yaml_fail(struct reader *reader, yaml_mark_t mark, const char *format, ...)
 {
     char place[300], message[400];
     va_list arguments;
@@ -57,11 +57,12 @@ static bool fail_syntax(struct reader *reader)
     if (parser->error == YAML_READER_ERROR)
         return error_set(reader->err, ERROR_INVALID, "%s: byte %zu: %s", reader->path, parser->problem_offset, problem);
     if (strstr(problem, "cannot start any token"))
-        return fail(reader, parser->problem_mark,
-                    "%s: a tab cannot indent (use spaces), and a value that begins with a sign such as @ needs quotes",
-                    problem);
-    return fail(reader, parser->problem_mark, "%s%s%s", problem, parser->context ? " " : "",
-                parser->context ? parser->context : "");
+        return yaml_fail(
+            reader, parser->problem_mark,
+            "%s: a tab cannot indent (use spaces), and a value that begins with a sign such as @ needs quotes",
+            problem);
+    return yaml_fail(reader, parser->problem_mark, "%s%s%s", problem, parser->context ? " " : "",
+                     parser->context ? parser->context : "");
 }
 
 static bool next_event(struct reader *reader, yaml_event_t *event)
@@ -82,9 +83,9 @@ static bool next_event(struct reader *reader, yaml_event_t *event)
     }
     if (!anchor && !tag) return true;
     if (tag)
-        fail(reader, event->start_mark, "the tag \"%.40s\": tags are not supported", (const char *)tag);
+        yaml_fail(reader, event->start_mark, "the tag \"%.40s\": tags are not supported", (const char *)tag);
     else
-        fail(reader, event->start_mark, "\"%.40s\": anchors and aliases are not supported", (const char *)anchor);
+        yaml_fail(reader, event->start_mark, "\"%.40s\": anchors and aliases are not supported", (const char *)anchor);
     yaml_event_delete(event);
     return false;
 }
@@ -110,7 +111,7 @@ static bool note_line(struct reader *reader, const struct option *option, yaml_m
 {
     char place[300];
     unsigned *line = &reader->lines[option - reader->table->options];
-    if (*line > 0) return fail(reader, mark, "%s: given twice, first in line %u", reader->key, *line);
+    if (*line > 0) return yaml_fail(reader, mark, "%s: given twice, first in line %u", reader->key, *line);
     *line = (unsigned)mark.line + 1;
     snprintf(place, sizeof place, "%s:%u", reader->path, *line);
     return option_note_origin(reader->table, option, place, false, reader->arena, reader->err);
@@ -126,10 +127,11 @@ static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_m
     const struct option *first = find_section(reader->table, section);
     if (!option && first) {
         if (is_null(scalar)) return true; /* "server:" with every key under it commented out */
-        return fail(reader, scalar->start_mark, "%s: is a section, expected keys such as %s", reader->key, first->key);
+        return yaml_fail(reader, scalar->start_mark, "%s: is a section, expected keys such as %s", reader->key,
+                         first->key);
     }
     if (strlen(value) != scalar->data.scalar.length)
-        return fail(reader, scalar->start_mark, "%s: the value holds a NUL character", reader->key);
+        return yaml_fail(reader, scalar->start_mark, "%s: the value holds a NUL character", reader->key);
     format_place(reader, option ? scalar->start_mark : mark, place, sizeof place);
     if (option && !note_line(reader, option, mark)) return false;
     return options_set(reader->table, reader->target, reader->key, is_null(scalar) ? NULL : value, place, reader->arena,
@@ -146,14 +148,14 @@ static bool read_items(struct reader *reader, const struct option *option)
         const bool end = item.type == YAML_SEQUENCE_END_EVENT;
         bool done = end;
         if (!end && (item.type != YAML_SCALAR_EVENT || is_null(&item))) {
-            fail(reader, item.start_mark, "%s: an item must be a text", reader->key);
+            yaml_fail(reader, item.start_mark, "%s: an item must be a text", reader->key);
         } else if (!end) {
             const char *value = (const char *)item.data.scalar.value;
             format_place(reader, item.start_mark, place, sizeof place);
             done =
                 strlen(value) == item.data.scalar.length
                     ? options_set(reader->table, reader->target, option->key, value, place, reader->arena, reader->err)
-                    : fail(reader, item.start_mark, "%s: the value holds a NUL character", reader->key);
+                    : yaml_fail(reader, item.start_mark, "%s: the value holds a NUL character", reader->key);
         }
         yaml_event_delete(&item);
         if (end || !done) return done;
@@ -168,7 +170,7 @@ static bool read_sequence(struct reader *reader, const yaml_event_t *start, yaml
     if (!option) /* says which key is near */
         return options_set(reader->table, reader->target, reader->key, NULL, place, reader->arena, reader->err);
     if (option->type != OPTION_LIST && option->type != OPTION_SECRETS)
-        return fail(reader, start->start_mark, "%s: is a sequence, expected a single value", reader->key);
+        return yaml_fail(reader, start->start_mark, "%s: is a sequence, expected a single value", reader->key);
     return note_line(reader, option, mark) && read_items(reader, option);
 }
 
@@ -189,9 +191,10 @@ static bool fail_section(struct reader *reader, yaml_mark_t mark, size_t n)
         if (hint.found) memcpy(meant, section, sizeof meant);
         hint.found = hint.found || before ? meant : NULL;
     }
-    if (hint.found) return fail(reader, mark, "unknown section \"%.80s\", did you mean \"%s\"?", reader->key, meant);
-    return fail(reader, mark, "unknown section \"%.80s\"; %s", reader->key,
-                *section ? OPTIONS_LISTED : "there are no sections here");
+    if (hint.found)
+        return yaml_fail(reader, mark, "unknown section \"%.80s\", did you mean \"%s\"?", reader->key, meant);
+    return yaml_fail(reader, mark, "unknown section \"%.80s\"; %s", reader->key,
+                     *section ? OPTIONS_LISTED : "there are no sections here");
 }
 
 static bool read_mapping(struct reader *reader, unsigned depth);
@@ -204,15 +207,16 @@ static bool read_section(struct reader *reader, yaml_mark_t mark, unsigned depth
     if (option) {
         char expected[256];
         options_describe(option, expected, sizeof expected);
-        return fail(reader, mark, "%s: is a mapping, expected %s", reader->key, expected);
+        return yaml_fail(reader, mark, "%s: is a mapping, expected %s", reader->key, expected);
     }
-    if (depth == MAX_DEPTH) return fail(reader, mark, "nested deeper than %d levels", MAX_DEPTH);
-    if (n + 1 == KEY_SIZE) return fail(reader, mark, "the key is too long");
+    if (depth == MAX_DEPTH) return yaml_fail(reader, mark, "nested deeper than %d levels", MAX_DEPTH);
+    if (n + 1 == KEY_SIZE) return yaml_fail(reader, mark, "the key is too long");
     memcpy(reader->key + n, ".", 2);
     const struct option *first = find_section(reader->table, reader->key);
     if (!first) return fail_section(reader, mark, n);
     unsigned char *opened = &reader->sections[first - reader->table->options];
-    if (*opened & 1u << depth) return fail(reader, mark, "the section \"%.*s\" stands here twice", (int)n, reader->key);
+    if (*opened & 1u << depth)
+        return yaml_fail(reader, mark, "the section \"%.*s\" stands here twice", (int)n, reader->key);
     *opened |= (unsigned char)(1u << depth);
     return read_mapping(reader, depth + 1);
 }
@@ -221,11 +225,11 @@ static bool read_pair(struct reader *reader, const yaml_event_t *key, unsigned d
 {
     size_t before = strlen(reader->key);
     yaml_event_t value;
-    if (key->type != YAML_SCALAR_EVENT) return fail(reader, key->start_mark, "a key must be a plain name");
+    if (key->type != YAML_SCALAR_EVENT) return yaml_fail(reader, key->start_mark, "a key must be a plain name");
     const char *name = (const char *)key->data.scalar.value;
     size_t n = key->data.scalar.length;
-    if (strlen(name) != n) return fail(reader, key->start_mark, "a key holds a NUL character");
-    if (before + n >= KEY_SIZE) return fail(reader, key->start_mark, "unknown key \"%.80s...\"", name);
+    if (strlen(name) != n) return yaml_fail(reader, key->start_mark, "a key holds a NUL character");
+    if (before + n >= KEY_SIZE) return yaml_fail(reader, key->start_mark, "unknown key \"%.80s...\"", name);
     memcpy(reader->key + before, name, n + 1);
     if (!next_event(reader, &value)) return false;
     bool done = false;
@@ -258,7 +262,8 @@ static bool read_root(struct reader *reader, const yaml_event_t *event)
 {
     if (event->type == YAML_MAPPING_START_EVENT) return read_mapping(reader, 0);
     if (event->type == YAML_SCALAR_EVENT && is_null(event)) return true;
-    return fail(reader, event->start_mark, "expected keys with values, such as \"%s\"", reader->table->options[0].key);
+    return yaml_fail(reader, event->start_mark, "expected keys with values, such as \"%s\"",
+                     reader->table->options[0].key);
 }
 
 static bool read_stream(struct reader *reader)
@@ -270,7 +275,7 @@ static bool read_stream(struct reader *reader)
         if (!next_event(reader, &event)) return false;
         bool end = event.type == YAML_STREAM_END_EVENT;
         if (event.type == YAML_DOCUMENT_START_EVENT) {
-            if (documents++ > 0) done = fail(reader, event.start_mark, "a second document; only one is read");
+            if (documents++ > 0) done = yaml_fail(reader, event.start_mark, "a second document; only one is read");
         } else if (event.type != YAML_STREAM_START_EVENT && event.type != YAML_DOCUMENT_END_EVENT && !end) {
             done = read_root(reader, &event);
         }
