@@ -116,6 +116,8 @@ debug: ## build build-debug/lstmd without optimisation, for a debugger (also SAN
 $(BUILD)/lstmd: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $^ $(ALL_LDLIBS)
+	@pkg-config --exists openblas 2>/dev/null || /sbin/ldconfig -p 2>/dev/null | grep -q 'libopenblas\.so\.0' || \
+	    echo 'note: no OpenBLAS here: "products openblas" needs libopenblas0-pthread when lstmd runs, not when it is built'
 
 # The commands without main(), so that unit tests can call them.
 $(BUILD)/libcli.a: $(call object,$(filter-out cli/main.c,$(CLI_SOURCES)))

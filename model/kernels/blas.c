@@ -82,7 +82,7 @@ static bool find_functions(void *handle, struct functions *f, struct error *err)
            find_function(handle, "openblas_set_num_threads", &f->set_threads, err);
 }
 
-/* One thread: the environment says so, and this says it once more to a library that reads another variable. */
+/* One thread: the environment says so, and this says it once more. */
 static bool limit_threads(const struct functions *f, struct error *err)
 {
     if (f->threads() != 1) f->set_threads(1);
@@ -109,6 +109,8 @@ static bool open_library(struct error *err)
     const char *core = core_of_processor();
     struct functions functions;
     setenv("OPENBLAS_NUM_THREADS", "1", 1);
+    setenv("OMP_NUM_THREADS", "1",
+           1); /* a build with OpenMP starts threads by this one, in each thread that multiplies */
     if (core) setenv("OPENBLAS_CORETYPE", core, 0);
     void *handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
     if (!handle) return error_set(err, ERROR_INVALID, "products openblas: %s: %s", dlerror(), HELP);
