@@ -172,16 +172,17 @@ static bool print_answer(const struct run *run, struct error *err)
     char id[32];
     if (!random_bits(&bits, err)) return false;
     snprintf(id, sizeof id, "%016llx", (unsigned long long)bits);
-    const struct generation **list = calloc(n > 0 ? n : 1, sizeof *list);
+    struct answer_choice *list = calloc(n > 0 ? n : 1, sizeof *list);
     if (!list) return error_set_no_memory(err, n * sizeof *list, "the answer");
-    for (size_t i = 0; i < n; i++) list[i] = &run->generations[i];
+    for (size_t i = 0; i < n; i++)
+        list[i] = (struct answer_choice){.generation = &run->generations[i],
+                                         .prompt = run->flags->prompt,
+                                         .prompt_bytes = strlen(run->flags->prompt),
+                                         .seed = generation_seed(run->seed, i)};
     const struct answer answer = {.id = id,
                                   .model = run->loaded->model.name,
-                                  .prompt = run->flags->prompt,
-                                  .prompt_bytes = strlen(run->flags->prompt),
-                                  .generations = list,
+                                  .choices = list,
                                   .count = n,
-                                  .seed = run->seed,
                                   .has_no_seed = draws_on(run),
                                   .prompt_ms = run->prompt_ms,
                                   .generate_ms = run->generate_ms};

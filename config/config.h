@@ -41,6 +41,7 @@ struct config {
     uint64_t max_prompt;      /* limits.max_prompt bytes */
     int64_t max_length;       /* limits.max_length new tokens */
     int64_t max_n;            /* limits.max_n continuations of one request */
+    int64_t max_texts;        /* limits.max_texts that one request with several prompts may make */
     uint64_t max_pattern;     /* limits.max_pattern bytes of an expression, or of all choices */
     int64_t max_pattern_states;
     uint64_t max_inspect; /* limits.max_inspect bytes of numbers of an answer */

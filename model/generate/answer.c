@@ -1,8 +1,10 @@
 #include "model/generate/answer.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define LEAST_LOGPROB (-9999.0f) /* JSON has no infinity */
+#define PREFIX_SIZE   40         /* bytes of what stands before a warning */
 #define PART_BYTES    ((size_t)8 * 1024)
 
 double answer_logprob(float logprob)
@@ -53,26 +55,62 @@ void answer_write_state(const struct state_owner *owner, const struct generation
     state_text_write_json(owner, &carried, out);
 }
 
-void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,
+/* Writes the warnings of a prompt. prefix: stands before each; *first: whether nothing stands before them. */
+static void write_warnings(const struct generation *generation, const char *prompt, const char *prefix, bool *first,
                            struct json_writer *out)
 {
     const size_t count = generation_warning_count(generation);
+    for (size_t i = 0; i < count; i++) {
+        char text[GENERATION_WARNING_SIZE], whole[GENERATION_WARNING_SIZE + PREFIX_SIZE];
+        generation_warning(generation, prompt, i, text);
+        const int size = snprintf(whole, sizeof whole, "%s%s", prefix, text);
+        if (!*first) json_write_literal(out, ",");
+        json_write_string(out, whole, (size_t)size);
+        *first = false;
+    }
+}
+
+void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,
+                           struct json_writer *out)
+{
+    bool first = !warning;
     json_write_literal(out, "\"warnings\":[");
     if (warning) json_write_string(out, warning, strlen(warning));
-    for (size_t i = 0; i < count; i++) {
-        char text[GENERATION_WARNING_SIZE];
-        generation_warning(generation, prompt, i, text);
-        if (i > 0 || warning) json_write_literal(out, ",");
-        json_write_string(out, text, strlen(text));
+    write_warnings(generation, prompt, "", &first, out);
+    json_write_literal(out, "]");
+}
+
+static bool begins_prompt(const struct answer *answer, size_t i)
+{
+    return i == 0 || answer->choices[i].prompt_index != answer->choices[i - 1].prompt_index;
+}
+
+void answer_write_all_warnings(const struct answer *answer, struct json_writer *out)
+{
+    bool first = !answer->warning;
+    json_write_literal(out, "\"warnings\":[");
+    if (answer->warning) json_write_string(out, answer->warning, strlen(answer->warning));
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct answer_choice *choice = &answer->choices[i];
+        char prefix[PREFIX_SIZE] = "";
+        if (!begins_prompt(answer, i)) continue;
+        if (answer->has_prompts) snprintf(prefix, sizeof prefix, "prompt[%zu]: ", choice->prompt_index);
+        write_warnings(choice->generation, choice->prompt, prefix, &first, out);
     }
     json_write_literal(out, "]");
 }
 
-static size_t completion_tokens(const struct answer *answer)
+struct answer_usage answer_usage(const struct answer *answer)
 {
-    size_t sum = 0;
-    for (size_t i = 0; i < answer->count; i++) sum += answer->generations[i]->produced;
-    return sum;
+    struct answer_usage usage = {0};
+    for (size_t i = 0; i < answer->count; i++) {
+        const struct generation *generation = answer->choices[i].generation;
+        usage.completion += generation->produced;
+        if (!begins_prompt(answer, i)) continue;
+        usage.prompt += generation->prompt.count;
+        usage.cached += generation->cached;
+    }
+    return usage;
 }
 
 static void write_count(const char *key, size_t n, struct json_writer *out)
@@ -90,34 +128,34 @@ static void write_milliseconds(const char *key, double value, struct json_writer
 /* usage, timings, warnings */
 static void write_numbers(const struct answer *answer, struct json_writer *out)
 {
-    const struct generation *first = answer->generations[0];
-    const size_t tokens = completion_tokens(answer);
+    const struct answer_usage usage = answer_usage(answer);
     const double seconds = answer->generate_ms / 1000;
-    write_count("\"usage\":{\"prompt_tokens\":", first->prompt.count, out);
-    write_count(",\"cached_tokens\":", first->cached, out);
-    write_count(",\"completion_tokens\":", tokens, out);
+    write_count("\"usage\":{\"prompt_tokens\":", usage.prompt, out);
+    write_count(",\"cached_tokens\":", usage.cached, out);
+    write_count(",\"completion_tokens\":", usage.completion, out);
     write_milliseconds("},\"timings\":{\"queue_ms\":", answer->queue_ms, out);
     write_milliseconds(",\"prompt_ms\":", answer->prompt_ms, out);
     write_milliseconds(",\"generate_ms\":", answer->generate_ms, out);
-    write_milliseconds(",\"tokens_per_second\":", seconds > 0 ? (double)tokens / seconds : 0, out);
+    write_milliseconds(",\"tokens_per_second\":", seconds > 0 ? (double)usage.completion / seconds : 0, out);
     json_write_literal(out, "},");
-    answer_write_warnings(first, answer->prompt, answer->warning, out);
+    answer_write_all_warnings(answer, out);
 }
 
 /* "finish_reason":...,"seed":...,"state":... of a continuation */
 static void write_facts(const struct answer *answer, size_t index, bool with_state, struct json_writer *out)
 {
-    const char *reason = finish_reason_name(answer->generations[index]->finish);
+    const struct answer_choice *choice = &answer->choices[index];
+    const char *reason = finish_reason_name(choice->generation->finish);
     json_write_literal(out, "\"finish_reason\":");
     json_write_string(out, reason, strlen(reason));
     json_write_literal(out, ",\"seed\":");
     if (answer->has_no_seed)
         json_write_literal(out, "null");
     else
-        json_write_integer(out, (int64_t)generation_seed(answer->seed, index));
+        json_write_integer(out, (int64_t)choice->seed);
     if (!answer->owner || !with_state) return;
     json_write_literal(out, ",\"state\":");
-    answer_write_state(answer->owner, answer->generations[index], out);
+    answer_write_state(answer->owner, choice->generation, out);
 }
 
 void answer_write_end(const struct answer *answer, struct json_writer *out)
@@ -129,9 +167,9 @@ void answer_write_end(const struct answer *answer, struct json_writer *out)
 
 /* --- The answer in pieces --- */
 
-static size_t block_index(const struct answer_writer *writer)
+static const struct answer_choice *block_choice(const struct answer_writer *writer)
 {
-    return writer->block > 0 ? writer->block - 1 : 0;
+    return &writer->answer->choices[writer->block > 0 ? writer->block - 1 : 0];
 }
 
 static void begin_block(const struct answer_writer *writer, struct json_writer *out)
@@ -145,6 +183,7 @@ static void begin_block(const struct answer_writer *writer, struct json_writer *
     } else {
         json_write_literal(out, "{\"index\":");
         json_write_integer(out, (int64_t)writer->block - 1);
+        if (answer->has_prompts) write_count(",\"prompt_index\":", block_choice(writer)->prompt_index, out);
     }
     json_write_literal(out, ",\"text\":\"");
 }
@@ -161,11 +200,11 @@ static bool write_part(struct answer_writer *writer, const char *text, size_t n,
 /* The prompt and the completion are written as one string: a character may begin in one and end in the other. */
 static bool write_text(struct answer_writer *writer, struct json_writer *out)
 {
-    const struct answer *answer = writer->answer;
-    const struct generation *generation = answer->generations[block_index(writer)];
-    const size_t prompt = writer->stage == ANSWER_TEXT ? answer->prompt_bytes : 0;
+    const struct answer_choice *choice = block_choice(writer);
+    const struct generation *generation = choice->generation;
+    const size_t prompt = writer->stage == ANSWER_TEXT ? choice->prompt_bytes : 0;
     if (writer->at < prompt) {
-        write_part(writer, answer->prompt + writer->at, prompt - writer->at, out);
+        write_part(writer, choice->prompt + writer->at, prompt - writer->at, out);
         return false;
     }
     const size_t at = writer->at - prompt;
@@ -176,10 +215,15 @@ static bool write_text(struct answer_writer *writer, struct json_writer *out)
     return true;
 }
 
+static bool has_choices(const struct answer *answer)
+{
+    return answer->count > 1 || answer->has_prompts;
+}
+
 /* The choice is over, or the members of the answer that stand before choices. */
 static void end_block(struct answer_writer *writer, struct json_writer *out)
 {
-    const size_t blocks = writer->answer->count > 1 ? writer->answer->count + 1 : 1;
+    const size_t blocks = has_choices(writer->answer) ? writer->answer->count + 1 : 1;
     writer->at = 0;
     if (writer->block > 0) json_write_literal(out, "}");
     if (++writer->block < blocks) {
@@ -197,7 +241,7 @@ static void end_block(struct answer_writer *writer, struct json_writer *out)
 /* One token; behind the last one the list ends. */
 static void write_tokens(struct answer_writer *writer, struct json_writer *out)
 {
-    const struct generation *generation = writer->answer->generations[block_index(writer)];
+    const struct generation *generation = block_choice(writer)->generation;
     if (writer->at < generation->tokens_ready) {
         write_logprob(generation, writer->at, writer->at == 0, out);
         writer->at++;
@@ -210,10 +254,10 @@ static void write_tokens(struct answer_writer *writer, struct json_writer *out)
 static void end_facts(struct answer_writer *writer, struct json_writer *out)
 {
     const struct answer *answer = writer->answer;
-    const bool shows = answer->count == 1 || writer->block > 0;
+    const bool shows = !has_choices(answer) || writer->block > 0;
     json_write_literal(out, ",");
-    write_facts(answer, block_index(writer), shows, out);
-    if (shows && answer->generations[block_index(writer)]->alternative_count > 0) {
+    write_facts(answer, writer->block > 0 ? writer->block - 1 : 0, shows, out);
+    if (shows && block_choice(writer)->generation->alternative_count > 0) {
         json_write_literal(out, ",\"logprobs\":[");
         writer->stage = ANSWER_LOGPROBS;
     } else {

@@ -7,9 +7,10 @@
  * If there is more than one continuation, choices[] has {index, text, completion, finish_reason, seed, logprobs, state}
  * of each, and the answer's own text, completion, finish_reason and seed are those of the first; else there are no
  * choices. logprobs and state stand in the choices if there are any, and only if they were asked for.
+ * Where there are several prompts, each choice has its own prompt in `text`, and `prompt_index` behind `index`.
  * prompt_tokens counts all that the sequence begins with (<eos> and label, or a session's pending token, included),
- * once; cached_tokens is what was skipped of it, for the first continuation; completion_tokens is the sum of all.
- * Text that is not valid UTF-8 gets U+FFFD.
+ * once for each prompt; cached_tokens is what was skipped of it, for the first continuation of each; completion_tokens
+ * is the sum of all. Text that is not valid UTF-8 gets U+FFFD.
  */
 #ifndef LSTMD_MODEL_GENERATE_ANSWER_H
 #define LSTMD_MODEL_GENERATE_ANSWER_H
@@ -21,17 +22,22 @@
 #include "base/json_writer.h"
 #include "model/generate/generate.h"
 
+struct answer_choice {
+    const struct generation *generation; /* finished */
+    const char *prompt;                  /* [prompt_bytes] */
+    size_t prompt_bytes, prompt_index;
+    uint64_t seed; /* below 2^53 */
+};
+
 struct answer {
-    const char *id;    /* of the request */
-    const char *model; /* name */
-    const char *prompt;
-    size_t prompt_bytes;
-    const char *warning;                         /* stands before those of the prompt; or NULL */
-    const struct generation *const *generations; /* [count] finished continuations of the prompt */
-    size_t count;                                /* >= 1 */
-    uint64_t seed;                               /* of the first, below 2^53; the others': generation_seed() */
-    bool has_no_seed;                            /* the random generator of a carried state went on: seed is null */
-    const struct state_owner *owner;             /* NULL: states are not wanted */
+    const char *id;                      /* of the request */
+    const char *model;                   /* name */
+    const char *warning;                 /* stands before those of the prompts; or NULL */
+    const struct answer_choice *choices; /* [count] those of a prompt stand beside one another */
+    size_t count;                        /* >= 1 */
+    bool has_prompts;                    /* the request had several prompts, or one in a list of them */
+    bool has_no_seed;                    /* the random generator of a carried state went on: seed is null */
+    const struct state_owner *owner;     /* NULL: states are not wanted */
     double queue_ms, prompt_ms, generate_ms;
 };
 
@@ -53,6 +59,15 @@ void answer_write_end(const struct answer *answer, struct json_writer *out);
 
 /* The state that the generation ended with, as a JSON string (state_text.h). */
 void answer_write_state(const struct state_owner *owner, const struct generation *generation, struct json_writer *out);
+
+/* "warnings":[...], of all prompts of the answer: where there are several, each begins with "prompt[i]: ". */
+void answer_write_all_warnings(const struct answer *answer, struct json_writer *out);
+
+/* Tokens of all prompts, those of them that were cached, and new tokens of all choices. */
+struct answer_usage {
+    size_t prompt, cached, completion;
+};
+struct answer_usage answer_usage(const struct answer *answer);
 
 /* "warnings":[...], of the generation's prompt and of what else there is to say (NULL: nothing). */
 void answer_write_warnings(const struct generation *generation, const char *prompt, const char *warning,

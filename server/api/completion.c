@@ -11,9 +11,16 @@ void completion_unref(struct completion *completion)
 {
     if (atomic_fetch_sub(&completion->references, 1) > 1) return;
     for (size_t i = 0; i < completion->count; i++) generation_close(&completion->parts[i].job.generation);
+    for (size_t i = 0; i < completion->prompt_count; i++) {
+        free(completion->prompts[i].ids);
+        free(completion->prompts[i].own_text);
+    }
+    free(completion->prompts);
+    free(completion->choices);
     for (size_t i = 0; i < completion->pattern_count; i++) pattern_free(completion->patterns[i]);
     free(completion->patterns);
     completion_free_states(completion);
+    json_decref(completion->fields.prompt);
     json_decref(completion->fields.choices);
     json_decref(completion->fields.logit_bias);
     json_decref(completion->fields.stream_options);
@@ -110,26 +117,24 @@ const char *completion_warning(const struct completion *completion)
     return completion->session_lost ? lost_session : NULL;
 }
 
-void completion_describe(const struct completion *completion, size_t first, size_t count,
-                         const struct generation **generations, struct answer *answer)
+/* Times are those of the parts: of all for a whole answer, of one for the end of a stream's choice. */
+void completion_describe(const struct completion *completion, size_t first, size_t count, struct answer *answer)
 {
     const struct completion_fields *fields = &completion->fields;
     const struct engine_job *job = &completion->parts[first].job;
+    const size_t parts = count == completion->shown ? completion->count : count;
     uint64_t end = 0;
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < parts; i++) {
         const struct engine_job *one = &completion->parts[first + i].job;
-        generations[i] = &one->generation;
         if (one->finished_ns > end) end = one->finished_ns;
     }
     *answer = (struct answer){
         .id = http_request_id(completion->request),
         .model = completion->served->model.name,
-        .prompt = fields->prompt.data ? fields->prompt.data : "",
-        .prompt_bytes = fields->prompt.size,
         .warning = completion_warning(completion),
-        .generations = generations,
+        .choices = completion->choices + first,
         .count = count,
-        .seed = generation_seed(fields->seed, first),
+        .has_prompts = completion->has_prompts,
         .has_no_seed = completion_draws_on(completion),
         .owner = fields->return_state ? &completion->owner : NULL,
         .queue_ms = milliseconds(job->submitted_ns, job->started_ns),

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "base/json_writer.h"
+#include "model/generate/answer.h"
 #include "server/api/fields.h"
 #include "server/api/services.h"
 #include "server/engine/engine.h"
@@ -31,6 +32,7 @@ struct completion;
 #define COMPLETION_DEFAULT_LENGTH 100
 #define COMPLETION_MAX_N          128 /* what limits.max_n may be */
 #define COMPLETION_MAX_CHOICES    512
+#define COMPLETION_MAX_TEXTS      1024 /* what limits.max_texts may be */
 
 enum completion_choice_mode {
     COMPLETION_SAMPLE,    /* drawn token by token, as any text */
@@ -38,8 +40,10 @@ enum completion_choice_mode {
 };
 
 struct completion_fields {
-    struct field_text prompt, model, label, session;
-    uint64_t length, seed, n, logprobs;
+    json_t *prompt; /* owned; NULL: the empty text */
+    struct field_text model, label, session;
+    uint64_t length, min_length, seed, n, logprobs;
+    uint64_t best_of;               /* 0: n */
     struct sampler_options sampler; /* without `bias` and `counts_written` */
     struct field_texts stop;
     json_t *logit_bias; /* owned, or NULL */
@@ -49,13 +53,22 @@ struct completion_fields {
     int choice_mode; /* enum completion_choice_mode */
     json_t *state;   /* owned, or NULL */
     bool return_state;
-    bool seed_given, ignore_eos, stream, cache_prompt;
+    bool seed_given, ignore_eos, include_stop, stream, cache_prompt;
     /* OpenAI's: */
-    struct field_texts prompts;
-    uint64_t best_of, shown_logprobs; /* alternatives that are shown of the `logprobs` that are computed */
+    uint64_t shown_logprobs; /* alternatives that are shown of the `logprobs` that are computed */
     struct field_text suffix;
     json_t *stream_options; /* owned, or NULL */
-    bool echo, include_usage;
+    bool echo, include_usage, scores_prompt;
+};
+
+/* One prompt of a request. */
+struct completion_prompt {
+    const char *text; /* [bytes] as it came, or what the tokens are */
+    size_t bytes;
+    uint32_t *ids; /* [id_count] owned; NULL: it came as text */
+    size_t id_count;
+    char *own_text; /* owned: of the tokens */
+    struct engine_group group;
 };
 
 /* What one event of a stream carries: text[0..size) of a continuation, the text of some of its tokens. */
@@ -68,11 +81,11 @@ struct completion_piece {
 };
 
 /* The first rows of each dialect, in this order. */
-enum { COMPLETION_ROW_LENGTH, COMPLETION_ROW_N, COMPLETION_ROW_SEED };
+enum { COMPLETION_ROW_LENGTH, COMPLETION_ROW_N, COMPLETION_ROW_SEED, COMPLETION_ROW_BEST_OF };
 
 struct completion_dialect {
     const struct field *rows; /* [row_count] of struct completion_fields; the rows of the sampler are added to them. The
-                                 maximum of length and n is the configuration's */
+                                 maximum of length, n and best_of is the configuration's */
     size_t row_count;
     bool is_openai; /* null is as if a field were not given, and presence and frequency penalties have OpenAI's bounds
                        and count the written tokens alone */
@@ -93,6 +106,7 @@ struct completion_part {
     struct completion *completion;
     atomic_size_t tokens_ready, text_ready; /* stored in this order, read in the other */
     atomic_bool over;                       /* job and generation are the request's again */
+    bool chosen;                            /* the answer shows it */
     size_t sent_text, sent_tokens;          /* the stream's */
     bool closed;                            /* its last event was made */
 };
@@ -111,13 +125,17 @@ struct completion {
     size_t pattern_count;
     struct session *session; /* busy until the job is over, or NULL */
     bool session_lost;
-    struct carried_state carried; /* that the client gave; its `state` is owned, NULL: there is none */
-    struct state_owner owner;     /* with return_state */
-    float *end_states;            /* [count][state_size] owned; NULL without return_state */
-    struct engine_group group;
-    struct completion_part *parts; /* [count] */
-    size_t count;
-    size_t shown;         /* the answer has the first of them: all, or the likeliest */
+    struct carried_state carried;      /* that the client gave; its `state` is owned, NULL: there is none */
+    struct state_owner owner;          /* with return_state */
+    float *end_states;                 /* [count][state_size] owned; NULL without return_state */
+    struct completion_prompt *prompts; /* [prompt_count] */
+    size_t prompt_count;
+    bool has_prompts;              /* they came as a list of prompts, be it of one */
+    struct completion_part *parts; /* [count] `made` of each prompt, beside one another */
+    size_t count, made;
+    struct answer_choice *choices; /* [shown] what the answer has: all parts, or the best of each prompt. The choice of
+                                    * a stream is the part of the same number */
+    size_t shown;
     atomic_bool prepared; /* `parts` may be read by other threads */
     atomic_bool left;     /* the client closed its connection */
     int64_t created;      /* seconds since 1970 */
@@ -162,9 +180,7 @@ bool completion_is_draining(struct http_request *request, const struct services 
 /* A warning beside those of the prompt, or NULL. */
 const char *completion_warning(const struct completion *completion);
 
-/* Fills in the answer about parts [first .. first + count), which are over. generations: [count]. */
-struct answer;
-void completion_describe(const struct completion *completion, size_t first, size_t count,
-                         const struct generation **generations, struct answer *answer);
+/* Fills in the answer about choices [first .. first + count), which are over. */
+void completion_describe(const struct completion *completion, size_t first, size_t count, struct answer *answer);
 
 #endif

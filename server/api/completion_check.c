@@ -18,10 +18,17 @@ static uint64_t completion_random_seed(void)
     return seed & (uint64_t)FIELDS_MAX_INTEGER;
 }
 
-static bool completion_check_prompt(const struct completion *completion, struct problem *problem)
+/* Texts of which not all are shown, and the length of a text. */
+static void completion_check_counts(const struct completion *completion, struct problem *problem)
 {
-    const size_t size = completion->fields.prompt.size, most = (size_t)completion->services->config->max_prompt;
-    return size <= most || problem_add_field(problem, "prompt", "has %zu bytes; limits.max_prompt is %zu", size, most);
+    const struct completion_fields *fields = &completion->fields;
+    const char *length = completion->dialect->rows[COMPLETION_ROW_LENGTH].name;
+    if (fields->best_of != 0 && fields->best_of < fields->n)
+        problem_add_field(problem, "best_of", "must be at least n");
+    if (fields->best_of > fields->n && fields->stream)
+        problem_add_field(problem, "stream", "must be false: which of best_of texts are the best is known at the end");
+    if (fields->length == 0 && (fields->session.data || fields->return_state))
+        problem_add_field(problem, length, "must be at least 1 with session or return_state");
 }
 
 /* Finds the vocabulary's own text of the label. For an unknown one the error lists the labels of the model. */
@@ -85,7 +92,10 @@ static bool completion_begin_session(struct completion *completion, struct probl
 {
     const struct field_text *name = &completion->fields.session;
     if (!name->data) return true;
-    if (completion->fields.n > 1) return problem_add_field(problem, "session", "goes on with one text: n must be 1");
+    if (completion->fields.n > 1 || completion->fields.best_of > 1)
+        return problem_add_field(problem, "session", "goes on with one text: n must be 1, and best_of");
+    if (completion->prompt_count > 1)
+        return problem_add_field(problem, "session", "goes on with one text: there must be one prompt");
     if (problem->status) return true;
     const struct served *served = completion->served;
     if (served->stepper.architecture.window.size > 0)
@@ -114,27 +124,55 @@ static struct sampler_options completion_sampler_options(const struct completion
     return options;
 }
 
+/* *of_prompt: whether the error is about the part's prompt. */
 static bool completion_open_part(struct completion *completion, size_t i, const struct generation_request *wanted,
-                                 struct problem *problem)
+                                 bool *of_prompt, struct problem *problem)
 {
     const char *field = NULL;
     struct error err = {0};
+    const size_t p = i / completion->made;
+    const struct completion_prompt *prompt = &completion->prompts[p];
     struct generation_request own = *wanted;
     struct rng rng;
+    char name[COMPLETION_PROMPT_NAME];
+    own.prompt = prompt->text;
+    own.prompt_bytes = prompt->bytes;
+    own.ids = prompt->ids;
+    own.id_count = prompt->id_count;
     own.seed = generation_seed(completion->fields.seed, i);
     completion_set_state(completion, i, &rng, &own);
     if (completion_compares(completion)) { /* the pattern leaves no choice but this text, whatever it costs */
-        own.pattern = completion->patterns[i];
-        own.length = json_string_length(json_array_get(completion->fields.choices, i));
+        own.pattern = completion->patterns[i % completion->made];
+        own.length = json_string_length(json_array_get(completion->fields.choices, i % completion->made));
+        own.min_length = 0;
         own.stop_count = 0;
         own.sampler = (struct sampler_options){0};
-        own.logprobs = own.logprobs > 0 ? own.logprobs : 1;
     }
+    if (completion_selects(completion) && own.logprobs == 0) own.logprobs = 1;
     if (generation_open(&completion->parts[i].job.generation, completion->served->model.vocabulary, &own, &field, &err))
         return true;
     if (!field || err.code != ERROR_INVALID) return problem_set_error(problem, &err);
     if (strcmp(field, "length") == 0) field = completion->dialect->rows[COMPLETION_ROW_LENGTH].name;
+    *of_prompt = strcmp(field, "prompt") == 0;
+    if (*of_prompt) field = completion_prompt_name(completion, p, name);
     return problem_add_field(problem, field, "%s", err.message);
+}
+
+/* What the prompts' log-probabilities cost: as those of /score do. */
+static bool completion_check_scores(const struct completion *completion, struct problem *problem)
+{
+    const size_t limit = (size_t)completion->services->config->max_score;
+    const size_t window = completion->served->stepper.architecture.window.size;
+    size_t tokens = 0;
+    if (!completion->fields.scores_prompt) return true;
+    for (size_t i = 0; i < completion->count; i++) {
+        const struct generation *generation = &completion->parts[i].job.generation;
+        tokens += generation->prompt.count - generation->prompt_begin;
+    }
+    return tokens <= limit / (window > 0 ? window : 1) ||
+           problem_add_field(problem, "prompt",
+                             "has %zu tokens to score, in all texts together; limits.max_score is %zu%s", tokens, limit,
+                             window > 0 ? ", and each costs as many as the model's window has" : "");
 }
 
 static bool completion_open_parts(struct completion *completion, struct problem *problem)
@@ -145,10 +183,9 @@ static bool completion_open_parts(struct completion *completion, struct problem 
     for (size_t i = 0; i < fields->stop.count; i++)
         stop[i] = (struct text_span){fields->stop.items[i].data, fields->stop.items[i].size};
     const struct generation_request wanted = {
-        .prompt = fields->prompt.data ? fields->prompt.data : "",
-        .prompt_bytes = fields->prompt.size,
         .label = completion->label,
         .length = fields->length,
+        .min_length = fields->min_length,
         .sampler = completion_sampler_options(completion),
         .unknown_is_error = fields->unknown == 1,
         .continues = continues,
@@ -157,19 +194,25 @@ static bool completion_open_parts(struct completion *completion, struct problem 
         .end_state = completion->session ? session_next_state(completion->session) : NULL,
         .stop = stop,
         .stop_count = fields->stop.count,
+        .include_stop = fields->include_stop,
         .pattern = completion->patterns ? completion->patterns[0] : NULL,
         .window = completion->served->stepper.architecture.window,
         .ignore_eos = fields->ignore_eos,
         .logprobs = fields->logprobs,
+        .scores_prompt = fields->scores_prompt,
         .kernels = completion->served->stepper.kernels,
     };
-    const size_t count = completion_compares(completion) ? completion->pattern_count : fields->n;
-    completion->parts = calloc(count, sizeof *completion->parts);
-    if (!completion->parts) return problem_set(problem, 503, "out of memory");
-    completion->count = completion->shown = count;
-    if (!completion_take_states(completion, problem)) return false;
-    for (size_t i = 0; i < completion->count; i++)
-        if (!completion_open_part(completion, i, &wanted, problem)) return false;
+    if (!completion_take_parts(completion, problem) || !completion_take_states(completion, problem)) return false;
+    bool good = true;
+    for (size_t i = 0; i < completion->count; i++) {
+        bool of_prompt = false;
+        if (completion_open_part(completion, i, &wanted, &of_prompt, problem)) continue;
+        if (!of_prompt) return false;
+        good = false;
+        i += completion->made - 1 - i % completion->made; /* what is wrong with a prompt is told once */
+    }
+    if (!good || !completion_check_scores(completion, problem)) return false;
+    if (!completion_selects(completion)) completion_choose(completion);
     return true;
 }
 
@@ -183,8 +226,9 @@ bool completion_check(struct completion *completion, struct problem *problem)
         completion_check_bias(completion, problem);
         const bool patterns = completion_build_patterns(completion, problem);
         const bool states = completion_read_state(completion, problem);
-        if (completion_check_prompt(completion, problem) && patterns && states &&
-            completion_begin_session(completion, problem))
+        completion_check_counts(completion, problem);
+        const bool prompts = completion_read_prompts(completion, problem);
+        if (prompts && patterns && states && completion_begin_session(completion, problem))
             completion_open_parts(completion, problem);
     }
     return !problem->status;

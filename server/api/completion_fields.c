@@ -32,7 +32,7 @@ void completion_read(struct completion *completion, uint64_t *given, struct prob
     size_t count = dialect->row_count;
     memcpy(rows, dialect->rows, count * sizeof *rows);
     rows[COMPLETION_ROW_LENGTH].maximum = (double)config->max_length;
-    rows[COMPLETION_ROW_N].maximum = (double)config->max_n;
+    rows[COMPLETION_ROW_N].maximum = rows[COMPLETION_ROW_BEST_OF].maximum = (double)config->max_n;
     for (size_t i = 0; i < sampler_option_count && count < MAX_ROWS; i++)
         rows[count++] = sampler_field(&sampler_option_rows[i], dialect->is_openai);
     const struct field_table table = {rows, count};

@@ -1,6 +1,7 @@
 /* What the files of a completion share. completion_run.c drives: it calls completion_check.c (which calls
- * completion_pattern.c and completion_state.c), then gives the jobs to the engine, then answers or calls
- * completion_stream.c. All of them call completion.c, which calls completion_state.c alone. */
+ * completion_prompts.c, completion_pattern.c, completion_state.c and completion_choose.c), then gives the jobs to the
+ * engine, then answers or calls completion_stream.c. All of them call completion.c, which calls completion_state.c
+ * alone. */
 #ifndef LSTMD_SERVER_API_COMPLETION_INTERNAL_H
 #define LSTMD_SERVER_API_COMPLETION_INTERNAL_H
 
@@ -31,8 +32,22 @@ bool completion_compares(const struct completion *completion);
 /* Makes the patterns that the request wants; the model and the biases are there. False: the problem says why not. */
 bool completion_build_patterns(struct completion *completion, struct problem *problem);
 
-/* Which part has the largest probability; all are over. */
-size_t completion_likeliest(const struct completion *completion);
+/* Reads the prompts; the model is there. False: the problem names all that are wrong. */
+bool completion_read_prompts(struct completion *completion, struct problem *problem);
+
+/* How errors name prompt i: "prompt", or "prompt[i]" in a list. */
+#define COMPLETION_PROMPT_NAME 40
+const char *completion_prompt_name(const struct completion *completion, size_t i, char out[COMPLETION_PROMPT_NAME]);
+
+/* Sets how many parts there are, and takes memory for them; prompts and patterns are there. */
+bool completion_take_parts(struct completion *completion, struct problem *problem);
+
+/* Whether not all parts are shown: the likeliest of the choices, or the best of `best_of`. */
+bool completion_selects(const struct completion *completion);
+
+/* Fills in completion->choices: with all parts, as they are; or, of each prompt, with the best parts, best first. All
+ * are over then. */
+void completion_choose(struct completion *completion);
 
 /* Acquires the model, begins the session and opens the generations. False: the problem says all that is wrong; the
  * session may have begun. */

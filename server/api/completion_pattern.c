@@ -37,6 +37,8 @@ static bool check_fields(const struct completion *completion, struct problem *pr
         return problem_add_field(problem, "choice_mode", "is for choices, and there are none");
     if (!completion_compares(completion)) return true;
     if (fields->n > 1) return problem_add_field(problem, "n", "must be 1: there is one likeliest choice");
+    if (fields->best_of > 1)
+        return problem_add_field(problem, "best_of", "cannot be joined with choice_mode \"likeliest\"");
     if (fields->stream) return problem_add_field(problem, "stream", "must be false: the likeliest is known at the end");
     if (fields->session.data)
         return problem_add_field(problem, "session", "cannot be joined with choice_mode \"likeliest\"");
@@ -137,21 +139,4 @@ bool completion_build_patterns(struct completion *completion, struct problem *pr
                                                      : build_choices(completion, &options, problem);
     free(forbidden);
     return built;
-}
-
-/* log P(text | prompt) by the model, from the log-probabilities of its tokens. */
-static double text_logprob(const struct generation *generation)
-{
-    double sum = 0;
-    for (size_t i = 0; i < generation->produced; i++) sum += (double)generation->tokens[i].logprob;
-    return sum;
-}
-
-size_t completion_likeliest(const struct completion *completion)
-{
-    size_t best = 0;
-    for (size_t i = 1; i < completion->count; i++)
-        if (text_logprob(&completion->parts[i].job.generation) > text_logprob(&completion->parts[best].job.generation))
-            best = i;
-    return best;
 }

@@ -65,14 +65,14 @@ static void completion_finished(struct engine_job *job)
 
 static bool completion_submit(struct completion *completion, struct error *err)
 {
-    struct engine_job *jobs[COMPLETION_MAX_N];
+    struct engine_job *jobs[COMPLETION_MAX_TEXTS];
     for (size_t i = 0; i < completion->count; i++) {
         struct completion_part *part = &completion->parts[i];
         part->completion = completion;
-        part->job.group = &completion->group;
+        part->job.group = &completion->prompts[i / completion->made].group;
         part->job.finished = completion_finished;
         part->job.progressed = completion->fields.stream ? completion_progressed : NULL;
-        part->job.use_cache = completion->fields.cache_prompt;
+        part->job.use_cache = completion->fields.cache_prompt && !completion->fields.scores_prompt;
         jobs[i] = &part->job;
     }
     atomic_store(&completion->running, completion->count);
@@ -119,18 +119,6 @@ static void completion_reply_answer(struct http_request *request, struct complet
                                      .worker = completion->services->writer});
 }
 
-/* Shows the likeliest choice alone: it takes the first place. */
-static void completion_choose(struct completion *completion)
-{
-    struct generation *best = &completion->parts[completion_likeliest(completion)].job.generation;
-    struct generation *first = &completion->parts[0].job.generation;
-    const struct generation other = *first;
-    *first = *best;
-    *best = other;
-    completion->shown = 1;
-    if (completion->fields.logprobs == 0) first->alternative_count = 0;
-}
-
 static void completion_resumed(struct http_request *request, void *context)
 {
     struct completion *completion = context;
@@ -149,7 +137,7 @@ static void completion_resumed(struct http_request *request, void *context)
         }
         return;
     }
-    if (completion_compares(completion)) completion_choose(completion);
+    if (completion_selects(completion)) completion_choose(completion);
     completion_reply_answer(request, completion);
 }
 

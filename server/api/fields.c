@@ -316,20 +316,33 @@ static bool read_document(const struct field *field, void *member, const struct 
     return true;
 }
 
-/* A string or an object, as it is. */
-static bool read_state(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
+/* A string as a document. or: what it may be else. */
+static bool read_string(const struct field *field, void *member, const struct raw_value *value, const char * or,
+                        struct problem *problem)
 {
     char shown[SHOWN_SIZE];
     struct field_text text = {0};
-    if (json_is_object(value->json) || (!value->json && value->query.size > 0 && value->query.data[0] == '{'))
-        return read_document(field, member, value, problem);
     if (value->json && !json_is_string(value->json))
-        return problem_add_field(problem, field->name, "must be a string or an object, not %s",
-                                 fields_show(value, shown));
+        return problem_add_field(problem, field->name, "must be a string or %s, not %s", or, fields_show(value, shown));
     if (!read_text(field, &text, value, problem)) return false;
     json_t *string = value->json ? json_incref((json_t *)(uintptr_t)value->json) : json_stringn(text.data, text.size);
     if (!string) return problem_set(problem, 503, "out of memory (%zu bytes)", text.size);
     *(json_t **)member = string;
+    return true;
+}
+
+static bool read_state(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
+{
+    if (json_is_object(value->json) || (!value->json && value->query.size > 0 && value->query.data[0] == '{'))
+        return read_document(field, member, value, problem);
+    return read_string(field, member, value, "an object", problem);
+}
+
+static bool read_prompt(const struct field *field, void *member, const struct raw_value *value, struct problem *problem)
+{
+    if (!json_is_array(value->json))
+        return read_string(field, member, value, "an array of strings or of token ids", problem);
+    *(json_t **)member = json_incref((json_t *)(uintptr_t)value->json);
     return true;
 }
 
@@ -352,6 +365,8 @@ static bool read_value(const struct field *field, void *target, const struct raw
         return read_document(field, member, value, problem);
     case FIELD_STATE:
         return read_state(field, member, value, problem);
+    case FIELD_PROMPT:
+        return read_prompt(field, member, value, problem);
     case FIELD_IGNORED:
         return true;
     case FIELD_CHOICE:

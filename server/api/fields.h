@@ -29,6 +29,7 @@ enum field_type {
     FIELD_OBJECT,  /* json_t *: an object, a reference for the caller to give back; NULL: not given */
     FIELD_ARRAY,   /* json_t *: the same for an array */
     FIELD_STATE, /* json_t *: the same for a string or an object (state_field.h); in a query, an object begins with { */
+    FIELD_PROMPT,  /* json_t *: the same for a string or an array */
     FIELD_IGNORED, /* anything; no member */
 };
 

@@ -15,7 +15,10 @@ static const struct field generate_rows[] = {
     [COMPLETION_ROW_LENGTH] = {"length", FIELD_INTEGER, MEMBER(length), 1, 0, NULL, 0}, /* at most limits.max_length */
     [COMPLETION_ROW_N] = {"n", FIELD_INTEGER, MEMBER(n), 1, 0, NULL, 0},                /* at most limits.max_n */
     [COMPLETION_ROW_SEED] = {"seed", FIELD_INTEGER, MEMBER(seed), 0, FIELDS_MAX_INTEGER, NULL, 0},
-    {"prompt", FIELD_TEXT, MEMBER(prompt), 0, 0, NULL, 0},
+    [COMPLETION_ROW_BEST_OF] = {"best_of", FIELD_INTEGER, MEMBER(best_of), 1, 0, NULL, 0}, /* as n */
+    {"prompt", FIELD_PROMPT, MEMBER(prompt), 0, 0, NULL, 0},
+    {"min_length", FIELD_INTEGER, MEMBER(min_length), 0, FIELDS_MAX_INTEGER, NULL, 0},
+    {"include_stop", FIELD_BOOL, MEMBER(include_stop), 0, 0, NULL, 0},
     {"logit_bias", FIELD_OBJECT, MEMBER(logit_bias), 0, 0, NULL, 0},
     {"stop", FIELD_TEXTS, MEMBER(stop), 1, STOP_MAX_BYTES, NULL, 0},
     {"regex", FIELD_TEXT, MEMBER(regex), 0, 0, NULL, 0},
@@ -36,14 +39,13 @@ static const struct field generate_rows[] = {
 struct answer_state {
     struct answer_writer writer;
     struct answer answer;
-    const struct generation *generations[COMPLETION_MAX_N];
 };
 
 static bool generate_answer(const struct completion *completion, void *context, struct json_writer *out)
 {
     struct answer_state *state = context;
     if (!state->writer.answer) {
-        completion_describe(completion, 0, completion->shown, state->generations, &state->answer);
+        completion_describe(completion, 0, completion->shown, &state->answer);
         state->writer.answer = &state->answer;
     }
     return answer_write(&state->writer, out);
@@ -60,6 +62,10 @@ static void generate_event(const struct completion *completion, const struct com
     json_write_string(out, id, strlen(id));
     json_write_literal(out, ",\"index\":");
     json_write_integer(out, (int64_t)piece->index);
+    if (completion->has_prompts) {
+        json_write_literal(out, ",\"prompt_index\":");
+        json_write_integer(out, (int64_t)completion->choices[piece->index].prompt_index);
+    }
     json_write_literal(out, ",\"delta\":");
     json_write_string(out, piece->text, piece->size);
     json_write_literal(out, ",\"token_count\":");
@@ -70,9 +76,8 @@ static void generate_event(const struct completion *completion, const struct com
                               piece->last ? generation->tokens_ready - piece->first_token : piece->token_count, out);
     }
     if (piece->last) {
-        const struct generation *one;
         struct answer end;
-        completion_describe(completion, piece->index, 1, &one, &end);
+        completion_describe(completion, piece->index, 1, &end);
         json_write_literal(out, ",\"model\":");
         json_write_string(out, end.model, strlen(end.model));
         json_write_literal(out, ",");

@@ -167,7 +167,7 @@ static char *openai_text(const struct problem *problem, int status, size_t *size
 
 bool problem_write(const struct problem *problem, const char *path, struct problem_document *document)
 {
-    const bool openai = strncmp(path, "/v1/", 4) == 0;
+    const bool openai = strncmp(path, "/v1/", 4) == 0 || strcmp(path, "/completions") == 0;
     document->status = openai && problem->status == 422 ? 400 : problem->status;
     document->content_type = openai ? "application/json" : "application/problem+json";
     document->text = openai ? openai_text(problem, document->status, &document->size)

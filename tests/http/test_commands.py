@@ -147,7 +147,8 @@ def before_serve(tree, daemon):
 
 
 def after_serve(tree, daemon, outputs):
-    _, _, more, look, _, datasets, chat, blend, vector = outputs
+    _, _, many, more, look, _, datasets, chat, blend, vector = outputs
+    assert re.search(r"^Oil .*\nGold ", many, re.M | re.S) and many.count("\n[null,-") == 2, many
     assert '["O",' in look and '["s",' in look and "\n300\n" in look and '"property":"capital"' in look
     assert "nats_per_char" in more and "# HELP" in (tree / "build/metrics.txt").read_text()
     assert (tree / "build/openapi.yaml").read_text() == (ROOT / "openapi.yaml").read_text()

@@ -69,14 +69,14 @@ def test_logprobs(daemon):
 @pytest.mark.parametrize(
     "fields, param",
     [
-        ({"prompt": ["a", "b"]}, "prompt"),
-        ({"prompt": [1, 2]}, "prompt"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": ["a", 1]}, "prompt[1]"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"presence_penalty": 2.1}, "presence_penalty"),
         ({"n": 9}, "n"),
-        ({"best_of": 3}, "best_of"),
+        ({"best_of": 1, "n": 2}, "best_of"),
         ({"suffix": "x"}, "suffix"),
-        ({"echo": True, "logprobs": 1}, "echo"),
         ({"stream_options": {}}, "stream_options"),
         ({"max_token": 5}, "max_token"),
     ],
@@ -104,6 +104,8 @@ def test_every_refusal_has_openai_s_form(daemon):
 def test_official_client(daemon, npm):
     command = ["node", "openai.js", f"http://{daemon.address}:{daemon.port}/v1", "tiny"]
     environment = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    prompts = ["Today ", "the end"]
+    environment["IDS"] = json.dumps([daemon.post("/tokenize", {"text": text}).json()["ids"] for text in prompts])
     result = subprocess.run(command, cwd=npm, capture_output=True, text=True, timeout=120, env=environment)
     assert result.returncode == 0, result.stderr
     out = json.loads(result.stdout)
@@ -119,6 +121,17 @@ def test_official_client(daemon, npm):
     assert (out["wrong"]["name"], out["wrong"]["param"]) == ("BadRequestError", "top_p")
     assert (out["none"]["name"], out["none"]["code"]) == ("NotFoundError", "model_not_found")
     assert out["lost"]["status"] == 404
+    several = daemon.generate(prompt=prompts, length=40, seed=5, temperature=0.8, n=2)["choices"]
+    texts = [(one["index"], one["completion"]) for one in several]
+    assert [(one["index"], one["text"]) for one in out["prompts"]["choices"]] == texts
+    assert out["ids"]["choices"] == out["prompts"]["choices"]
+    assert out["promptStreams"]["texts"] == {str(index): text for index, text in texts}
+    best = daemon.generate(prompt="Today ", length=40, seed=5, temperature=0.8, best_of=4)
+    assert [one["text"] for one in out["best"]["choices"]] == [best["completion"]]
+    for one, prompt in zip(out["scored"]["choices"], prompts):
+        scored = [token["logprob"] for token in daemon.post("/score", {"text": prompt}).json()["tokens"]]
+        assert one["text"] == prompt and one["logprobs"]["token_logprobs"] == [None, *scored[1:]]
+    assert (out["wrongPrompt"]["name"], out["wrongPrompt"]["param"]) == ("BadRequestError", "prompt[2]")
 
 
 def streamed(daemon, **fields):

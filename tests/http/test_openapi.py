@@ -190,7 +190,7 @@ def complaints(path, answer):
     """The fields that an answer finds wrong."""
     if answer.status in (200, 202, 404):  # 404: the name of something that is not there
         return []
-    if path.startswith("/v1/"):
+    if path.startswith("/v1/") or path == "/completions":
         assert answer.status == 400, answer.body
         return [answer.json()["error"]["param"]]
     return list(answer.fields())

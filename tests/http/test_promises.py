@@ -125,6 +125,8 @@ SHOWS = {
     "stop": ({}, ["a", "b", "c"]),
     "choice_mode": ({"choices": ["a", "b", "c", "d", "e", "f"], "temperature": 9, "seed": 5}, "likeliest"),
     "ignore_eos": ({"length": 300}, True),
+    "include_stop": ({"stop": ["a", "b", "c", "d", "e"]}, True),
+    "min_length": ({"seed": 1}, 50),
     "n": ({}, 2),
     "logprobs": ({}, 1),
     "stream": ({}, True),
@@ -144,7 +146,7 @@ def outcome(answer):
 
 @pytest.mark.parametrize("field", [name for name, schema in GENERATE.items() if "default" in resolve(schema)])
 def test_default_is_the_documented_one(models, start, field):
-    daemon = start("ending" if field == "ignore_eos" else "tiny")
+    daemon = start("ending" if field in ("ignore_eos", "min_length") else "tiny")
     context, other = SHOWS[field]
     default = resolve(GENERATE[field])["default"]
     base = {"prompt": "ab", "length": 100, "seed": 3, **context}
@@ -224,7 +226,7 @@ def test_unknown_field_with_nothing_near_names_no_other(daemon):
 @pytest.mark.parametrize("path, said", [
     ("/v1/chat/completions", "lstmd does not chat; POST /v1/completions continues a prompt"),
     ("/chat/completions", "lstmd does not chat; POST /v1/completions continues a prompt"),
-    ("/completions", "did you mean /v1/completions?"),
+    ("/completion", "did you mean /completions?"),
     ("/v1/completion", "did you mean /v1/completions?"),
     ("/api/generate", "did you mean /generate?"),
     ("/generate/", "did you mean /generate?"),
@@ -268,7 +270,7 @@ def test_query_where_none_is_taken_is_refused(daemon, path, method):
     check(operation, answer)
     if operation.get("security") == []:
         assert answer.status == 200
-    elif path.startswith("/v1/"):
+    elif path.startswith("/v1/") or path == "/completions":
         assert answer.status == 400 and "query string" in answer.json()["error"]["message"]
     elif taken:
         assert "modle" in answer.fields()

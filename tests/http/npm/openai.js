@@ -46,6 +46,13 @@ async function main() {
   out.whole = await client.completions.create(fields);
   out.several = await client.completions.create({ ...fields, n: 3, logprobs: 2, stop: ["e"] });
   out.echo = await client.completions.create({ ...fields, echo: true });
+  const prompts = ["Today ", "the end"];
+  out.prompts = await client.completions.create({ ...fields, prompt: prompts, n: 2 });
+  out.ids = await client.completions.create({ ...fields, prompt: JSON.parse(process.env.IDS), n: 2 });
+  out.best = await client.completions.create({ ...fields, best_of: 4, user: "somebody" });
+  out.scored = await client.completions.create({ ...fields, prompt: prompts, max_tokens: 0, echo: true, logprobs: 1 });
+  out.promptStreams = await collect(await client.completions.create({ ...fields, prompt: prompts, n: 2, stream: true }));
+  out.wrongPrompt = await failure(client.completions.create({ ...fields, prompt: ["a", []].concat([[-1]]) }));
   out.stream = await collect(
     await client.completions.create({ ...fields, stream: true, stream_options: { include_usage: true } }));
   out.streams = await collect(await client.completions.create({ ...fields, stream: true, n: 3, echo: true }));

@@ -45,13 +45,12 @@ static json_t *logprobs(const struct generation *generation, size_t first, size_
 
 static json_t *build(const struct generation *generation, const char *prompt)
 {
+    const struct answer_choice choice = {
+        .generation = generation, .prompt = prompt, .prompt_bytes = strlen(prompt), .seed = 9007199254740991u};
     const struct answer answer = {.id = "r1",
                                   .model = "headlines",
-                                  .prompt = prompt,
-                                  .prompt_bytes = strlen(prompt),
-                                  .generations = &generation,
+                                  .choices = &choice,
                                   .count = 1,
-                                  .seed = 9007199254740991u,
                                   .queue_ms = 0.5,
                                   .prompt_ms = 0.25,
                                   .generate_ms = 2};
@@ -171,15 +170,11 @@ static void test_answer_has_choices_where_there_are_several_continuations(void *
     struct generation first = finished(first_text, 1), second = with_logprobs(second_text, 1, &vocabulary);
     second.finish = FINISH_STOP;
     second.produced = 7;
-    const struct generation *const generations[] = {&first, &second};
-    const struct answer answer = {.id = "i",
-                                  .model = "m",
-                                  .prompt = "a",
-                                  .prompt_bytes = 1,
-                                  .generations = generations,
-                                  .count = 2,
-                                  .seed = 9007199254740991u,
-                                  .generate_ms = 6};
+    const struct answer_choice choices[] = {
+        {.generation = &first, .prompt = "a", .prompt_bytes = 1, .seed = 9007199254740991u},
+        {.generation = &second, .prompt = "a", .prompt_bytes = 1},
+    };
+    const struct answer answer = {.id = "i", .model = "m", .choices = choices, .count = 2, .generate_ms = 6};
     assert_dumps(written(&answer),
                  "{\"id\":\"i\",\"model\":\"m\",\"text\":\"ab\",\"completion\":\"b\",\"finish_reason\":\"eos\","
                  "\"seed\":9007199254740991,\"choices\":[{\"index\":0,\"text\":\"ab\",\"completion\":\"b\","
@@ -214,9 +209,9 @@ static void test_answer_writes_long_texts_as_short_ones(void **state)
 
 static bool attempt_answer(void *context, struct error *err)
 {
-    const struct generation *const generations[] = {context, context};
-    const struct answer answer = {
-        .id = "", .model = "", .prompt = "a~~", .prompt_bytes = 3, .generations = generations, .count = 2};
+    const struct answer_choice choices[] = {{.generation = context, .prompt = "a~~", .prompt_bytes = 3},
+                                            {.generation = context, .prompt = "a~~", .prompt_bytes = 3}};
+    const struct answer answer = {.id = "", .model = "", .choices = choices, .count = 2};
     struct answer_writer writer = {.answer = &answer};
     struct json_writer out = {0};
     while (answer_write(&writer, &out)) continue;
