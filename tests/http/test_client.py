@@ -474,6 +474,23 @@ def test_page_of_the_document(headlines, chromium, pages):
         assert text.startswith("Oil ") and len(text) > 4
 
 
+def test_components_of_the_document(headlines, chromium, pages, npm):
+    """React and Svelte themselves, and a bundler."""
+    shutil.copy(ROOT / "server/web/client.js", npm)
+    for file, kind in (("Story.jsx", "jsx"), ("Story.svelte", "svelte")):
+        (npm / file).write_text(at(headlines, blocks(kind)[0]))
+    result = node(npm, "node", "bundle.mjs")
+    assert result.returncode == 0, result.stderr
+    for name in ("react", "svelte"):
+        pages.files[f"/{name}.js"] = ("text/javascript", (npm / f"{name}.js").read_text())
+        pages.files[f"/{name}"] = ("text/html", f'<!doctype html><title>{name}</title><body><script type="module" src="/{name}.js"></script>')
+        with chromium.page(f"{pages.origin}/{name}") as page:
+            page.wait("document.querySelector('button') !== null")
+            page.evaluate("document.querySelector('button').click()")
+            page.wait("document.querySelector('p').textContent.length > 20")
+            assert page.evaluate("document.querySelector('p').textContent").startswith("Oil "), name
+
+
 # --- Types ---
 
 
