@@ -1,5 +1,6 @@
-/* Register tiles of fused steps and of the output layer. tiles_float.c and tiles_int8.c multiply with them; step.c says
- * which tile comes next.
+/* Register tiles of fused steps and of the output layer. There is a table of functions per format of weights
+ * (tiles_f32.c, tiles_bf16.c, tiles_int8.c, which are filled in by tile_functions.h); step.c goes over rows and groups
+ * and calls them.
  *
  * The header of an instruction set defines:
  *   STEP_ROWS        sequences of a register tile. Each has 4 sums (the gates of LANES units, or 4 vectors of outputs).
@@ -31,15 +32,26 @@ typedef int32_t i32_any __attribute__((aligned(1), may_alias));
 #define STEP_MAX_SUMS   (STEP_ROWS * STEP_COLUMNS > 16 ? STEP_ROWS * STEP_COLUMNS : 16)
 #define STEP_UNROLL     _Pragma("GCC unroll 24")
 
+/* A band is so many sequences at most: their tiles add the same piece of a matrix one after the other. */
+#define BAND_ROWS  36
+#define BAND_TILES (BAND_ROWS / STEP_ROWS * VECTORS)
+_Static_assert(BAND_ROWS % STEP_ROWS == 0, "a whole band fills its tiles");
+
 /* The shape of a tile, and which gates of its sums a matrix adds to: `gates` of them from `first` on, of `all`. */
 struct tile {
     size_t rows, groups, vectors, all, first, gates;
 };
 
+/* The first sum of row m. */
+INLINE size_t sum_row(struct tile t, size_t m)
+{
+    return m * t.groups * t.all * t.vectors;
+}
+
 INLINE size_t sum_index(struct tile t, size_t m, size_t column)
 {
     const size_t group = column / t.vectors / t.gates, gate = t.first + column / t.vectors % t.gates;
-    return ((m * t.groups + group) * t.all + gate) * t.vectors + column % t.vectors;
+    return sum_row(t, m) + (group * t.all + gate) * t.vectors + column % t.vectors;
 }
 
 /* Where a column begins in an array whose groups lie `group_size` apart. */
@@ -66,77 +78,78 @@ struct sums {
     vi integers[STEP_MAX_SUMS]; /* INT8: of the matrix that is being added */
 };
 
-/* The shapes of tiles: X(name, groups, vectors, all, first, gates). Each has functions for 1 .. STEP_ROWS rows. */
+/* A tile's place in its band: `rows` sequences from m on, vector lanes from `lane` of each block on. */
+struct place {
+    size_t m, rows, lane;
+};
+
+struct band {
+    size_t first; /* sequence */
+    size_t count; /* of tiles */
+    /* Tiles of columns: [rows of the band] where a row's sums begin and where they go: biases, outputs [16 * blocks].
+     */
+    const float *const *from;
+    float *const *to;
+    struct place places[BAND_TILES];
+    struct sums sums[BAND_TILES]; /* of tiles of several gates; all: integers */
+};
+
+/* Weights that each tile of a band fetches `share` bytes of from memory before it multiplies. size 0: none. */
+struct ahead {
+    const char *from;
+    size_t size, share; /* bytes */
+};
+
+/* The shapes of tiles with several rows: X(name, groups, vectors, all, first, gates). */
 #define TILES_OF_ROWS(X)                                                                                               \
     X(LSTM, 1, 1, 4, 0, 4)                                                                                             \
     X(GRU_INPUT, 1, 1, 4, 0, 3)                                                                                        \
     X(GRU_HIDDEN, 1, 1, 4, 1, 3)                                                                                       \
     X(COLUMNS, COLUMN_GROUPS, VECTORS, 1, 0, 1)                                                                        \
     TILES_OF_TWO(X)                                                                                                    \
-    X(SINGLE, 1, VECTORS, 1, 0, 1)
+    X(ONE, 1, VECTORS, 1, 0, 1)
 
-/* Between COLUMNS and SINGLE, if there is room between them. */
-#if STEP_COLUMNS * LANES / KERNEL_BLOCK > 2
+/* Between COLUMNS and ONE, if there is room between them. */
+#define HAS_TWO (STEP_COLUMNS * LANES / KERNEL_BLOCK > 2)
+#if HAS_TWO
 #define TILES_OF_TWO(X) X(TWO, 2, VECTORS, 1, 0, 1)
 #else
 #define TILES_OF_TWO(X)
 #endif
 
-/* The shapes for a single row, which leaves more registers to columns. */
-#define TILES_OF_ONE_ROW(X)                                                                                            \
-    X(LSTM_1, STEP_1_GROUPS, STEP_1_VECTORS, 4, 0, 4)                                                                  \
-    X(GRU_INPUT_1, STEP_1_GROUPS, STEP_1_VECTORS, 4, 0, 3)                                                             \
-    X(GRU_HIDDEN_1, STEP_1_GROUPS, STEP_1_VECTORS, 4, 1, 3)                                                            \
-    X(COLUMNS_1, COLUMN_1_GROUPS, VECTORS, 1, 0, 1)
-
 enum tile_shape {
-#define SHAPE(name, ...) TILE_##name,
-    TILES_OF_ROWS(SHAPE) TILES_OF_ONE_ROW(SHAPE)
+#define SHAPE(name, ...) TILE_##name, /* the shape of this name in the list */
+    TILES_OF_ROWS(SHAPE)
 #undef SHAPE
-        TILE_SHAPES
+        TILE_SHAPES /* how many there are */
 };
 
-/* sums += W x for the inputs of a piece, from vector lane `lane` of each block on. inputs: [rows]. */
-typedef void tile_add(const struct piece *piece, size_t lane, const void *const *inputs, struct sums *sums);
+enum step_cell {
+    STEP_LSTM,  /* gates i f g o */
+    STEP_GRU,   /* gates n r z of the input, r z q of the hidden state */
+    STEP_RNN,   /* one gate */
+    STEP_CELLS, /* how many there are */
+};
 
-/* The functions of one format, by shape and rows - 1. */
+/* The output layer: y[m] = bias + W x[m]. */
+struct projection {
+    size_t rows, blocks;
+    const struct kernel_matrix *matrix;
+    const float *bias;    /* [16 * blocks] */
+    const void *const *x; /* [rows] */
+    float *const *y;      /* [rows] of [16 * blocks] */
+};
+
+/* The functions of one format. A function goes over all tiles of a band, and one for a single row over all groups: a
+ * call per tile would cost some percent of the tile. */
 struct tiles {
-    tile_add *of[TILE_SHAPES][STEP_ROWS];
+    /* sums += W x for the inputs of a piece. inputs: [rows of the band]. */
+    void (*add[TILE_SHAPES])(struct band *band, const struct piece *piece, const void *const *inputs,
+                             struct ahead ahead);
+    /* Whole steps and the output layer of a single row. */
+    void (*single_step[STEP_CELLS])(const struct kernel_step *step);
+    void (*single_project)(const struct projection *projection);
 };
-
-/* Defines KERNEL(tiles_FORMAT) with all its functions, out of an inline tile_add_FORMAT(tile, piece, lane, inputs,
- * sums). */
-#define TILE_FUNCTION(format, name, rows, ...)                                                                         \
-    static void format##_##name##_##rows(const struct piece *piece, size_t lane, const void *const *inputs,            \
-                                         struct sums *sums)                                                            \
-    {                                                                                                                  \
-        tile_add_##format((struct tile){rows, __VA_ARGS__}, *piece, lane, inputs, sums);                               \
-    }
-#if STEP_ROWS == 6
-#define TILE_FUNCTIONS(format, name, ...)                                                                              \
-    TILE_FUNCTION(format, name, 1, __VA_ARGS__)                                                                        \
-    TILE_FUNCTION(format, name, 2, __VA_ARGS__)                                                                        \
-    TILE_FUNCTION(format, name, 3, __VA_ARGS__)                                                                        \
-    TILE_FUNCTION(format, name, 4, __VA_ARGS__)                                                                        \
-    TILE_FUNCTION(format, name, 5, __VA_ARGS__)                                                                        \
-    TILE_FUNCTION(format, name, 6, __VA_ARGS__)
-#define TILE_NAMES(format, name)                                                                                       \
-    {                                                                                                                  \
-        format##_##name##_1, format##_##name##_2, format##_##name##_3, format##_##name##_4, format##_##name##_5,       \
-            format##_##name##_6                                                                                        \
-    }
-#elif STEP_ROWS == 3
-#define TILE_FUNCTIONS(format, name, ...)                                                                              \
-    TILE_FUNCTION(format, name, 1, __VA_ARGS__)                                                                        \
-    TILE_FUNCTION(format, name, 2, __VA_ARGS__)                                                                        \
-    TILE_FUNCTION(format, name, 3, __VA_ARGS__)
-#define TILE_NAMES(format, name)                                                                                       \
-    {                                                                                                                  \
-        format##_##name##_1, format##_##name##_2, format##_##name##_3                                                  \
-    }
-#else
-#error "write TILE_FUNCTIONS and TILE_NAMES for this number of rows"
-#endif
 
 extern const struct tiles KERNEL(tiles_f32), KERNEL(tiles_bf16), KERNEL(tiles_int8);
 extern const struct tiles FLOAT_TILES(tiles_f32), FLOAT_TILES(tiles_bf16);

@@ -1,6 +1,5 @@
-/* The tiles of INT8 weights: fused steps and the output layer (tiles.h). Sums of integers are exact, so their bits are
- * the same on every instruction set. */
-#include "model/kernels/simd/tiles.h"
+/* The tiles of INT8 weights. Sums of integers are exact, so their bits are the same on every instruction set. */
+#include "model/kernels/simd/tile_functions.h"
 
 /* Sums of integers: those of column c and row m at m * columns + c. */
 INLINE void accumulate_int8(struct tile t, struct piece piece, size_t lane, const void *const *inputs, vi *integers)
@@ -23,12 +22,13 @@ INLINE void accumulate_int8(struct tile t, struct piece piece, size_t lane, cons
     }
 }
 
-/* sum += integers times their rows' scales. */
-INLINE void add_scaled(struct tile t, const struct kernel_matrix *matrix, size_t group, size_t lane, const vi *integers,
-                       vf *sum)
+/* sums += integers times their rows' scales. */
+INLINE void add_scaled(struct tile t, struct piece piece, size_t lane, const vi *integers, struct ends ends)
 {
     const size_t row = t.gates * KERNEL_BLOCK;
-    const float *scale = matrix->scale + group * row + lane;
+    const float *scale = piece.matrix->scale + piece.group * row + lane;
+    vf sum[STEP_MAX_SUMS]; /* registers */
+    load_sums(t, ends, piece, sum);
     STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
     {
         const vf factor = vf_load(scale + column_offset(t, row, c));
@@ -39,31 +39,24 @@ INLINE void add_scaled(struct tile t, const struct kernel_matrix *matrix, size_t
             sum[sum_index(t, m, c)] += product;
         }
     }
+    store_sums(t, ends, piece, sum);
 }
 
-/* The integers of all pieces of a matrix are added up; the last piece scales them. In registers meanwhile. */
-INLINE void tile_add_int8(struct tile t, struct piece piece, size_t lane, const void *const *inputs, struct sums *sums)
+/* The integers of all pieces of a matrix are added up; the last piece scales them. */
+INLINE void add_piece(struct tile t, struct piece piece, size_t lane, const void *const *inputs, struct ends ends)
 {
     const size_t count = t.rows * columns_of(t);
-    const bool begins = piece.first == 0;
-    vi integers[STEP_MAX_SUMS];
-    STEP_UNROLL for (size_t i = 0; i < count; i++) integers[i] = begins ? (vi){0} : sums->integers[i];
-    accumulate_int8(t, piece, lane, inputs, integers);
-    if (piece.first + piece.count == piece.matrix->inputs)
-        add_scaled(t, piece.matrix, piece.group, lane, integers, sums->sum);
+    const bool begins = piece.first == 0, ends_here = piece.first + piece.count == piece.matrix->inputs;
+    vi integers[STEP_MAX_SUMS]; /* registers */
+    if (begins)
+        STEP_UNROLL for (size_t i = 0; i < count; i++) integers[i] = (vi){0};
     else
-        STEP_UNROLL for (size_t i = 0; i < count; i++) sums->integers[i] = integers[i];
+        STEP_UNROLL for (size_t i = 0; i < count; i++) integers[i] = ends.sums->integers[i];
+    accumulate_int8(t, piece, lane, inputs, integers);
+    if (ends_here)
+        add_scaled(t, piece, lane, integers, ends);
+    else
+        STEP_UNROLL for (size_t i = 0; i < count; i++) ends.sums->integers[i] = integers[i];
 }
 
-#define FUNCTIONS(name, ...)  TILE_FUNCTIONS(int8, name, __VA_ARGS__)
-#define FUNCTION_1(name, ...) TILE_FUNCTION(int8, name, 1, __VA_ARGS__)
-TILES_OF_ROWS(FUNCTIONS)
-TILES_OF_ONE_ROW(FUNCTION_1)
-#undef FUNCTIONS
-#undef FUNCTION_1
-
-#define ROW(name, ...)   [TILE_##name] = TILE_NAMES(int8, name),
-#define ROW_1(name, ...) [TILE_##name] = {int8_##name##_1},
-const struct tiles KERNEL(tiles_int8) = {{TILES_OF_ROWS(ROW) TILES_OF_ONE_ROW(ROW_1)}};
-#undef ROW
-#undef ROW_1
+const struct tiles KERNEL(tiles_int8) = TILE_FUNCTIONS;
