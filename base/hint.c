@@ -22,6 +22,8 @@ static const char *const synonyms[][SYNONYMS_MAX] = {
     {"repetitionpenalty", "repeatpenalty"},
     {"repetitionwindow", "repeatlastn"},
     {"ignoreeos", "ignoreeostoken"},
+    {"minlength", "mintokens", "minnewtokens"},
+    {"includestop", "includestopstrinoutput"},
     {"logitbias", "bias", "tokenbias"},
     {"cacheprompt", "cache", "usecache"},
     {"stream", "streaming"},

@@ -28,7 +28,8 @@ const char *finish_reason_name(enum finish_reason reason)
 static bool check_numbers(const struct generation_request *request, const char **field, struct error *err)
 {
     if (request->min_length > request->length)
-        return generation_refuse(field, "min_length", err, "must not be more than the new tokens that are allowed");
+        return generation_refuse(field, "min_length", err,
+                                 "min_length must not be more than the new tokens that are allowed");
     if (request->logprobs > GENERATION_MAX_LOGPROBS)
         return generation_refuse(field, "logprobs", err, "logprobs must be between 0 and 20");
     return sampler_options_check(&request->sampler, field, err);

@@ -133,6 +133,9 @@ def test_generate_ends_at_eos(tmp_path):
     answer = json.loads(generate(model, "--prompt", "abc", "--seed", 1, "--json").stdout)
     assert answer["finish_reason"] == "eos" and answer["completion"] == ""
     assert answer["usage"]["completion_tokens"] == 0
+    answer = json.loads(generate(model, "--prompt", "abc", "--seed", 1, "--min-length", 4, "--json").stdout)
+    assert answer["finish_reason"] == "eos" and answer["usage"]["completion_tokens"] == 4
+    assert b"min_length must" in generate(model, "--length", 3, "--min-length", 4, code=1).stderr
 
 
 def test_generate_warns_of_skipped_characters(model):
@@ -165,6 +168,8 @@ def test_generate_ends_before_a_stop_text(model):
     ended = [stop for stop in stops if whole[:place].endswith(stop)][0]
     done = generate(model, *flags, "--stop", stops[0], "--stop", stops[1])
     assert done.stdout.decode() == whole[: place - len(ended)] + "\n"
+    kept = generate(model, *flags, "--stop", stops[0], "--stop", stops[1], "--include-stop")
+    assert kept.stdout.decode() == whole[:place] + "\n"
     answer = json.loads(generate(model, *flags, "--stop", stops[0], "--stop", stops[1], "--json").stdout)
     assert answer["finish_reason"] == "stop" and answer["completion"] == whole[: place - len(ended)]
     assert answer["usage"]["completion_tokens"] == place

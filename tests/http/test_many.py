@@ -388,6 +388,9 @@ def test_aliases(daemon):
     assert refused.status == 400 and refused.json()["error"]["param"] == "max_token"
     hints = wrong(daemon, prompt="a", max_tokens=5, n_predict=5)
     assert all('did you mean "length"?' in hints[name] for name in ("max_tokens", "n_predict"))
+    hints = wrong(daemon, min_tokens=1, include_stop_str_in_output=True)
+    assert 'did you mean "min_length"?' in hints["min_tokens"]
+    assert 'did you mean "include_stop"?' in hints["include_stop_str_in_output"]
 
 
 def test_fields_that_are_ignored(daemon):
