@@ -95,10 +95,18 @@ static double scaled(double value, int shift)
     return shift < 0 ? value / powers[-shift] : value * powers[shift];
 }
 
+/* floor(log2(value)) of a positive value: ilogbf() without a call, unless it is subnormal. */
+static int float_exponent(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits >> 23 > 0 ? (int)(bits >> 23) - 127 : ilogbf(value);
+}
+
 /* value (positive) = 0.n * 10^*point, n of FLOAT_DIGITS digits, which is returned. */
 static uint32_t float_digits(float value, int *point)
 {
-    const int binary = ilogbf(value);
+    const int binary = float_exponent(value);
     /* floor(binary * log10(2)) + 1 (Source: the constant and its range are checked by the tests over all exponents);
      * one too small where a power of ten lies between value and the power of two below it. */
     *point = (binary * 78913 >> 18) + 1;
@@ -167,7 +175,8 @@ static char *put_float(char *out, float value)
     if (value == 0) return (char *)memcpy(out, "0.0", 3) + 3;
     const uint32_t number = float_digits(fabsf(value), &point);
     const int count = put_number(digits, number);
-    return (point < -4 || point > FLOAT_DIGITS ? put_exponent : put_fraction)(out, digits, count, point);
+    if (point < -4 || point > FLOAT_DIGITS) return put_exponent(out, digits, count, point);
+    return put_fraction(out, digits, count, point);
 }
 
 void json_write_float(struct json_writer *writer, float value)

@@ -1,4 +1,4 @@
-"""The rows of `make bench` that need a running daemon: http, stream, beside, memory.
+"""The rows of `make bench` that need a running daemon: http, stream, beside, memory, inspect.
 
 Load and server share the machine's cores. Everything is measured in turns: the floor (a bare libmicrohttpd), lstmd,
 FastAPI, and again.
@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import servers
@@ -308,7 +309,59 @@ def memory_rows(rows, directory, quick):
         state_rows(rows, "memory, states:", directory, quick)
 
 
-PARTS = {"http": http_rows, "stream": stream_rows, "beside": beside_rows, "memory": memory_rows}
+# --- inspect ---
+
+INSPECTED = ("Oil prices rise as markets wait for news of the talks. " * 20)[:1000]
+INSPECTIONS = {"h of the layer, top 5": {"layers": [0], "top": 5}, "top 5": {"top": 5}, "a probe": {"probe": {}},
+               "h, c and gates": {"layers": [0], "c": True, "gates": True}}
+
+
+def timed(connection, method, path, body=None):
+    """Milliseconds until the whole answer is read."""
+    begun = time.perf_counter()
+    connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
+    answer = connection.getresponse()
+    if answer.status != 200 or not answer.read():
+        raise RuntimeError(f"{path}: {answer.status}")
+    return (time.perf_counter() - begun) * 1e3
+
+
+def probe_while(server, work):
+    """How long /healthz takes at most while work() runs."""
+    over, longest = threading.Event(), [0.0]
+
+    def ask():
+        with contextlib.closing(connect(server)) as connection:
+            while not over.is_set():
+                longest[0] = max(longest[0], timed(connection, "GET", "/healthz"))
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        work()
+    finally:
+        over.set()
+        thread.join()
+    return longest[0]
+
+
+def inspect_rows(rows, directory, quick):
+    """Of the bundled model; directory: of no use here."""
+    if not rows.wanted("inspect 1,000 tokens:"):
+        return
+    with contextlib.closing(servers.Lstmd()) as server, contextlib.closing(connect(server)) as connection:
+        for _ in range(5 if quick else 25):
+            rows.add("inspect 1,000 tokens: /score", "ms", timed(connection, "POST", "/score", json.dumps({"text": INSPECTED})),
+                     less=True)
+            for name, fields in INSPECTIONS.items():
+                body = json.dumps({"text": INSPECTED, **fields})
+                rows.add(f"inspect 1,000 tokens: {name}", "ms", timed(connection, "POST", "/inspect", body), less=True)
+        body = json.dumps({"text": INSPECTED, "layers": [0], "top": 5})
+        for _ in range(5):
+            longest = probe_while(server, lambda: [timed(connection, "POST", "/inspect", body) for _ in range(10)])
+            rows.add("inspect 1,000 tokens: /healthz meanwhile, longest", "ms", longest, less=True)
+
+
+PARTS = {"http": http_rows, "stream": stream_rows, "beside": beside_rows, "memory": memory_rows, "inspect": inspect_rows}
 
 
 def descriptions():
