@@ -407,7 +407,7 @@ static bool add_library(struct bench *bench, struct error *err)
     struct bench_report *report = &bench->report;
     if (bench->flags.products == 0) return true;
     if (!blas_load(err)) return false;
-    blas_kernels(report->kernels, &bench->with_library);
+    blas_kernels(report->kernels, PRODUCTS_STREAMS, &bench->with_library);
     bench_peer_name(&report->peers[report->peer_count++], "products", blas_name());
     bench->has_library = true;
     return true;

@@ -155,17 +155,17 @@ uint64_t blas_calls(void)
 
 /* ------------------------------------------------------------------ the choice */
 
-bool products_auto_wants(const struct kernels *kernels, size_t hidden)
+bool products_auto_wants(const struct kernels *kernels, const struct products_shape *shape)
 {
-    return kernels->generic && hidden >= PRODUCTS_AUTO_HIDDEN;
+    return kernels->generic && shape->hidden >= PRODUCTS_AUTO_HIDDEN && shape->streams >= PRODUCTS_STREAMS;
 }
 
-bool products_choose(enum products wanted, const struct kernels *kernels, size_t hidden, enum products *chosen,
-                     struct error *err)
+bool products_choose(enum products wanted, const struct kernels *kernels, const struct products_shape *shape,
+                     enum products *chosen, struct error *err)
 {
     *chosen = wanted == PRODUCTS_OPENBLAS ? PRODUCTS_OPENBLAS : PRODUCTS_OWN;
     if (wanted == PRODUCTS_OPENBLAS) return blas_load(err);
-    if (wanted == PRODUCTS_AUTO && products_auto_wants(kernels, hidden) && blas_load(NULL)) *chosen = PRODUCTS_OPENBLAS;
+    if (wanted == PRODUCTS_AUTO && products_auto_wants(kernels, shape) && blas_load(NULL)) *chosen = PRODUCTS_OPENBLAS;
     return true;
 }
 
@@ -229,14 +229,14 @@ static void blas_product_over_rows(const struct kernel_product_over_rows *p)
     multiply(p->M, p->blocks * KERNEL_BLOCK, p->K, &operands, p->accumulate);
 }
 
-void blas_kernels(const struct kernels *own, struct kernels *out)
+void blas_kernels(const struct kernels *own, size_t streams, struct kernels *out)
 {
     *out = *own;
     out->plain_window = true;
     out->window_rows = PIECE_ROWS;
     out->product_of_window = blas_product;
     out->product_over_rows = blas_product_over_rows;
-    if (!own->generic) return;
+    if (!own->generic || streams < PRODUCTS_STREAMS) return;
     out->plain_step = true;
     out->product = blas_product;
 }

@@ -6,7 +6,8 @@
  * one of 2004. A core that the environment names stays.
  *
  * What it multiplies: the gradients of the weights and all products that do not depend on the recurrence. The products
- * of a time step only where our kernels are generic: elsewhere ours are faster. All else stays with our kernels.
+ * of a time step only where our kernels are generic and there are streams enough: elsewhere ours are faster. All else
+ * stays with our kernels.
  * Sums are in the library's order: the same bits for the same library, core, shapes and threads, but not our kernels'.
  *
  * The library is one per process, and so is what this file knows of it. The environment is changed when it is loaded,
@@ -29,16 +30,22 @@ enum products {
 };
 extern const char *const products_choices[];
 
-/* Units of the layers from which on auto takes the library. */
+/* What is trained: units of a layer, and the streams that a thread steps together. */
+struct products_shape {
+    size_t hidden, streams;
+};
+
+/* From so many units and streams on, auto takes the library; from so many streams on, the library multiplies steps. */
 #define PRODUCTS_AUTO_HIDDEN 64
+#define PRODUCTS_STREAMS     4
 
-/* Whether auto can choose the library for networks with so many units. It looks at these two alone, not at a clock. */
-bool products_auto_wants(const struct kernels *kernels, size_t hidden);
+/* Whether auto takes the library where it can be loaded. It looks at these two alone, not at a clock. */
+bool products_auto_wants(const struct kernels *kernels, const struct products_shape *shape);
 
-/* Makes auto a choice, for networks with so many units, and loads the library where it is chosen. Errors: those of
- * blas_load(), where `wanted` names the library. */
-bool products_choose(enum products wanted, const struct kernels *kernels, size_t hidden, enum products *chosen,
-                     struct error *err);
+/* Makes auto a choice, and loads the library where it is chosen. Errors: those of blas_load(), where `wanted` names the
+ * library. */
+bool products_choose(enum products wanted, const struct kernels *kernels, const struct products_shape *shape,
+                     enum products *chosen, struct error *err);
 
 /* Loads the library unless that is done. ERROR_INVALID: it is not there, is no OpenBLAS, takes this processor for an
  * ancient one, or is forbidden; the message says what helps. */
@@ -53,7 +60,7 @@ const char *blas_name(void);
 /* How often it has multiplied. */
 uint64_t blas_calls(void);
 
-/* `own` with the library's products. It must be loaded. */
-void blas_kernels(const struct kernels *own, struct kernels *out);
+/* `own` with the library's products, for threads of so many streams. It must be loaded. */
+void blas_kernels(const struct kernels *own, size_t streams, struct kernels *out);
 
 #endif

@@ -45,15 +45,18 @@ static bool choose_products(struct training_run *run, bool resumed, struct error
 {
     struct error cause = {0};
     enum products chosen;
+    const uint64_t threads = run->options.threads, batch = run->options.batch;
+    const struct products_shape shape = {.hidden = run->options.hidden,
+                                         .streams = batch > threads ? batch / threads : 1};
     run->kernels = kernels_select("auto");
-    if (!products_choose((enum products)run->options.products, run->kernels, run->options.hidden, &chosen, &cause)) {
+    if (!products_choose((enum products)run->options.products, run->kernels, &shape, &chosen, &cause)) {
         if (!resumed || !run->options.other_products) return error_set(err, cause.code, "%s", cause.message);
         training_run_note(run, "%s; the run goes on without it", cause.message);
         chosen = PRODUCTS_OWN;
     }
     run->options.products = (int)chosen;
     if (chosen != PRODUCTS_OPENBLAS) return true;
-    blas_kernels(run->kernels, &run->with_library);
+    blas_kernels(run->kernels, shape.streams, &run->with_library);
     run->kernels = &run->with_library;
     return true;
 }
@@ -170,8 +173,9 @@ static bool open_data(struct training_run *run, struct model *init, struct error
 /* snapshot: NULL, or what the run goes on from. */
 static bool open_parts(struct training_run *run, const struct snapshot *snapshot, struct model *init, struct error *err)
 {
-    if (!open_data(run, init, err) || !choose_products(run, snapshot, err)) return false;
+    if (!open_data(run, init, err)) return false;
     fit_batch(run);
+    if (!choose_products(run, snapshot, err)) return false;
     if (snapshot && !training_resume_check(run, snapshot, err)) return false;
     note_text(run);
     if (run->options.products == PRODUCTS_OPENBLAS) training_run_note(run, "products: %s", training_run_products(run));

@@ -12,6 +12,10 @@
 
 #define BLOCK KERNEL_BLOCK
 
+static const struct products_shape large = {4096, 64}, least = {PRODUCTS_AUTO_HIDDEN, PRODUCTS_STREAMS},
+                                   few_units = {PRODUCTS_AUTO_HIDDEN - 1, 64},
+                                   few_streams = {4096, PRODUCTS_STREAMS - 1};
+
 static bool is_mapped(void)
 {
     void *handle = dlopen("libopenblas.so.0", RTLD_LAZY | RTLD_NOLOAD);
@@ -24,12 +28,14 @@ static void test_blas_is_not_loaded_where_nobody_wants_it(void **state)
 {
     (void)state;
     enum products chosen;
-    assert_true(products_choose(PRODUCTS_OWN, kernels_select("portable"), 4096, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_OWN, kernels_select("portable"), &large, &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OWN);
-    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), PRODUCTS_AUTO_HIDDEN - 1, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), &few_units, &chosen, NULL));
+    assert_int_equal(chosen, PRODUCTS_OWN);
+    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), &few_streams, &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OWN);
     if (!kernels_select("auto")->generic) {
-        assert_true(products_choose(PRODUCTS_AUTO, kernels_select("auto"), 4096, &chosen, NULL));
+        assert_true(products_choose(PRODUCTS_AUTO, kernels_select("auto"), &large, &chosen, NULL));
         assert_int_equal(chosen, PRODUCTS_OWN);
     }
     assert_null(blas_name());
@@ -42,10 +48,10 @@ static void test_blas_that_is_forbidden_is_not_loaded(void **state)
     struct error err = {0};
     enum products chosen;
     blas_forbid("nobody may");
-    assert_false(products_choose(PRODUCTS_OPENBLAS, kernels_select("ref"), 4096, &chosen, &err));
+    assert_false(products_choose(PRODUCTS_OPENBLAS, kernels_select("ref"), &large, &chosen, &err));
     assert_int_equal(err.code, ERROR_INVALID);
     assert_string_equal(err.message, "products openblas: nobody may");
-    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("ref"), 4096, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("ref"), &large, &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OWN);
     assert_false(is_mapped());
     blas_forbid(NULL);
@@ -75,9 +81,9 @@ static void test_blas_is_the_choice_where_kernels_are_generic(void **state)
 {
     (void)state;
     enum products chosen;
-    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), PRODUCTS_AUTO_HIDDEN, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), &least, &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OPENBLAS);
-    assert_true(products_choose(PRODUCTS_OPENBLAS, kernels_select("auto"), 1, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_OPENBLAS, kernels_select("auto"), &few_units, &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OPENBLAS);
 }
 
@@ -151,16 +157,18 @@ static void check_product(const struct kernels *with, struct rng *rng, bool step
 static void test_blas_products_equal_the_reference(void **state)
 {
     (void)state;
-    struct kernels with;
+    struct kernels with, few;
     struct rng rng;
     load();
     rng_seed(&rng, 7, 1);
-    blas_kernels(kernels_select("auto"), &with);
+    blas_kernels(kernels_select("auto"), PRODUCTS_STREAMS, &with);
     assert_true(with.plain_window);
     assert_int_equal(with.plain_step, kernels_select("auto")->generic);
     check_product(&with, &rng, false);
-    blas_kernels(kernels_select("portable"), &with);
+    blas_kernels(kernels_select("portable"), PRODUCTS_STREAMS, &with);
     assert_true(with.plain_step && with.plain_window);
+    blas_kernels(kernels_select("portable"), PRODUCTS_STREAMS - 1, &few);
+    assert_true(!few.plain_step && few.plain_window && few.product == kernels_select("portable")->product);
     check_product(&with, &rng, true);
 }
 
@@ -171,7 +179,7 @@ static void test_blas_products_over_rows_equal_the_reference(void **state)
     struct rng rng;
     load();
     rng_seed(&rng, 7, 2);
-    blas_kernels(kernels_select("auto"), &with);
+    blas_kernels(kernels_select("auto"), PRODUCTS_STREAMS, &with);
     for (int round = 0; round < 40; round++) {
         const size_t M = size_of(&rng, round, 0), K = size_of(&rng, round, 1), blocks = 1 + rng_below(&rng, 5);
         const size_t lda = M + rng_below(&rng, 9), ldb = blocks * BLOCK + rng_below(&rng, 9), ldc = ldb + 3;
@@ -193,7 +201,7 @@ static void test_blas_counts_its_calls(void **state)
     struct kernels with;
     static float x[BLOCK], y[BLOCK], weights[BLOCK * BLOCK];
     load();
-    blas_kernels(kernels_select("portable"), &with);
+    blas_kernels(kernels_select("portable"), PRODUCTS_STREAMS, &with);
     const uint64_t before = blas_calls();
     const struct kernel_product product = {1, 1, BLOCK, x, BLOCK, weights, 0, y, BLOCK, false};
     with.product(&product);

@@ -176,7 +176,7 @@ static void with_every_setting(const char *name, size_t max_threads, check *run)
         if (*kernel == '\0') continue;
         struct kernels with_library;
         assert_non_null(kernels_select(kernel));
-        blas_kernels(kernels_select(kernel), &with_library);
+        blas_kernels(kernels_select(kernel), PRODUCTS_STREAMS, &with_library);
         for (size_t i = 0; i < 2 * max_threads; i++) {
             const struct setting setting = {.kernels = i % 2 == 0 ? kernels_select(kernel) : &with_library,
                                             .threads = 1 + i / 2};

@@ -361,7 +361,7 @@ int main(void)
         fprintf(stderr, "%s\n", err.message);
         return 1;
     }
-    blas_kernels(kernels_select("portable"), &with_library);
+    blas_kernels(kernels_select("portable"), PRODUCTS_STREAMS, &with_library);
     kernels = &with_library;
     failed += cmocka_run_group_tests(tests, NULL, NULL);
     return failed;
