@@ -155,17 +155,12 @@ uint64_t blas_calls(void)
 
 /* ------------------------------------------------------------------ the choice */
 
-bool products_auto_wants(const struct kernels *kernels, const struct products_shape *shape)
+bool products_choose(enum products wanted, const struct kernels *kernels, enum products *chosen, struct error *err)
 {
-    return kernels->generic && shape->hidden >= PRODUCTS_AUTO_HIDDEN && shape->streams >= PRODUCTS_STREAMS;
-}
-
-bool products_choose(enum products wanted, const struct kernels *kernels, const struct products_shape *shape,
-                     enum products *chosen, struct error *err)
-{
-    *chosen = wanted == PRODUCTS_OPENBLAS ? PRODUCTS_OPENBLAS : PRODUCTS_OWN;
-    if (wanted == PRODUCTS_OPENBLAS) return blas_load(err);
-    if (wanted == PRODUCTS_AUTO && products_auto_wants(kernels, shape) && blas_load(NULL)) *chosen = PRODUCTS_OPENBLAS;
+    *chosen = PRODUCTS_OWN;
+    if (wanted == PRODUCTS_OPENBLAS && !blas_load(err)) return false;
+    if (wanted == PRODUCTS_OPENBLAS || (wanted == PRODUCTS_AUTO && kernels->generic && blas_load(NULL)))
+        *chosen = PRODUCTS_OPENBLAS;
     return true;
 }
 

@@ -24,28 +24,18 @@
 
 /* Who multiplies. Values of the settings `products`, in the order of products_choices. */
 enum products {
-    PRODUCTS_AUTO,    /* the library where our kernels are generic, the shape is large enough and it can be loaded */
+    PRODUCTS_AUTO,    /* the library where our kernels are generic and it can be loaded */
     PRODUCTS_OWN,     /* our kernels */
     PRODUCTS_OPENBLAS /* the library; an error where it cannot be loaded */
 };
 extern const char *const products_choices[];
 
-/* What is trained: units of a layer, and the streams that a thread steps together. */
-struct products_shape {
-    size_t hidden, streams;
-};
+/* From so many streams in a thread on, the library multiplies the products of a step, too. */
+#define PRODUCTS_STREAMS 4
 
-/* From so many units and streams on, auto takes the library; from so many streams on, the library multiplies steps. */
-#define PRODUCTS_AUTO_HIDDEN 64
-#define PRODUCTS_STREAMS     4
-
-/* Whether auto takes the library where it can be loaded. It looks at these two alone, not at a clock. */
-bool products_auto_wants(const struct kernels *kernels, const struct products_shape *shape);
-
-/* Makes auto a choice, and loads the library where it is chosen. Errors: those of blas_load(), where `wanted` names the
- * library. */
-bool products_choose(enum products wanted, const struct kernels *kernels, const struct products_shape *shape,
-                     enum products *chosen, struct error *err);
+/* Makes auto a choice, and loads the library where it is chosen. auto takes the library where our kernels are generic
+ * and it can be loaded: it looks at no clock. Errors: those of blas_load(), where `wanted` names the library. */
+bool products_choose(enum products wanted, const struct kernels *kernels, enum products *chosen, struct error *err);
 
 /* Loads the library unless that is done. ERROR_INVALID: it is not there, is no OpenBLAS, takes this processor for an
  * ancient one, or is forbidden; the message says what helps. */

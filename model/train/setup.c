@@ -40,23 +40,21 @@ static void fit_warmup(struct training_run *run)
 
 /* ---------------------------------------------------------------- network and learner */
 
-/* Who multiplies. It follows from the processor and the network, so a resumed run chooses as it did before. */
+/* Who multiplies. It follows from the processor, so a resumed run chooses as it did before. */
 static bool choose_products(struct training_run *run, bool resumed, struct error *err)
 {
     struct error cause = {0};
     enum products chosen;
     const uint64_t threads = run->options.threads, batch = run->options.batch;
-    const struct products_shape shape = {.hidden = run->options.hidden,
-                                         .streams = batch > threads ? batch / threads : 1};
     run->kernels = kernels_select("auto");
-    if (!products_choose((enum products)run->options.products, run->kernels, &shape, &chosen, &cause)) {
+    if (!products_choose((enum products)run->options.products, run->kernels, &chosen, &cause)) {
         if (!resumed || !run->options.other_products) return error_set(err, cause.code, "%s", cause.message);
         training_run_note(run, "%s; the run goes on without it", cause.message);
         chosen = PRODUCTS_OWN;
     }
     run->options.products = (int)chosen;
     if (chosen != PRODUCTS_OPENBLAS) return true;
-    blas_kernels(run->kernels, shape.streams, &run->with_library);
+    blas_kernels(run->kernels, batch > threads ? batch / threads : 1, &run->with_library);
     run->kernels = &run->with_library;
     return true;
 }

@@ -12,10 +12,6 @@
 
 #define BLOCK KERNEL_BLOCK
 
-static const struct products_shape large = {4096, 64}, least = {PRODUCTS_AUTO_HIDDEN, PRODUCTS_STREAMS},
-                                   few_units = {PRODUCTS_AUTO_HIDDEN - 1, 64},
-                                   few_streams = {4096, PRODUCTS_STREAMS - 1};
-
 static bool is_mapped(void)
 {
     void *handle = dlopen("libopenblas.so.0", RTLD_LAZY | RTLD_NOLOAD);
@@ -28,14 +24,10 @@ static void test_blas_is_not_loaded_where_nobody_wants_it(void **state)
 {
     (void)state;
     enum products chosen;
-    assert_true(products_choose(PRODUCTS_OWN, kernels_select("portable"), &large, &chosen, NULL));
-    assert_int_equal(chosen, PRODUCTS_OWN);
-    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), &few_units, &chosen, NULL));
-    assert_int_equal(chosen, PRODUCTS_OWN);
-    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), &few_streams, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_OWN, kernels_select("portable"), &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OWN);
     if (!kernels_select("auto")->generic) {
-        assert_true(products_choose(PRODUCTS_AUTO, kernels_select("auto"), &large, &chosen, NULL));
+        assert_true(products_choose(PRODUCTS_AUTO, kernels_select("auto"), &chosen, NULL));
         assert_int_equal(chosen, PRODUCTS_OWN);
     }
     assert_null(blas_name());
@@ -48,10 +40,10 @@ static void test_blas_that_is_forbidden_is_not_loaded(void **state)
     struct error err = {0};
     enum products chosen;
     blas_forbid("nobody may");
-    assert_false(products_choose(PRODUCTS_OPENBLAS, kernels_select("ref"), &large, &chosen, &err));
+    assert_false(products_choose(PRODUCTS_OPENBLAS, kernels_select("ref"), &chosen, &err));
     assert_int_equal(err.code, ERROR_INVALID);
     assert_string_equal(err.message, "products openblas: nobody may");
-    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("ref"), &large, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("ref"), &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OWN);
     assert_false(is_mapped());
     blas_forbid(NULL);
@@ -81,9 +73,9 @@ static void test_blas_is_the_choice_where_kernels_are_generic(void **state)
 {
     (void)state;
     enum products chosen;
-    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), &least, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_AUTO, kernels_select("portable"), &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OPENBLAS);
-    assert_true(products_choose(PRODUCTS_OPENBLAS, kernels_select("auto"), &few_units, &chosen, NULL));
+    assert_true(products_choose(PRODUCTS_OPENBLAS, kernels_select("auto"), &chosen, NULL));
     assert_int_equal(chosen, PRODUCTS_OPENBLAS);
 }
 
