@@ -1,5 +1,5 @@
-"""A library that has gone over to whoever made the file: what `lstmd import` calls to inflate an archive is replaced by code that
-tries what an intruder would, and prints on stderr which of it worked. It stands for a memory error in a parser."""
+"""Plays a parser that an attacker has taken over. A preloaded library replaces the function with which `lstmd import`
+inflates an archive. Its code tries what an intruder would try, and prints on stderr which attempts worked."""
 
 import json
 import os
@@ -49,8 +49,8 @@ def build(directory, source):
 
 
 def environment(directory):
-    """Compiles it; what a process must find in its environment to be attacked. The file that it tries to make is in
-    `directory`, which belongs to the attacked."""
+    """Compiles the library. Returns the environment that loads it into a process. The library tries to make a file in
+    `directory`, which belongs to the attacked process."""
     return {"LD_PRELOAD": str(build(directory, SOURCE)), "ATTACK_FILE": str(directory / "spoiled")}
 
 
@@ -76,12 +76,12 @@ int inflateInit2_(z_streamp stream, int bits, const char *version, int size)
 
 
 def ending(directory, statement):
-    """The same for a library that does not come back from the statement."""
+    """Like environment(), for a library that does not return from the statement."""
     return {"LD_PRELOAD": str(build(directory, ENDS % statement))}
 
 
 def write_archive(path):
-    """A .keras file whose entries are compressed, which Keras's own are not."""
+    """Writes a .keras file with compressed entries. Keras itself does not compress them."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata.json", json.dumps({"keras_version": "3.9.2"}) + 1000 * " ")
         archive.writestr("config.json", "{}" + 1000 * " ")
@@ -90,6 +90,6 @@ def write_archive(path):
 
 
 def results(text):
-    """{attempt: whether it worked} as printed."""
+    """Reads what the library printed: {attempt: whether it worked}."""
     lines = [line.split() for line in text.splitlines() if line.startswith("attack: ")]
     return {what: outcome == "WORKED" for _, what, outcome in lines}

@@ -1,5 +1,5 @@
-"""The networks of lstmd in numpy and float64, written from the equations of model/network/architecture.h, and model directories
-with random weights: what the program is compared with."""
+"""The networks of lstmd in numpy and float64, and model directories with random weights. Tests compare the program with
+them. The code follows the equations of model/network/architecture.h."""
 
 import hashlib
 import json
@@ -59,7 +59,7 @@ def write_safetensors(path, tensors):
 
 
 def read_safetensors(path):
-    """Tensors and metadata of a file of float32."""
+    """Returns the tensors and the metadata of a float32 file."""
     raw = path.read_bytes()
     length = struct.unpack("<Q", raw[:8])[0]
     header, data = json.loads(raw[8 : 8 + length]), raw[8 + length :]
@@ -73,7 +73,7 @@ def read_safetensors(path):
 
 
 def write_model(directory, config, tokens, tensors, eos=None, pad=None):
-    """A model directory; config lacks what follows from the rest. Returns the whole config."""
+    """Writes a model directory. Adds to config the fields that follow from the others. Returns the whole config."""
     directory.mkdir(parents=True)
     vocabulary = {"level": "char", "tokens": tokens, "eos": eos, "pad": pad, "unknown": None}
     text = json.dumps(vocabulary, ensure_ascii=False).encode()
@@ -85,7 +85,7 @@ def write_model(directory, config, tokens, tensors, eos=None, pad=None):
 
 
 def cell_step(config, weights, k, x, h, c):
-    """The new h and c of layer k."""
+    """Returns the new h and c of layer k."""
     f = ACTIVATIONS[config.get("activation", "tanh")]
     s = ACTIVATIONS[config.get("recurrent_activation", "sigmoid")]
     w, u, b = (weights[f"rnn.{part}_l{k}"] for part in ("weight_ih", "weight_hh", "bias"))
@@ -107,7 +107,7 @@ def cell_step(config, weights, k, x, h, c):
 
 
 def probabilities(config, tensors, ids):
-    """The distribution behind the tokens, fed from the zero state."""
+    """Returns the distribution after the tokens. The first one meets the zero state."""
     weights = {name: values.astype(np.float64) for name, values in tensors.items()}
     state = [(np.zeros(size), np.zeros(size)) for size in sizes_of(config)]
     for token in ids:
@@ -124,7 +124,7 @@ def probabilities(config, tensors, ids):
 
 
 def predict(config, tensors, ids, pad=None):
-    """The same, through the window that config has, if any."""
+    """Like probabilities(), but through the window of config, if it has one."""
     window = config.get("window")
     if window:
         ids = ids[-window["size"] :]

@@ -1,5 +1,4 @@
-"""Processes for whom the kernel lacks system calls that it has: what a program does on an older one, or in a container that
-refuses them."""
+"""Starts processes to which the kernel refuses some system calls, as an older kernel or a container does."""
 
 import ctypes
 import errno
@@ -22,7 +21,7 @@ SECCOMP = [("seccomp", None), ("prctl", PR_SET_SECCOMP)]
 
 
 def without(calls):
-    """For preexec_fn. calls: names, each with the first argument that it is refused with, or None: always."""
+    """For preexec_fn. calls: {name: the first argument with which the call is refused, or None for always}."""
     try:
         library = ctypes.CDLL("libseccomp.so.2")
     except OSError:

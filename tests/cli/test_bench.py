@@ -1,4 +1,4 @@
-"""lstmd bench: the shape of what it prints, peers beside it, and what it refuses."""
+"""lstmd bench: the form of its output, its peers, and the arguments that it refuses."""
 
 import json
 import os

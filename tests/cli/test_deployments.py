@@ -1,4 +1,5 @@
-"""compose.yaml, the Kubernetes manifests, the unit and the nginx configuration fit each other, the image and the program."""
+"""compose.yaml, the Kubernetes manifests, the systemd unit and the nginx configuration agree with each other, with the image
+and with the program."""
 
 import json
 import os
@@ -19,7 +20,7 @@ NGINX = (DOCKER / "nginx.conf").read_text()
 
 @pytest.fixture(scope="module")
 def defaults():
-    """{section: {key: value}} of the program."""
+    """Returns the program's defaults: {section: {key: value}}."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
     return yaml.safe_load(subprocess.run([PROGRAM, "config"], cwd=ROOT, env=clean, capture_output=True, text=True, check=True).stdout)
 
@@ -29,7 +30,7 @@ def in_image(pattern):
 
 
 class Strict(yaml.SafeLoader):
-    """YAML forbids a key that is there twice; the loader takes the last one, and Compose refuses the file."""
+    """Refuses a key that occurs twice. YAML forbids that and Compose refuses it, but the loader takes the last one."""
 
     def construct_mapping(self, node, deep=False):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -61,7 +62,7 @@ def test_compose_declares_what_its_services_use(compose):
     }.items():
         assert used == set(compose[kind]), kind
     assert {name for service in services.values() for name in service.get("depends_on", {})} <= set(services)
-    # What is mounted from here is in the repository, or made by the commands at the top.
+    # Each file mounted from here is in the repository, or the commands at the top make it.
     made = re.search(r"mkdir -p (.*?) &&", (DOCKER / "compose.yaml").read_text())[1].split()
     files = [secret["file"] for secret in compose["secrets"].values()] + [name for name in named if name.startswith(".")]
     for path in (pathlib.PurePath(file) for file in files):
@@ -85,7 +86,7 @@ def test_compose_gives_the_daemon_what_it_is_told_of(compose, defaults):
 
 
 def test_requests_come_with_a_name_that_the_daemon_answers_to():
-    """421 otherwise: nginx says localhost, and a cluster makes names that nobody knows here."""
+    """Otherwise the answer is 421. nginx sends "localhost"; a cluster makes names that this test cannot know."""
     hosts = re.findall(r"^\s*proxy_set_header Host (\S+);", (DOCKER / "nginx.conf").read_text(), re.M)
     assert hosts == ["localhost"]
     deployment = yaml.safe_load((KUBERNETES / "base/deployment.yaml").read_text())
@@ -130,7 +131,7 @@ def documents(path):
 
 
 def merged(value, patch):
-    """A strategic merge as far as these patches need it: lists of things with names are merged by name."""
+    """Does the part of a strategic merge that these patches need: it merges lists of named things by name."""
     if isinstance(value, dict) and isinstance(patch, dict):
         result = {**value, **{key: merged(value.get(key), item) for key, item in patch.items()}}
         return {key: item for key, item in result.items() if item is not None}
@@ -142,7 +143,7 @@ def merged(value, patch):
 
 
 def built(directory):
-    """{kind: document} of a kustomization; nothing may be there twice."""
+    """Builds a kustomization: {kind: document}. No document may occur twice."""
     (kustomization,) = documents(directory / "kustomization.yaml")
     assert set(kustomization) <= {"apiVersion", "kind", "resources", "patches"}
     found = {}
@@ -222,7 +223,7 @@ def test_manifests_select_the_pods_of_the_deployment_and_name_its_port(overlay, 
 
 
 def quantity(text):
-    """Processors: "2", "1400m"."""
+    """Converts a number of processors: "2" or "1400m"."""
     return int(text[:-1]) / 1000 if text.endswith("m") else int(text)
 
 
@@ -296,7 +297,7 @@ def test_prometheus_gives_the_pods_the_name_that_the_alerts_ask_for():
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] in {port["name"] for port in container_of(deployment)["ports"]}
     assert "get" in yaml.safe_load((ROOT / "openapi.yaml").read_text())["paths"][endpoint["path"]]
-    # The rule for those who find pods by annotations, in the comment, as Prometheus names a pod's label.
+    # The comment has the rule for people who find pods by annotations. It names the pod's label as Prometheus does.
     (label,) = labels
     rule = re.search(r"__meta_kubernetes_pod_label_(\w+)\], regex: (\w+), target_label: job, replacement: (\w+)", (KUBERNETES / "monitor.yaml").read_text())
     assert rule.groups() == (re.sub(r"\W", "_", label), labels[label], job)
@@ -306,7 +307,7 @@ def test_prometheus_gives_the_pods_the_name_that_the_alerts_ask_for():
     assert "- job_name: " + job in (ROOT / "docs/operate.md").read_text()
 
 
-# --- What lets clients in: path rules as (path, is it a prefix) ---
+# --- How clients get in: path rules as (path, is it a prefix) ---
 
 
 def ingress_rules():
@@ -372,7 +373,7 @@ def test_gateway_leads_to_the_service_and_keeps_sessions_at_their_replica(defaul
 
 
 def test_image_has_its_settings_in_a_file_that_another_file_can_stand_for():
-    """In the environment they would win over a file that somebody mounts."""
+    """Settings in the environment would win over a mounted file."""
     environment = dict(re.findall(r"\b(LSTMD_\w+)=(\S+)", "".join(re.findall(r"^ENV .*$", IMAGE, re.M))))
     assert set(environment) == {"LSTMD_CONFIG"}
     assert in_image(r"^COPY --from=build /source/docker/lstmd.yaml (\S+)$") == environment["LSTMD_CONFIG"]
@@ -399,7 +400,7 @@ def test_unit_waits_longer_than_the_daemon_drains_and_allows_its_connections(def
 
 
 def calls_of(names):
-    """The system calls of a SystemCallFilter: names, and groups as this machine's systemd has them."""
+    """Returns the system calls of a SystemCallFilter. It expands groups as this machine's systemd does."""
     environment = {**os.environ, "SYSTEMD_COLORS": "0"}
     groups = {}
     for line in subprocess.run(["systemd-analyze", "syscall-filter"], capture_output=True, text=True, env=environment).stdout.splitlines():
@@ -416,7 +417,8 @@ def calls_of_group(groups, name):
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="SKIPPED: systemd-analyze is not installed (Debian's package systemd)")
 def test_unit_allows_the_system_calls_that_an_import_makes():
-    """Those that its sandbox leaves it, those that make the sandbox, those that start it and a training job."""
+    """The calls: those that the import's sandbox allows, those that make the sandbox, and those that start an import and a
+    training job."""
     filters = re.findall(r"^SystemCallFilter=(.+)$", (DOCKER / "lstmd.service").read_text(), re.M)
     allowed = calls_of(["@default"] + filters[0].split()) - calls_of(filters[1].removeprefix("~").split())
     sandbox = (ROOT / "base/sandbox.c").read_text()

@@ -1,4 +1,4 @@
-"""What documents say of the program is what the program says."""
+"""The documents agree with the program."""
 
 import os
 import pathlib
@@ -37,7 +37,7 @@ def test_figures_are_those_of_the_log(tmp_path):
 
 @pytest.mark.parametrize("name", ["README.md", "docs/train.md"])
 def test_documents_explain_their_terms_where_they_first_stand(name):
-    """In the paragraph, or before it: nobody who reads from the top meets a word that was not explained."""
+    """The explanation is in the same paragraph or before it. A reader from the top meets no unexplained term."""
     paragraphs = (ROOT / name).read_text().split("\n\n")
     for term, explanation in {"nats per character": "-ln p", "Perplexity": "equally likely", "bptt": "carried back"}.items():
         first = next((text for text in paragraphs if term in text), None)
@@ -59,7 +59,7 @@ def test_readme_fits_on_one_screen_and_its_picture_is_small():
 
 
 def anchors(document):
-    """As GitHub makes them of headings."""
+    """Returns the anchors that GitHub makes from headings."""
     text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.M | re.S)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in re.findall(r"^#+ (.*)$", text, re.M)}
 

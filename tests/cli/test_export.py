@@ -1,5 +1,5 @@
-"""lstmd export: what is in the files, against passes in numpy that follow PyTorch's and Keras's own definitions, and, where it
-is installed, PyTorch itself with the snippet of docs/import.md."""
+"""lstmd export: tests compare the files with passes in numpy, which follow the definitions of PyTorch and Keras. If PyTorch
+is installed, it runs the snippet of docs/import.md."""
 
 import importlib.util
 import json
@@ -90,7 +90,7 @@ def test_pytorch_refuses_what_its_modules_cannot_express(name, tmp_path):
 
 
 def run_snippet(package, monkeypatch, directory):
-    """The Python code of docs/import.md that imports a package, with our prompt; returns its variables."""
+    """Runs the Python code of docs/import.md that imports a package, with our prompt. Returns its variables."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/import.md").read_text(), re.S)
     code = next(block for block in blocks if f"import {package}\n" in block).replace('"Today "', repr(PROMPT)).replace("build/mine.", "mine.")
     assert PROMPT in code
@@ -129,7 +129,7 @@ KERAS_ACTIVATIONS = {
 
 
 def keras_step(kind, config, weights, f, s, x, h, c):
-    """One step as the documentation of Keras's layers has it: rows times kernels, gates i f c o and z r h."""
+    """One step, as in the documentation of Keras's layers: rows times kernels, gates i f c o and z r h."""
     kernel, recurrent, bias = weights
     if kind == "SimpleRNN":
         return f(x @ kernel + h @ recurrent + bias), c
@@ -149,7 +149,7 @@ def keras_step(kind, config, weights, f, s, x, h, c):
 
 
 def keras_predict(path, ids):
-    """What Keras computes of the file, by its layers' names and weight_names."""
+    """Computes what Keras computes from the file. Finds the weights by the names of layers and by weight_names."""
     h5py = pytest.importorskip("h5py", reason="NOT TESTED: Keras files (python3-h5py is missing)")
     with h5py.File(path, "r") as file:
         major = int(file.attrs["keras_version"].decode().split(".")[0])
@@ -200,7 +200,7 @@ def test_keras_file_gives_the_same_probabilities(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["lstm", "gru_embedding"])
 def test_snippet_of_the_readme_feeds_keras(name, tmp_path, monkeypatch):
-    """With a Keras that is the pass above."""
+    """The pass above stands for Keras."""
     config, tensors = model_of(tmp_path, name)
     run("export", tmp_path / name, "--to", "keras", "--out", tmp_path / "mine.h5")
 

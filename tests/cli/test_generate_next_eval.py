@@ -1,6 +1,6 @@
-"""lstmd generate, next and eval: what they print, what they refuse, and that they agree with each other.
+"""lstmd generate, next and eval: their output, their refusals, and that they agree with each other.
 
-The probabilities are compared with a plain LSTM in Python's floats, written here from the equations.
+The tests compare the probabilities with a plain LSTM in Python's floats. It is written here from the equations.
 """
 
 import json
@@ -42,7 +42,7 @@ def generate(model, *arguments, code=0):
 
 
 class Plain:
-    """The model directory as plain lists of floats."""
+    """A model directory as plain lists of floats."""
 
     def __init__(self, directory):
         raw = (directory / "model.safetensors").read_bytes()
@@ -66,7 +66,7 @@ class Plain:
             )
 
     def step(self, token):
-        """Probabilities of what follows."""
+        """Returns the probabilities of the next token."""
         size, a = self.hidden, list(self.gates(token))
         sigmoid = [1 / (1 + math.exp(-x)) for x in a]
         cell = [math.tanh(x) for x in a[2 * size : 3 * size]]

@@ -1,4 +1,4 @@
-"""What the compiler and the linker did so that a fault in memory is hard to use, read from the program itself."""
+"""The compiler and the linker made memory faults hard to exploit. The tests read that from the program itself."""
 
 import os
 import pathlib
@@ -38,7 +38,7 @@ def test_calls_of_the_c_library_are_checked():
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="endbr64 is of x86-64")
 def test_functions_of_ours_begin_with_a_landing_pad():
-    """Those that a pointer leads to: handlers, and main()."""
+    """The functions that a pointer can reach: handlers and main()."""
     code = subprocess.run(["objdump", "-d", "--no-show-raw-insn", PROGRAM], capture_output=True, text=True, check=True, timeout=120)
     first = dict(re.findall(r"<(main|api_\w+|cmd_\w+)>:\n\s+[0-9a-f]+:\s+(\S+)", code.stdout))
     assert len(first) > 20 and set(first.values()) == {"endbr64"}

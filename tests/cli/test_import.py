@@ -1,4 +1,4 @@
-"""lstmd import: what it makes of the files of other programs, and what it refuses."""
+"""lstmd import: the models that it makes from files of other programs, and the files that it refuses."""
 
 import json
 import math
@@ -101,7 +101,7 @@ def test_what_was_exported_comes_back_with_the_same_bits(tmp_path, to, ending):
         assert (tmp_path / "m" / name).read_bytes() == (original / name).read_bytes()
 
 
-# ---- what is refused, and that refusing costs nothing ----
+# ---- refusals; they cost nothing ----
 
 
 def text(value):
@@ -143,7 +143,7 @@ def state(shapes=RNN, **changed):
 
 def archive(path, pickle, shapes=RNN, names=(), compression=zipfile.ZIP_STORED):
     with zipfile.ZipFile(path, "w", compression) as out, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # two of a name
+        warnings.simplefilter("ignore")  # two entries with one name
         out.writestr("m/data.pkl", b"\x80\x02" + pickle + b".")
         for i, shape in enumerate(shapes.values()):
             out.writestr(f"m/data/{i}", bytes(4 * math.prod(shape)))
@@ -183,7 +183,7 @@ def test_values_that_contain_themselves(tmp_path):
               b"h\x01su" + b"b")
     assert "no recurrent layer" in refused(archive(tmp_path / "b.pt", module), tmp_path / "m", *letters(tmp_path))
     levels = b"".join(b"}(" + text("a") + b"h" + bytes([k]) + text("b") + b"h" + bytes([k]) + b"uq" + bytes([k + 1])
-                      for k in range(1, 60))  # 2^60 ways to the bottom
+                      for k in range(1, 60))  # 2^60 paths to the bottom
     doubled = b"}q\x01" + levels
     assert "no model" in refused(archive(tmp_path / "c.pt", doubled), tmp_path / "m", *letters(tmp_path))
 

@@ -1,5 +1,5 @@
-"""lstmd import of Keras models: the samples that strangers published, the notebook's own model, and files that lie. That every
-layout of Keras gives its probabilities is tests/unit/interop/test_keras.c."""
+"""lstmd import of Keras models: published samples, the notebook's own model, and hostile files. tests/unit/interop/test_keras.c
+compares the probabilities of every Keras layout."""
 
 import json
 import math
@@ -53,7 +53,7 @@ def test_the_notebooks_own_model(tmp_path):
     assert re.search(r"total +119,892", run("inspect", model).stdout)
     for prompt in ("O", "Oil prices", "$1,000.00: (a) \"quote\" & 50% off?"):
         told = json.loads(run("next", "--model", model, "--prompt", prompt, "--json").stdout)
-        assert told["ids"] == [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in prompt]  # nothing is put before it
+        assert told["ids"] == [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in prompt]  # the prompt is not padded in front
         expected = make_keras.predict(layers, told["ids"], 2, 84)
         assert expected[0] == max(expected)
         assert max(abs(a - b) for a, b in zip(told["probabilities"], expected, strict=True)) < 1e-5
@@ -61,7 +61,7 @@ def test_the_notebooks_own_model(tmp_path):
 
 
 def test_the_notebooks_greedy_text_is_that_of_numpy(tmp_path):
-    """Without padding, which is the likeliest token of this model everywhere, and never chosen."""
+    """Padding is the likeliest token of this model everywhere, but lstmd never chooses it."""
     layers = make_keras.write_notebook(tmp_path)
     run("import", tmp_path / "model.h5", "--out", tmp_path / "m", "--vocabulary", tmp_path / "tokenizer.json")
     ids, text = [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in "Oil "], ""
@@ -75,7 +75,7 @@ def test_the_notebooks_greedy_text_is_that_of_numpy(tmp_path):
 
 
 def import_notebook(directory):
-    """Its layers, and the model directory."""
+    """Imports the notebook's model. Returns its layers and the model directory."""
     layers = make_keras.write_notebook(directory)
     run("import", directory / "model.h5", "--out", directory / "m", "--vocabulary", directory / "tokenizer.json")
     return layers, directory / "m"
@@ -122,13 +122,13 @@ def test_training_does_not_go_on_without_eos(tmp_path):
     done = run("train", *data, "--init-from", tmp_path / "m", "--out", tmp_path / "tuned", *SMALL, code=1)
     assert "init_from: m has no <eos> among its tokens" in done.stderr
     told = json.loads(run("eval", "--model", tmp_path / "m", *data, "--json").stdout)
-    assert told["tokens"] == 2 * 20  # nothing foretells a text's first token, and none ends it
+    assert told["tokens"] == 2 * 20  # no token predicts a text's first token, and none ends the text
 
 
 @pytest.mark.parametrize("name, masked", [("k250_functional.h5", False), ("k240_embedding_two_sizes.h5", True)])
 @pytest.mark.parametrize("window", [0, 5])
 def test_windows_are_fed_as_in_training_where_asked_for(name, masked, window, tmp_path):
-    """An Embedding that masks padding or does not, and a Tokenizer's ids from 1."""
+    """The Embedding masks padding or does not. The Tokenizer's ids start at 1."""
     version, layers, configuration, _ = make_keras.VARIANTS[name]
     make_keras.write_variant(tmp_path / name, name)
     words = ["oil", "prices", "rise", "and", "fall"]

@@ -1,5 +1,5 @@
-"""lstmd import: the files that people have beside the usual ones. What is read gives the probabilities that its makers
-computed and those of numpy; what is not read is named, with what to import instead."""
+"""lstmd import: less usual files. If lstmd reads a file, its probabilities equal those of numpy and of the file's makers. If
+lstmd refuses a file, the message names it and says what to import instead."""
 
 import json
 import os
@@ -76,7 +76,7 @@ def test_what_is_imported_gives_the_probabilities_of_its_makers(file, flags, tmp
 
 
 def keras_lstm(inputs, kernel, recurrent, bias, units):
-    """The hidden states of an LSTM over inputs; its gates are i, f, c, o."""
+    """Returns the hidden states of an LSTM over the inputs. The gates are i, f, c, o."""
     h, c, states = np.zeros(units), np.zeros(units), []
     for x in inputs:
         i, f, g, o = np.split(x @ kernel + h @ recurrent + bias, 4)
@@ -155,7 +155,7 @@ def test_scaled_ids_of_pytorch(tmp_path):
 
 
 def tfjs(tmp_path, change):
-    """Writes a changed model.json, and returns its name and the flags."""
+    """Writes a changed model.json. Returns its name and the flags."""
     model = json.loads((DATA / "tfjs_model.json").read_text())
     change(model, model["weightsManifest"][0]["weights"])
     (tmp_path / "model.json").write_text(json.dumps(model))
@@ -205,7 +205,7 @@ def test_models_of_tensorflow_js_that_lie(change, part, tmp_path):
 
 
 def keras1_file(h5py, path, layers, arrays, version="1.2.2"):
-    """`layers`: name, class and fields; `arrays`: per name the tensors in order."""
+    """layers: name, class and fields. arrays: for each name, the tensors in order."""
     listed = [{"class_name": kind, "config": {"name": name, **fields}} for name, kind, fields in layers]
     with h5py.File(path, "w") as file:
         if version:
@@ -263,7 +263,7 @@ def map_zeros(shapes):
     return [np.zeros(shape) for shape in shapes]
 
 
-# ---- what is refused ----
+# ---- refusals ----
 
 
 @pytest.mark.parametrize("file, parts", [
@@ -320,7 +320,7 @@ WORDS = ["<pad>", *"the cat sat on a mat and dog ran off home".split()]
 
 
 def vocabulary_of(file, tmp_path):
-    """The tokens, and the notes."""
+    """Returns the tokens and the notes."""
     done = run("import", DATA / "logits.h5", "--out", tmp_path / "m", "--vocabulary", file)
     return tokens_of(tmp_path / "m"), done.stderr
 
@@ -372,7 +372,7 @@ def test_a_pickled_vocabulary_is_not_executed(tmp_path):
 def nested(depth):
     value = ["a"]
     for _ in range(depth):
-        value = [value, value]  # one object twice: 2^depth of them when they are written out
+        value = [value, value]  # each level holds one object twice: 2^depth objects when written out
     return value
 
 

@@ -1,4 +1,5 @@
-"""lstmd import reads in a sandbox: what a parser that was taken over can do there, and that everything else is as it was."""
+"""lstmd import reads in a sandbox. The tests show what a parser can do there after an attacker has taken it over, and that
+sound imports work as before."""
 
 import json
 import os
@@ -23,7 +24,7 @@ def run(*arguments, environment=(), **options):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Skips where this build or this kernel has no whole sandbox, and says so."""
+    """Skips the test if this build or this kernel has no whole sandbox. The skip says so."""
     directory = tmp_path_factory.mktemp("whole")
     tokens = DATA / "torch/vocabulary.json"
     done = run(DATA / "torch/lstm_tied.pt", "--out", directory / "m", "--vocabulary", tokens, "--sandbox", "require")
@@ -118,9 +119,9 @@ MANY_FILES = """char name[32], piece[65536]; memset(piece, 1, sizeof piece); for
     (MANY_FILES, "reading it wrote more than 268435456 bytes, the limit of --max-memory"),
 ])
 def test_a_reader_that_fills_the_disk_is_ended(code, says, tmp_path):
-    """In one file, which the kernel limits, and in many, which the process that waits counts."""
+    """The kernel limits one file. The waiting process counts many files."""
     file = attack.write_archive(tmp_path / "a.keras")
-    # In the directory aside of --out, the only one that the sandbox leaves it.
+    # In the directory beside --out: the only one that the sandbox allows.
     environment = attack.ending(tmp_path, f'glob_t found; glob("m.tmp-*", 0, NULL, &found); chdir(found.gl_pathv[0]); {code}')
     made = tmp_path / "made"
     made.mkdir()

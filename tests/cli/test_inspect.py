@@ -1,4 +1,4 @@
-"""lstmd inspect: what it prints of a model directory that another program wrote, and what it refuses."""
+"""lstmd inspect: what it prints about a model directory of another program, and what it refuses."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ def product(shape):
 
 
 def write_safetensors(path, shapes):
-    """Zeros; the entries lie in the reverse of the header's order."""
+    """Writes zeros. The data lie in the reverse of the header's order."""
     header, end = {"__metadata__": {"writer": "test"}}, sum(4 * product(shape) for shape in shapes.values())
     size = end
     for name, shape in shapes.items():
@@ -41,7 +41,7 @@ def write_safetensors(path, shapes):
 
 @pytest.fixture
 def model(tmp_path):
-    """The notebook's network: 84 tokens, one LSTM layer of 128, one-hot input."""
+    """Writes the notebook's network: 84 tokens, one LSTM layer of 128, one-hot input."""
     directory = tmp_path / "notebook"
     directory.mkdir()
     tokens = ["<eos>", *(chr(ord(" ") + i) for i in range(83))]

@@ -1,4 +1,4 @@
-"""What `make install` and `make deb` put into place works from there."""
+"""The files that `make install` and `make deb` install work from there."""
 
 import errno
 import gzip
@@ -22,14 +22,14 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def build():
-    """A build directory in which nothing is to be built: the program under test, as `make` left it."""
+    """Makes a build directory in which make has nothing to build: it holds the program under test."""
     if PROGRAM != ROOT / "build/lstmd":
         pytest.skip("SKIPPED: another program than build/lstmd is tested, and make would install that one")
     return ROOT / "build"
 
 
 def make(*arguments):
-    # Not a part of the make that may have started these tests.
+    # A make may have started these tests. This one is no part of it.
     environment = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     environment |= {"DEBFULLNAME": "Ada Lovelace", "DEBEMAIL": "ada@localhost"}
     return run("make", "--no-print-directory", *arguments, env=environment)
@@ -42,7 +42,7 @@ def test_installed_program_finds_its_configuration_and_model(build, tmp_path):
     assert f"path: {prefix}/share/lstmd/models/headlines" in config.read_text()
     shown = run(prefix / "bin/lstmd", "config", "--config", config)
     assert f"{prefix}/share/lstmd/models/headlines" in shown
-    # What the unit gives the service is what its configuration says.
+    # The unit and the service's configuration agree.
     state = re.search(r"^StateDirectory=(\S+)$", (ROOT / "docker/lstmd.service").read_text(), re.M)[1]
     assert f"state_dir: /var/lib/{state}  # {config}:" in shown and str(config) in config.read_text().splitlines()[0]
     text = run(prefix / "bin/lstmd", "generate", "--model", prefix / "share/lstmd/models/headlines", "--length", "20")
@@ -124,7 +124,7 @@ def test_debian_package_restarts_a_running_service_when_it_is_upgraded(package, 
     for name in ("systemctl", "deb-systemd-invoke"):
         program = tmp_path / "bin" / name
         program.parent.mkdir(exist_ok=True)
-        # What it calls may fail: installing goes on.
+        # If a called command fails, the installation goes on.
         program.write_text(f'#!/bin/sh\n[ "$1" != is-active ] || exit {0 if runs else 3}\necho {name} "$@" >>{calls}\nexit 1\n')
         program.chmod(0o755)
     script = tmp_path / "control/postinst"
@@ -143,7 +143,7 @@ def test_messages_that_operators_look_up_are_those_of_the_program():
     text = (ROOT / "docs/operate.md").read_text()
     table = text[text.index("| it says |") :]
     sources = "".join(path.read_text() for room in ("base", "config", "server", "model", "cli") for path in (ROOT / room).rglob("*.[ch]"))
-    sources = sources.replace('"\n', "").replace('"', "")  # texts that go on in the next line
+    sources = sources.replace('"\n', "").replace('"', "")  # texts that continue on the next line
     messages = [part for line in table.splitlines()[2:] if line.startswith("|") for part in line.split("|")[1].split("`")[1::2]]
     assert len(messages) > 10
     of_the_system = [os.strerror(number) for number in (errno.EADDRINUSE, errno.ENOSPC, errno.EFBIG)]
@@ -158,13 +158,13 @@ def test_settings_that_deployments_name_exist_and_are_accepted():
     for file in ["compose.yaml", "lstmd.service", "Dockerfile", "../README.md", "../docs/deploy.md", "../docs/operate.md"] + kubernetes:
         text = (docker / file).read_text()
         for name, value in re.findall(r"(?:name: )?\b(LSTMD_[A-Z_]+)(?:, value: |: |=)\"?([^\s\"}]+)", text):
-            # Not settings: of make, and the name of a file.
+            # These are no settings: make's variables, and the name of a file.
             if name not in ("LSTMD_REVISION", "LSTMD_CONFIG"):
                 named[file, name] = value.replace("%d", "/run/credentials")
     assert len(named) > 6
     clean = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
     for (file, name), value in named.items():
         result = subprocess.run([PROGRAM, "config"], cwd=ROOT, env={**clean, name: value}, capture_output=True, text=True)
-        # Files that are named there are in containers, and may be missing here.
+        # The settings name files of containers. They may be missing here.
         missing = [line for line in result.stderr.splitlines() if line.endswith("No such file or directory")]
         assert result.stdout and result.stderr.splitlines() == missing, (file, result.stderr)

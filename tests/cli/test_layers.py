@@ -1,5 +1,5 @@
-"""The checks of the house themselves: each rule of tests/check_layers is broken once in a small tree, tests/check_circles
-sees a circle, and scripts/rooms notices that its picture is old."""
+"""Tests of the checks. A small tree breaks each rule of tests/check_layers once. tests/check_circles finds a circle.
+scripts/rooms notices that its picture is old."""
 
 import pathlib
 import shutil

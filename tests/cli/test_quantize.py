@@ -1,4 +1,4 @@
-"""lstmd quantize: the directory it writes, what it refuses, and that such a directory is like any other."""
+"""lstmd quantize: the directory that it writes, and its refusals. The other commands take such a directory like any other."""
 
 import json
 import os
@@ -26,7 +26,7 @@ Blast in Baghdad kills at least ten, police say
 Dollar near record low against the euro
 IBM unveils faster supercomputer
 """ * 20
-MOST = {"int8": 0.005, "bf16": 0.0005}  # of the bits per character
+MOST = {"int8": 0.005, "bf16": 0.0005}  # as a share of the bits per character
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_quantized_directory_says_its_format_and_evaluates_like_the_flag(model, 
 @pytest.mark.parametrize("format", MOST)
 def test_a_trained_model_loses_next_to_nothing(tmp_path, format):
     exact, quantized = (bits(BUNDLED, tmp_path, "--weights", weights, text=HEADLINES) for weights in ("f32", format))
-    assert exact < 3  # it is one that has learned something
+    assert exact < 3  # the model has learned something
     assert quantized != exact and abs(quantized / exact - 1) < MOST[format]
 
 

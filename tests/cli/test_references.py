@@ -1,4 +1,4 @@
-"""tests/check_references: each way to name a file that is gone is tried once in a small tree."""
+"""tests/check_references: a small tree names a missing file once in each way."""
 
 import pathlib
 import subprocess

@@ -1,4 +1,4 @@
-"""make run: a state directory and an admin token that is shown once."""
+"""make run makes a state directory and an admin token, and shows the token once."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ PROGRAM = os.environ.get("LSTMD") or str(ROOT / "build/lstmd")
 
 
 def run(state, path, token):
-    """Starts it, asks for the path, ends it: what it wrote to stdout, and the status of the answer."""
+    """Starts it, asks for the path and ends it. Returns its stdout and the status of the answer."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("LSTMD")}
     env["LSTMD_SERVER_STATE_DIR"] = str(state)
     command = [ROOT / "scripts/run", PROGRAM, "--set", "server.port=0"]

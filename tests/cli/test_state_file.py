@@ -1,4 +1,4 @@
-"""lstmd generate --state and --save-state: a text in pieces, with a file between them."""
+"""lstmd generate --state and --save-state: several runs write one text, and a file carries the state between them."""
 
 import json
 import os

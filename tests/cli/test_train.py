@@ -1,4 +1,4 @@
-"""lstmd train as a user meets it: flags, presets, progress, refusals."""
+"""lstmd train as a user sees it: flags, presets, progress, refusals."""
 
 import fcntl
 import json
@@ -148,7 +148,7 @@ def test_train_needs_data_and_out(corpus, tmp_path):
 
 
 def test_directory_that_alone_is_missing_is_made(corpus, tmp_path):
-    """docs/train.md writes to models/mine in a directory without models."""
+    """docs/train.md writes to models/mine in a directory that has no models folder."""
     lines(corpus, tmp_path / "trained/model/", "--epochs", 1)
 
     def run(*arguments):
@@ -283,7 +283,7 @@ def test_train_on_a_terminal_redraws_one_line_that_fits(corpus, tmp_path):
 
 
 def test_train_goes_on_from_a_model(corpus, tmp_path):
-    """Its vocabulary and network are kept, whatever the new text has; its loss is where the training begins."""
+    """The run keeps the model's vocabulary and network, whatever the new text holds. Training begins at the model's loss."""
     base, tuned, again = tmp_path / "base", tmp_path / "tuned", tmp_path / "again"
     train("--data", corpus, "--format", "lines", "--out", base, *SMALL, "--cell", "gru", "--epochs", "12")
     other = tmp_path / "other.txt"
@@ -296,7 +296,7 @@ def test_train_goes_on_from_a_model(corpus, tmp_path):
     assert config["cell"] == "gru" and config["hidden_size"] == 16
     losses = [json.loads((model / "config.json").read_text())["training"]["validation_nats_per_character"] for model in (base, tuned)]
     assert abs(losses[0] - losses[1]) < 0.3
-    assert losses[1] < 2  # a network that begins anew is near 3
+    assert losses[1] < 2  # a new network is near 3
     for contradiction, name in [(["--hidden", "17"], "hidden is 17"), (["--cell", "rnn"], "cell"), (["--min-count", "2"], "min_count")]:
         failed = train(*flags, *contradiction, "--out", again, expect=1)
         assert name in failed.stderr and "leave it out" in failed.stderr

@@ -1,4 +1,4 @@
-"""The texts that lstmd train and lstmd eval read: formats, several files, small and large ones, what is refused."""
+"""The texts that lstmd train and lstmd eval read: formats, several files, small and large files, refusals."""
 
 import gzip
 import json
@@ -40,7 +40,7 @@ def test_train_small_corpus_shrinks_the_batch_and_says_so(tmp_path):
 
 
 def test_train_small_corpus_gets_more_steps_unless_told_otherwise(tmp_path):
-    """With the batch and the window of a large corpus, a small one is left with some steps and a model that knows the letters."""
+    """The batch and the window of a large corpus leave a small corpus a few steps only. The model then knows just the letters."""
     path = tmp_path / "small.txt"
     path.write_text(sentences(900))
     steps, losses = {}, {}
@@ -86,8 +86,8 @@ def test_train_notes_what_was_hardly_meant_to_be_learned(tmp_path):
 
 
 def kib(process, key):
-    """Of RssAnon, memory that is the process's own, or of RssFile: pages of mapped files, which go back to the system when
-    others want them."""
+    """Reads RssAnon or RssFile. RssAnon is the process's own memory. RssFile is pages of mapped files, which the system can
+    take back."""
     try:
         status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     except OSError:
@@ -95,7 +95,7 @@ def kib(process, key):
     return int((re.search(rf"^{key}:\s*(\d+)", status, re.M) or [0, 0])[1])
 
 
-LARGE_MIB = int(os.environ.get("LARGE_MIB", 40))  # far more than base/scratch.h keeps in memory; make soak: 1024
+LARGE_MIB = int(os.environ.get("LARGE_MIB", 40))  # far more than base/scratch.h keeps in memory; make soak sets 1024
 
 
 def write_large(corpus, mebibytes):
@@ -134,7 +134,7 @@ def test_train_reads_a_large_corpus_from_disk(tmp_path):
     assert 0 < most < 40 * 1024
 
 
-# ---- what is known before the first step, and what is counted ----
+# ---- facts known before the first step; counts ----
 
 
 def test_train_validation_part_that_is_all_new_is_trained_on(tmp_path):
@@ -150,7 +150,7 @@ def test_train_validation_part_that_is_all_new_is_trained_on(tmp_path):
 @pytest.mark.parametrize("flag", ["--data", "--validation-data"])
 @pytest.mark.parametrize("where", ["directory/name\udcff.txt", "directory\udcff/name.txt"])
 def test_train_path_that_is_not_utf8_is_refused_before_the_text_is_read(corpus, tmp_path, flag, where):
-    """A snapshot, hours later, could not name it."""
+    """A snapshot, hours later, could not name the path."""
     path = tmp_path / where
     path.parent.mkdir()
     path.write_bytes(b"neither is the text: \xff\n")
@@ -178,7 +178,7 @@ def evaluate(model, data, *flags):
 
 
 def test_train_and_eval_divide_by_no_characters_of_skipped_words(tmp_path):
-    """The right values are those of the text without the words that are not known."""
+    """The right values are those of the text without its unknown words."""
     corpus, known, mixed = tmp_path / "words.txt", tmp_path / "known.txt", tmp_path / "mixed.txt"
     corpus.write_text("alpha beta gamma\n" * 20)
     known.write_text("alpha beta gamma\n")

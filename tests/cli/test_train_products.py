@@ -1,4 +1,4 @@
-"""lstmd train --products: who multiplies, and what becomes of a run when that changes."""
+"""lstmd train --products: who multiplies, and what a run does when that changes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""lstmd train interrupted, killed and resumed."""
+"""Tests interrupt, kill and resume lstmd train."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def test_train_full_disk_on_the_way_says_how_to_go_on(corpus, tmp_path):
 
 
 def interrupt(command, *, when=b"epoch 2, step", number=signal.SIGINT):
-    """Starts a training run, sends the signal after it said `when`, and returns exit code and what it said."""
+    """Starts a training run and sends the signal when the run has printed `when`. Returns the exit code and the output."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     said = b""
     while when not in said:
@@ -95,7 +95,7 @@ def test_train_average_is_validated_and_published(corpus, tmp_path):
     lines(corpus, average, *flags, "--average", 0.95)
     assert (plain / "model.safetensors").read_bytes() != (average / "model.safetensors").read_bytes()
     plain, average_config = config(plain)["training"], config(average)["training"]
-    assert plain["train_nats_per_token"] == average_config["train_nats_per_token"]  # the training itself is as it was
+    assert plain["train_nats_per_token"] == average_config["train_nats_per_token"]  # the training itself is unchanged
     assert plain["validation_nats_per_token"] != average_config["validation_nats_per_token"]
     command = [LSTMD, "eval", "--model", average, "--data", held_out, "--format", "lines", "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=SECONDS).stdout)
@@ -107,7 +107,7 @@ def test_train_resume_without_a_run_is_refused(tmp_path):
 
 
 def begin(corpus, out, *flags):
-    """A run that was interrupted."""
+    """Makes an interrupted run."""
     command = ["--data", corpus, "--format", "lines", "--out", out, *SMALL, "--epochs", "30", *flags]
     assert interrupt([LSTMD, "train", *last_wins(command)])[0] == 1
 
@@ -125,7 +125,7 @@ def test_train_resume_takes_a_corpus_that_was_renamed_and_no_other(corpus, tmp_p
 
 
 def test_train_help_says_what_a_resume_may_change(corpus, tmp_path):
-    """Each flag that the help names is taken, and the others are refused."""
+    """A resume takes each flag that the help names and refuses the others."""
     out = tmp_path / "model"
     begin(corpus, out)
     help_ = train("--help").stdout

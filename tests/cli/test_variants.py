@@ -1,4 +1,4 @@
-"""Networks as imported models have them: lstmd next, generate, eval, inspect and quantize against a forward pass in numpy."""
+"""Networks of imported models: tests compare lstmd next, generate, eval, inspect and quantize with a forward pass in numpy."""
 
 import json
 import math

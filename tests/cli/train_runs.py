@@ -1,4 +1,4 @@
-"""What the tests of lstmd train share: a corpus, quick options, and how the command is run."""
+"""Shared by the tests of lstmd train: a corpus, quick options, and a function that runs the command."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def corpus(tmp_path):
 
 
 def last_wins(arguments):
-    """The arguments without those of SMALL, and the format, that are said again behind: a flag may be given once."""
+    """Keeps the last value of each flag of SMALL and of --format: lstmd takes a flag only once."""
     arguments, kept = [str(argument) for argument in arguments], []
     overridable = {*SMALL[::2], "--format"}
     for at, argument in enumerate(arguments):

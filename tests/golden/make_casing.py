@@ -1,6 +1,7 @@
 #!/usr/bin/python3
-"""Writes tests/golden/data/casing.txt: digests of what Python's str.lower() makes of every character, alone and beside a
-capital sigma. A line is for 4,096 code points: the first one, and the SHA-256 of all their lines as UTF-8."""
+"""Writes tests/golden/data/casing.txt. Python's str.lower() lower-cases every character, alone and beside a capital sigma;
+the file holds digests of the results. A line covers 4,096 code points: the first one, and the SHA-256 of all their lines
+as UTF-8."""
 
 import hashlib
 import pathlib

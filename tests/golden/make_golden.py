@@ -1,20 +1,20 @@
 #!/usr/bin/python3
-"""Writes tests/golden/data/*.safetensors: what PyTorch computes for tiny networks, for tests/unit/network/test_golden.c.
+"""Writes tests/golden/data/*.safetensors for tests/unit/network/test_golden.c: PyTorch's results for tiny networks.
 
 Run with Debian's python3-torch (1.13):  /usr/bin/python3 tests/golden/make_golden.py
 
-Everything is computed in float64 and stored as float32 (ids as int64). A file holds one network (tensor names and
-shapes of model/network/network.h), its description in the metadata, and either
+PyTorch computes in float64. The files store float32 (ids: int64). A file holds one network (tensor names and shapes of
+model/network/network.h), its description in the metadata, and either
 
-  gradient cases: windows of T steps of B streams, state carried from window to window and detached between them,
-  weights unchanged. Per window w: "w.inputs", "w.targets" [T, B]; "w.logits" [T, B, V]; "w.loss" [1], the mean of
-  -log p(target) in nats; "w.gradient.<tensor>" for every tensor;
+  gradient cases: windows of T steps of B streams. The state goes on from window to window and is detached between them.
+  The weights do not change. Per window w: "w.inputs", "w.targets" [T, B]; "w.logits" [T, B, V]; "w.loss" [1], the mean
+  of -log p(target) in nats; "w.gradient.<tensor>" for every tensor;
 
-  training cases: one optimizer step per window, carried state. Per step w: "w.inputs", "w.targets", "w.loss" (before
-  the update), "w.norm" [1] (of the gradient before clipping), and at the end "trained.<tensor>".
+  training cases: one optimizer step per window, with a carried state. Per step w: "w.inputs", "w.targets", "w.loss"
+  (before the update), "w.norm" [1] (of the gradient before clipping). At the end: "trained.<tensor>".
 
-Where the metadata's reset_token is not -1, streams in which it is the input start again from a zero state.
-PyTorch keeps two biases per gate: for LSTM and RNN the second one is zero here and left out.
+If the metadata's reset_token is not -1, a stream starts again from a zero state when that token is its input.
+PyTorch keeps two biases per gate. For LSTM and RNN the second one is zero here, and the files omit it.
 """
 import json
 import math
@@ -64,12 +64,12 @@ class Network(nn.Module):
                 bias = getattr(self.rnn, f"bias_hh_l{k}")
                 bias.requires_grad = False
                 bias.zero_()
-        # What is stored is float32: compute from exactly those numbers.
+        # The file stores float32. Compute from exactly those numbers.
         for parameter in self.parameters():
             parameter.copy_(parameter.to(torch.float32).to(torch.float64))
 
     def named_tensors(self):
-        """name -> parameter, as model/network/network.h names them, in its order."""
+        """Returns name -> parameter, with the names and the order of model/network/network.h."""
         tensors = {}
         if self.embedding is not None:
             tensors["embedding.weight"] = self.embedding.weight
@@ -89,7 +89,7 @@ class Network(nn.Module):
         return (zeros, zeros) if self.cell == "lstm" else (zeros,)
 
     def forward(self, inputs, state, reset_token):
-        """Step by step, so that a state can be reset inside a window. Returns logits [T, B, V] and the new state."""
+        """Goes step by step, so that it can reset a state inside a window. Returns logits [T, B, V] and the new state."""
         logits = []
         for ids in inputs:
             keep = (ids != reset_token).to(torch.float64).view(1, BATCH, 1)
@@ -103,10 +103,10 @@ class Network(nn.Module):
 
 
 def draw_tokens(vocabulary, windows, reset_token):
-    """Streams [windows * T + 1, B]; without resets token 0 is an ordinary one."""
+    """Returns streams [windows * T + 1, B]. Without resets, token 0 is an ordinary token."""
     tokens = torch.randint(0, vocabulary, (windows * WINDOW + 1, BATCH))
     if reset_token >= 0:
-        # At a window's start, in its middle, at its end, twice in a row, and the streams not together.
+        # Resets stand at a window's start, in its middle, at its end and twice in a row, and differ between streams.
         for time, stream in [(0, 0), (0, 1), (0, 2), (2, 1), (4, 2), (5, 0), (7, 1), (8, 1), (11, 2), (14, 0)]:
             tokens[time, stream] = reset_token
     return tokens
@@ -147,7 +147,7 @@ def write_gradient_case(name, seed, cell, layers, hidden, embedding=0, vocabular
 
 
 def make_optimizer(kind, named, settings):
-    """Weight decay is for matrices alone (optimizer.h)."""
+    """Only matrices have weight decay (optimizer.h)."""
     matrices = [tensor for tensor in named.values() if tensor.dim() > 1]
     biases = [tensor for tensor in named.values() if tensor.dim() == 1]
     rate, epsilon = settings["rate"], settings.get("epsilon")
@@ -182,7 +182,7 @@ def write_training_case(kind, seed, cell, settings, embedding=0, steps=5):
         optimizer.step()
         tensors.update({f"{w}.inputs": inputs, f"{w}.targets": targets, f"{w}.loss": loss.reshape(1),
                         f"{w}.norm": norm.reshape(1)})
-    # The clipping must bite in some steps and not in others, or the case says nothing about it.
+    # Clipping must change some steps and not others. Otherwise the case does not test it.
     assert min(norms) < settings["clip"] < max(norms), (kind, norms)
     tensors.update({f"trained.{key}": value for key, value in named.items()})
     metadata = {"kind": "training", "windows": steps, "optimizer": kind, **settings,
@@ -194,7 +194,7 @@ def main():
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
     os.makedirs(DIRECTORY, exist_ok=True)
-    # Hidden sizes that do not fill a block of 16 (9, 20) and one that does (16, below).
+    # The hidden sizes 9 and 20 do not fill blocks of 16. The size 16 (below) does.
     for index, cell in enumerate(CELLS):
         write_gradient_case(f"{cell}_1_onehot", 10 + index, cell, 1, 20)
         write_gradient_case(f"{cell}_1_embedding", 20 + index, cell, 1, 9, embedding=6)
@@ -203,7 +203,7 @@ def main():
         write_gradient_case(f"{cell}_2_resets", 50 + index, cell, 2, 9, reset_token=0)
     write_gradient_case("lstm_1_tied", 60, "lstm", 1, 16, embedding=16, vocabulary=19, tied=True)
     write_gradient_case("gru_2_tied_resets", 61, "gru", 2, 9, embedding=9, tied=True, reset_token=0)
-    # Epsilons are large enough to show where they stand in the formulas.
+    # Each epsilon is so large that its place in the formula matters.
     write_training_case("rmsprop", 71, "lstm", {"rate": 0.01, "decay": 0.9, "epsilon": 1e-3, "clip": 0.25})
     write_training_case("adam", 72, "gru", {"rate": 0.01, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-3, "clip": 0.45},
                         embedding=6)

@@ -1,12 +1,13 @@
 #!/usr/bin/python3
-"""Writes tests/golden/data/keras/*: model files as the versions of Keras write them, and what the models compute.
+"""Writes tests/golden/data/keras/*: model files in the form of several Keras versions, and the models' results.
 
 Run with Debian's python3-h5py and python3-numpy:  /usr/bin/python3 tests/golden/make_keras.py
 
-Keras itself is not needed: files are put together from the layout that each version gives them. The weights are random, and
-the same every time; of the files, k330_new_format.h5 alone differs from one run to the next: it holds the time.
-expected.json: per file, its window and whether id 0 is masked, prompts (ids), the probabilities of the next token and the
-likeliest continuation, computed by the forward pass below in float64. tests/cli/test_import_keras.py makes files that lie with write_hostile().
+The script does not need Keras: it builds each file in the layout of its version. The weights are random, but the same in
+every run. Only k330_new_format.h5 differs between runs, because it holds the time.
+expected.json has for each file: its window, whether id 0 is masked, prompts (ids), the probabilities of the next token and
+the likeliest continuation. The forward pass below computes them in float64. tests/cli/test_import_keras.py makes hostile
+files with write_hostile().
 """
 import io
 import json
@@ -42,7 +43,7 @@ def plain(kind, distributed=False, **config):
 
 
 def named(name, layer):
-    """The layer under a name of its user's."""
+    """Gives the layer a user's name."""
     return dict(layer, given=name)
 
 
@@ -50,7 +51,7 @@ GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 
 
 def make_weights(layers, vocabulary):
-    """The tensors of every layer in Keras's order and layout, as float32 values in float64."""
+    """Makes the tensors of every layer, in Keras's order and layout: float32 values in float64."""
     width = vocabulary
     for layer in layers:
         random = lambda *shape: RNG.normal(0, 0.7, shape).astype(np.float32).astype(np.float64)
@@ -79,7 +80,7 @@ def activate(name, x, version):
 
 
 def recur(layer, inputs, version):
-    """The outputs of all steps, by the equations in the documentation of Keras's layers."""
+    """Returns the outputs of all steps. The equations are those of the documentation of Keras's layers."""
     n, kind = layer["units"], layer["kind"]
     kernel, back = layer["weights"][:2]
     bias = layer["weights"][2] if layer["bias"] else np.zeros((2 if layer["reset_after"] else 1) * GATES[kind] * n)
@@ -139,7 +140,7 @@ def class_of(layer):
 
 
 def name_layers(layers, first):
-    """Names as Keras gives them: lstm_1, lstm_2 (Keras 2.0 to 2.2) or lstm, lstm_1; or those that users gave."""
+    """Returns Keras's names: lstm_1, lstm_2 (Keras 2.0 to 2.2) or lstm, lstm_1. A user's name replaces both."""
     counts = {}
     for layer in layers:
         stem = "time_distributed" if layer.get("distributed") else snake(class_of(layer))
@@ -201,7 +202,7 @@ def tensor(name):
 
 
 def functional(layers, version, window=5):
-    """A chain by connections. In Keras 3, a mask is made by a layer NotEqual."""
+    """Describes a chain by its connections. In Keras 3, a layer NotEqual makes the mask."""
     shape = [None, window] + ([] if layers[0]["kind"] == "Embedding" else [V])
     key = "batch_shape" if version >= 3 else "batch_input_shape"
     described = [dict(wrap(version, "InputLayer", {key: shape, "name": "input_1"}), name="input_1", inbound_nodes=[])]
@@ -227,7 +228,7 @@ def functional(layers, version, window=5):
 
 
 def to_cudnn(layer):
-    """Keras's own conversion of its layout into that of CuDNN."""
+    """Converts Keras's layout into CuDNN's, as Keras does."""
     gates = GATES[layer["kind"]]
     each = lambda kernel, change: np.hstack([change(k) for k in np.hsplit(kernel, gates)])
     kernel, back, bias = layer["weights"]
@@ -249,8 +250,8 @@ def variables(layer):
 
 
 def write_h5(file, layers, config, version, path="{name}/{variable}:0", text="fixed", dtype="<f4", split=0):
-    """path: how variables are named below their layer's group. text: fixed or variable length. split: attributes of so
-    many texts each, as for models of very many layers."""
+    """path: names of variables below their layer's group. text: fixed or variable length. split: number of texts per
+    attribute; Keras splits attributes of models with very many layers."""
     encode = (lambda t: np.bytes_(t.encode())) if text == "fixed" else str
     file.attrs["model_config"] = encode(json.dumps(config))
     file.attrs["keras_version"] = encode(version)
@@ -284,7 +285,7 @@ def archive_weights(layers, base="layers"):
         for layer in layers:
             stem = layer["stem"]
             number = count.get(stem, 0)
-            # Before Keras 3, layers with weights come twice in the container, and the second is not written again.
+            # Before Keras 3, a layer with weights occurs twice in the container. The second one is not written again.
             count[stem] = number + (2 if base != "layers" and layer["weights"] else 1)
             group = file.create_group(f"{base}/{stem}_{number}" if number else f"{base}/{stem}")
             group.create_group("vars")
@@ -308,7 +309,7 @@ def write_archive(target, layers, config, version, base="layers", weights=None):
 # --- The variants -----------------------------------------------------------------------------------------------------------
 
 VARIANTS = {
-    # name: (version, layers, how the configuration is written, how the weights are)
+    # name: (version, layers, form of the configuration, form of the weights)
     "k208_lstm_list.h5": ("2.0.8", [recurrent("LSTM", 4, gate="hard_sigmoid"), plain("Dropout", rate=0.2), dense(V, "softmax")],
                           dict(style="list"), {}),
     "k224_masking_lstm_distributed.h5": ("2.2.4", [plain("Masking", mask_value=0.0), recurrent("LSTM", 4, sequences=True),
@@ -355,7 +356,7 @@ VARIANTS = {
     "k213_two_lstm.keras": ("2.13.1", [recurrent("LSTM", 3, gate="hard_sigmoid", sequences=True), plain("Dropout", rate=0.2),
                                        recurrent("LSTM", 3, gate="hard_sigmoid"), dense(4, "relu"), dense(V, "softmax")],
                             dict(style="input"), dict(base="_layer_checkpoint_dependencies")),
-    # Names of the users'; in archives, those of the other layer of the class.
+    # Users' names. In archives: the names of the other layer of the class.
     "k224_named_layers.h5": ("2.2.4", [named("reader", recurrent("LSTM", 3, activation="hard_sigmoid", sequences=True)),
                                        named("top/one", recurrent("LSTM", 4, activation="hard_sigmoid")),
                                        named("hidden", dense(5, "hard_sigmoid")), named("next_char", dense(V, "softmax"))], {}, {}),
@@ -386,7 +387,7 @@ def write(target, version, layers, config, how):
 
 
 def write_variant(target, name):
-    """Writes the file of a variant; its layers then have their weights."""
+    """Writes the file of a variant and gives its layers their weights."""
     version, layers, configuration, how = VARIANTS[name]
     write(target, version, layers, build(version, layers, configuration), how)
 
@@ -395,7 +396,7 @@ GREEDY = 20
 
 
 def continue_greedily(layers, ids, version):
-    """The likeliest ids from there on, up to the first choice that float32 might make otherwise."""
+    """Returns the likeliest ids that follow. Stops before the first choice that float32 might make differently."""
     written = []
     while len(written) < GREEDY:
         probabilities = predict(layers, ids + written, version)
@@ -425,8 +426,8 @@ NOTEBOOK_TOKENS = ["<eos>", *"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWX
 
 
 def write_notebook(directory):
-    """model.h5 and tokenizer.json: Masking, LSTM 128 and Dense softmax over 84, and a Tokenizer of characters with <eos> at 1,
-    in which id 0 is padding. The weights make padding the likeliest token everywhere. Returns the layers."""
+    """Writes model.h5 (Masking, LSTM 128, Dense softmax over 84) and tokenizer.json (a Tokenizer of characters; <eos> is 1
+    and padding is 0). The weights make padding the likeliest token everywhere. Returns the layers."""
     layers = [plain("Masking", mask_value=0.0), recurrent("LSTM", 128, sequences=True), dense(84, "softmax")]
     config = build("2.2.4", layers, {}, 84)
     for tensor_of in layers[1:]:
@@ -441,11 +442,11 @@ def write_notebook(directory):
     return layers
 
 
-# --- Files that lie -----------------------------------------------------------------------------------------------------------
+# --- Hostile files ------------------------------------------------------------------------------------------------------------
 
 
 def write_hostile(directory):
-    """Writes files into the directory; returns what the refusal of each must say."""
+    """Writes hostile files into the directory. Returns what lstmd must say when it refuses each."""
     says = {}
 
     def case(name, fragment, spoil, extra=()):

@@ -1,10 +1,11 @@
 #!/usr/bin/python3
-"""Small files as PyTorch saves them, one per way in which they differ, and what each model must compute: the probabilities
-after a prompt and a greedy continuation, from a forward pass in numpy that shares nothing with lstmd or PyTorch.
+"""Writes small files in PyTorch's form, one for each way in which such files differ, and the results that each model must
+give: the probabilities after a prompt, and a greedy continuation. A forward pass in numpy computes them. It shares no code
+with lstmd or PyTorch.
 
     tests/golden/make_torch_import.py         writes tests/golden/data/torch/*.pt and expected.json
 
-The weights are the same every time. Files of the legacy form differ from one run to the next: storages are named after addresses.
+The weights are the same in every run. Files of the legacy form differ between runs, because addresses name their storages.
 """
 
 import collections
@@ -31,7 +32,7 @@ def sigmoid(x):
 
 
 def step(cell, layer, x, state):
-    """One layer, one step: layer is (W_ih, W_hh, b_ih, b_hh), state (h, c)."""
+    """One step of one layer. layer is (W_ih, W_hh, b_ih, b_hh), state is (h, c)."""
     w_ih, w_hh, b_ih, b_hh = layer
     h, c = state
     if cell == "gru":
@@ -103,7 +104,7 @@ class CharRNN(nn.Module):
         self.rnn = getattr(nn, mode)(embedding or size, hidden, layers, bias=bias, batch_first=True, **options)
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(hidden, size, bias=head_bias)
-        for parameter in self.parameters():  # wide enough that greedy choices are clear
+        for parameter in self.parameters():  # so wide that greedy choices are clear
             nn.init.normal_(parameter, std=0.8)
         if tied:
             self.fc.weight = self.encoder.weight
@@ -117,7 +118,7 @@ class CharRNN(nn.Module):
 
 
 class Cells(nn.Module):
-    """Two cells of different sizes, called after their numbers."""
+    """Two cells of different sizes. Their numbers are their names."""
 
     def __init__(self):
         super().__init__()
@@ -185,7 +186,7 @@ def types():
 
 
 def views():
-    """Transposed, strided and offset views of shared storages."""
+    """Makes transposed, strided and offset views of shared storages."""
     m = model(30, layers=2)
     state = m.state_dict()
     pool = torch.zeros(4096)
@@ -208,7 +209,7 @@ def checkpoints():
     m = model(40, mode="GRU", layers=2)
     optimizer = torch.optim.Adam(m.parameters())
     sum(p.sum() for p in m.parameters()).backward()
-    optimizer.step()  # from here on it has moments
+    optimizer.step()  # now the optimizer has moments
     save("checkpoint_tokens", {"n_hidden": 6, "n_layers": 2, "state_dict": m.state_dict(), "epoch": 3,
                                "loss": torch.tensor(1.5), "optimizer": optimizer.state_dict(),
                                "tokens": tuple(CHARACTERS)}, m.reference(), vocabulary=None)
@@ -232,7 +233,7 @@ def modules():
 
 
 def padded():
-    """A word of padding in front: ids from 1, and id 0 is never the answer."""
+    """Puts a padding word in front. Ids start at 1, and id 0 is never the answer."""
     tokens = ["<pad>"] + CHARACTERS
     m = model(60, size=len(tokens), embedding=4)
     file = "padded.pt"
@@ -258,12 +259,12 @@ def safetensors_files():
     m = model(71, mode="GRU", embedding=6, tied=True)
     state = m.state_dict()
     reference = m.reference()
-    del state["encoder.weight"]  # save_model() keeps one of two that share memory
+    del state["encoder.weight"]  # if two tensors share memory, save_model() keeps one
     safetensors("safetensors_tied", state, reference)
 
 
 def main():
-    # The legacy form keeps the source of every class beside it; what is kept need not be the real one.
+    # The legacy form stores the source of every class. It need not be the real source.
     torch.serialization.get_source_lines_and_file = lambda thing: (["class Source: pass\n"], 0, "source.py")
     OUT.mkdir(exist_ok=True)
     for old in OUT.iterdir():

@@ -1,26 +1,26 @@
 #!/usr/bin/python3
-"""The seed notebook's network trained in PyTorch: what `lstmd train` must reach on the same text.
+"""Trains the seed notebook's network in PyTorch. `lstmd train` must reach the same loss on the same text.
 
 One LSTM of 128 units, one-hot input, dense softmax output, RMSprop at 1e-3 (Keras's defaults: decay 0.9, epsilon 1e-7),
-no clipping, 8 whole titles per batch, every title a sequence of its own that starts from a zero state with <eos> and
-must predict its <eos>. Titles of a batch differ in length; the positions behind the shorter ones are masked out of the
-loss, so it is the mean over real tokens alone. Prints per epoch the training loss and, over the validation titles,
-nats per character (all targets, <eos> included, over the number of characters of the text) and nats per token.
+no clipping, 8 whole titles per batch. Every title is a sequence of its own: it starts from a zero state with <eos> and
+must predict its <eos>. The titles of a batch differ in length. The loss leaves out the positions after the shorter ones,
+so it is the mean over real tokens. After each epoch the script prints the training loss and, for the validation titles,
+nats per character (all targets, <eos> included, divided by the number of characters of the text) and nats per token.
 
 Run (Debian's python3-torch):
 
     OMP_NUM_THREADS=1 /usr/bin/python3 tests/golden/notebook_torch.py --data ../shared/data/ag_news
 
-and beside it the same network with lstmd. It packs the titles into 8 streams without padding, so "8 titles per batch"
-is 8 streams with a window of one title's mean length (43 tokens: the same number of updates per epoch):
+Train the same network with lstmd. lstmd packs the titles into 8 streams without padding. So "8 titles per batch" means 8
+streams with a window of a title's mean length (43 tokens: the same number of updates per epoch):
 
     build/lstmd train --data ../shared/data/ag_news/titles.train.txt \\
         --validation-data ../shared/data/ag_news/titles.valid.txt --format lines --out /tmp/notebook \\
         --cell lstm --layers 1 --hidden 128 --batch 8 --bptt 43 --epochs 10 --threads 1 \\
         --optimizer rmsprop --lr 1e-3 --epsilon 1e-7 --clip 0 --schedule constant --seed 1
 
-The two validation losses after the same number of epochs must agree within 2 %. Measured after 10 epochs, nats/char on
-the titles of titles.valid.txt: PyTorch 2.085, 2.092 (seeds 1, 2) and 2.092 (Keras's initialisation); lstmd 2.087, 2.090.
+After the same number of epochs the two validation losses must agree within 2 %. Measured after 10 epochs, in nats per
+character of titles.valid.txt: PyTorch 2.085, 2.092 (seeds 1, 2) and 2.092 (Keras's initialisation); lstmd 2.087, 2.090.
 """
 import argparse
 import math
@@ -51,7 +51,7 @@ def build_vocabulary(titles):
 
 
 def encode(titles, vocabulary):
-    """<eos> title <eos>; characters that training never saw are skipped."""
+    """Returns <eos> title <eos> without the characters that training never saw."""
     return [torch.tensor([EOS] + [vocabulary[c] for c in title if c in vocabulary] + [EOS]) for title in titles]
 
 
@@ -62,15 +62,15 @@ class Network(nn.Module):
         self.lstm = nn.LSTM(vocabulary_size, HIDDEN)
         self.output = nn.Linear(HIDDEN, vocabulary_size)
         with torch.no_grad():
-            # One bias, as in Keras and lstmd: PyTorch's second one stays zero and is not trained.
+            # One bias, as in Keras and lstmd. PyTorch's second bias stays zero, and no step trains it.
             self.lstm.bias_hh_l0.zero_()
             self.lstm.bias_hh_l0.requires_grad = False
             if initialiser != "torch":
                 self.initialise(per_gate=initialiser == "lstmd")
 
     def initialise(self, per_gate):
-        """Glorot uniform kernels, orthogonal recurrent kernel, forget bias 1. Keras takes the four gates as one
-        matrix; lstmd (network.h) each gate by itself."""
+        """Glorot uniform kernels, orthogonal recurrent kernel, forget bias 1. Keras initialises the four gates as one
+        matrix. lstmd (network.h) initialises each gate by itself."""
         blocks_ih = self.lstm.weight_ih_l0.split(HIDDEN) if per_gate else [self.lstm.weight_ih_l0]
         blocks_hh = self.lstm.weight_hh_l0.split(HIDDEN) if per_gate else [self.lstm.weight_hh_l0]
         for block in blocks_ih:
@@ -88,7 +88,7 @@ class Network(nn.Module):
 
 
 def total_nats(network, batch):
-    """Summed loss of the real tokens of a list of documents, and their number."""
+    """Returns the summed loss of the real tokens of a list of documents, and the number of these tokens."""
     inputs = nn.utils.rnn.pad_sequence([document[:-1] for document in batch])
     targets = nn.utils.rnn.pad_sequence([document[1:] for document in batch], padding_value=-1)
     logits = network(inputs)
