@@ -89,7 +89,7 @@ static void test_bench_stepping_reads_one_row_of_the_one_hot_weights(void **stat
         const struct bench_step_shape step_shape = {1, 128, 84, 3, 1, (enum kernel_format)format};
         const size_t scale = format == KERNEL_INT8 ? 4 : 0;
         struct bench_stepping stepping;
-        assert_true(bench_stepping_open(&stepping, &step_shape, NULL));
+        assert_true(bench_stepping_open(&stepping, kernels_select("auto"), &step_shape, NULL));
         assert_int_equal(step_weights_bytes(&stepping.stepper.weights),
                          (512 + 96) * (128 * sizes[format] + 4 + scale)); /* 84 outputs: 6 blocks of 16 */
         assert_true(bench_measure(&stepping.work, 1e-3) > 0);
@@ -102,7 +102,7 @@ static void assert_lanes(size_t batch, size_t threads, size_t lanes, size_t batc
 {
     const struct bench_step_shape step_shape = {1, 16, 20, batch, threads, KERNEL_F32};
     struct bench_stepping stepping;
-    assert_true(bench_stepping_open(&stepping, &step_shape, NULL));
+    assert_true(bench_stepping_open(&stepping, kernels_select("auto"), &step_shape, NULL));
     assert_int_equal(stepping.lane_count, lanes);
     for (size_t i = 0; i < lanes; i++) assert_int_equal(stepping.lanes[i].batch, batch_of_each);
     assert_true(bench_measure(&stepping.work, 1e-3) > 0);
