@@ -204,10 +204,11 @@ static bool find_ways(struct pattern *pattern, const struct pattern_options *opt
 /* ---- life ---------------------------------------------------------------------------------------------------------
  */
 
-static bool check_possible(const struct pattern *pattern, struct error *err)
+static bool check_possible(const struct pattern *pattern, const struct pattern_options *options, struct error *err)
 {
     if (!pattern->alive[PATTERN_START])
-        return error_set(err, ERROR_INVALID, "the tokens of the model's vocabulary make no text that matches");
+        return error_set(err, ERROR_INVALID, "the tokens of the model's vocabulary%s make no text that matches",
+                         options->forbidden_count > 0 ? " that logit_bias allows" : "");
     return !pattern_is_final(pattern, PATTERN_START) ||
            error_set(err, ERROR_INVALID, "nothing but the empty text matches");
 }
@@ -224,7 +225,7 @@ struct pattern *pattern_new(const char *regex, size_t n, const struct vocabulary
     }
     const bool made = read_vocabulary(pattern, vocabulary, options, &alphabet, err) &&
                       regex_table_build(&pattern->table, regex, n, &symbols, options->max_states, err) &&
-                      find_ways(pattern, options, err) && check_possible(pattern, err);
+                      find_ways(pattern, options, err) && check_possible(pattern, options, err);
     string_table_free(&alphabet);
     if (made) return pattern;
     pattern_free(pattern);

@@ -139,7 +139,7 @@ static bool completion_open_part(struct completion *completion, size_t i, const 
     own.prompt_bytes = prompt->bytes;
     own.ids = prompt->ids;
     own.id_count = prompt->id_count;
-    own.seed = generation_seed(completion->fields.seed, i);
+    own.seed = generation_seed(completion->fields.seed, completion_number(completion, i));
     completion_set_state(completion, i, &rng, &own);
     if (completion_compares(completion)) { /* the pattern leaves no choice but this text, whatever it costs */
         own.pattern = completion->patterns[i % completion->made];
@@ -152,6 +152,9 @@ static bool completion_open_part(struct completion *completion, size_t i, const 
     if (generation_open(&completion->parts[i].job.generation, completion->served->model.vocabulary, &own, &field, &err))
         return true;
     if (!field || err.code != ERROR_INVALID) return problem_set_error(problem, &err);
+    if (strcmp(field, "min_length") == 0)
+        return problem_add_field(problem, field, "must be at most %s, which allows %llu new tokens",
+                                 completion->dialect->rows[COMPLETION_ROW_LENGTH].name, (unsigned long long)own.length);
     if (strcmp(field, "length") == 0) field = completion->dialect->rows[COMPLETION_ROW_LENGTH].name;
     *of_prompt = strcmp(field, "prompt") == 0;
     if (*of_prompt) field = completion_prompt_name(completion, p, name);

@@ -20,14 +20,20 @@ bool completion_take_parts(struct completion *completion, struct problem *proble
     completion->shown =
         completion_compares(completion) ? completion->prompt_count : completion->prompt_count * fields->n;
     if (completion->prompt_count > 1 && count > most)
-        return problem_add_field(problem, "prompt",
-                                 "%zu prompts and %zu texts for each are %zu; limits.max_texts is %llu",
-                                 completion->prompt_count, completion->made, count, (unsigned long long)most);
+        return problem_add_field(
+            problem, "prompt", "%zu prompts and %zu %s for each are %zu texts; limits.max_texts is %llu",
+            completion->prompt_count, completion->made, completion_compares(completion) ? "choices" : "texts", count,
+            (unsigned long long)most);
     completion->parts = calloc(count, sizeof *completion->parts);
     completion->choices = calloc(completion->shown, sizeof *completion->choices);
     if (!completion->parts || !completion->choices) return problem_set(problem, 503, "out of memory");
     completion->count = count;
     return true;
+}
+
+size_t completion_number(const struct completion *completion, size_t i)
+{
+    return completion_compares(completion) ? i / completion->made : i;
 }
 
 /* log P(text | prompt) by the model, of the text as a whole: what compares choices. */
@@ -75,10 +81,11 @@ void completion_choose(struct completion *completion)
         struct completion_part *part = &completion->parts[i];
         part->chosen = true;
         if (selects && completion->fields.logprobs == 0) part->job.generation.alternative_count = 0;
-        completion->choices[k] = (struct answer_choice){.generation = &part->job.generation,
-                                                        .prompt = prompt->text,
-                                                        .prompt_bytes = prompt->bytes,
-                                                        .prompt_index = p,
-                                                        .seed = generation_seed(completion->fields.seed, i)};
+        completion->choices[k] =
+            (struct answer_choice){.generation = &part->job.generation,
+                                   .prompt = prompt->text,
+                                   .prompt_bytes = prompt->bytes,
+                                   .prompt_index = p,
+                                   .seed = generation_seed(completion->fields.seed, completion_number(completion, i))};
     }
 }

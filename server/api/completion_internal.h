@@ -45,6 +45,10 @@ bool completion_take_parts(struct completion *completion, struct problem *proble
 /* Whether not all parts are shown: the likeliest of the choices, or the best of `best_of`. */
 bool completion_selects(const struct completion *completion);
 
+/* The number of part i, which is added to the seed. Nothing is drawn for compared choices: all of a prompt have its
+ * number. */
+size_t completion_number(const struct completion *completion, size_t i);
+
 /* Fills in completion->choices: with all parts, as they are; or, of each prompt, with the best parts, best first. All
  * are over then. */
 void completion_choose(struct completion *completion);

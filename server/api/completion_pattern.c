@@ -103,6 +103,7 @@ static bool build_choices(struct completion *completion, const struct pattern_op
     for (size_t i = 0; built && i < count; i += each) {
         struct error err = {0};
         struct pattern *pattern = pattern_new_choices(spans + i, each, vocabulary, options, &err);
+        if (!pattern && each < count) error_add_context(&err, "choice %zu", i);
         built = add_pattern(completion, pattern, name, &err, problem);
     }
     free(spans);

@@ -14,7 +14,7 @@ bool completion_read_state(struct completion *completion, struct problem *proble
     if (fields->session.data)
         good =
             problem_add_field(problem, "session", "cannot be joined with state: the daemon keeps one, you the other");
-    if (fields->label.data)
+    if (completion->label)
         good =
             problem_add_field(problem, "label", "stands at the start of a text; the text of state has begun already");
     return state_field_read(fields->state, served, &completion->carried, problem) && good;
@@ -40,7 +40,9 @@ void completion_set_state(const struct completion *completion, size_t i, struct 
     const struct carried_state *carried = &completion->carried;
     if (completion->end_states && !wanted->end_state)
         wanted->end_state = completion->end_states + i * completion->served->stepper.state_size;
-    if (carried->state) generation_request_carry(wanted, carried, completion_draws_on(completion), i, rng);
+    if (carried->state)
+        generation_request_carry(wanted, carried, completion_draws_on(completion), completion_number(completion, i),
+                                 rng);
 }
 
 void completion_free_states(struct completion *completion)

@@ -60,7 +60,7 @@ static bool inspect_read_numbers(const json_t *value, const char *field, size_t 
     if (!json_is_array(value))
         return problem_add_field(problem, field, "must be \"all\" or an array of the numbers of %s", what);
     if (count > limit)
-        return problem_add_field(problem, field, "has %zu numbers; there are %zu %s", count, limit, what);
+        return problem_add_field(problem, field, "has %zu numbers, more than %s (%zu)", count, what, limit);
     numbers->items = calloc(count + 1, sizeof *numbers->items);
     bool *seen = calloc(limit, sizeof *seen);
     const bool good = numbers->items && seen ? inspect_read_items(value, field, limit, seen, numbers, problem)
@@ -98,7 +98,8 @@ static bool inspect_read_units(struct inspection *inspection, struct problem *pr
         const size_t units = architecture_hidden(a, inspection->layers.items[i]);
         if (units < limit) limit = units;
     }
-    return inspect_read_numbers(value, "units", limit, "units that each chosen layer has", &inspection->units, problem);
+    return inspect_read_numbers(value, "units", limit, "the units that each chosen layer has", &inspection->units,
+                                problem);
 }
 
 /* What the cell of the model does not have, and what no layer was chosen for. */

@@ -323,6 +323,9 @@ def test_what_cannot_stand_beside_a_state(daemon, start, state):
 def test_every_field_that_is_wrong_is_named(daemon):
     wrong = daemon.post("/generate", {"state": "x", "length": 0, "label": "x", "return_state": 1}).fields()
     assert set(wrong) == {"state", "length", "label", "return_state"}
+    state = daemon.generate(length=1, return_state=True)["state"]
+    (one,) = daemon.post("/generate", {"state": state, "label": "x"}).problem(422)["errors"]
+    assert one["field"] == "label" and "no labels" in one["message"]
 
 
 def test_a_model_with_a_window_has_no_state(start, tmp_path):

@@ -235,6 +235,11 @@ def test_every_wrong_field_is_named(daemon, fields, wrong):
     assert set(daemon.post("/inspect", fields).fields()) == wrong
 
 
+def test_too_many_layers_are_counted(daemon):
+    wrong = daemon.post("/inspect", {"text": "a", "layers": [0, 0]}).fields()
+    assert wrong["layers"] == "has 2 numbers, more than the model's layers (1)"
+
+
 @pytest.mark.parametrize("cell, wrong", [("gru", {"c", "probe.vector"}), ("rnn", {"c", "gates", "probe.vector"})])
 def test_cells_without_c_or_gates(start, tmp_path, cell, wrong):
     small_model(tmp_path / "m", cell=cell)

@@ -245,8 +245,8 @@ def test_least_length(start, least):
 
 
 def test_least_length_has_room(daemon):
-    assert "new tokens" in wrong(daemon, length=5, min_length=6)["min_length"]
-    assert "new tokens" in next(iter(wrong(daemon, "/v1/completions", max_tokens=5, min_length=6).values()))
+    assert wrong(daemon, length=5, min_length=6)["min_length"] == "must be at most length, which allows 5 new tokens"
+    assert "at most max_tokens" in next(iter(wrong(daemon, "/v1/completions", max_tokens=5, min_length=6).values()))
 
 
 def test_stop_text_that_stays(daemon):

@@ -73,11 +73,22 @@ def test_likeliest_choice_is_that_of_the_scores(daemon):
     assert shown["usage"]["completion_tokens"] == len(shown["completion"])
 
 
+def test_the_likeliest_choice_has_the_seed_of_its_prompt(daemon):
+    texts = ["xyz", "9,", "a"]
+    asked = dict(choices=texts, choice_mode="likeliest", seed=7)
+    alone = daemon.generate(prompt="Today ", **asked, return_state=True)
+    assert texts.index(alone["completion"]) > 0 and alone["seed"] == 7
+    both = daemon.generate(prompt=["Today ", "Today "], **asked, return_state=True)["choices"]
+    assert [choice["seed"] for choice in both] == [7, 8]
+    assert both[0]["state"] == alone["state"] != both[1]["state"]
+
+
 def test_forbidden_tokens_are_no_way_through_a_pattern(daemon):
     for seed in range(10):
         text = daemon.generate(regex="a[bc]|b[cd]", logit_bias={"a": -100, "c": -100}, temperature=2, seed=seed)["completion"]
         assert text == "bd"
-    assert "regex" in daemon.post("/generate", {"regex": "a[bc]", "logit_bias": {"a": -100}}).fields()
+    wrong = daemon.post("/generate", {"regex": "a[bc]", "logit_bias": {"a": -100}}).fields()
+    assert "that logit_bias allows" in wrong["regex"]
 
 
 def test_a_session_goes_on_behind_a_pattern(daemon):
@@ -103,6 +114,8 @@ def test_a_session_goes_on_behind_a_pattern(daemon):
         ({"choices": ["a", ""]}, "choices", "[1] must be"),
         ({"choices": ["a", 5]}, "choices", "[1] must be"),
         ({"choices": ["a", "漢"]}, "choices", "choice 1"),
+        ({"choices": ["a", "漢"], "choice_mode": "likeliest"}, "choices", "choice 1: the tokens"),
+        ({"prompt": ["a"] * 2, "choices": ["a"] * 40, "choice_mode": "likeliest"}, "prompt", "2 prompts and 40 choices"),
         ({"choices": ["a" * 5000]}, "choices", "limits.max_pattern"),
         ({"choices": ["a"] * 129, "choice_mode": "likeliest"}, "choices", "1 to 128"),
         ({"choice_mode": "likeliest"}, "choice_mode", "there are none"),
