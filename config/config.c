@@ -79,7 +79,7 @@ static const struct option rows[] = {
     {"limits.max_length", OPTION_INT, FIELD(max_length), "10000", 1, 10000000, NULL, "tokens",
      "Most new tokens that one request may ask for."},
     {"limits.max_n", OPTION_INT, FIELD(max_n), "8", 1, 128, NULL, "texts",
-     "Most continuations that one request may ask for."},
+     "Most continuations of one prompt (`n`, `best_of`) that a request may ask for."},
     {"limits.max_texts", OPTION_INT, FIELD(max_texts), "64", 1, 1024, NULL, "texts",
      "Most texts that one request with several prompts may ask for: prompts times `n`, or times `best_of`."},
     {"limits.max_pattern", OPTION_SIZE, FIELD(max_pattern), "4KiB", 1, 1 << 16, NULL, "bytes",
@@ -116,7 +116,8 @@ static const struct option rows[] = {
     {"limits.write_timeout", OPTION_REAL, FIELD(write_timeout), "30", 1, 86400, NULL, "s",
      "How long a client may leave a reply unread; then its request is cancelled and the connection closed."},
     {"limits.request_timeout", OPTION_REAL, FIELD(request_timeout), "60", 1, 86400, NULL, "s",
-     "How long a generation, or a text for /score or /tokenize, may wait and run; then it ends with 503, a stream with "
+     "How long a generation, or a text for /score, /state, /inspect or /tokenize, may wait and run; then it ends with "
+     "503, a stream with "
      "an error."},
     {"cache.max_bytes", OPTION_SIZE, FIELD(cache_max_bytes), "64MiB", 0, 0x1p40, NULL, "bytes",
      "Memory for hidden states after earlier prompts; 0: none."},
