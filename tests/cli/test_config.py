@@ -59,7 +59,7 @@ def test_config_names_every_problem():
 
 
 def test_config_takes_what_serve_takes(tmp_path):
-    """With a state directory, the bundled model may be missing. If the state directory names another default, the model of model.path may be missing, too."""
+    """With a state directory, the bundled model may be missing. Any other model may, if the directory names a default."""
     assert lstmd("config").returncode == 0
     assert lstmd("config", "--set", f"server.state_dir={tmp_path}/state", cwd=tmp_path).returncode == 0
     assert not list(tmp_path.iterdir()), "nothing is made"

@@ -1,4 +1,4 @@
-"""openapi.yaml as a Python object: its operations, and whether an answer is as it says."""
+"""openapi.yaml as a Python object: its operations, and a check of answers against them."""
 
 import pathlib
 
@@ -38,7 +38,7 @@ def validate(value, schema):
 
 
 def check(operation, answer):
-    """The answer's status, content type, headers and body are as the operation says."""
+    """Checks status, content type, headers and body of an answer against the operation."""
     responses = operation["responses"]
     assert str(answer.status) in responses, (answer.status, answer.body)
     response = resolve(responses[str(answer.status)])
@@ -51,7 +51,7 @@ def check(operation, answer):
         assert answer.body.endswith(b"}\n"), "a terminal's prompt would stand behind the answer"
     for name, header in response.get("headers", {}).items():
         value = answer.headers[name]
-        if value is None and resolve(header).get("required") is False:  # said outright: most answers have it not
+        if value is None and resolve(header).get("required") is False:  # checked by itself: most answers lack it
             continue
         assert value is not None, name
         schema = resolve(header)["schema"]
@@ -70,7 +70,7 @@ def operation_of(path, method):
 
 
 def edges(schema):
-    """Values at the bounds of a field and just beyond them: [(value, whether it is allowed)]."""
+    """Returns values at the bounds of a field and just beyond them: [(value, whether it is allowed)]."""
     schema = resolve(schema)
     for one in schema.get("oneOf", schema.get("anyOf", [])):
         yield from edges(one)

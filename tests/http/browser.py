@@ -1,4 +1,4 @@
-"""Chromium without a window, driven through the pipe of its DevTools protocol; and a server for the pages that it opens."""
+"""Drives Chromium without a window, through the pipe of its DevTools protocol. Also serves the pages that it opens."""
 
 import contextlib
 import http.server
@@ -20,7 +20,7 @@ def find():
 
 
 class PageError(Exception):
-    """What the script of a page threw."""
+    """An exception that a page's script threw."""
 
 
 class Browser:
@@ -64,7 +64,7 @@ class Browser:
 
     @contextlib.contextmanager
     def page(self, url):
-        """A page that has loaded."""
+        """Opens a page and returns it when it has loaded."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, session)
@@ -85,7 +85,7 @@ class Page:
         self.browser, self.session = browser, session
 
     def evaluate(self, expression):
-        """The value of an expression, or of what it promises."""
+        """Returns the value of an expression. Waits if it is a promise."""
         answer = self.browser.call("Runtime.evaluate", self.session, expression=expression, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             raise PageError(answer["exceptionDetails"]["exception"].get("description", answer["exceptionDetails"]))
@@ -98,7 +98,7 @@ class Page:
 
 
 class Pages:
-    """A server of pages on a port of its own: pages[path] = (content type, text)."""
+    """Serves pages on its own port: pages[path] = (content type, text)."""
 
     def __init__(self):
         self.files = {"/": ("text/html", "<!doctype html><title>test</title>")}

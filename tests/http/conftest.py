@@ -1,7 +1,7 @@
-"""Every test talks to a real daemon: started on a free port, its log read line by line, ended afterwards.
+"""Every test talks to a real daemon. It listens on a free port, a thread reads its log, and the test ends it.
 
-LSTMD (or LSTMD_BIN) names the program; build/lstmd without it. Nothing here sleeps for a fixed time: waits are for an
-event, with a deadline that is only ever reached by a failure.
+LSTMD (or LSTMD_BIN) names the program; the default is build/lstmd. Nothing here sleeps for a fixed time. A wait ends with
+its event; only a failure reaches its deadline.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ class Answer:
         return json.loads(self.body)
 
     def problem(self, status):
-        """The problem document of an answer that must have this status."""
+        """Returns the problem document of an answer, which must have this status."""
         assert self.status == status, (self.status, self.body)
         assert self.headers["Content-Type"] == "application/problem+json" and self.body.endswith(b"}\n")
         document = self.json()
@@ -47,13 +47,13 @@ class Answer:
         return document
 
     def fields(self):
-        """{field: message} of a 422."""
+        """Returns {field: message} of a 422."""
         return {error["field"]: error["message"] for error in self.problem(422)["errors"]}
 
 
 class Daemon:
-    """A running `lstmd serve`. Settings are --set values; None takes one out of those that all have. model: a directory,
-    or None for the setting model.path. A list is one --set for each item. "x" is the name that raw requests ask for."""
+    """A running `lstmd serve`. settings: --set values. A list gives one --set per item. None removes a setting that all
+    daemons have. model: a directory, or None to leave model.path to the settings. Raw requests send the host name "x"."""
 
     def __init__(self, model, settings=(), environment=None, cwd=ROOT, preexec_fn=None):
         settings = {"server.port": 0, "server.hosts": "x", "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
@@ -87,7 +87,7 @@ class Daemon:
             self.changed.notify_all()
 
     def wait_log(self, pattern, seconds=DEADLINE):
-        """The first line of the log, past or future, that the pattern matches."""
+        """Returns the first log line, past or future, that matches the pattern."""
         end = time.monotonic() + seconds
         seen = 0
         with self.changed:
@@ -112,7 +112,7 @@ class Daemon:
             return Answer(response.status, response.headers, response.read())
 
     def admin(self, method, path, document=None, **options):
-        """A request of scope admin."""
+        """Sends a request of scope admin."""
         body = None if document is None else json.dumps(document).encode()
         headers = {"Content-Type": "application/json"} if body else {}
         return self.request(method, path, body, headers, token=ADMIN, **options)
@@ -137,7 +137,7 @@ class Daemon:
         return connection
 
     def send_generate(self, **fields):
-        """Sends a generation on a connection of its own and does not wait for the answer."""
+        """Sends a generation on a new connection. Does not wait for the answer."""
         body = json.dumps(fields).encode()
         connection = self.socket()
         connection.sendall(
@@ -147,7 +147,7 @@ class Daemon:
         return connection
 
     def occupy(self, length):
-        """Fills a daemon with one thread, engine.max_batch=1 and limits.queue=0: returns once the request holds the only slot."""
+        """Fills a daemon with one thread, engine.max_batch=1 and limits.queue=0. Returns when the request has the slot."""
         connection = self.send_generate(prompt="", length=length, seed=1)
         end = time.monotonic() + DEADLINE
         while self.query(length=1).status != 503:
@@ -155,7 +155,7 @@ class Daemon:
         return connection
 
     def tokens_for(self, seconds):
-        """About how many tokens the engine writes in this time, alone."""
+        """Estimates how many tokens the engine writes in this time if it does nothing else."""
         self.generate(length=100)
         rate = self.generate(length=1000)["timings"]["tokens_per_second"]
         return max(1000, int(rate * seconds))
@@ -174,7 +174,7 @@ class Daemon:
         return code
 
     def close(self):
-        """Ends the daemon; it must still be alive and end well."""
+        """Ends the daemon. If it still runs, it must exit with 0."""
         if self.process.poll() is None:
             if not self.signalled:
                 self.signal()
@@ -188,7 +188,7 @@ class Daemon:
 
 
 def read_answer(connection):
-    """One answer from a raw socket."""
+    """Reads one answer from a raw socket."""
     response = http.client.HTTPResponse(connection)
     response.begin()
     return Answer(response.status, response.headers, response.read())
@@ -196,7 +196,7 @@ def read_answer(connection):
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory):
-    """tiny never ends by itself, ending always does, labelled has labels."""
+    """tiny never ends a text, ending always ends it, labelled has labels."""
     directory = tmp_path_factory.mktemp("models")
     return {
         "tiny": make_model(directory / "tiny"),
@@ -207,7 +207,7 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def daemon(models):
-    """A daemon that the tests of a module share."""
+    """The tests of a module share this daemon."""
     running = Daemon(models["tiny"])
     yield running
     running.close()
@@ -215,7 +215,7 @@ def daemon(models):
 
 @pytest.fixture
 def start(models):
-    """start("tiny", {"limits.queue": 0}): a daemon of the test's own."""
+    """start("tiny", {"limits.queue": 0}) starts a daemon for one test."""
     running = []
 
     def start_one(model="tiny", settings=(), environment=None):
@@ -229,7 +229,7 @@ def start(models):
 
 @pytest.fixture(scope="session")
 def pages():
-    """A server of pages, whose origin is not a daemon's."""
+    """Serves pages from an origin that is not a daemon's."""
     running = browser.Pages()
     yield running
     running.close()
@@ -237,7 +237,7 @@ def pages():
 
 @pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
-    """A browser. Its skip is loud: nothing else shows that pages of other origins can do what they are promised."""
+    """A browser. No other test shows that pages of other origins work as promised, so a skip is loud."""
     if not browser.find():
         warnings.warn("pages are NOT tested: chromium is not installed")
         pytest.skip("chromium is not installed")
@@ -248,7 +248,7 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def npm(tmp_path_factory):
-    """A directory with what tests/http/npm/package.json names installed: clients and a linter that others wrote."""
+    """A directory with the packages of tests/http/npm/package.json: clients and a linter by others."""
     source = pathlib.Path(__file__).parent / "npm"
 
     def skip(reason):

@@ -1,4 +1,4 @@
-"""Drives tests/fault/inject.c: a daemon in which one call fails, or which dies there."""
+"""Drives tests/fault/inject.c: a call of the daemon fails or kills it."""
 
 import contextlib
 import errno
@@ -13,12 +13,12 @@ from conftest import PROGRAM, Daemon
 
 LIBRARY = pathlib.Path(PROGRAM).resolve().parent / "tests/fault/inject.so"
 KINDS = "memory map open read write sync name remove send receive accept event thread lock stat".split()
-CHANGES = ("write", "sync", "name", "remove")  # what changes files
+CHANGES = ("write", "sync", "name", "remove")  # these change files
 SHORT, KILL, KILL_HALF_WAY = -1, -2, -3
 FOR_EVER = 2**60
 
-# What may become of each kind of call. Sockets move less than they were asked to only where an event follows, so that they do
-# not here.
+# The faults of each kind of call. A socket moves less than asked only if an event follows. So there is no such fault for
+# sockets here.
 FAILURES = {
     "memory": [errno.ENOMEM],
     "map": [errno.ENOMEM],
@@ -39,7 +39,7 @@ FAILURES = {
 
 
 def cases():
-    """(kind, mode, how many calls in a row)"""
+    """Returns tuples: (kind, mode, number of consecutive calls)."""
     return [(kind, mode, 1) for kind, modes in FAILURES.items() for mode in modes] + [("memory", errno.ENOMEM, FOR_EVER)]
 
 
@@ -49,7 +49,7 @@ def mode_name(mode):
 
 
 def sanitizers():
-    """The libraries that must stand before ours: allocations then pass a sanitizer alone, and none is made to fail."""
+    """Returns the libraries that must come before ours. With them, only a sanitizer sees allocations, and none fails."""
     if not os.environ.get("SANITIZE"):
         return []
     listed = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True).stdout
@@ -57,7 +57,7 @@ def sanitizers():
 
 
 class Injector:
-    """What a daemon that was started with environment() does is decided here."""
+    """Controls the faults of a daemon that was started with environment()."""
 
     def __init__(self, directory):
         self.path = pathlib.Path(directory) / "inject"
@@ -75,7 +75,7 @@ class Injector:
         return struct.unpack_from("<q", self.memory, 8 * index)[0]
 
     def arm(self, kinds, n, mode, times=1):
-        """The n-th call of these kinds from now on meets its fate, and those after it, `times` in all."""
+        """From now on the n-th call of these kinds gets the fault, and the calls after it, `times` in all."""
         kinds = [kinds] if isinstance(kinds, str) else kinds
         self._put(3, 0)
         self._put(0, sum(1 << KINDS.index(kind) for kind in kinds))
@@ -85,8 +85,8 @@ class Injector:
         self._put(3, n)
 
     def disarm(self):
-        """How many calls met it."""
-        self._put(0, 0)  # of no kind: a thread that is just at it may yet write the countdown
+        """Ends the faults. Returns how many calls got one."""
+        self._put(0, 0)  # no kind: a thread inside a call may still write the countdown
         self._put(3, 0)
         return self._get(4)
 
@@ -95,14 +95,14 @@ class Injector:
 
     @contextlib.contextmanager
     def counting(self):
-        """Yields a dictionary that holds, afterwards, how many calls of each kind there were."""
+        """Yields a dictionary. At the end it holds the number of calls of each kind."""
         before, made = self.counts(), {}
         yield made
         made.update({kind: count - before[kind] for kind, count in self.counts().items()})
 
 
 def try_to_start(model, settings, environment):
-    """A daemon that may fail to start: (daemon, None), or (None, what it wrote)."""
+    """Starts a daemon that may fail: returns (daemon, None) or (None, its output)."""
     daemon = object.__new__(Daemon)
     try:
         Daemon.__init__(daemon, model, settings, environment)

@@ -1,4 +1,4 @@
-"""Writes tiny model directories with made-up weights, with nothing but the standard library."""
+"""Writes tiny model directories with made-up weights. Needs only the standard library."""
 
 import hashlib
 import json
@@ -40,8 +40,8 @@ def safetensors(tensors):
 
 
 def make_model(directory, hidden=16, eos_bias=-1e6, labels=(), seed=1, level="char", window=None, text=TEXT):
-    """eos_bias: very low never ends a text by itself, +80 always does (nearly) at once. window: as in config.json; the
-    vocabulary then has a pad token where another one has <eos>."""
+    """eos_bias: with a very low one the model never ends a text, with +80 it ends nearly every text at once. window: as in
+    config.json. With a window, the vocabulary has a pad token in the place of <eos>."""
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True)
     text = {"char": text, "byte": map(chr, range(256)), "word": WORDS}[level]

@@ -1,7 +1,7 @@
-"""Asks a daemon again and again and prints how long each answer took, in a process of its own: what a client waits for must
-not be the turn of another thread of the same interpreter.
+"""Asks a daemon again and again and prints how long each answer took. It is a process of its own, so no other thread of the
+same interpreter delays it.
 
-    soak_probe.py ADDRESS PORT         a line each: name, status, milliseconds
+    soak_probe.py ADDRESS PORT         prints a line per answer: name, status, milliseconds
 """
 
 import http.client

@@ -1,4 +1,4 @@
-"""Bearer tokens: what needs one, what the refusals say, digests, files, rotation, and how guessing is slowed."""
+"""Bearer tokens: who needs one, refusals, digests, files, rotation, and the delay for guesses."""
 
 import hashlib
 import re
@@ -27,7 +27,7 @@ OPEN = ["/", "/web/app.js", "/client.js", "/client.d.ts", "/openapi.yaml", "/hea
 
 @pytest.fixture(scope="module")
 def closed(models):
-    """A daemon that wants a token for everything."""
+    """This daemon wants a token for everything."""
     from conftest import Daemon
 
     running = Daemon(models["tiny"], {"auth.generate_tokens": GENERATE})
@@ -158,7 +158,7 @@ def test_guessing_is_slowed_and_does_not_touch_others(start):
     answer = ask(daemon, "GET", "/models", GENERATE)
     assert int(answer.headers["Retry-After"]) >= 1
     assert "wrong tokens" in answer.problem(429)["detail"]
-    assert ask(daemon, "GET", "/models").status == 401  # no token is no guess
+    assert ask(daemon, "GET", "/models").status == 401  # a request without a token is no guess
     assert daemon.get("/healthz").status == 200
     status = 429
     while status == 429:

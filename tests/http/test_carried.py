@@ -1,4 +1,4 @@
-"""State in the client's hands: `return_state` and `state`. A text that was written in pieces is the text of one request."""
+"""The client keeps the state: `return_state` and `state`. A text in several requests equals the text of one request."""
 
 import base64
 import http.client
@@ -13,13 +13,13 @@ from conftest import PROGRAM
 from make_model import make_model
 
 TEXT = "the cat sat on the mat.\nhello world, again and again.\n"
-OFF = 4 + 16 + 2 + 4  # bytes before the pending token of a state of one layer
+OFF = 4 + 16 + 2 + 4  # the pending token's offset in a state of one layer
 NUMBERS = OFF + 4 + 32
 
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """cells("gru"): a model of that cell with two layers, trained a little."""
+    """cells("gru") makes a model of that cell with two layers, and trains it a little."""
     directory = tmp_path_factory.mktemp("cells")
     (directory / "text.txt").write_text(TEXT * 30)
     made = {}
@@ -36,7 +36,7 @@ def cells(tmp_path_factory):
 
 
 class Chain:
-    """A text in pieces over one connection."""
+    """Writes a text in pieces over one connection."""
 
     def __init__(self, daemon):
         self.connection = http.client.HTTPConnection(daemon.address, daemon.port, timeout=60)
@@ -196,7 +196,7 @@ def layers(value, size=16):
 
 
 def test_numbers_are_a_state(daemon):
-    """Zeros are the state that every text starts with; other numbers lead elsewhere."""
+    """Every text starts from zeros. Other numbers give another text."""
     zeros = daemon.generate(state=layers(0), prompt="", seed=1, length=30)["completion"]
     assert zeros == daemon.generate(prompt="", seed=1, length=30)["completion"]
     assert daemon.generate(state=layers(0.7), prompt="", seed=1, length=30)["completion"] != zeros
@@ -241,7 +241,7 @@ def test_not_a_number_is_no_json(daemon):
     assert daemon.request("POST", "/generate", b'{"state": {"layers": [{"h": [NaN]}]}}', {"Content-Type": "application/json"}).status == 400
 
 
-# ---- what is refused ----
+# ---- refusals ----
 
 
 def altered(state, at, data):

@@ -1,6 +1,6 @@
-"""Clients that connect, leave at random points and come back: slots, queue, descriptors and memory return to the baseline.
+"""Clients connect, leave at random points and come back. Slots, queue, descriptors and memory return to the baseline.
 
-A few hundred clients for a few seconds by default; `make soak` sets CHURN_CLIENTS and CHURN_SECONDS.
+By default there are a few hundred clients for a few seconds. `make soak` sets CHURN_CLIENTS and CHURN_SECONDS.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ SETTINGS = {
     "limits.queue": QUEUE,
     "limits.max_length": 10_000_000,
     "limits.max_connections": CLIENTS + 100,
-    "limits.idle_timeout": 3600,  # a connection ends because its client left, not because time is up
+    "limits.idle_timeout": 3600,  # connections end because their clients leave, not because of a time limit
     "limits.body_timeout": 3600,
     "cache.max_bytes": "1MiB",
     "sessions.max_count": 100,
@@ -70,12 +70,12 @@ async def visit(daemon, rng, counts):
     writer.write(request)
     with contextlib.suppress(OSError):
         await writer.drain()
-        if how == "patient":  # reads what comes, for a while
+        if how == "patient":  # reads for a while
             with contextlib.suppress(asyncio.TimeoutError):
                 data = await asyncio.wait_for(reader.read(rng.choice([1, 100, 10000])), 0.3)
                 counts["answered"] += data.startswith(b"HTTP/1.1 200")
                 counts["refused"] += data.startswith(b"HTTP/1.1 503")
-        else:  # "deaf" reads nothing: its stream cannot be written once buffers are full
+        else:  # "deaf" reads nothing: once buffers are full, the daemon cannot write its stream
             await asyncio.sleep(rng.random() * 0.05)
         if how == "half" and not writer.transport.is_closing():
             writer.write_eof()
@@ -91,7 +91,7 @@ async def visit(daemon, rng, counts):
 async def come_and_go(daemon, seed, end, counts):
     rng = random.Random(seed)
     visits = 0
-    while time.monotonic() < end or visits < 2:  # everybody comes back, however slow the machine is
+    while time.monotonic() < end or visits < 2:  # each client comes back, even on a slow machine
         with contextlib.suppress(ConnectionError):
             await visit(daemon, rng, counts)
         visits += 1
@@ -126,7 +126,7 @@ def wait_for_descriptors(daemon, count):
 
 
 def assert_all_places_are_free(daemon):
-    """Every slot and every place in the queue can be had, and no more than those."""
+    """Takes every slot and every place in the queue, and finds no more."""
     taken = [daemon.send_generate(length=FOREVER, cache_prompt=False) for _ in range(SLOTS + QUEUE + 3)]
     refused = 0
     while refused < 3:
@@ -137,7 +137,7 @@ def assert_all_places_are_free(daemon):
             connection.close()
             taken.remove(connection)
             refused += 1
-    assert daemon.get("/healthz").status == 200  # whatever was on its way is there after this
+    assert daemon.get("/healthz").status == 200  # everything sent before has arrived after this
     assert refused == 3 and not select.select(taken, [], [], 0)[0]
     for connection in taken:
         connection.close()
@@ -153,7 +153,7 @@ def test_slots_queue_descriptors_and_memory_return_to_the_baseline(start):
     more_descriptors()
     daemon = start("tiny", SETTINGS)
     idle, fresh = descriptors(daemon), daemon.resident_bytes()
-    asyncio.run(churn(daemon, CLIENTS, SECONDS / 3, 1))  # fills the cache, and the allocator's pools
+    asyncio.run(churn(daemon, CLIENTS, SECONDS / 3, 1))  # fills the cache and the allocator's pools
     settle(daemon, idle)
     before = daemon.resident_bytes()
     counts = asyncio.run(churn(daemon, CLIENTS, SECONDS, 2))

@@ -1,4 +1,4 @@
-"""client.js in node and in Chromium, where the page has another origin than the daemon."""
+"""client.js in node and in Chromium. In Chromium the page has another origin than the daemon."""
 
 import json
 import re
@@ -22,7 +22,7 @@ ONE_SLOT = {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limi
 SCHEMAS = yaml.safe_load((ROOT / "openapi.yaml").read_text())["components"]["schemas"]
 TYPES = (ROOT / "server/web/client.d.ts").read_text()
 
-# What the scripts of the tests use beside the module's exports: caught(promise) is what it threw.
+# The tests' scripts use this besides the module's exports. caught(promise) returns what the promise threw.
 TOOLS = """
 const { Lstmd, LstmdError, ProblemError, ConnectionError, TextStream, Writer } = client;
 const lstmd = new Lstmd(OPTIONS);
@@ -42,7 +42,7 @@ def script(daemon, code, options):
 
 
 class Node:
-    """Runs a script in node, which imports modules from files."""
+    """Runs a script in node. The script imports modules from files."""
 
     def __init__(self, directory):
         self.directory = directory
@@ -58,7 +58,7 @@ class Node:
 
 
 class Page:
-    """Runs a script in a page, which imports the module from the daemon; the client asks the daemon that served it."""
+    """Runs a script in a page. The page imports the module from the daemon, and the client asks that daemon."""
 
     def __init__(self, chromium, pages):
         self.chromium, self.pages = chromium, pages
@@ -82,7 +82,7 @@ def js(request, tmp_path):
 
 @pytest.fixture(scope="module")
 def daemon(models, pages):
-    """Its answers may be read by the pages of the tests."""
+    """The tests' pages may read this daemon's answers."""
     running = Daemon(models["tiny"], {"server.cors_origins": pages.origin, "limits.max_length": FOREVER})
     yield running
     running.close()
@@ -90,7 +90,7 @@ def daemon(models, pages):
 
 @pytest.fixture
 def start_open(start, pages):
-    """start() for the pages of the tests."""
+    """Like start(), but the tests' pages may read the answers."""
     return lambda model="tiny", settings=(): start(model, {"server.cors_origins": pages.origin, **dict(settings)})
 
 
@@ -105,13 +105,13 @@ def sequences(daemon):
 
 
 def lasting(answer):
-    """What of an answer depends on the request alone."""
+    """Returns the part of an answer that depends on the request only."""
     usage = {key: value for key, value in answer["usage"].items() if key != "cached_tokens"}
     return {**{key: value for key, value in answer.items() if key not in ("id", "timings")}, "usage": usage}
 
 
 def served(daemon, status, route="/generate"):
-    """How many requests of a route got this status, as the log has them."""
+    """Counts in the log the requests of a route that got this status."""
     return sum(f"route={route} " in line and f"status={status}" in line for line in daemon.lines)
 
 
@@ -161,7 +161,7 @@ def test_stream_is_the_text(daemon, js, fields):
 
 
 def test_characters_whose_bytes_come_apart(daemon, js):
-    """A network may cut a stream anywhere."""
+    """A network may cut a stream at any byte."""
     fields = {"prompt": "a", "length": 40, "seed": 2, "logit_bias": {"€": 9, "é": 9}}
     parts = js(daemon, f"""
       const bytewise = async (url, options) => {{
@@ -223,7 +223,7 @@ def test_answers_that_are_not_the_daemon_s(daemon, js):
 
 
 def test_daemon_that_is_not_there(daemon, js):
-    with socket.socket() as taken:  # bound, not listening: nobody else gets the port
+    with socket.socket() as taken:  # bound, not listening: no other program gets the port
         taken.bind(("127.0.0.1", 0))
         base = f"http://127.0.0.1:{taken.getsockname()[1]}"
         errors = js(daemon, """return [
@@ -232,7 +232,7 @@ def test_daemon_that_is_not_there(daemon, js):
 
 
 def test_failure_in_a_stream(start_open, js):
-    """What ran out of time is not sent again: it would take as long."""
+    """The client does not retry a request that timed out: it would take as long again."""
     daemon = start_open("tiny", {"limits.request_timeout": 1, "limits.max_length": FOREVER})
     error, again, text, whole = js(daemon, f"""
       let text = "";
@@ -277,14 +277,14 @@ def test_an_abort_ends_the_work(daemon, js, way):
           halt.abort();
           return caught(result);""",
     }
-    # node would wait for an open connection before it ends, so this also shows that none is left
+    # node ends only when no connection is open, so this also shows that none is left
     error = js(daemon, "const halt = new AbortController(); const { signal } = halt;" + ways[way])
     assert error["name"] == ("LstmdError" if way == "break" else "AbortError"), error
     wait_until(lambda: sequences(daemon) == 0)
 
 
 def test_abort_before_and_between(start_open, js):
-    """A signal that is aborted already sends nothing; one that is aborted while the client waits ends the wait."""
+    """With an aborted signal the client sends nothing. An abort during a wait ends the wait."""
     daemon = start_open("tiny", {"auth.generate_tokens": TOKEN})
     before, between, asked = js(daemon, """
       const before = await caught(lstmd.generate({}, { signal: AbortSignal.abort() }));
@@ -335,7 +335,7 @@ def test_retries_are_bounded(daemon, js):
     assert counts == [3, 3, 6, 1, 1, 1, 1, 1, 1, 1, 1, 1]
 
 
-# --- A text that goes on ---
+# --- Texts that continue ---
 
 
 def test_chain_equals_one_request(daemon, js):
@@ -355,7 +355,7 @@ def test_chain_equals_one_request(daemon, js):
 
 
 def test_chain_of_a_text_with_a_label(start_open, js):
-    """A label begins a text, so only the first request has it."""
+    """A label starts a text, so only the first request has one."""
     daemon = start_open("labelled")
     text = js(daemon, """
       const writer = lstmd.writer({ label: "Sports", seed: 1 });
@@ -385,7 +385,7 @@ def test_reset_forgets_a_running_call(daemon, js):
 
 
 def test_feed_next_reset(daemon, js):
-    """What ml5's charRNN had."""
+    """ml5's charRNN had these functions."""
     got = js(daemon, """
       const writer = lstmd.writer({ temperature: 0 });
       writer.feed("abc");
@@ -475,7 +475,7 @@ def test_page_of_the_document(headlines, chromium, pages):
 
 
 def test_components_of_the_document(headlines, chromium, pages, npm):
-    """React and Svelte themselves, and a bundler."""
+    """Runs the real React and Svelte, and a bundler."""
     shutil.copy(ROOT / "server/web/client.js", npm)
     for file, kind in (("Story.jsx", "jsx"), ("Story.svelte", "svelte")):
         (npm / file).write_text(at(headlines, blocks(kind)[0]))
@@ -524,7 +524,7 @@ def test_choices_and_reasons_have_the_names_of_the_contract():
 
 
 def test_types_have_the_members_of_the_module(daemon, js):
-    """Without a compiler: the names of what is exported and of its members."""
+    """Compares the names of exports and members. Needs no compiler."""
     exported = js(daemon, """
       return Object.entries(client).map(([name, one]) =>
         [name, Object.getOwnPropertyNames(one.prototype).filter((member) => member !== "constructor")]);""")

@@ -1,9 +1,9 @@
-"""The commands that README.md, docs/ and the manual page show, run as they stand: each document from top to bottom in one shell, in a fresh
-tree, beside a daemon that runs as `make run` runs it.
+"""Runs the commands of README.md, docs/ and the manual page as they are. Each document runs from top to bottom in one shell
+and in a fresh tree. A daemon runs beside it, as with `make run`.
 
-Four things differ from what a reader does. The daemon has a free port. Training is short. `make TARGET` is only looked up in the Makefile:
-a test that makes the tests, or a package, would not end. `build/lstmd serve` gets a free port and ends when it listens. A block that a test
-cannot run has a mark, `<!-- not run: WHY -->`, and NOT_RUN says why.
+Four things differ from a reader's run. The daemon has a free port. Training is short. The test only looks `make TARGET` up in
+the Makefile, because a test that makes the tests would never end. `build/lstmd serve` gets a free port and ends when it
+listens. If a test cannot run a block, the block has the mark `<!-- not run: WHY -->`, and NOT_RUN gives the reason.
 """
 
 import json
@@ -31,7 +31,7 @@ BLOCK = re.compile(r"^(?:<!-- not run: (\w+) -->\n)?```(\w*)\n(.*?)^```$", re.M 
 BUNDLED = ROOT / "model/pretrained/headlines"
 MAKES = re.compile(r"^([a-z-]+):", re.M).findall((ROOT / "Makefile").read_text())
 
-# Stands for build/lstmd: serve gets a free port, and is ended as soon as it listens.
+# Replaces build/lstmd: serve gets a free port and ends when it listens.
 LSTMD = f"""#!{sys.executable}
 import os, re, signal, subprocess, sys
 program, arguments = {PROGRAM!r}, sys.argv[1:]
@@ -50,12 +50,13 @@ MAKE = '#!/bin/sh\necho "make $*" >>"$0.calls"\necho made\n'
 
 
 def blocks(document, language="sh"):
-    """[(mark or "", text)] of a document."""
+    """Returns the blocks of a document: [(mark or "", text)]."""
     return [(mark, text) for mark, kind, text in BLOCK.findall((ROOT / document).read_text()) if kind == language]
 
 
 def script_of(document):
-    """What is run: a line `##### N` goes before the output of each block, a line `### SHOWS` before that of each curl that shows its answer."""
+    """Makes the script of a document. It prints `##### N` before the output of each block, and `### SHOWS` before the output of
+    each curl that shows its answer."""
     texts = [re.sub(r"^(?=curl (?!.*(?: -o |-X DELETE)))", "echo '### SHOWS'\n", text, flags=re.M) for mark, text in blocks(document) if not mark]
     return "".join(f"echo '##### {number}'\n{text}" for number, text in enumerate(texts))
 
@@ -87,7 +88,7 @@ def daemon(tree):
 
 
 def run(script, tree, daemon):
-    """The output of each block."""
+    """Runs the script. Returns the output of each block."""
     script = re.sub(r"\blocalhost:\d+\b", f"{daemon.address}:{daemon.port}", script)
     script = script.replace("--preset tiny", "--preset tiny --max-minutes 0.03")
     script = script.replace('"preset": "tiny"', '"preset": "tiny", "max_minutes": 0.03')
@@ -104,7 +105,7 @@ def run(script, tree, daemon):
     return re.split(r"^##### \d+\n", out, flags=re.M)[1:]
 
 
-# ---- what a document's commands need, and what they must have done ----
+# ---- needs and results of each document's commands ----
 
 
 def headlines_again(daemon):
@@ -143,7 +144,7 @@ def after_import(tree, daemon, outputs):
 
 
 def before_serve(tree, daemon):
-    shutil.copytree(BUNDLED, tree / "state/models/titles")  # the model that docs/train.md makes
+    shutil.copytree(BUNDLED, tree / "state/models/titles")  # docs/train.md makes this model
 
 
 def after_serve(tree, daemon, outputs):
@@ -189,7 +190,7 @@ def test_every_block_is_run_or_has_a_mark_with_a_reason():
     assert set(marks) == set(NOT_RUN)
     for document in DOCUMENTS:
         openings = re.findall(r"^( *)```(\w*)$", (ROOT / document).read_text(), re.M)[::2]
-        scripts = {"html", "js", "jsx", "svelte"} if document == "docs/frontend.md" else set()  # test_client.py runs these
+        scripts = {"html", "js", "jsx", "svelte"} if document == "docs/frontend.md" else set()  # test_client.py runs these blocks
         assert {kind for _, kind in openings} <= {"sh", "python", "yaml", "c", *scripts}, document
         assert len(blocks(document)) == sum(kind == "sh" for _, kind in openings), f"{document}: an indented block is not run"
 

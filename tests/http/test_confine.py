@@ -1,5 +1,5 @@
-"""What the daemon gives up at its start: its user, paths, system calls. An intruder is played by a library that is loaded
-before jansson and, when a body is parsed, tries what an intruder would."""
+"""At its start the daemon gives up its user, paths and system calls. A library plays the intruder: the daemon loads it before
+jansson, and it tries what an intruder would try while the daemon parses a body."""
 
 import grp
 import os
@@ -113,7 +113,7 @@ def test_every_thread_is_confined(start, tmp_path):
 
 
 def test_a_model_outside_of_what_was_named_is_not_read(models, tmp_path):
-    """The path of the model leads elsewhere than at the start."""
+    """After the start, the model's path leads to another place."""
     outside = tmp_path / "outside" / "deep"
     outside.parent.mkdir()
     subprocess.run(["cp", "-r", models["tiny"], outside], check=True)

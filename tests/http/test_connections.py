@@ -1,6 +1,6 @@
-"""Connections run out: who makes room, who is answered all the same, and how many descriptors that takes.
+"""Connections run out: who makes room, who still gets an answer, and how many descriptors that takes.
 
-A few hundred connections by default; `make soak` sets CONNECTIONS=10000.
+By default there are a few hundred connections. `make soak` sets CONNECTIONS=10000.
 """
 
 import collections
@@ -33,7 +33,7 @@ def stack():
 
 @pytest.fixture
 def dial(stack):
-    """dial(daemon): a connection that is closed at the end. dial(daemon, b"..."): one that has sent this."""
+    """dial(daemon) opens a connection, which the fixture closes at the end. dial(daemon, b"...") also sends these bytes."""
 
     def dial_one(daemon, data=b"", port=None):
         connection = socket.create_connection((daemon.address, port or daemon.port), timeout=DEADLINE)
@@ -50,7 +50,7 @@ def ask(connection, path=b"/healthz"):
 
 
 def is_closed(connection):
-    """Whether the daemon has ended a connection that expects nothing, by now."""
+    """Tells whether the daemon has already closed a connection that expects no answer."""
     connection.settimeout(0)
     try:
         return connection.recv(1) == b""
@@ -68,14 +68,14 @@ def wait_closed(connection):
 
 
 def stream(dial, daemon):
-    """A connection that is busy: a stream that does not end."""
+    """Opens a busy connection: an endless stream."""
     connection = dial(daemon, GET % b"/generate?stream=true&length=%d&ignore_eos=true" % FOREVER)
     assert connection.recv(100).startswith(b"HTTP/1.1 200")
     return connection
 
 
 def ask_until(dial, daemon, status, path=b"/healthz", **options):
-    """Asks on new connections until there is an answer with this status."""
+    """Asks on new connections until an answer has this status."""
     end = time.monotonic() + DEADLINE
     while True:
         answer = ask(dial(daemon, **options), path)
@@ -94,7 +94,7 @@ def admin_port(daemon):
 def test_the_idlest_connection_makes_room(start, dial):
     daemon = start("tiny", {"limits.max_connections": 3, **NEVER_IDLE})
     one, two, three = (dial(daemon) for _ in range(3))
-    for connection in (one, two, three, one):  # two is the idlest
+    for connection in (one, two, three, one):  # the second one has been idle longest
         assert ask(connection).status == 200
     four = dial(daemon)
     assert ask(four).status == 200
@@ -111,7 +111,7 @@ def test_busy_connections_never_make_room(start, dial):
     for _ in range(50):
         assert ask(dial(daemon)).status == 200
     wait_closed(idle)
-    assert busy.recv(100)  # still being written
+    assert busy.recv(100)  # the daemon still writes it
 
 
 def test_heads_that_do_not_come_make_room_after_a_grace(start, dial):
@@ -125,7 +125,7 @@ def test_heads_that_do_not_come_make_room_after_a_grace(start, dial):
 
 
 def test_a_thousand_idle_connections_starve_nobody(start, dial):
-    """Before, everybody waited for limits.idle_timeout, those at the admin listener, too."""
+    """In earlier versions everybody waited for limits.idle_timeout, even clients of the admin listener."""
     daemon = start("tiny", {"admin.listen": "127.0.0.1", "admin.port": 0, **NEVER_IDLE})
     more_descriptors(1024 + 200)
     for _ in range(1024):
@@ -136,7 +136,7 @@ def test_a_thousand_idle_connections_starve_nobody(start, dial):
 
 
 def test_kept_alive_clients_in_turns_all_get_answers(start, dial):
-    """More clients than connections: each is served, since one whose request is over makes room."""
+    """There are more clients than connections. The daemon serves each, because a connection whose request is over makes room."""
     daemon = start("tiny", {"limits.max_connections": 4, **NEVER_IDLE})
     for _ in range(3):
         for connection in [dial(daemon, GET % b"/openapi.yaml") for _ in range(4)]:
@@ -179,13 +179,13 @@ def test_silent_clients_do_not_take_the_reserve(start, dial):
 
 
 def test_a_flood_of_silent_clients_does_not_keep_probes_out(start, dial):
-    """Silent connections come as fast as they can; the probe may have to come again, and is answered."""
+    """Silent connections arrive as fast as they can. The probe may have to retry, but it gets an answer."""
     daemon = start("tiny", {"limits.max_connections": 1, **STREAMS})
     busy = stream(dial, daemon)
     enough = threading.Event()
 
     def flood():
-        silent = collections.deque(maxlen=100)  # the oldest is closed when the next one comes
+        silent = collections.deque(maxlen=100)  # the daemon closes the oldest one when the next one comes
         while not enough.is_set():
             silent.append(daemon.socket())
 
@@ -250,7 +250,7 @@ def test_an_idle_connection_gives_its_descriptor_away(start, dial):
     assert ask(kept).status == 200 and ask(idle[9]).status == 200
     limit_descriptors(daemon, descriptors(daemon))
     metrics = ask(idle[9], b"/metrics").body.decode()
-    for name in ("process_open_fds", "process_max_fds"):  # the alert on their ratio has to be raised now of all times
+    for name in ("process_open_fds", "process_max_fds"):  # the alert on their ratio must fire now
         assert f"\n{name} {descriptors(daemon)}\n" in metrics
 
 
@@ -266,7 +266,7 @@ def test_a_client_is_told_that_there_is_no_descriptor(start, dial):
 
 
 def run_with(models, count, *settings):
-    """Starts the daemon with RLIMIT_NOFILE of `count`."""
+    """Starts the daemon with RLIMIT_NOFILE = `count`."""
     return Daemon(models["tiny"], settings, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count)))
 
 
@@ -307,7 +307,7 @@ def test_the_limit_of_descriptors_is_raised_as_needed(models, start):
 
 
 def test_many_connections_at_once_are_all_served_and_may_all_leave_at_once(start, stack):
-    """Each asks twice, all being open in between; then all close their sending half in one moment."""
+    """Each client asks twice, and all stay open in between. Then all close their sending half at once."""
     more_descriptors(CONNECTIONS + 200)
     daemon = start("tiny", {"limits.max_connections": CONNECTIONS + 100, **NEVER_IDLE})
     before = descriptors(daemon)

@@ -1,4 +1,4 @@
-"""Cross-origin requests, as the Fetch standard describes them: who may read answers, and what a preflight is told."""
+"""Cross-origin requests, as in the Fetch standard: who may read answers, and what a preflight gets."""
 
 import pytest
 
@@ -10,7 +10,7 @@ TOKEN = "generate-token-of-the-tests"
 
 @pytest.fixture(scope="module")
 def shared(models):
-    """A daemon that wants a token and names two origins."""
+    """This daemon wants a token and names two origins."""
     running = Daemon(models["tiny"], {"server.cors_origins": [APP, LOCAL], "auth.generate_tokens": TOKEN})
     yield running
     running.close()
@@ -32,7 +32,7 @@ def test_preflight_is_answered_without_a_token(shared, path, origin):
     assert (answer.status, answer.body) == (204, b"")
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert answer.headers["Access-Control-Allow-Methods"] == answer.headers["Allow"]
-    # A "*" allows every header but this one.
+    # "*" allows every header except this one.
     assert answer.headers["Access-Control-Allow-Headers"] == "*, Authorization"
     assert answer.headers["Access-Control-Max-Age"] == "600"
     assert answer.headers["Vary"] == "Origin"
@@ -52,7 +52,7 @@ def test_other_origins_are_told_nothing(shared, origin):
 
 
 def test_answers_and_refusals_can_be_read(shared):
-    """A page that cannot read a 401 or a 413 shows "network error" instead of what is wrong."""
+    """If a page cannot read a 401 or a 413, it shows "network error" instead of the reason."""
     origin = {"Origin": APP}
     json_body = {**origin, "Content-Type": "application/json"}
     answers = {
@@ -98,7 +98,7 @@ def test_all_origins(start):
 
 
 def test_longest_replies_to_heads_at_their_limit(start):
-    """The reply's head still has room in the HTTP library's memory, beside what was read of the next request already."""
+    """The HTTP library's memory has room for the reply's head beside the part of the next request that it has already read."""
     origin = "https://" + "a" * 188 + ".org"
     daemon = start("tiny", {"server.cors_origins": origin})
     head = (

@@ -1,7 +1,7 @@
-"""The daemon is killed at a call that changes files, before it or half way through it. What is there after a restart is
-whole, what was acknowledged is there, and nothing is left over.
+"""A fault kills the daemon at a call that changes files: before the call or half way through it. After a restart each file is
+whole, everything acknowledged is there, and nothing is left over.
 
-A few calls of each operation here; every one with FAULTS=all (make faults)."""
+By default the tests try a few calls of each operation. With FAULTS=all (make faults) they try each call."""
 
 import collections
 import http.client
@@ -26,7 +26,7 @@ SETTINGS = {"engine.threads": 1, "train.snapshot_seconds": 0.01}
 
 
 def ask(daemon, method, path, body=None, document=None, headers=None):
-    """The status, or None where nothing was acknowledged: the daemon died before it answered, or its child did."""
+    """Returns the status, or None if nothing was acknowledged: the daemon or its child died before the answer."""
     try:
         if document is not None:
             status = daemon.admin(method, path, document).status
@@ -43,7 +43,7 @@ def get(daemon, path):
 
 
 def models_of(daemon):
-    """Their names; none is damaged, and each can be asked."""
+    """Returns the models' names. No model is damaged, and each one answers."""
     listed = get(daemon, "/models")["models"]
     assert not [model for model in listed if "error" in model], listed
     for model in listed:
@@ -53,7 +53,7 @@ def models_of(daemon):
 
 
 class Put:
-    """An upload, of a new dataset or in place of another."""
+    """Uploads a new dataset, or replaces one."""
 
     def __init__(self, name, old):
         self.name, self.old = name, old
@@ -114,7 +114,7 @@ class SetDefault:
 
 
 class Train:
-    """Snapshots all the time, and a publication: the model is that of a run which nothing disturbed, to the bit."""
+    """Takes snapshots all the time and publishes. The model equals that of an undisturbed run, to the bit."""
 
     expected = None
 
@@ -173,7 +173,7 @@ def prepared(models, tmp_path):
 
 
 def reap(daemon):
-    """Ends what was killed, or was not."""
+    """Ends the daemon, whether or not the fault killed it."""
     try:
         code = daemon.process.wait(0.05)
     except subprocess.TimeoutExpired:

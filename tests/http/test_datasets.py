@@ -1,4 +1,4 @@
-"""Datasets over HTTP: uploading, describing, replacing, deleting; what is refused, and that nothing of it stays."""
+"""Datasets over HTTP: upload, description, replacement, deletion. A refused upload leaves nothing."""
 
 import contextlib
 import gzip
@@ -128,7 +128,7 @@ def test_what_is_wrong_with_the_text_is_named_with_its_line(daemon, state, query
 
 
 def packed(data, level=9):
-    """Without the time, which would be in the names of the tests, and another one in each process that runs them."""
+    """Packs without the time. The time would be part of the tests' names, and each process would have another one."""
     return gzip.compress(data, level, mtime=0)
 
 
@@ -193,7 +193,7 @@ def test_what_is_packed_and_damaged_is_refused(daemon, state, body, part):
 
 
 def test_what_unpacks_to_too_much_is_refused_early(start, tmp_path):
-    """40 MB of it are 40 kB: the disk never sees them."""
+    """40 kB unpack to 40 MB. They never reach the disk."""
     daemon = start("tiny", {"server.state_dir": tmp_path / "state", "limits.max_dataset": "1MiB"})
     put(daemon, "bomb", packed(b"ab" * 20_000_000, 1)).problem(413)
     assert files(tmp_path / "state") == []
@@ -258,7 +258,7 @@ def test_limit_of_size(start, tmp_path):
 
 
 def begun(daemon, name):
-    """An upload of 100 bytes of which half has come: it has its place, for it was asked to go on."""
+    """Sends half of an upload of 100 bytes. The daemon has answered "continue", so the upload has its place."""
     connection = daemon.socket()
     connection.sendall(
         f"PUT /datasets/{name} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\nContent-Type: text/plain\r\n"
@@ -296,7 +296,7 @@ def test_a_full_disk_is_said_and_leaves_nothing(start, tmp_path):
 
 
 def begin(daemon, name, size):
-    """The head of an upload of so many bytes."""
+    """Sends the head of an upload of this many bytes."""
     connection = daemon.socket()
     connection.sendall(
         f"PUT /datasets/{name} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ADMIN}\r\nContent-Length: {size}\r\n\r\n".encode()
@@ -353,7 +353,7 @@ def test_the_last_of_two_uploads_of_a_name_wins(daemon):
 
 
 def memory(daemon, key):
-    """KiB."""
+    """Returns KiB."""
     status = pathlib.Path(f"/proc/{daemon.process.pid}/status").read_text()
     return int(status.split(key + ":")[1].split()[0])
 
@@ -370,7 +370,7 @@ def large_body(mebibytes, line):
 )
 def test_a_large_upload_takes_no_memory(daemon, query, line):
     put(daemon, "warm", b"up")
-    pathlib.Path(f"/proc/{daemon.process.pid}/clear_refs").write_text("5")  # VmHWM begins anew
+    pathlib.Path(f"/proc/{daemon.process.pid}/clear_refs").write_text("5")  # resets VmHWM
     before = memory(daemon, "VmRSS")
     mebibytes = LARGE_MIB if not query else min(LARGE_MIB, 32)
     answer = daemon.request("PUT", "/datasets/large" + query, large_body(mebibytes, line), None, ADMIN, timeout=10 * DEADLINE)
@@ -385,7 +385,7 @@ def test_a_large_upload_takes_no_memory(daemon, query, line):
 
 
 def test_killed_at_any_moment_leaves_old_or_new(models, tmp_path):
-    """kill -9 during uploads that replace a dataset; the directory has the old or the new, and nothing else."""
+    """kill -9 during uploads that replace a dataset. The directory holds the old or the new dataset, and nothing else."""
     state = tmp_path / "state"
     old, new = 1_000_000 * b"o", 3_000_000 * b"n"
     seen = set()
@@ -408,7 +408,7 @@ def test_killed_at_any_moment_leaves_old_or_new(models, tmp_path):
         elif round % 4 == 3:
             wait_until(lambda: list((state / "datasets").glob("x.tmp-*/dataset.json")) or not thread.is_alive(), "no end")
         else:
-            threading.Event().wait(rng.uniform(0, 0.05))  # any moment of it
+            threading.Event().wait(rng.uniform(0, 0.05))  # at any moment of the upload
         daemon.process.kill()
         daemon.wait()
         daemon.process.stderr.close()

@@ -1,5 +1,5 @@
-"""The same request with the same seed is the same text, whatever else the daemon does: over restarts, with one thread and
-several, alone and beside others, while models come and go, and with weights of every format."""
+"""The same request with the same seed gives the same text: after restarts, with one thread or several, alone or beside other
+requests, while models come and go, and with weights of every format."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ ROUNDS = 20 if os.environ.get("FAULTS") == "all" else 2
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory):
-    """Large enough for sums of many parts, which an order decides."""
+    """So large that sums have many parts. Their order could change the result."""
     return make_model(tmp_path_factory.mktemp("determinism") / "large", hidden=96)
 
 
 def texts(daemon, **fields):
-    """What is the same every time of all answers."""
+    """Returns the parts of all answers that must not change."""
     answers = [daemon.generate(model="large", **request, **fields) for request in REQUESTS]
     return [(answer["seed"], answer["completion"], answer["choices"] if "n" in request else None, answer.get("logprobs"))
             for request, answer in zip(REQUESTS, answers)]
@@ -33,7 +33,7 @@ def texts(daemon, **fields):
 
 @contextlib.contextmanager
 def beside(*actions):
-    """Does each of these again and again in a thread of its own; what fails there fails here."""
+    """Repeats each of these functions in a thread of its own. A failure there fails the test."""
     done, failures = threading.Event(), []
 
     def again_and_again(action):

@@ -1,6 +1,6 @@
-"""The n-th call of each kind fails, in a running daemon: it answers cleanly, loses nothing, and serves on.
+"""In a running daemon the n-th call of each kind fails. The daemon answers cleanly, loses nothing and keeps serving.
 
-A few n of each kind here; every n with FAULTS=all (make faults), 40 of each with FAULTS=40."""
+By default the tests try a few n of each kind. With FAULTS=40 they try 40, with FAULTS=all (make faults) every n."""
 
 import collections
 import errno
@@ -20,16 +20,16 @@ from make_model import make_model
 from test_model_import import KERAS, TOKENS, form
 
 FAULTS = os.environ.get("FAULTS", "")
-FEW = 3  # calls of each kind that fail, where FAULTS does not say
+FEW = 3  # number of failing calls of each kind if FAULTS is not set
 SHORTAGES = {"memory", "map", "thread", "event", "accept"}
-CLOSES = {"memory", "event", "accept", "send", "receive"}  # what libmicrohttpd answers by closing the connection
+CLOSES = {"memory", "event", "accept", "send", "receive"}  # here libmicrohttpd closes the connection instead of an answer
 
 
 # ---- asking ----
 
 
 def ask(daemon, method, path, body=None, document=None, headers=None):
-    """An answer; None where the connection was closed without one."""
+    """Returns the answer, or None if the connection closed without one."""
     headers = dict(headers or {})
     if document is not None:
         body, headers["Content-Type"] = http_json(document), "application/json"
@@ -48,7 +48,7 @@ def good(answer):
 
 
 def allowed(kind, mode):
-    """The statuses that a client may get."""
+    """Returns the statuses that a client may get."""
     if mode in (SHORT, errno.EINTR, errno.ECONNABORTED):
         return set()
     if mode == errno.ENOSPC:
@@ -76,11 +76,11 @@ def eventually(condition, what):
         time.sleep(0.01)
 
 
-# ---- scenarios: what is asked while a call fails, and what must be so afterwards ----
+# ---- scenarios: requests while a call fails, and what must hold afterwards ----
 
 
 class Scenario:
-    """ask() yields answers, and is not asked for more after one that is not good. after() is asked without a fault."""
+    """ask() yields answers. The test takes no more after a bad one. after() runs without a fault."""
 
     few = FEW
     spares = ()
@@ -100,7 +100,7 @@ class Generate(Scenario):
         yield ask(daemon, "POST", self.path, document=self.fields)
 
     def after(self, daemon, answers):
-        """The text is the right one or there is none."""
+        """The text is right, or there is none."""
         if good(answers[0]) and "seed" in self.fields and not self.fields.get("stream"):
             again = ask(daemon, "POST", self.path, document=self.fields).json()
             text = answers[0].json()
@@ -115,7 +115,7 @@ class Look(Scenario):
             yield ask(daemon, "GET", path)
 
     def after(self, daemon, answers):
-        """Nothing is left out of a list."""
+        """Each list is complete."""
         if good(answers[0]):
             assert {model["name"] for model in answers[0].json()["models"]} >= {"tiny", "other"}
 
@@ -133,15 +133,15 @@ class Upload(Scenario):
         if good(answers[0]):
             assert found.status == (404 if len(answers) > 1 and good(answers[1]) else found.status)
         if found.status == 200:
-            # What was asked on a connection that was closed may just be going on.
+            # The request of a closed connection may still be running.
             assert ask(daemon, "DELETE", "/datasets/d").status in ((204, 404) if answers[-1] is None else (204,))
 
 
 class Import(Scenario):
-    """A process of its own reads the file, in less memory and room than the daemon has: that they do not suffice is 422."""
+    """A child process reads the file. It has less memory and room than the daemon. If they do not suffice, the answer is 422."""
 
     few = 2
-    spares = ("lock",)  # a file system has locks or has none: the two processes agree
+    spares = ("lock",)  # the two processes agree whether the file system has locks
 
     def ask(self, daemon):
         file = KERAS / "k392_two_lstm_dense.keras"
@@ -159,7 +159,7 @@ class Import(Scenario):
 
 
 class Train(Scenario):
-    """One epoch with validation, a sample and a snapshot, published and loaded."""
+    """Trains one epoch with validation, a sample and a snapshot. Publishes and loads the model."""
 
     few = 2
 
@@ -252,7 +252,7 @@ def attempt(daemon, scenario):
 
 
 def spread(count, few=FEW):
-    """Which calls fail, of so many."""
+    """Chooses which of `count` calls fail."""
     if FAULTS == "all":
         return range(1, count + 1)
     few = int(FAULTS or few)
@@ -264,7 +264,7 @@ def descriptors(daemon):
 
 
 def settle(daemon, scenario):
-    """Without a fault, all is well; a connection that is just being closed has a moment for it."""
+    """Without a fault everything works. A closing connection gets a moment to close."""
     answers = []
 
     def well():
@@ -308,7 +308,7 @@ def test_failing_calls_are_answered_and_nothing_is_lost(start, tmp_path, name):
 
 
 def test_start_serves_or_says_why_not(models, tmp_path):
-    """A sentence and status 1 (try_to_start() looks), or a daemon that serves; what was there stays."""
+    """The start ends with a sentence and status 1 (try_to_start() checks that), or the daemon serves. Existing data stay."""
     injector, state = Injector(tmp_path), tmp_path / "state"
     make_model(state / "models/other", seed=2)
     settings = {"server.state_dir": state, "engine.threads": 1}

@@ -1,5 +1,5 @@
-"""What a request is, and where it ends (RFC 9112): raw bytes to a socket. A head that two readers could read in two ways
-gets one answer and the end of its connection; what follows it is not taken for a request."""
+"""Where a request ends (RFC 9112): the tests send raw bytes. If two readers could read a head differently, it gets one answer
+and the daemon closes the connection. The daemon does not take the bytes after it for a request."""
 
 import concurrent.futures
 import contextlib
@@ -38,8 +38,8 @@ CHUNKED = b"Transfer-Encoding: chunked"
 LENGTH = b"Content-Length: 25"
 CLOSE_WAIT = 8  # include/net/tcp_states.h
 
-# name: (bytes, status). 200: SECOND, sent behind it, is answered too, but for a body in chunks. Else it is not, and the
-# connection is closed.
+# name: (bytes, status). If the status is 200, SECOND, sent after it, gets an answer, too, except after a body in chunks.
+# Otherwise it gets none, and the connection closes.
 CASES = {
     "plain": (head(), 200),
     "body": (post(LENGTH), 200),
@@ -50,7 +50,7 @@ CASES = {
     "length with zeros before it": (post(b"Content-Length: 0025"), 200),
     "no space behind the colon": (post(b"Content-Length:25"), 200),
     "spaces and tabs around a value": (head(b"X-A: \t b \t"), 200),
-    "NUL and LF for CR and LF": (head(b"X-A: b\0\nX-B: c"), 200),  # the library leaves no trace of the difference
+    "NUL and LF for CR and LF": (head(b"X-A: b\0\nX-B: c"), 200),  # the library does not show the difference
     "empty value": (head(b"X-A:"), 200),
     "bytes beyond ASCII": (head(b"X-A: \xc3\xa4\xff"), 200),
     "every character of a name": (head(b"!#$%&'*+-.^_`|~09azAZ: x"), 200),
@@ -135,10 +135,10 @@ CASES = {
     "no host": (head(host=None), 400),
     "two hosts": (head(b"Host: y"), 400),
     "the same host twice": (head(b"host: x"), 400),
-    # Cookies: nobody reads them, but the library fails at some
+    # Cookies: nobody reads them, but the library fails on some
     "cookie with a quote": (head(b'Cookie: =;a="'), 400),
     "cookie with a quote and a length with a sign": (post(b'Cookie: =;a="', b"Content-Length: +5"), 400),
-    # This long, the library ends such a connection without a word to anybody.
+    # With this length, the library closes such a connection silently.
     "long head with both": (
         head(b'Cookie: =;a="', b"Content-Length: +5", start=b"GET /healthz?" + b"a" * 4480 + b" HTTP/1.1"),
         400,
@@ -147,7 +147,7 @@ CASES = {
 
 
 END = b"0\r\n\r\n"
-# Bodies in chunks. Of the last ones a strict reader says that they are wrong, or end elsewhere.
+# Bodies in chunks. A strict reader says that the last ones are wrong, or sees another end.
 CHUNKS = {
     "sound": b"19\r\n" + JSON + b"\r\n" + END,
     "two": b"9\r\n" + JSON[:9] + b"\r\n10\r\n" + JSON[9:] + b"\r\n" + END,
@@ -164,11 +164,11 @@ CHUNKS = {
     "LF behind a trailer": b"19\r\n" + JSON + b"\r\n0\r\nX-A: b\nX-B: c\r\n\r\n",
     "coding in a trailer": b"19\r\n" + JSON + b"\r\n0\r\nTransfer-Encoding: chunked\r\n\r\n",
 }
-# Of this a reader that takes CR LF alone for a line's end sees one request, and the second one is a chunk of it.
+# If a reader takes only CR LF for a line's end, it sees one request here, and the second one is a chunk of it.
 HIDDEN = END + SECOND
 CHUNKS["request in a chunk"] = b"%x;\n" % len(HIDDEN) + JSON.ljust(len(HIDDEN)) + b"\r\n" + HIDDEN + b"\r\n" + END
 
-# What libmicrohttpd answers itself, in HTML: it tells nobody which request it was.
+# libmicrohttpd answers these itself, in HTML. It does not tell us which request it was.
 UNREADABLE = {
     "NUL in a name": (head(b"X-A\0: b"), 400),
     "no colon": (head(b"X-A"), 400),
@@ -217,7 +217,7 @@ def test_request_is_read_as_the_standard_says(daemon, name):
 
 @pytest.mark.parametrize("name", CHUNKS)
 def test_nothing_behind_chunks_is_a_request(daemon, name):
-    """The library shows nobody how it read their lines, so it is not known where a strict reader sees their end."""
+    """The library does not show how it read the chunks' lines. So the daemon cannot know where a strict reader sees the end."""
     got = tell(daemon, chunked(CHUNKED, body=CHUNKS[name]) + SECOND)
     assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"200"] and b"SECOND" not in got
     assert b"\r\nConnection: close\r\n" in got and json.loads(got.split(b"\r\n\r\n", 1)[1])
@@ -239,9 +239,9 @@ def test_nothing_behind_chunks_is_a_request_whatever_was_asked(daemon, data):
     with daemon.socket() as connection:
         connection.sendall(data + SECOND * 200)  # more than the library reads
         got = read_all(connection)
-        assert daemon.get("/healthz").status == 200  # behind the end of the connection
+        assert daemon.get("/healthz").status == 200  # after the end of the connection
         state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
-        assert state == CLOSE_WAIT  # it was ended, and not reset: then the answer might be lost
+        assert state == CLOSE_WAIT  # the connection ended without a reset: a reset might lose the answer
     finals = [status for status in re.findall(rb"HTTP/1\.1 (\d+) ", got) if status != b"100"]
     assert len(finals) == 1 and b"SECOND" not in got and b"\r\nConnection: close\r\n" in got
 
@@ -268,7 +268,7 @@ def test_unreadable_head_gets_one_answer_and_the_end(daemon, name):
     ids=["endless head", "no colon", "version", "chunk", "trailer"],
 )
 def test_refusal_goes_to_nobody_else(daemon, begin, end):
-    """Where it is not known whose head or chunk the library cannot read, all others go on, whoever came first."""
+    """The daemon may not know whose head or chunk the library cannot read. All other clients go on, whoever came first."""
     half, rest = head()[:-2], b"\r\n"
     body, more = chunked(CHUNKED, body=b"19\r\n" + JSON[:5]), JSON[5:] + b"\r\n0\r\n\r\n"
     begun = [(half, rest), (body, more), (begin, end), (half, rest), (body, more)]
@@ -276,7 +276,7 @@ def test_refusal_goes_to_nobody_else(daemon, begin, end):
         connections = [stack.enter_context(daemon.socket()) for _ in begun]
         for connection, (first, _) in zip(connections, begun):
             connection.sendall(first)
-            assert daemon.get("/healthz").status == 200  # which is read after it
+            assert daemon.get("/healthz").status == 200  # the daemon reads it afterwards
         connections[2].sendall(end)
         assert len(re.findall(rb"HTTP/1\.1 [45]", read_all(connections[2]))) == 1
         for index in (0, 1, 3, 4):
@@ -308,7 +308,7 @@ def test_head_that_comes_byte_by_byte_is_checked_alike(daemon):
 
 
 def test_refusal_of_a_length_is_not_followed_by_another_answer(daemon):
-    """The body is read to its end, for the answer to arrive; what the library thinks of it is not told."""
+    """The daemon reads the body to its end, so that the answer arrives. It does not pass on the library's own answer."""
     data = chunked(CHUNKED, b"Content-Length: 5", body=b"zz\r\n")
     got = tell(daemon, data)
     assert len(re.findall(rb"HTTP/1\.1 ", got)) == 1 and got.startswith(b"HTTP/1.1 400 ")
@@ -318,9 +318,9 @@ def test_refusal_of_a_length_is_not_followed_by_another_answer(daemon):
 
 
 def test_chunk_line_that_fills_the_buffer_ends_with_its_time(daemon, start):
-    """The library neither reads on nor refuses it; the daemon is not held up, and nothing of the client's stays."""
+    """The library neither reads on nor refuses the line. The daemon keeps serving, and keeps nothing of the client."""
     line = chunked(CHUNKED, body=b"5;" + b"a" * 8200)
-    with daemon.socket() as connection:  # one byte more than there is room for is refused
+    with daemon.socket() as connection:  # the library refuses one byte more than it has room for
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.sendall(line)
         for more in range(2000):
@@ -328,11 +328,11 @@ def test_chunk_line_that_fills_the_buffer_ends_with_its_time(daemon, start):
             if select.select([connection], [], [], 0.005)[0]:
                 break
         assert read_all(connection).startswith(b"HTTP/1.1 400 ")
-    for before in ([], [post(LENGTH)], [post(LENGTH), head()]):  # behind a request that waited, the library does not listen
+    for before in ([], [post(LENGTH)], [post(LENGTH), head()]):  # after a request that waited, the library does not listen
         with daemon.socket() as connection:
             connection.sendall(b"".join(before) + line + b"a" * 2000)
             got = b""
-            while got.count(b"HTTP/1.1 200 ") < len(before):  # a client that leaves before is not answered
+            while got.count(b"HTTP/1.1 200 ") < len(before):  # a client that leaves earlier gets no answer
                 part = connection.recv(65536)
                 assert part, got
                 got += part
@@ -344,7 +344,7 @@ def test_chunk_line_that_fills_the_buffer_ends_with_its_time(daemon, start):
     idle = descriptors(daemon)
     with contextlib.ExitStack() as stack:
         connections = []
-        for count in range(more - 20, more + 1):  # one of them fills it to the last byte
+        for count in range(more - 20, more + 1):  # one of them fills the buffer to the last byte
             for leave in (socket.socket.close, lambda connection: connection.shutdown(socket.SHUT_WR), lambda connection: None):
                 connection = stack.enter_context(daemon.socket())
                 connection.sendall(line + b"a" * count)
@@ -357,7 +357,7 @@ def test_chunk_line_that_fills_the_buffer_ends_with_its_time(daemon, start):
 
 
 def test_chunk_line_that_fills_the_buffer_ends_nobody_else(start, tmp_path):
-    """Clients whose sound chunks come in small pieces, while the library is stuck in somebody's line."""
+    """Clients send sound chunks in small pieces while the library is stuck in another client's line."""
     daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
     line = chunked(CHUNKED, body=b"5;" + b"a" * 9000)
     over, refused = threading.Event(), []
@@ -375,7 +375,7 @@ def test_chunk_line_that_fills_the_buffer_ends_nobody_else(start, tmp_path):
                 for count in range(600):
                     connection.sendall(b"a\r\nabc defgh\n\r\n")
                     if count % 3 == 0:
-                        select.select([connection], [], [], 0.0004)  # lets the daemon wait
+                        select.select([connection], [], [], 0.0004)  # makes the daemon wait
                 connection.sendall(b"0\r\n\r\n")
             return read_answer(connection).status
 
@@ -413,7 +413,7 @@ def test_refused_heads_leave_nothing_behind(start, name):
 
 
 def test_refused_heads_are_not_open_requests(start):
-    """A daemon that stops waits for open requests."""
+    """A stopping daemon waits for open requests only."""
     daemon = start("tiny", {"server.drain_seconds": 3600})
     for name in ("long head with both", "two lengths, first small", "length with a sign"):
         assert tell(daemon, CASES[name][0]).startswith(b"HTTP/1.1 400 ")

@@ -1,4 +1,4 @@
-"""A daemon that is started while the disk is full: it serves what needs no disk, says so, and goes on by itself."""
+"""The daemon starts on a full disk. It says so, serves everything that needs no disk, and recovers by itself."""
 
 import errno
 import re
@@ -18,7 +18,7 @@ def store_is_open(daemon):
 
 @pytest.fixture
 def killed(models, tmp_path):
-    """A state directory that a daemon left when it was killed: a dataset, a finished job, one that runs, one that waits."""
+    """The state directory of a killed daemon: a dataset, a finished job, a running one and a waiting one."""
     state = tmp_path / "state"
     daemon = Daemon(models["tiny"], {"server.state_dir": state})
     assert daemon.request("PUT", "/datasets/d", b"what is in it\n" * 99, token=ADMIN).status == 201

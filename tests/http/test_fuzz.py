@@ -1,4 +1,4 @@
-"""The fuzzer of tests/fuzz for a moment, from a fixed seed: `make fuzz-socket` runs it for long, under sanitizers."""
+"""Runs the fuzzer of tests/fuzz for a moment, with a fixed seed. `make fuzz-socket` runs it longer, under sanitizers."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ def test_nothing_that_a_client_sends_breaks_the_daemon(tmp_path):
 
 
 def send_mutated(daemon, numbers):
-    """Generations of different prompts, half of them spoilt."""
+    """Sends generations of different prompts. Half of them are broken."""
     connection = http.client.HTTPConnection(daemon.address, daemon.port, timeout=DEADLINE)
     for number in numbers:
         rng = random.Random(number)

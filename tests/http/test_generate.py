@@ -1,4 +1,4 @@
-"""POST and GET /generate: what comes out, and what is refused."""
+"""POST and GET /generate: answers and refusals."""
 
 import json
 import math
@@ -96,7 +96,7 @@ def test_numbers_that_are_whole_are_integers(daemon):
 
 
 def test_as_many_unknown_fields_as_a_body_holds_are_refused_at_once(start):
-    """Which name each may have meant is said of those that are listed: looked for of all, it takes minutes."""
+    """The daemon looks for a similar name only for the fields that the answer lists. For all of them it would take minutes."""
     daemon = start("tiny", {"limits.max_body": "16MiB"})
     fields = ",".join(f'"{i}":1' for i in range(500_000))
     problem = daemon.post("/generate", b"{%s}" % fields.encode()).problem(422)
@@ -238,7 +238,7 @@ def test_several_continuations(daemon):
 
 
 def test_logprobs_of_all_tokens_sum_to_one(start):
-    """Twenty alternatives of a model that has two tokens worth speaking of."""
+    """Twenty alternatives, and the model has only two likely tokens."""
     document = start("ending").generate(length=5, logprobs=20, ignore_eos=True)
     for token in document["logprobs"]:
         values = [math.exp(one["logprob"]) for one in token["top_logprobs"]]
@@ -278,7 +278,7 @@ def test_long_prompt_leaves_states_on_its_way(start):
     daemon = start("tiny", {"cache.interval": 50})
     daemon.generate(prompt="ab" * 100, length=1)
     usage = daemon.generate(prompt="ab" * 60 + "x", length=1)["usage"]
-    assert usage["cached_tokens"] == 100  # a multiple of 50 in what both begin with
+    assert usage["cached_tokens"] == 100  # a multiple of 50 in the common beginning
 
 
 def test_session_that_is_busy_is_a_conflict(start):

@@ -1,4 +1,4 @@
-"""Which names the daemon answers to (server.hosts): its own, so that no page of a stranger's can lead a browser here."""
+"""The daemon answers only to its own names (server.hosts). So a stranger's page cannot lead a browser here."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ def ask(daemon, host, path="/healthz", target=None, token=None):
 
 @pytest.fixture(scope="module")
 def strict(models):
-    """As it comes: no setting names a host."""
+    """Default settings: no setting names a host."""
     running = Daemon(models["tiny"], {"server.hosts": None})
     yield running
     running.close()
@@ -53,7 +53,7 @@ def test_other_names_are_misdirected(strict, named, host, path):
 
 
 def test_other_names_are_misdirected_whoever_asks(strict):
-    """Before a token is looked at: a wrong one does not count, a right one does not help."""
+    """The daemon checks the name before the token. A wrong token does not count as a guess, a right one does not help."""
     for token in ["wrong"] * 20 + [ADMIN]:
         assert ask(strict, "evil.example", "/train", token=token).status == 421
     assert ask(strict, "localhost", "/models/x/load", token="wrong").status == 405
@@ -79,7 +79,7 @@ def test_name_of_an_absolute_target_counts_instead_of_host(strict, target, statu
 
 
 def test_old_client_that_names_no_host_is_answered(strict):
-    """No browser is one; a load balancer's probe may be."""
+    """No browser is such a client. A load balancer's probe may be one."""
     with strict.socket() as connection:
         connection.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
         assert read_answer(connection).status == 200
@@ -90,7 +90,7 @@ def test_old_client_that_names_no_host_is_answered(strict):
 
 @pytest.mark.parametrize("listen", ["0.0.0.0", "::"])
 def test_every_interface_is_no_exception(models, listen):
-    """What a container listens at: probes come by address, names are told to it."""
+    """A container listens on every interface. Probes use its address; its settings name its hosts."""
     try:
         with socket.socket(socket.AF_INET6 if ":" in listen else socket.AF_INET) as probe:
             probe.bind((listen, 0))

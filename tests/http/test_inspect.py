@@ -1,4 +1,5 @@
-"""POST /inspect: its figures against /score and /generate, its states and gates against numpy, its probes against corrcoef."""
+"""POST /inspect: tests compare its figures with /score and /generate, its states and gates with numpy, and its probes with
+corrcoef."""
 
 import json
 import math
@@ -17,7 +18,7 @@ sys.path.insert(0, str(ROOT / "tests/cli"))
 
 from forward import ACTIVATIONS, GATES, random_tensors, shapes_of, sizes_of, write_model  # noqa: E402
 
-TOKENS = ["<eos>", *'ab1A "(]\n.Z']  # few enough for the whole distribution in the logprobs of /generate
+TOKENS = ["<eos>", *'ab1A "(]\n.Z']  # so few that the logprobs of /generate hold the whole distribution
 TEXT = 'aA "b1" (Z]\n.ab'
 NAMES = {"lstm": "ifgo", "gru": "rzn", "rnn": "h"}
 
@@ -34,7 +35,7 @@ def lines(answer):
 
 
 def small_model(directory, tensors=None, **config):
-    """A model of TOKENS and its whole configuration."""
+    """Makes a model of TOKENS. Returns it and its whole configuration."""
     config = {"cell": "lstm", "layers": 1, "hidden_size": 11, "embedding_size": 0, "vocabulary_size": len(TOKENS),
               "tie_weights": False, **config}
     tensors = tensors or random_tensors(config)
@@ -84,7 +85,7 @@ def test_figures_follow_from_the_distributions_of_generate(start, tmp_path):
 
 
 def step(config, weights, k, x, h, c):
-    """h, c and the gates of layer k, from the equations of model/network/cells.h."""
+    """Computes h, c and the gates of layer k by the equations of model/network/cells.h."""
     f, s = (ACTIVATIONS[config.get(name, default)] for name, default in
             (("activation", "tanh"), ("recurrent_activation", "sigmoid")))
     w, u, b = (weights[f"rnn.{part}_l{k}"] for part in ("weight_ih", "weight_hh", "bias"))
@@ -109,7 +110,7 @@ def step(config, weights, k, x, h, c):
 
 
 def trace(config, tensors, ids):
-    """[(h, c, gates) of each layer] after each token."""
+    """Returns, for each token, [(h, c, gates) of each layer] after it."""
     weights = {name: values.astype(np.float64) for name, values in tensors.items()}
     state = [(np.zeros(size), np.zeros(size), None) for size in sizes_of(config)]
     for token in ids:
@@ -155,7 +156,7 @@ def test_states_and_gates_are_those_of_the_equations(start, tmp_path, name, weig
 
 
 def test_state_is_the_one_that_is_carried(start, tmp_path):
-    """h and c are the very numbers of /state."""
+    """h and c equal the numbers of /state."""
     small_model(tmp_path / "m", layers=2)
     daemon = start(tmp_path / "m")
     last = inspect(daemon, text=TEXT, layers="all", c=True)["tokens"][-1]
@@ -255,7 +256,7 @@ def test_limits(start):
         assert "limits.max_inspect" in daemon.post("/inspect", {"text": "a" * 50, "layers": [0], **more}).fields()["text"]
 
 
-# --- Beside others ---
+# --- Beside other requests ---
 
 
 def send_inspect(daemon, **fields):
@@ -281,7 +282,7 @@ LONG = {"limits.max_score": 10_000_000, "limits.max_inspect": "1GiB"}
 
 @pytest.fixture
 def slow(start, tmp_path):
-    """A daemon whose model takes as many steps for each token as its window has tokens."""
+    """This daemon's model takes, for each token, as many steps as its window has tokens."""
     def start_slow(window=200, **settings):
         model = make_model(tmp_path / f"window{window}", window={"size": window, "masked": False})
         return start(model, {**LONG, **settings})
@@ -345,7 +346,7 @@ def test_reading_that_takes_too_long_while_it_answers(slow):
 
 
 def properties_of(text):
-    """By Python, not by the program's rules: {name: [value of each character]}."""
+    """Computes the properties by Python's rules, not the program's: {name: [value of each character]}."""
     values = {name: [] for name in ("position", "quotes", "brackets", "capital", "border", "digit")}
     for i, character in enumerate(text):
         until = text[: i + 1]
@@ -388,7 +389,7 @@ def test_correlations_are_those_of_numpy(start, tmp_path, vector):
 
 
 def planted(config):
-    """An RNN whose unit 4 is on at digits, and unit 7 off at capitals, beside units that mean nothing."""
+    """An RNN: unit 4 is on at digits, unit 7 is off at capitals, and the other units mean nothing."""
     tensors = {name: np.random.default_rng(3).normal(0, 0.3, shape).astype("<f4") for name, shape in shapes_of(config).items()}
     for unit, signs in ((4, "1"), (7, "AZ")):
         tensors["rnn.weight_hh_l0"][unit] = 0

@@ -1,4 +1,4 @@
-"""Answers of any size: written a piece at a time, off the thread that answers probes, in little memory."""
+"""Answers of any size. The daemon writes them piece by piece in little memory, and not on the thread that answers probes."""
 
 import contextlib
 import http.client
@@ -15,7 +15,7 @@ from make_model import make_model
 
 MEGABYTE = 2**20
 GREEDY = {"prompt": "a", "length": 10000, "ignore_eos": True, "n": 8, "logprobs": 20, "seed": 1}
-PROBE_SECONDS = 20 if DEADLINE > 100 else 2  # a deadline: what is asserted is that nobody waits for the answer
+PROBE_SECONDS = 20 if DEADLINE > 100 else 2  # a deadline: the test asserts that nobody waits for the answer
 
 
 def peak_bytes(daemon):
@@ -25,7 +25,7 @@ def peak_bytes(daemon):
 
 @contextlib.contextmanager
 def probing(daemon):
-    """Asks /healthz all the time; each must be answered before the deadline."""
+    """Asks /healthz all the time. Each answer must come before the deadline."""
     over, slow, asked = threading.Event(), [], []
 
     def ask():
@@ -45,7 +45,7 @@ def probing(daemon):
 
 @pytest.fixture(scope="module")
 def wide(tmp_path_factory):
-    """A model with many characters: alternatives are really twenty."""
+    """A model with many characters, so there really are twenty alternatives."""
     text = "".join(map(chr, range(32, 127))) + "äöüß€日本"
     return make_model(tmp_path_factory.mktemp("wide") / "wide", text=text)
 
@@ -61,7 +61,7 @@ def test_probes_do_not_wait_for_a_large_answer_and_memory_stays_small(start, wid
         answer = daemon.post(path, fields)
     assert answer.status == 200 and len(asked) > 3
     assert answer.headers["Transfer-Encoding"] == "chunked"
-    if DEADLINE < 100:  # a sanitizer's own memory is not ours
+    if DEADLINE < 100:  # a sanitizer's memory is not the daemon's
         assert peak_bytes(daemon) - before < 64 * MEGABYTE
         assert daemon.resident_bytes() - before < 8 * MEGABYTE
     document = answer.json()
@@ -71,7 +71,7 @@ def test_probes_do_not_wait_for_a_large_answer_and_memory_stays_small(start, wid
 
 
 def test_large_answer_says_what_small_ones_say(daemon):
-    """The same text whether it fits the buffer or not, and with its length where it does."""
+    """The text is the same whether or not it fits the buffer. If it fits, the answer has a length."""
     large = daemon.post("/generate", {"length": 3000, "seed": 4, "logprobs": 3})
     small = daemon.post("/generate", {"length": 50, "seed": 4, "logprobs": 3})
     assert "Content-Length" not in large.headers and int(small.headers["Content-Length"]) == len(small.body)
@@ -116,7 +116,7 @@ def test_client_that_does_not_read_costs_a_buffer_and_is_dropped(start):
     while sum("status=499" in line for line in daemon.lines) < 4:
         assert time.monotonic() < end, daemon.lines
         daemon.get("/healthz", timeout=PROBE_SECONDS)
-    # What came is no whole answer: the connection was cut.
+    # The client got no whole answer: the daemon cut the connection.
     for connection in connections:
         connection.settimeout(DEADLINE)
         with contextlib.closing(connection), pytest.raises((http.client.IncompleteRead, ConnectionError)):
@@ -127,7 +127,7 @@ def test_client_that_does_not_read_costs_a_buffer_and_is_dropped(start):
 
 
 def test_answer_that_is_being_written_does_not_keep_the_daemon(start):
-    """A daemon that ends cuts what is still being sent."""
+    """An ending daemon cuts answers that it is still sending."""
     daemon = start("tiny", {"server.drain_seconds": 0})
     body = json.dumps({"length": 10000, "seed": 1, "n": 8, "logprobs": 20}).encode()
     connection = socket.socket()

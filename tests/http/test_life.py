@@ -1,4 +1,4 @@
-"""Starting, refusing to start, draining, ending; the health check."""
+"""Starts, refused starts, drains, ends; the health check."""
 
 import contextlib
 import ctypes
@@ -28,7 +28,7 @@ def run(*arguments, **environment):
 
 
 def refused(model, *settings, **environment):
-    """A start that is refused: exit code 1 and one line, which is returned."""
+    """Starts a daemon that must refuse: exit code 1 and one line. Returns the line."""
     arguments = ["serve", "--model", str(model)]
     for setting in settings if any(one.startswith("server.port=") for one in settings) else ("server.port=0", *settings):
         arguments += ["--set", setting]
@@ -86,7 +86,7 @@ def test_drain_finishes_what_runs_and_refuses_what_comes(start):
     daemon.signal()
     daemon.wait_log("event=draining")
     ready = daemon.get("/readyz")
-    if ready.status == 200:  # the line is written just before, but this machine may be slow
+    if ready.status == 200:  # the daemon has just written the line, but this machine may be slow
         ready = daemon.get("/readyz")
     ready.problem(503)
     assert int(ready.headers["Retry-After"]) >= 1
@@ -124,9 +124,9 @@ def test_second_signal_ends_at_once(start, first, second):
 
 
 def threads_for(daemon, number):
-    """Those that do not block the signal."""
+    """Returns the threads that do not block the signal."""
     for thread in sorted(map(int, os.listdir(f"/proc/{daemon.process.pid}/task"))):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has already ended
             status = pathlib.Path(f"/proc/{daemon.process.pid}/task/{thread}/status").read_text()
             if not int(status.split("SigBlk:")[1].split()[0], 16) >> (number - 1) & 1:
                 yield thread
@@ -134,12 +134,12 @@ def threads_for(daemon, number):
 
 @pytest.mark.parametrize("busy", ["idle", "generating", "training", "reloading"])
 def test_one_signal_ends_the_daemon_whichever_thread_gets_it(start, tmp_path, busy):
-    """What a handler counts waits for the main thread, wherever that is."""
+    """The handler counts the signal. The main thread reads the count later."""
     library, at, more = ctypes.CDLL(None), 0, True
     while more:
         daemon = start("tiny", {"engine.threads": 2, "server.state_dir": tmp_path / "state", "server.drain_seconds": 0})
         connection = daemon.send_generate(prompt="a", length=10_000) if busy == "generating" else None
-        if busy == "training" and at == 0:  # the next daemon goes on with it
+        if busy == "training" and at == 0:  # the next daemon uses it further
             training.submit(daemon, **training.ENDLESS)
         if busy == "reloading":
             daemon.process.send_signal(signal.SIGHUP)
@@ -223,7 +223,7 @@ def broken(models, tmp_path, file, change):
 
 
 def with_float(data, value):
-    """The first weight replaced."""
+    """Replaces the first weight."""
     start = 8 + struct.unpack("<Q", data[:8])[0]
     return data[:start] + struct.pack("<f", value) + data[start + 4 :]
 
@@ -251,7 +251,7 @@ def test_healthcheck(start):
     settings = ["--set", f"server.port={daemon.port}"]
     assert run("healthcheck", *settings).returncode == 0
     connection = daemon.occupy(FOREVER)
-    assert run("healthcheck", *settings).returncode == 0  # busy is not unready
+    assert run("healthcheck", *settings).returncode == 0  # a busy daemon is ready
     daemon.signal()
     daemon.wait_log("event=draining")
     result = run("healthcheck", *settings)

@@ -1,7 +1,8 @@
-"""The limits of the section `limits` at their edges; the daemon is healthy afterwards.
+"""The settings of the section `limits`, tried at their edges. The daemon is healthy afterwards.
 
-Elsewhere: max_score (test_score.py), queue (test_queue.py), max_connections (test_connections.py), max_connections_per_address
-(test_listen.py), max_dataset and max_uploads (test_datasets.py), max_import (test_model_import.py).
+Other files test max_score (test_score.py), queue (test_queue.py), max_connections (test_connections.py),
+max_connections_per_address (test_listen.py), max_dataset and max_uploads (test_datasets.py), max_import
+(test_model_import.py).
 """
 
 import contextlib
@@ -33,7 +34,7 @@ def ask(daemon, *parts):
 
 
 def end_of(connection):
-    """What comes until the other side closes."""
+    """Reads until the other side closes."""
     got = b""
     with contextlib.suppress(ConnectionResetError):
         while data := connection.recv(65536):
@@ -60,11 +61,11 @@ def test_body_at_its_limit(start):
     assert healthy(daemon)
 
 
-BIG = 2**18  # bytes of a body that counts in limits.max_body_memory
+BIG = 2**18  # size of a body that counts for limits.max_body_memory
 
 
 def held_back(daemon, stack, body=b" " * BIG):
-    """A connection whose body is there but for its last byte."""
+    """Opens a connection and sends the body except its last byte."""
     connection = stack.enter_context(daemon.socket())
     connection.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
     return connection
@@ -78,7 +79,7 @@ def wait_for_body_memory(daemon, size):
 
 @pytest.fixture
 def crowded(start):
-    """A daemon whose memory for large bodies is taken, and the connections that have it."""
+    """Starts a daemon and takes its memory for large bodies. Returns it and the connections that hold the memory."""
     daemon = start("tiny", {"limits.max_body_memory": 4 * BIG, "limits.max_body": 2 * BIG})
     with contextlib.ExitStack() as stack:
         connections = [held_back(daemon, stack) for _ in range(4)]
@@ -94,10 +95,10 @@ def check_crowded_out(answer):
 def test_large_bodies_have_a_limit_together(crowded):
     daemon, connections = crowded
     check_crowded_out(ask(daemon, POST + b"Content-Length: 70000\r\n\r\n"))
-    # Its length is not known before: what has come by then is thrown away.
+    # The daemon does not know the length before. It throws away the part that has come.
     check_crowded_out(ask(daemon, POST + b"Transfer-Encoding: chunked\r\n\r\n11170\r\n" + b" " * 70_000 + b"\r\n"))
     wait_for_body_memory(daemon, 4 * BIG)
-    for connection in connections:  # those that have room are answered
+    for connection in connections:  # the requests that have room get answers
         connection.sendall(b" ")
         assert read_answer(connection).problem(400)
     wait_for_body_memory(daemon, 0)
@@ -124,7 +125,7 @@ def test_one_body_at_its_limit_always_fits(start):
 
 
 def test_a_large_body_does_not_wait_for_all_that_are_larger(start):
-    """A megabyte of numbers takes a while to be read, 70 kB of text do not."""
+    """The daemon parses a megabyte of numbers slowly, and 70 kB of text fast."""
     daemon = start("tiny")
     numbers = b'{"a":[' + b"1," * 520_000 + b"1]}"
     with contextlib.ExitStack() as stack:
@@ -136,7 +137,7 @@ def test_a_large_body_does_not_wait_for_all_that_are_larger(start):
         smaller.sendall(b" ")
         assert read_answer(smaller).status == 200
         answered, _, _ = select.select(connections, [], [], 0)
-        assert len(answered) < 22, "it waited for all of the larger ones"  # two may be on their way
+        assert len(answered) < 22, "it waited for all of the larger ones"  # two may be under way
         for connection in connections:
             assert read_answer(connection).problem(422)
 
@@ -220,7 +221,7 @@ def test_length_and_n_at_their_limits(start, field, setting):
     assert healthy(daemon)
 
 
-# What a head can be full of: before it, one of it, what that takes of limits.max_header, behind it.
+# Parts that can fill a head: (text before, one part, its bytes of limits.max_header, text after).
 HEADS = {
     "url": (b"GET /healthz?", b"a", 1, b" HTTP/1.1\r\nHost: x\r\n"),
     "parameters": (b"GET /healthz?a", b"&b=c", 4, b" HTTP/1.1\r\nHost: x\r\n"),
@@ -234,7 +235,7 @@ HEADS = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_head_of_every_size_is_answered(start, name):
-    """The HTTP library's memory for a connection ends somewhere beyond the limit: wherever that is, there is an answer."""
+    """The HTTP library's memory for a connection ends somewhere above the limit. A head of any size gets an answer."""
     daemon = start("tiny", {"limits.max_url": "7KiB"})
     first, one, size, last = HEADS[name]
     last += b"X-Request-Id: %s\r\n\r\n" % (b"i" * 128) + (b'{"length":1}' if first.startswith(POST) else b"")
@@ -256,7 +257,7 @@ def used_once(daemon):
 
 @pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a sanitizer needs memory of its own")
 def test_idle_connection_costs_less_than_10_kb(daemon):
-    """Each has had an answer: what the HTTP library has for a connection is all resident from then on."""
+    """Each connection has had an answer. After that, all of the HTTP library's memory for it is resident."""
 
     with contextlib.ExitStack() as stack:
         for _ in range(20):
@@ -281,7 +282,7 @@ def test_memory_of_many_connections_goes_back_to_the_system(start):
         assert healthy(daemon) and time.monotonic() < end, (before, most, daemon.resident_bytes())
 
 
-# --- What libmicrohttpd refuses itself ---
+# --- Refusals by libmicrohttpd itself ---
 
 UNREADABLE = {
     "request line": (b"GET / HTTX/1.1\r\n\r\n", 400),
@@ -304,7 +305,7 @@ def test_unreadable_request_is_answered_closed_and_logged_once(start, name):
         with contextlib.suppress(ConnectionError):
             connection.sendall(data)
         got = end_of(connection)
-    assert got.startswith(b"HTTP/1.1 %d " % status) or (got == b"" and len(data) > 100_000)  # a reset may overtake it
+    assert got.startswith(b"HTTP/1.1 %d " % status) or (got == b"" and len(data) > 100_000)  # a reset may overtake the answer
     assert f"status={status} " in daemon.wait_log(r"event=request .*status=").replace("\n", " ") + " "
     assert healthy(daemon)
     daemon.wait_log("route=/healthz")
@@ -352,12 +353,12 @@ def test_slow_body_gets_408_though_bytes_keep_coming(start):
 
 
 def test_body_that_is_slow_and_steady_enough_is_taken(start):
-    """64 KiB in time are enough, however long the whole body takes."""
+    """The client must send 64 KiB in time. The whole body may take any time."""
     daemon = start("tiny", {"limits.body_timeout": 2, "limits.max_prompt": "1MiB"})
     body = b'{"length":1,"prompt":"%s"}' % (b"a" * 700_000)
     with connected(daemon, POST, b"Content-Length: %d\r\n\r\n" % len(body)) as connection:
         begun = time.monotonic()
-        for at in range(0, len(body), 80_000):  # six times as fast as need be
+        for at in range(0, len(body), 80_000):  # six times the necessary speed
             connection.sendall(body[at : at + 80_000])
             if at + 80_000 < len(body):
                 connection.settimeout(0.3)
@@ -386,7 +387,7 @@ def test_reply_that_is_not_read_ends(start):
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect((daemon.address, daemon.port))
     connection.settimeout(DEADLINE)
-    for _ in range(1000):  # more than the buffers of two sockets hold
+    for _ in range(1000):  # more than two sockets' buffers hold
         connection.sendall(b"GET /openapi.yaml HTTP/1.1\r\nHost: x\r\n\r\n")
     daemon.wait_log("status=499")
     connection.close()

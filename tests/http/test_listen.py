@@ -1,4 +1,4 @@
-"""Where the daemon listens, who it believes a client to be, and how many connections one address may have."""
+"""Where the daemon listens, which address it takes for the client's, and how many connections an address may have."""
 
 import http.client
 import os
@@ -16,7 +16,7 @@ GET = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Request-Id: %s\r\n%s\r\n"
 
 
 def at(path, request=GET % (b"u", b"")):
-    """A connection to a UNIX socket that has sent a request."""
+    """Connects to a UNIX socket and sends a request."""
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(DEADLINE)
     connection.connect(str(path))
@@ -95,7 +95,7 @@ def test_path_that_is_no_socket_is_left_alone(models, tmp_path):
 
 
 def start_activated(models, sockets, names=None, pid="$$"):
-    """Starts the daemon as systemd does: descriptors from 3 on, and three variables."""
+    """Starts the daemon as systemd does: with descriptors from 3 on and three variables."""
 
     def place():
         for i, listener in enumerate(sockets):
@@ -127,7 +127,7 @@ def test_socket_activation(models):
     (main, port), (admin, admin_port) = listener(), listener()
     with main, admin, start_activated(models, [admin, main], "admin:lstmd") as process:
         try:
-            # Both listen already: no need to wait for the daemon.
+            # Both sockets already listen, so there is no need to wait for the daemon.
             assert ask(port, "/healthz") == 200 and ask(admin_port, "/healthz") == 200
             assert ask(port, "/datasets") == 404 and ask(admin_port, "/datasets") != 404
         finally:
@@ -220,7 +220,7 @@ def test_connections_per_address(start):
         with daemon.socket() as third:
             answer = read_answer(third)
         assert "limits.max_connections_per_address" in answer.problem(429)["detail"]
-        assert "instance" not in answer.json()  # nothing was read of the request
+        assert "instance" not in answer.json()  # the daemon has not read the request
         assert int(answer.headers["Retry-After"]) >= 1 and answer.headers["Date"].endswith(" GMT")
         assert "status=429" in daemon.wait_log("connection refused.* id=%s " % answer.headers["X-Request-Id"])
         one.close()

@@ -1,5 +1,5 @@
-"""Several prompts in one request, prompts as tokens, the best of several texts, a least length, and the prompt's own
-log-probabilities, as lm-evaluation-harness asks for them."""
+"""Several prompts in one request, prompts as tokens, best_of, a least length, and the prompt's log-probabilities in the form
+that lm-evaluation-harness asks for."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def complete(daemon, **fields):
 
 
 def wrong(daemon, path="/generate", **fields):
-    """{field: message} of a refusal."""
+    """Returns {field: message} of a refusal."""
     answer = daemon.post(path, fields)
     if path == "/generate":
         assert answer.status == 422, answer.body
@@ -330,13 +330,13 @@ def test_no_new_token_at_all(daemon):
 
 
 def harness_request(prompts, seed=1234):
-    """What lm-evaluation-harness sends for log-likelihoods (its models openai-completions and local-completions)."""
+    """Makes the request that lm-evaluation-harness sends for log-likelihoods (models openai-completions, local-completions)."""
     return {"model": "headlines", "prompt": prompts, "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": seed, "echo": True}
 
 
 def harness_reads(document, context_lengths):
-    """[(log-likelihood, whether it is greedy)] as the harness takes it from the answer: what follows the context, without the
-    one new token at the end."""
+    """Reads an answer as the harness does: [(log-likelihood, whether it is greedy)] of the tokens after the context, without
+    the new token at the end."""
     results = []
     for choice, length in zip(sorted(document["choices"], key=operator.itemgetter("index")), context_lengths):
         values = choice["logprobs"]["token_logprobs"][length:-1]
@@ -367,7 +367,7 @@ def test_lm_evaluation_harness(start):
 
 
 def test_harness_reads_right_where_the_model_would_end(start):
-    """One item stands behind the prompt's, also where the one new token is <eos>."""
+    """One item follows the prompt's items, even if the new token is <eos>."""
     daemon = start("ending")
     eos = ids_of(daemon, "ab")
     document = complete(daemon, prompt=[eos], max_tokens=1, temperature=0, echo=True, logprobs=1, logit_bias={"0": 100})

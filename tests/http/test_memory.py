@@ -1,4 +1,4 @@
-"""What grows while strangers ask is the cache of states, up to its limit, and nothing else."""
+"""While strangers ask, only the cache of states grows, up to its limit."""
 
 import http.client
 import json
@@ -11,11 +11,11 @@ import pytest
 from conftest import DEADLINE, ROOT
 
 REQUESTS = int(os.environ.get("MUTATED_REQUESTS", 1500))
-SLACK = 1 << 20  # bytes that the allocator may keep to itself
+SLACK = 1 << 20  # bytes that the allocator may keep
 
 
 def ask_mutated(daemon, seed, count=REQUESTS):
-    """Requests with one to three bytes of their bodies changed, or none; the daemon answers all of them."""
+    """Sends requests with zero to three changed bytes in their bodies. The daemon answers each."""
     rng = random.Random(seed)
     connection = http.client.HTTPConnection(daemon.address, daemon.port, timeout=DEADLINE)
     for _ in range(count):
@@ -32,7 +32,7 @@ def ask_mutated(daemon, seed, count=REQUESTS):
 
 def cached_bytes(daemon):
     found = re.search(rb"^lstmd_cache_bytes (\d+)", daemon.get("/metrics").body, re.M)
-    return int(found[1]) if found else 0  # there is none where its limit is 0
+    return int(found[1]) if found else 0  # with a limit of 0 there is no cache
 
 
 @pytest.mark.skipif(bool(os.environ.get("SANITIZE")), reason="a sanitizer keeps freed memory")

@@ -43,7 +43,7 @@ def value(found, sample, **labels):
 
 
 def check_histogram(family):
-    """Buckets grow with their bounds, the last one is +Inf and is the count."""
+    """Buckets grow with their bounds. The last bound is +Inf, and its bucket equals the count."""
     series = {}
     for sample in family.samples:
         labels = {key: text for key, text in sample.labels.items() if key != "le"}
@@ -107,7 +107,7 @@ def test_metrics_count_what_was_done(start):
 
 
 def test_a_token_costs_one_step_wherever_it_stands(start):
-    """Nothing is computed twice: not the prompt for each new token, not a session's past for its next request."""
+    """The daemon computes nothing twice: neither the prompt for each new token nor a session's past for its next request."""
     daemon = start("tiny", {"cache.max_bytes": 0})
     model = daemon.get("/models").json()["models"][0]["name"]
 
@@ -119,11 +119,11 @@ def test_a_token_costs_one_step_wherever_it_stands(start):
             assert time.monotonic() < end, "the sequence does not end"
         return value(found, "lstmd_engine_step_sequences_total", model=model) - before, usage
 
-    # <eos> and the prompt are fed, and every new token but the last.
+    # The network reads <eos>, the prompt and every new token except the last.
     assert steps_of(prompt="a" * 1000, length=1)[0] == 1001
     assert steps_of(prompt="a" * 10, length=5000)[0] == 11 + 5000 - 1
     assert steps_of(prompt="a" * 1000, length=5000, session="s")[0] == 1001 + 5000 - 1
-    # The last token of the request before, which was not fed then.
+    # The last token of the request before: the network has not read it yet.
     steps, usage = steps_of(prompt="bc", length=100, session="s")
     assert steps == 3 + 100 - 1 and usage["prompt_tokens"] == 3
 
@@ -334,7 +334,7 @@ def test_dashboard_and_alerts_ask_for_metrics_that_exist(start, tmp_path):
     assert not asked - samples, asked - samples
 
 
-# What each alert is for: the labels that it carries beside its severity, and series by the minute.
+# For each alert: its labels beside the severity, and series by the minute.
 AT = 'job="lstmd",instance="a"'
 JOB = {"job": "lstmd"}
 TROUBLE = {
@@ -379,7 +379,7 @@ HEALTH = {
     f"process_open_fds{{{AT}}}": "89+0x40",
     f"process_max_fds{{{AT}}}": "100+0x40",
     f'lstmd_connections_refused_total{{listener="server",{AT}}}': "7+0x40",
-    # Of another program: not for these rules.
+    # Series of another program: these rules must ignore them.
     'process_open_fds{job="other",instance="b"}': "99+0x40",
     'process_max_fds{job="other",instance="b"}': "100+0x40",
     f'lstmd_train_jobs_total{{outcome="failed",{AT}}}': "3+0x40",

@@ -1,5 +1,5 @@
-"""POST /models/{name}/import: models of other programs over HTTP. What the files are is tests/cli's; here it is that they
-arrive whole, that a stranger's file harms nobody, and that the model is served at once."""
+"""POST /models/{name}/import: models of other programs over HTTP. The files arrive whole, a hostile file harms nobody, and the
+daemon serves the model at once. tests/cli tests the contents of the files."""
 
 import json
 import math
@@ -81,7 +81,7 @@ def test_the_notebooks_own_model(daemon, tmp_path):
     text = "Oil prices rise"
     scored = daemon.post("/score", {"model": "notebook", "text": text}).json()["tokens"]
     ids = [make_keras.NOTEBOOK_TOKENS.index(c) + 1 for c in text]
-    assert len(scored) == len(text) - 1  # nothing foretells the first
+    assert len(scored) == len(text) - 1  # no token predicts the first one
     for i, token in enumerate(scored, 1):
         expected = make_keras.predict(layers, ids[:i], 2, 84)[ids[i]]
         assert math.exp(token["logprob"]) == pytest.approx(expected, abs=1e-5)
@@ -149,7 +149,7 @@ def test_scaled_ids_are_asked_for(daemon):
 
 
 def test_a_form_of_many_sizes_arrives_whole(daemon, state):
-    """Pieces end anywhere: within a boundary, within the text that only begins like one."""
+    """Pieces end anywhere: inside a boundary, or inside a text that only starts like one."""
     file = (KERAS / "k208_lstm_list.h5").read_bytes()
     for n in range(8150, 8200, 7):
         filler = (b"\r\n------a boundar" * 600)[:n]
@@ -197,7 +197,7 @@ def test_a_body_at_its_limit(start, tmp_path):
 
 
 def test_a_model_that_is_deleted_while_it_is_imported(daemon):
-    """Whenever that is, the import is answered as openapi.yaml has it."""
+    """At any moment of the delete, the import gets an answer that openapi.yaml has."""
     done = threading.Event()
 
     def delete():
@@ -240,7 +240,7 @@ def test_a_failed_import_leaves_the_model_as_it_was(daemon, state):
 
 @pytest.mark.skipif(os.environ.get("SANITIZE", "") != "", reason="builds with sanitizers have no sandbox")
 def test_a_parser_that_was_taken_over_reaches_nothing(models, tmp_path):
-    """What was tried and failed is tests/cli/test_import_sandbox.py's; the file that all of it would leave is not made."""
+    """The attempts leave no file. tests/cli/test_import_sandbox.py tests each attempt by itself."""
     daemon = Daemon(models["tiny"], {"server.state_dir": tmp_path / "state"}, environment=attack.environment(tmp_path))
     answer = post_form(daemon, "taken", ("file", attack.write_archive(tmp_path / "a.keras").read_bytes()))
     good = post_form(daemon, "good", ("file", (KERAS / "k208_lstm_list.h5").read_bytes()), ("vocabulary", TOKENS))
@@ -263,7 +263,7 @@ def test_a_reader_that_ends_without_a_word_is_answered_for(models, tmp_path, cod
 
 
 def test_where_the_state_directory_is_is_not_told(models, tmp_path):
-    """Not even where the import fails to write into it."""
+    """The answer does not tell it even if the import cannot write into it."""
     calls = [("rename", None), ("renameat", None), ("renameat2", None)]
     daemon = Daemon(models["tiny"], {"server.state_dir": tmp_path / "state"}, preexec_fn=kernel.without(calls))
     answer = post_form(daemon, "mine", ("file", (KERAS / "k208_lstm_list.h5").read_bytes()), ("vocabulary", TOKENS))

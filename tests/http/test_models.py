@@ -1,4 +1,4 @@
-"""Several models: loading, swapping, the default, deleting; what requests get meanwhile; what a restart finds."""
+"""Several models: load, swap, default, delete. What requests get meanwhile, and what a restart finds."""
 
 import concurrent.futures
 import ctypes
@@ -25,13 +25,13 @@ CLIENTS = 8
 
 
 def exchange(one, other):
-    """Exchanges two directories atomically, as publishing does."""
+    """Exchanges two directories atomically, as a publication does."""
     swapped = 2
     assert ctypes.CDLL(None, use_errno=True).renameat2(-100, os.fsencode(one), -100, os.fsencode(other), swapped) == 0
 
 
 class State:
-    """A state directory, and daemons on it."""
+    """A state directory, and daemons that use it."""
 
     def __init__(self, path, scratch):
         self.path, self.scratch = path, scratch
@@ -70,7 +70,7 @@ class State:
 
 @pytest.fixture
 def state(tmp_path):
-    scratch = tmp_path / "scratch"  # without a bundled model below it
+    scratch = tmp_path / "scratch"  # without a bundled model below this directory
     scratch.mkdir()
     one = State(tmp_path / "state", scratch)
     yield one
@@ -314,7 +314,7 @@ def test_delete_removes_a_model_that_is_not_the_default(state, models):
     set_default(daemon, "one")
     load(daemon, "two")
     assert "default" in delete(daemon, "one", 409).problem(409)["detail"]
-    assert "model.path" in delete(daemon, "tiny", 409).problem(409)["detail"]  # it is not in the state directory
+    assert "model.path" in delete(daemon, "tiny", 409).problem(409)["detail"]  # this model is not in the state directory
     delete(daemon, "two")
     assert list(listed(daemon)) == ["one", "tiny"]
     assert os.listdir(state.models) == ["one"]
@@ -326,7 +326,7 @@ def test_delete_removes_a_model_that_is_not_the_default(state, models):
 
 
 def test_kill_at_any_moment_leaves_whole_models(state, models):
-    """Deletes and publishes, killed at random moments: what is listed afterwards loads."""
+    """A kill ends deletes and publications at random moments. Afterwards every listed model loads."""
     rng = random.Random(5)
     for _ in range(8):
         for name in ("a", "b", "c"):
@@ -416,7 +416,7 @@ def test_session_of_a_swapped_model_starts_afresh_and_says_so(state, models):
     load(daemon, "one")
     wanted = {"model": "one", "prompt": "ab", "length": 10, "temperature": 0, "session": "s"}
     assert daemon.generate(**wanted)["warnings"] == []
-    daemon.generate(length=5, session="s")  # the same name under another model
+    daemon.generate(length=5, session="s")  # the name now means another model
     load(daemon, "one")
     answer = daemon.generate(**wanted)
     assert ["started afresh" in warning for warning in answer["warnings"]] == [True]
@@ -463,7 +463,7 @@ def test_hangup_loads_what_has_changed_and_takes_the_default(state, models):
 
 
 def test_hot_swap_under_load_fails_nobody(state, models):
-    """Requests from several clients while two models take turns under one name: each answer is of one of the two."""
+    """Several clients ask while two models take turns under one name. Each answer comes from one of the two."""
     state.publish("one", seed=2)
     daemon = state.start(models["tiny"])
     set_default(daemon, "one")

@@ -1,4 +1,4 @@
-"""docker/nginx.conf with a real nginx in front of real daemons: only addresses, certificate paths and the rate are others."""
+"""docker/nginx.conf in a real nginx before real daemons. Only addresses, certificate paths and the rate differ."""
 
 import contextlib
 import gzip
@@ -32,7 +32,7 @@ def free_port():
 
 
 class Nginx:
-    """An nginx of its own in a fresh directory, in front of these daemons."""
+    """An nginx in a fresh directory, in front of these daemons."""
 
     def __init__(self, directory, upstreams, rate="1000000r/s"):
         self.directory = directory
@@ -113,7 +113,7 @@ def test_answers_and_keep_alive_through_the_proxy(proxied):
     nginx, (daemon,) = proxied()
     direct = daemon.generate(prompt="a", length=30, seed=1)["text"]
     with contextlib.closing(nginx.connection()) as connection:
-        for _ in range(3):  # one connection of the client
+        for _ in range(3):  # the client uses one connection
             answer = nginx.generate(connection, prompt="a", length=30, seed=1)
             assert (answer.status, answer.json()["text"]) == (200, direct)
     assert re.fullmatch(r"[0-9a-f]{32}", answer.headers["X-Request-Id"]), "the proxy's id is the request's"
@@ -133,7 +133,7 @@ def test_streams_are_not_buffered(proxied):
         assert response.headers["Content-Type"].startswith("text/event-stream")
         first = response.read1(65536)
         assert first.startswith(b"data: ") and b"[DONE]" not in first
-        # The first piece has come, and the generation is far from its end: nothing held it back.
+        # The first piece is here and the generation is far from its end, so nginx did not buffer.
         assert daemon.get("/readyz").status == 200
         rest = response.read()
     events = EVENT.findall(first + rest)
@@ -174,7 +174,7 @@ def test_too_large_bodies_are_refused_by_the_proxy(proxied):
 
 
 def test_uploads_as_large_as_the_daemon_allows_pass_the_proxy(proxied):
-    """Refused by the daemon, which wants a token, and not by the proxy: the body is not looked at before."""
+    """The daemon refuses the upload, because it wants a token. The proxy does not refuse it. Neither reads the body before."""
     nginx, _ = proxied()
     answer = nginx.request("PUT", "/datasets/x", b"", {"Content-Length": str(4 << 30), "Content-Type": "text/plain"})
     assert answer.status == 401, answer.body
@@ -236,12 +236,12 @@ def test_requests_of_a_session_go_to_one_replica(proxied):
 
 
 def restart_one_after_the_other(replicas, models, served, fresh):
-    """served(): returns when the daemons that there are have answered some more requests. fresh gets the new daemons."""
+    """served() returns when the running daemons have answered some more requests. The new daemons go to fresh."""
     served()
     for replica in replicas:
         replica.signal()
         assert replica.wait() == 0
-        served()  # the other one serves alone
+        served()  # now the other one serves alone
         fresh.append(Daemon(models["tiny"], {"server.port": replica.port}))
         served()
 
@@ -257,7 +257,7 @@ def test_rolling_restart_of_two_replicas_fails_no_request(proxied, models):
                 answer = nginx.generate(prompt="a", length=50, seed=7)
                 if answer.status != 200 or answer.json()["text"] != expected:
                     wrong.append((answer.status, answer.body[:200]))
-            except Exception as error:  # any failure of a request fails the test
+            except Exception as error:  # a failed request fails the test
                 wrong.append(repr(error))
             counts[number] += 1
 
@@ -290,7 +290,7 @@ def test_rolling_restart_under_the_load_of_wrk_fails_no_request(proxied, models)
     wrk = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "BENCH_LENGTH": "50"})
 
     def answered():
-        """By the daemons that run: a count of each."""
+        """Returns how many requests each running daemon has answered."""
         counts = {}
         for port in {replica.port for replica in replicas}:
             with contextlib.suppress(OSError):

@@ -144,13 +144,13 @@ def streamed(daemon, **fields):
 @pytest.mark.parametrize("level", ["char", "byte", "word"])
 @pytest.mark.parametrize("fields", [{}, {"stop": ["ee h"]}, {"stop": ["e"]}, {"prompt": "red "}])
 def test_logprobs_joined_are_the_text_at_every_level(start, tmp_path, level, fields):
-    """A word's space is part of its token; of a token that a stop text cuts there is what is shown."""
+    """A word's space is part of its token. If a stop text cuts a token, the answer has its visible part."""
     daemon = start(make_model(tmp_path / "model", level=level, text="abcdehours "))
     for seed in range(4):
         wanted = {"prompt": "red", "max_tokens": 12, "seed": seed, "logprobs": 4, **fields}
         choice = complete(daemon, **wanted)["choices"][0]
         tokens, offsets, tops = (choice["logprobs"][key] for key in ("tokens", "text_offset", "top_logprobs"))
-        if level != "byte":  # whose tokens need not be characters
+        if level != "byte":  # its tokens need not be characters
             assert "".join(tokens) == choice["text"]
             ends = [len("".join(tokens[:i])) for i in range(len(tokens))]
             assert offsets == ends
@@ -171,7 +171,7 @@ def test_alternatives_of_a_word_are_spelt_as_the_token_is(start, tmp_path):
 
 
 def test_alternatives_that_look_alike_are_one(start, tmp_path):
-    """Half of a byte vocabulary are bytes that are no character alone."""
+    """Half of the bytes of a byte vocabulary are no characters by themselves."""
     daemon = start(make_model(tmp_path / "model", level="byte"))
     answer = daemon.post("/v1/completions", {"prompt": "a", "max_tokens": 20, "seed": 1, "logprobs": 20})
 

@@ -1,4 +1,4 @@
-"""openapi.yaml against the daemon: every example is sent, every answer is valid, and nothing is left out."""
+"""Compares openapi.yaml with the daemon. The tests send every example and check every answer, and leave no operation out."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import training
 from api_document import DOCUMENT, NAMES, OPERATIONS, check, concrete, edges, operation_of, resolve, validate
 from conftest import ADMIN, Daemon, ROOT
 
-# A form has no example that is text.
+# A form has no example as text.
 IMPORT = (
     "multipart/form-data; boundary=x",
     b'--x\r\nContent-Disposition: form-data; name="vocabulary"\r\n\r\n["a", "b", "c", "d", "e", "f"]\r\n'
@@ -35,7 +35,7 @@ def test_document_has_the_daemon_s_routes():
 
 
 def scope_of(operation):
-    """public, generate or admin."""
+    """Returns public, generate or admin."""
     security = operation.get("security", DOCUMENT["security"])
     if not security:
         return "public"
@@ -64,7 +64,7 @@ def test_scopes_are_as_documented(start):
 
 
 def test_every_answer_names_its_request(start):
-    """Whatever the path, the method and the token, and where the head or the body is refused before all that."""
+    """This holds for any path, method and token, and if the daemon refuses the head or the body before it looks at them."""
     daemon = start("tiny", {"auth.generate_tokens": "generate-token-of-the-tests"})
     json_type = {"Content-Type": "application/json"}
     odd = [
@@ -123,14 +123,14 @@ def state(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def daemon(models, state):
-    """With a state directory, so that everything can be done."""
+    """This daemon has a state directory, so every operation works."""
     running = Daemon(models["tiny"], {"server.state_dir": state})
     yield running
     running.close()
 
 
 def job_for(daemon, path):
-    """A job that this can be done to: one that waits to be resumed, or one that has ended."""
+    """Returns a job on which this operation works: one that waits for a resume, or one that has ended."""
     if not path.startswith("/train/"):
         return "none"
     waits = path.endswith(("pause", "resume", "cancel"))
@@ -180,15 +180,15 @@ def edge_cases():
         base = next(iter(content["examples"].values()))["value"]
         for field, schema in resolve(content["schema"]).get("properties", {}).items():
             for value, allowed in edges(schema):
-                # The name of something that is there; the level of words; a table; memory for the largest network.
+                # These need an existing name, the level of words, a table, or memory for the largest network.
                 if field in ("name", "filters", "columns", "hidden") and allowed:
                     continue
                 yield pytest.param(path, method, base, field, value, allowed, id=f"{path} {field} {str(value)[:20]} {allowed}")
 
 
 def complaints(path, answer):
-    """The fields that an answer finds wrong."""
-    if answer.status in (200, 202, 404):  # 404: the name of something that is not there
+    """Returns the fields about which an answer complains."""
+    if answer.status in (200, 202, 404):  # 404: nothing has this name
         return []
     if path.startswith("/v1/") or path == "/completions":
         assert answer.status == 400, answer.body
@@ -202,7 +202,7 @@ def test_bounds_are_exactly_those_of_the_document(daemon, path, method, base, fi
     body = json.dumps({**fields, field: value}).encode()
     answer = daemon.request(method.upper(), path, body, {"Content-Type": "application/json"}, ADMIN)
     wrong = complaints(path, answer)
-    if answer.status == 202:  # a job of a thousand million epochs, perhaps
+    if answer.status == 202:  # it may be a job of a thousand million epochs
         training.act(daemon, answer.headers["Location"].rsplit("/", 1)[1], "cancel")
     assert (field not in wrong) == allowed, wrong
 
@@ -292,14 +292,14 @@ def test_fields_are_exactly_those_that_are_served(daemon):
     schema = DOCUMENT["components"]["schemas"]["GenerateRequest"]
     parameters = operation_of("/generate", "get")["parameters"]
     assert {parameter["name"] for parameter in parameters if parameter["in"] == "query"} == set(schema["properties"])
-    wrong = dict.fromkeys(schema["properties"])  # null is right for none
+    wrong = dict.fromkeys(schema["properties"])  # no field allows null
     errors = daemon.post("/generate", wrong).fields()
     assert set(errors) == set(wrong)
     assert not any("unknown field" in message for message in errors.values())
 
 
 def test_options_of_the_sampler_are_those_of_the_document(daemon):
-    """The table from which the flags, the fields and the page's form come, against all that the document says of it."""
+    """Compares the sampler's table, which makes flags, fields and the page's form, with the document."""
     answer = daemon.get("/web/sampler.json")
     check(operation_of("/web/{name}", "get"), answer)
     schemas = DOCUMENT["components"]["schemas"]
@@ -314,7 +314,7 @@ def test_options_of_the_sampler_are_those_of_the_document(daemon):
 def test_training_fields_are_exactly_those_that_are_served(daemon):
     schema = DOCUMENT["components"]["schemas"]["TrainRequest"]
     names = list(schema["properties"])
-    for some in (names[::2], names[1::2]):  # an answer lists 32 errors at most
+    for some in (names[::2], names[1::2]):  # an answer lists at most 32 errors
         errors = training.send(daemon, "POST", "/train", {"model": [], **dict.fromkeys(some, [])}).fields()
         assert set(errors) - {"model", "dataset"} == set(some) - {"model", "dataset"}
         assert not any("unknown field" in message for message in errors.values())

@@ -1,4 +1,4 @@
-"""The page in a browser: what it shows of a text, of a mistake, of a daemon that wants a token."""
+"""The page in a browser: it shows a text, a mistake, and a daemon that wants a token."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def opened(chromium, daemon):
 
 
 def text(page, id):
-    """What the page shows in an element; None while it shows none."""
+    """Returns the text of an element, or None while the page does not show it."""
     return page.evaluate(f"(({{hidden, innerText}}) => hidden ? null : innerText)(document.getElementById('{id}'))")
 
 

@@ -46,7 +46,7 @@ def test_choices_are_drawn_as_the_model_would(daemon):
 
 
 def test_a_text_ends_where_the_model_would_rather_not_go_on(daemon):
-    """"a" is complete: the text goes on to "ab" only where b is the likeliest of all tokens there."""
+    """"a" is complete. The text goes on to "ab" only if b is the likeliest of all tokens there."""
     def likeliest(prompt):
         return daemon.generate(prompt=prompt, length=1, temperature=0)["completion"]
 

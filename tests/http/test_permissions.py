@@ -1,4 +1,4 @@
-"""Files and directories that others could change or read: what is refused, what is warned of, and what containers need."""
+"""Files and directories that other users could change or read: refusals, warnings, and the needs of containers."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def become(user):
 
 @pytest.fixture
 def open_path():
-    """A directory that every user reaches: pytest's own are closed."""
+    """A directory that every user can enter. pytest's own directories are closed."""
     with tempfile.TemporaryDirectory() as directory:
         os.chmod(directory, 0o755)
         yield directory
@@ -49,13 +49,13 @@ def test_state_directory_that_everybody_may_write_to_is_refused(models, tmp_path
     (state / part).chmod(0o777)
     line = refusal(models["tiny"], state)
     assert "everybody may write into this directory" in line and "server.state_dir" in line and str(state / part) in line
-    (state / part).chmod(0o1777)  # a tmpfs: nobody removes what is another's, and everybody can add
+    (state / part).chmod(0o1777)  # a tmpfs: everybody can add files, and nobody can remove another user's
     assert "everybody may write" in refusal(models["tiny"], state)
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o770, 0o2775])
 def test_state_directory_with_modes_of_volumes_is_taken(start, tmp_path, mode):
-    """fsGroup of Kubernetes makes a volume 2775."""
+    """Kubernetes' fsGroup gives a volume the mode 2775."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state").chmod(mode)
     daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
@@ -84,7 +84,7 @@ def test_volume_of_root_with_a_group_that_may_write_is_taken(open_path):
 
 @needs_root
 def test_root_takes_a_directory_of_anybody_with_a_warning(start, tmp_path):
-    """A container that runs as root, with a directory of somebody's home in it."""
+    """A container runs as root and mounts a directory from a user's home."""
     (tmp_path / "state").mkdir()
     os.chown(tmp_path / "state", OTHER, OTHER)
     daemon = start("tiny", {"server.state_dir": tmp_path / "state"})
@@ -121,7 +121,7 @@ def test_file_that_is_a_link_is_not_followed(models, tmp_path, name):
 @pytest.mark.parametrize("part", ["models", "datasets", "jobs"])
 def test_part_that_is_a_link_is_not_followed(models, tmp_path, part):
     state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
-    left = elsewhere / "a.tmp-0123456789ab"  # what a sweep removes
+    left = elsewhere / "a.tmp-0123456789ab"  # a sweep removes this
     left.mkdir(parents=True)
     state.mkdir(mode=0o700)
     (state / part).symlink_to(elsewhere)
@@ -139,7 +139,7 @@ def test_state_directory_may_be_a_link_itself(start, tmp_path):
 
 @pytest.fixture
 def linked(start, tmp_path):
-    """A daemon that the kernel does not confine, the directory of its state, and one elsewhere that links lead to."""
+    """A daemon that the kernel does not confine, its state directory, and another directory to which links lead."""
     state, elsewhere = tmp_path / "state", tmp_path / "elsewhere"
     for part in ("models", "datasets", "jobs"):
         (state / part).mkdir(mode=0o700, parents=True)
@@ -172,7 +172,7 @@ def test_model_that_is_a_link_is_not_listed_loaded_replaced_or_removed(linked):
 def test_model_that_becomes_a_link_before_its_job_ends_is_not_replaced(linked):
     daemon, state, elsewhere = linked
     first = training.submit(daemon, "first", **training.ENDLESS)
-    late = training.submit(daemon, "late")  # waits for the other one
+    late = training.submit(daemon, "late")  # waits for the other request
     (state / "models/late").symlink_to(elsewhere)
     training.act(daemon, first, "cancel")
     ended = training.wait_end(daemon, late, "failed")
@@ -223,7 +223,7 @@ def test_links_in_models_and_datasets_are_not_followed(start, tmp_path):
     assert words in daemon.get("/models/m").json()["error"]
     assert f"datasets/d/data: {words}" in daemon.wait_log('event="dataset left out"')
     assert daemon.admin("GET", "/datasets").json()["datasets"] == []
-    assert daemon.admin("DELETE", "/models/m").status == 204  # the link goes, and not what it leads to
+    assert daemon.admin("DELETE", "/models/m").status == 204  # the daemon removes the link and not its target
     assert (tmp_path / "vocabulary.json").exists() and not (state / "models/m").exists()
 
 
@@ -232,7 +232,7 @@ def test_file_of_tokens_that_others_can_read_is_warned_of(start, tmp_path, key):
     file = tmp_path / "tokens"
     file.write_text("a-token-of-the-file\n")
     warning = 'level=warning event="others can read or write this file of tokens"'
-    for mode in (0o600, 0o400, 0o440):  # the last: a secret of Kubernetes
+    for mode in (0o600, 0o400, 0o440):  # the last one: a secret of Kubernetes
         file.chmod(mode)
         daemon = start("tiny", {key: file})
         assert not any(warning in line for line in daemon.lines)
@@ -258,7 +258,7 @@ def test_configuration_with_tokens_that_others_can_read_is_warned_of(start, tmp_
     file.chmod(0o644)
     line = start("tiny", environment={"LSTMD_CONFIG": str(file)}).wait_log("others can read or write this file of tokens")
     assert "key=auth.generate_tokens" in line and str(file) in line
-    # The same file without tokens, which come from the environment.
+    # The same file without tokens. They come from the environment.
     file.write_text("log: {level: info}\n")
     daemon = start("tiny", environment={"LSTMD_CONFIG": str(file), "LSTMD_AUTH_GENERATE_TOKENS": "a-token-of-the-file"})
     assert not any("file of tokens" in line for line in daemon.lines)

@@ -1,4 +1,4 @@
-"""Who multiplies in training jobs: engine.products, the field products of POST /train, and what the daemon says of it."""
+"""Who multiplies in training jobs: engine.products, the field products of POST /train, and the daemon's messages."""
 
 import json
 import re

@@ -1,5 +1,5 @@
-"""What openapi.yaml, docs/train.md and --help promise, tried: the sentences themselves are looked up, so that a promise that
-is changed or withdrawn changes its test. Ranges of JSON fields are in test_openapi.py."""
+"""Tries the promises of openapi.yaml, docs/train.md and --help. Each test looks its sentence up, so a changed promise fails its
+test. test_openapi.py tests the ranges of JSON fields."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def daemon(models, state):
 
 
 def prose(node):
-    """All descriptions below a node, in one line each."""
+    """Returns all descriptions below a node, each in one line."""
     if isinstance(node, dict):
         for key, value in node.items():
             if key in ("description", "summary") and isinstance(value, str):
@@ -83,7 +83,7 @@ def test_penalties_at_v1_leave_the_prompt_out(start):
         return daemon.post("/v1/completions", {**fields, **more}).json()["choices"][0]["text"]
 
     assert text() == text(frequency_penalty=2) == text(presence_penalty=2) == " "
-    # At /generate they look back, prompt included.
+    # At /generate they look back over the prompt, too.
     wanted = {"prompt": fields["prompt"], "length": 1, "temperature": 0}
     assert daemon.generate(**wanted)["completion"] == " "
     assert daemon.generate(**wanted, frequency_penalty=2)["completion"] != " "
@@ -91,7 +91,7 @@ def test_penalties_at_v1_leave_the_prompt_out(start):
 
 
 def test_penalties_at_v1_look_back_over_all_that_was_written(start):
-    """With a bias on two tokens, a presence penalty makes the second one come where the first one came before."""
+    """Two tokens have a bias. A presence penalty puts the second one in the place of the first."""
     daemon = start("tiny")
     names = daemon.post("/tokenize", {"text": "ab"}).json()["ids"]
     fields = {"prompt": "c", "temperature": 0, "max_tokens": 100, "logit_bias": {str(names[0]): 99, str(names[1]): 90}}
@@ -100,7 +100,7 @@ def test_penalties_at_v1_look_back_over_all_that_was_written(start):
         return daemon.post("/v1/completions", {**fields, **more}).json()["choices"][0]["text"]
 
     assert text() == "a" * 100
-    assert set(text(frequency_penalty=0.05)) == {"a"}  # 99 of them are 4.95: not yet enough
+    assert set(text(frequency_penalty=0.05)) == {"a"}  # 99 of them make 4.95: not yet enough
     counted = text(frequency_penalty=0.25)
     assert "b" in counted and counted.index("b") < 64
     fields["repetition_window"] = 1
@@ -109,7 +109,7 @@ def test_penalties_at_v1_look_back_over_all_that_was_written(start):
 
 # ---- defaults ----
 
-# Fields beside which another value than the default shows, and such a value.
+# For each field: a value other than the default, and the other fields that make it visible.
 SHOWS = {
     "prompt": ({}, "abc"),
     "length": ({}, 99),
@@ -137,7 +137,7 @@ SHOWS = {
 
 
 def outcome(answer):
-    """What does not depend on the request's time and name."""
+    """Returns the parts that do not depend on the request's time and name."""
     if answer.status != 200 or answer.headers["Content-Type"] != "application/json":
         return answer.status, answer.headers["Content-Type"]
     document = answer.json()
@@ -153,7 +153,7 @@ def test_default_is_the_documented_one(models, start, field):
     base.pop(field, None)
     without = outcome(daemon.post("/generate", base))
     assert outcome(daemon.post("/generate", {**base, field: default})) == without
-    if field != "cache_prompt":  # of which the text does not depend, as promised
+    if field != "cache_prompt":  # the text does not depend on these, as promised
         assert outcome(daemon.post("/generate", {**base, field: other})) != without
 
 
@@ -397,7 +397,7 @@ def test_help_of_train_has_the_defaults_that_a_run_has(tmp_path):
     compared = 0
     for key, value in options.items():
         flag = key.replace("_", "-")
-        if flag in given or flag not in defaults or flag in ("batch", "bptt", "products"):  # fitted to a short text; "auto" is a rule, and the run names what it chose
+        if flag in given or flag not in defaults or flag in ("batch", "bptt", "products"):  # the run fits these to a short text; "auto" is a rule, and the run names its choice
             continue
         shown = defaults[flag]
         same = float(shown) == value if isinstance(value, (int, float)) and not isinstance(value, bool) else shown == value

@@ -1,4 +1,4 @@
-"""HTTP itself: routes, methods, headers, bodies, broken clients."""
+"""HTTP: routes, methods, headers, bodies, broken clients."""
 
 import contextlib
 import json
@@ -122,7 +122,7 @@ def test_chunked_body_is_counted(daemon):
         connection.sendall(head(*POST_JSON, "Transfer-Encoding: chunked"))
         for _ in range(17):
             connection.sendall(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
-        read_answer(connection).problem(413)  # though the body has no end yet
+        read_answer(connection).problem(413)  # although the body has no end yet
 
 
 def test_chunked_body(daemon):
@@ -183,7 +183,7 @@ GARBAGE = [
 
 @pytest.fixture(scope="module")
 def patient(models):
-    """Never closes a silent connection: that its client has closed it must be enough."""
+    """This daemon never closes a silent connection by itself. It must close one when the client has closed it."""
     running = Daemon(models["tiny"], {"limits.idle_timeout": 3600, "limits.body_timeout": 3600})
     yield running
     running.close()
@@ -200,7 +200,7 @@ def test_garbage_ends_the_connection_and_nothing_else(patient, garbage):
         except TimeoutError:
             raise
         except OSError:
-            pass  # closed with bytes unread
+            pass  # closed before all bytes were read
     assert patient.generate(length=1)
 
 
@@ -212,7 +212,7 @@ def test_slow_client_is_closed(start):
         assert silent.recv(1) == b""
         while half.recv(1000):
             pass  # 408 or nothing
-    assert time.monotonic() - begun > 0.5  # it had its time
+    assert time.monotonic() - begun > 0.5  # its time is over
     assert daemon.get("/healthz").status == 200
 
 
@@ -280,7 +280,7 @@ def test_file_that_is_not_there(daemon):
 
 @pytest.mark.parametrize("clients", [127, 128, 129, 256])
 def test_requests_that_arrive_in_one_moment(daemon, clients):
-    """libmicrohttpd takes 128 events at once, and must not then wait for one more before it serves them."""
+    """libmicrohttpd takes 128 events at once. It must serve them before it waits for another one."""
     with contextlib.ExitStack() as stack:
         connections = [stack.enter_context(contextlib.closing(daemon.socket())) for _ in range(clients)]
         request = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

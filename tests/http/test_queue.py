@@ -1,4 +1,4 @@
-"""The engine under load: the bound of the queue, clients that leave, probes beside compute."""
+"""The engine under load: the queue's limit, clients that leave, probes during computation."""
 
 import re
 import select
@@ -27,12 +27,12 @@ def test_full_queue_refuses_at_once(start):
         answer = daemon.query(length=1)
         assert "try again" in answer.problem(503)["detail"]
         assert int(answer.headers["Retry-After"]) >= 1
-        assert not select.select([connection], [], [], 0)[0]  # the refusal has waited for nobody
+        assert not select.select([connection], [], [], 0)[0]  # the refusal came at once
 
 
 def test_queue_holds_as_many_as_it_says_and_frees_places(start):
     daemon = start("tiny", {**ONE_SLOT, "limits.queue": 2})
-    for round in (1, 2):  # the second time, all places must be free again
+    for round in (1, 2):  # in the second round all places must be free again
         left = [daemon.send_generate(length=FOREVER) for _ in range(7)]
         refused = []
         end = time.monotonic() + DEADLINE
@@ -92,7 +92,7 @@ def test_probes_do_not_wait_behind_compute(start):
     busy = [daemon.send_generate(length=FOREVER) for _ in range(8)]
     busy += [daemon.send_generate(prompt="ab" * 2**20, length=1) for _ in range(4)]
     assert daemon.get("/healthz").status == 200
-    assert not select.select(busy, [], [], 0)[0]  # the probe was sent last, and answered first
+    assert not select.select(busy, [], [], 0)[0]  # the probe came last and got the first answer
     for _ in range(20):
         assert daemon.get("/healthz").status == 200
         assert daemon.get("/readyz").status == 200

@@ -68,7 +68,7 @@ def test_score_names_what_it_skips(daemon):
 
 @pytest.mark.parametrize("level, known, mixed", [("char", "Today 1", "To漢day字 1漢"), ("word", None, None)])
 def test_what_is_skipped_counts_no_characters(start, tmp_path, level, known, mixed):
-    """A loss per character is that of the text without what is skipped."""
+    """The loss per character is that of the text without its skipped parts."""
     if level == "word":
         daemon = start(make_model(tmp_path / "words", level="word"))
         word = json.loads((tmp_path / "words/vocabulary.json").read_text())["tokens"][1]
@@ -133,14 +133,14 @@ LONG = {"limits.max_score": 10_000_000, "limits.max_body": 2**26, "limits.max_bo
 
 
 def test_short_text_does_not_wait_for_long_ones(start, tmp_path):
-    # Each token of the long texts is fed 200 times; their bodies are small, so they are all waiting once they are open.
+    # The network reads each token of the long texts 200 times. The bodies are small, so all requests wait once they are open.
     model = make_model(tmp_path / "window", window={"size": 200, "masked": False})
     daemon = start(model, {"limits.max_score": 10_000_000})
     long = [send_score(daemon, "ab" * 25_000) for _ in range(4)]
     end = time.monotonic() + DEADLINE
     while int(re.search(r"^lstmd_open_requests (\d+)", daemon.get("/metrics").body.decode(), re.M)[1]) < 5:
         assert time.monotonic() < end
-    assert len(score(daemon, text="Today")["tokens"]) == 4  # there is no start that foretells the first
+    assert len(score(daemon, text="Today")["tokens"]) == 4  # there is no start token that predicts the first one
     assert not select.select(long, [], [], 0)[0], "a long text was read first"
     for connection in long:
         connection.close()
@@ -173,7 +173,7 @@ def test_score_that_takes_too_long_is_503(start):
 
 @pytest.mark.parametrize("level", ["char", "byte", "word"])
 def test_tokens_of_a_large_text_are_its_text(start, tmp_path, level):
-    """An answer beyond the buffer is whole, at every level."""
+    """An answer larger than the buffer is whole, at every level."""
     daemon = start(make_model(tmp_path / "model", level=level), {"limits.max_body": 2**24})
     text = "red green house " * 20_000
     tokens = daemon.post("/tokenize", {"text": text}).json()
@@ -186,7 +186,7 @@ def test_tokens_of_a_large_text_are_its_text(start, tmp_path, level):
 
 
 def test_tokenizing_that_takes_too_long_is_503(start):
-    """Large texts wait for each other, so the last of several has waited for all."""
+    """Large texts wait for each other, so the last one waits for all others."""
     daemon = start("tiny", {**LONG, "limits.request_timeout": 1})
     body = b'{"text": "%b"}' % ("漢".encode() * 10_000_000)
     answers = []

@@ -1,8 +1,8 @@
-"""Everything at once, for a while: generations of all kinds, bad input and clients that leave, with training, swaps and
-reloads beside them. Memory, descriptors and threads stay what they are, and nothing fails but what is documented.
+"""Everything at once for a while: generations of all kinds, bad input and clients that leave, beside training, swaps and
+reloads. Memory, descriptors and threads do not grow, and requests fail only in documented ways.
 
-A few seconds by default; `make soak-mixed SOAK_SECONDS=1800` prints a table and holds the last sixth of the time against
-the second one: memory within 2 %, and how long answers take.
+By default it takes a few seconds. `make soak-mixed SOAK_SECONDS=1800` prints a table. It compares the last sixth of the time
+with the second one: memory (within 2 %) and the time of answers.
 """
 
 import contextlib
@@ -23,12 +23,12 @@ import training
 from conftest import DEADLINE, Daemon
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", 8))
-LONG = 600  # seconds from which on the figures are a verdict
+LONG = 600  # after this many seconds the figures count
 INTERVAL = 10 if SECONDS >= LONG else SECONDS / 8
 MODEL = "trained"
 SETTINGS = {
     "engine.threads": 2,
-    "cache.max_bytes": "4MiB",  # full long before the first figures count
+    "cache.max_bytes": "4MiB",  # the cache is full long before the first figures count
     "sessions.max_count": 200,
     "limits.max_length": 1_000_000,
     "limits.request_timeout": 3600,
@@ -37,7 +37,7 @@ SETTINGS = {
 
 
 class Traffic:
-    """What clients do. Each kind is a method that makes one visit and returns the statuses that were documented for it."""
+    """Plays the clients. Each kind is a method: it makes one visit and returns the statuses that the documents allow."""
 
     def __init__(self, daemon, seed):
         self.daemon, self.rng = daemon, random.Random(seed)
@@ -98,7 +98,7 @@ class Traffic:
         return self.expect(self.daemon.post("/generate", body), status)
 
     def kept(self):
-        """Several requests on one connection."""
+        """Sends several requests on one connection."""
         connection = http.client.HTTPConnection(self.daemon.address, self.daemon.port, timeout=DEADLINE)
         with contextlib.closing(connection):
             for _ in range(5):
@@ -109,7 +109,7 @@ class Traffic:
         return 200
 
     def leave(self):
-        """Asks for much, reads a little, and is gone."""
+        """Asks for much, reads a little, and leaves."""
         fields = {"length": 1_000_000, "stream": self.rng.random() < 0.7, "cache_prompt": False}
         with self.daemon.send_generate(**fields) as connection:
             if self.rng.random() < 0.5:
@@ -140,7 +140,7 @@ class Soak:
         return time.monotonic() < self.end and len(self.failures) < 10
 
     def forever(self, once, *arguments):
-        """Runs it again and again, at least once, until time is up."""
+        """Repeats the function until time is up, at least once."""
         while True:
             try:
                 once(*arguments)
@@ -161,7 +161,7 @@ class Soak:
         self.count((kind, getattr(traffic, kind)()))
 
     def probe(self):
-        """How long answers take, until time is up."""
+        """Measures the time of answers until time is up."""
         command = [sys.executable, pathlib.Path(__file__).with_name("soak_probe.py"), self.daemon.address, str(self.daemon.port)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
@@ -179,10 +179,10 @@ class Soak:
         self.count(("train", job["state"]))
 
     def swap(self):
-        """The default is loaded anew, and another one for a moment."""
+        """Loads the default again, and for a moment another default."""
         assert self.daemon.admin("POST", "/models/tiny/load").status == 200
         status = self.daemon.admin("PUT", "/models/default", {"name": MODEL}).status
-        assert status in (200, 409, 422), status  # it may not be trained yet
+        assert status in (200, 409, 422), status  # its training may not be over yet
         assert self.daemon.admin("PUT", "/models/default", {"name": "tiny"}).status == 200
         self.count(("swap", status))
         time.sleep(0.2)
@@ -232,7 +232,7 @@ def mean(rows, name):
 
 
 def settle(daemon, descriptors):
-    """Open descriptors are no more than before: all clients are gone."""
+    """Waits until no more descriptors are open than before: all clients are gone."""
     end = time.monotonic() + DEADLINE
     folder = f"/proc/{daemon.process.pid}/fd"
     while len(os.listdir(folder)) > descriptors:
@@ -241,7 +241,7 @@ def settle(daemon, descriptors):
 
 
 def compare(rows):
-    """The last sixth against the second: a table, and what is out of bounds."""
+    """Compares the last sixth with the second. Returns a table and the figures out of bounds."""
     sixth = len(rows) // 6 or 1
     early, late = rows[sixth:2 * sixth] or rows[:1], rows[-sixth:]
     bounds = {"rss": (1.02, 0), "descriptors": (1, 8), "threads": (1, 4), "healthz": (1.5, 5), "generate": (1.5, 5)}

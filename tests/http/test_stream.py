@@ -1,4 +1,4 @@
-"""Streams: what comes is what would come whole, when it comes, and what happens to clients that do not read it."""
+"""Streams: their text equals that of a whole answer, when pieces come, and what happens to clients that do not read."""
 
 import http.client
 import json
@@ -21,8 +21,8 @@ ONE_SLOT = {"engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limi
 
 
 def parse(body):
-    """The events of a body, checked, and the comments; the body must have ended as a stream does."""
-    blocks = re.sub(r"\Aid: [^\n]+\n", "", body.decode()).split("\n\n")  # a stream by GET begins with an id
+    """Returns the checked events and the comments of a body. The body must end as a stream does."""
+    blocks = re.sub(r"\Aid: [^\n]+\n", "", body.decode()).split("\n\n")  # a GET stream starts with an id
     assert blocks.pop() == ""
     comments = [block for block in blocks if block.startswith(":")]
     events = [block for block in blocks if not block.startswith(":")]
@@ -47,7 +47,7 @@ def joined(events, index=0):
 
 
 def send(daemon, **fields):
-    """A stream of which nothing has been read."""
+    """Starts a stream and reads nothing."""
     return daemon.send_generate(**fields, stream=True)
 
 
@@ -102,7 +102,7 @@ def test_words_are_joined_and_stopped_across(start, tmp_path):
     assert len(whole["completion"].split()) == 200 and set(whole["completion"].split()) <= set(WORDS)
     assert whole["text"] == "red" + whole["completion"] and whole["completion"].startswith(" ")
     assert joined(stream(daemon, **fields)) == whole["completion"]
-    stop = whole["completion"][300:306]  # begins and ends anywhere in words
+    stop = whole["completion"][300:306]  # starts and ends anywhere in words
     assert " " in stop
     events = stream(daemon, **fields, stop=stop)
     assert joined(events) == whole["completion"].split(stop)[0] and events[-1]["finish_reason"] == "stop"
@@ -146,7 +146,7 @@ def test_http_1_0_client(daemon):
 
 
 def test_event_source_that_comes_back_gets_no_other_text(daemon):
-    """An EventSource asks again after every end of a stream, with the id of the last event, until it gets 204."""
+    """After every end of a stream, an EventSource asks again with the id of the last event, until it gets 204."""
     def begun():
         return re.search(r"^lstmd_completion_tokens_total (.*)", daemon.get("/metrics").body.decode(), re.M)[1]
 
@@ -213,7 +213,7 @@ def test_client_that_leaves_a_stream_frees_its_slot(start, how, reads):
     connection.close()
 
 
-# A stream that is silent for seconds, while it shares the slot: its prompt is read.
+# This stream is silent for seconds: it shares the slot, and the network reads its prompt.
 SILENT = {**ONE_SLOT, "limits.queue": 1, "server.ping_seconds": 0.2, "limits.max_body": 2**26, "limits.max_prompt": 2**26}
 LONG_PROMPT = "ab" * 2**20
 
@@ -232,7 +232,7 @@ def test_client_that_leaves_a_stream_that_waits_frees_its_place(start, how):
     waiting.close()
     line = daemon.wait_log("id=sent ")
     assert "status=499" in line and " tokens=0" in line
-    with send(daemon, length=FOREVER) as next_one:  # has the place, and its turns
+    with send(daemon, length=FOREVER) as next_one:  # has the place and gets its turns
         while b"data: " not in next_one.recv(4096):
             pass
     busy.close()

@@ -1,4 +1,4 @@
-"""Training jobs: from a request to a model that is served; the fields of a request, and which are refused."""
+"""Training jobs: from a request to a served model; the fields of a request, and refusals."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from make_model import make_model
 from training import ENDLESS, SMALL, act, body, daemon, events, job, metrics, own, send, state, submit, text, upload, wait_end, wait_for
 
 
-# ---- from a request to a model ----
+# ---- from request to model ----
 
 
 def test_text_becomes_a_model_that_is_served(daemon, state):
@@ -69,7 +69,7 @@ def test_figures_of_a_job_that_runs(own):
 
 
 def notes_until(daemon, id, beginning):
-    """The notes among a job's events, up to the first that begins so."""
+    """Returns the notes among a job's events, up to the first one with this beginning."""
     told = []
     for _, kind, data in events(daemon, id):
         if kind == "note":
@@ -87,14 +87,14 @@ def test_epochs_are_counted_in_one_way(daemon):
     assert validations[-1] == 3 and sorted(progress) == progress and set(progress) <= {1, 2, 3}
     assert daemon.get(f"/train/{id}", token=ADMIN).json()["progress"]["epoch"] == 3
     assert [row["epoch"] for row in metrics(daemon, id).json()["metrics"]][-1] == 3
-    place = 0  # progress never names an epoch that the validations have not reached yet, or are in
+    place = 0  # progress never names an epoch before its validation has ended
     for kind, data in told:
         place = data["epoch"] if kind == "validation" else place
         assert kind != "progress" or data["epoch"] in (max(place, 1), place + 1), told
 
 
 def test_notes_of_a_run_stay_with_its_job(own):
-    """What the trainer has to say is in the answer about the job and in its events, once, also after a restart."""
+    """The trainer's notes are in the answer about the job and in its events: each one once, also after a restart."""
     daemon = own()
     wait_end(daemon, submit(daemon, "base", epochs=1, sample_length=0))
     id = submit(daemon, "fine", init_from="base", text=text(20) + "\n" + "\N{PARTY POPPER}!" * 30, epochs=10**9, batch=60000, sample_length=0)
@@ -126,7 +126,7 @@ FORMATS = {
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_job_makes_the_model_that_lstmd_train_makes(daemon, state, tmp_path, name):
-    """They are the same code: the same bits of the same options, however the corpus is read."""
+    """Both run the same code. The same options give the same bits, for each way to read the corpus."""
     reading, content = FORMATS[name]
     upload(daemon, name, content, **reading)
     fields = {"cell": "gru", "layers": 2, "hidden": 12, "embedding": 5, "dropout": 0.1, "optimizer": "adamw", "schedule": "cosine",
@@ -212,7 +212,7 @@ def test_model_is_fine_tuned_with_its_vocabulary_and_network(daemon, state):
 
 
 def test_the_model_that_the_daemon_was_given_can_be_fine_tuned(start, tmp_path):
-    """It is no model of the state directory, and listed like one."""
+    """It is not in the state directory, but the list shows it like the models there."""
     given, state = make_model(tmp_path / "given", eos_bias=0), tmp_path / "state"
     daemon = start(given, {"server.state_dir": state})
     id = submit(daemon, "tuned", init_from="given", epochs=1)
@@ -269,7 +269,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_before_202(daemon, conte
 
 
 def test_memory_is_that_of_the_batch_that_fits_the_text(daemon):
-    """4096 streams of 4096 steps would take 86 GB; this text fills less than one of them."""
+    """4096 streams of 4096 steps would take 86 GB. This text fills less than one stream."""
     id = submit(daemon, batch=4096, bptt=4096, hidden=128, epochs=1, sample_length=0)
     assert wait_end(daemon, id)["state"] == "succeeded"
     upload(daemon, "short", text(), format="lines")
@@ -310,7 +310,7 @@ def test_unknown_job_is_404(daemon, id):
 
 
 def test_long_curves_and_lists_are_whole(models, tmp_path):
-    """Answers that are read from the store and written a page at a time, beyond any buffer."""
+    """The daemon reads these answers from the store and writes them page by page. They are larger than any buffer."""
     settings = {"server.state_dir": tmp_path / "state"}
     first = Daemon(models["tiny"], settings)
     id = submit(first, epochs=1)
@@ -336,7 +336,7 @@ def test_long_curves_and_lists_are_whole(models, tmp_path):
         assert len({one["id"] for one in listed}) == 200 and listed[-1]["id"] == id
         assert [one["id"] for one in send(daemon, "GET", "/train?limit=9").json()["jobs"]] == [one["id"] for one in listed[:9]]
         assert send(daemon, "GET", f"/train?after={id}").json()["jobs"] == []
-        # A curve whose job is deleted on the way does not look like a whole one.
+        # If the job is deleted meanwhile, its curve does not look complete.
         with contextlib.closing(socket.socket()) as connection:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect((daemon.address, daemon.port))

@@ -1,4 +1,4 @@
-"""What training jobs need of the disk: they wait for room, read their datasets as they were uploaded, and keep large corpora there."""
+"""Training jobs and the disk: they wait for room, read datasets in their uploaded form, and keep large corpora on the disk."""
 
 import contextlib
 import math
@@ -20,7 +20,7 @@ from training import ENDLESS, LONGER, act, body, events, expected, job, own, sen
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """small_disk(24): the directory of a file system of 24 MB."""
+    """small_disk(24) returns the directory of a file system of 24 MB."""
     directory = tmp_path / "disk"
     directory.mkdir()
 
@@ -40,7 +40,7 @@ def small_disk(tmp_path):
 
 
 def test_a_file_size_limit_is_lack_of_room(own):
-    """What SQLite calls an error of input and output."""
+    """SQLite calls this an I/O error."""
     daemon = own()
     soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(daemon.process.pid, resource.RLIMIT_FSIZE, (8192, hard))
@@ -63,7 +63,7 @@ def test_full_disk_pauses_a_job_until_there_is_room(start, small_disk, expected)
     end = time.monotonic() + DEADLINE
     while (document := job(daemon, id))["state"] != "paused":
         assert document["state"] == "running" and time.monotonic() < end, document
-        time.sleep(0.02)  # a run gets what this process leaves of the machine
+        time.sleep(0.02)  # a run gets the time that this process leaves
     assert "No space left" in document["reason"]
     assert daemon.generate(length=3, ignore_eos=True)["text"]
     filler.unlink()
@@ -76,7 +76,7 @@ def waiting_jobs(daemon):
 
 
 def submit_without_room(start, small_disk):
-    """A job on a corpus whose tokens the disk has no room for. Returns the daemon, the job's id, and what fills the disk."""
+    """Submits a job whose tokens do not fit on the disk. Returns the daemon, the job's id, and the file that fills the disk."""
     disk = small_disk(200)
     daemon = start("tiny", {"server.state_dir": disk / "state"})
     block = text(lines=5000).encode() + b"\n"
@@ -91,16 +91,16 @@ def submit_without_room(start, small_disk):
 
 
 def test_job_that_needs_more_room_than_its_snapshot_waits_for_it(start, small_disk):
-    """The tokens of a large corpus: what they take is known before they are written, and fill nobody's disk in vain."""
+    """The job knows the size of a large corpus' tokens before it writes them. So it does not fill the disk in vain."""
     daemon, id, filler = submit_without_room(start, small_disk)
-    wait_end(daemon, submit(daemon, "other", **{**ENDLESS, "max_minutes": 0.05}))  # three of the seconds at which it is looked
+    wait_end(daemon, submit(daemon, "other", **{**ENDLESS, "max_minutes": 0.05}))  # the daemon looks every second: three looks
     document = job(daemon, id)
     assert document["state"] == "paused" and waiting_jobs(daemon) == 1
     filler.unlink()
     wait_end(daemon, id)
     assert waiting_jobs(daemon) == 0
     states = [data["state"] for _, kind, data in events(daemon, id) if kind == "state"]
-    assert states == ["queued", "paused", "queued", "running", "succeeded"]  # it never began what it could not end
+    assert states == ["queued", "paused", "queued", "running", "succeeded"]  # the job never began to write
 
 
 def test_daemon_ends_while_a_job_that_never_ran_waits_for_room(start, small_disk):
@@ -149,7 +149,7 @@ def test_job_whose_dataset_vanished_has_failed(own):
     assert "titles" in wait_end(daemon, id, "failed")["error"]
 
 
-LARGE_MIB = int(os.environ.get("LARGE_MIB", 40))  # what is left of it is far more than base/scratch.h keeps in memory; make soak: 1024
+LARGE_MIB = int(os.environ.get("LARGE_MIB", 40))  # the rest is far more than base/scratch.h keeps in memory; make soak sets 1024
 LARGE_FORMATS = {
     "text": ({}, "Text with an é, and a €, to be read.\n"),
     "lines": ({"format": "lines"}, "oil prices rise\nfall again on the market\n"),
@@ -159,8 +159,8 @@ LARGE_FORMATS = {
 
 
 class Memory(threading.Thread):
-    """The most that a daemon has in memory of its own meanwhile, KiB: pages of mapped files go back to the system when
-    others want them."""
+    """Measures the most memory of its own that a daemon has meanwhile, in KiB. Pages of mapped files do not count: the system
+    can take them back."""
 
     def __init__(self, daemon):
         super().__init__()
@@ -183,7 +183,7 @@ class Memory(threading.Thread):
 
 @pytest.mark.parametrize("name", LARGE_FORMATS)
 def test_a_job_trains_on_a_large_corpus_from_disk(own, name):
-    """The dataset comes, is read, shuffled and trained on, and the daemon's memory does not know how large it is."""
+    """The daemon receives, reads and shuffles the dataset and trains on it. Its memory does not depend on the dataset's size."""
     daemon = own({"train.snapshot_seconds": 60})
     query, line = LARGE_FORMATS[name]
     block = line.encode() * (2**20 // len(line.encode()))

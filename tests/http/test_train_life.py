@@ -1,4 +1,4 @@
-"""The life of a training job: queue, pause, resume, cancel; its events; what survives a restart and a kill."""
+"""The life of a training job: queue, pause, resume, cancel; its events; restart and kill."""
 
 import contextlib
 import ctypes
@@ -24,7 +24,7 @@ def test_one_key_begins_one_job(daemon):
         return send(daemon, "POST", "/train", document, {"Idempotency-Key": key})
 
     first = post(body("keyed", epochs=1), "k-1")
-    again = post(dict(reversed(body("keyed", epochs=1).items())), "k-1")  # the same document, laid out otherwise
+    again = post(dict(reversed(body("keyed", epochs=1).items())), "k-1")  # the same document in another layout
     assert first.status == again.status == 202
     assert first.json()["id"] == again.json()["id"] and first.headers["Location"] == again.headers["Location"]
     assert first.json()["id"] in post(body("keyed", epochs=2), "k-1").problem(409)["detail"]
@@ -54,7 +54,7 @@ def test_a_daemon_that_stops_takes_no_jobs_and_tells_of_those_it_has(start, tmp_
     daemon = start("tiny", {**DRAINING, "server.state_dir": tmp_path / "state"})
     id = submit(daemon, **ENDLESS)
     wait_for(daemon, id, "progress")
-    connection = daemon.occupy(DRAINING["limits.max_length"])  # keeps it from its end
+    connection = daemon.occupy(DRAINING["limits.max_length"])  # keeps the job from its end
     daemon.signal()
     for _ in events(daemon, id):
         pass  # until its thread has stopped
@@ -102,15 +102,15 @@ def cpu_seconds(daemon):
 
 
 def test_cancel_ends_a_run_soon_even_in_a_long_validation(own):
-    """By its work, not by the clock: a run has the lowest priority, and what it gets of a busy machine is not its own doing."""
+    """The test measures the run's work and not the time: a run has the lowest priority, so a busy machine delays it."""
     daemon = own()
     id = submit(daemon, text=text(lines=12000), validation=0.5, hidden=512, bptt=8, batch=2, validate_every=1, sample_length=0)
     wait_for(daemon, id, "state", state="running")
     begun, end = cpu_seconds(daemon), time.monotonic() + DEADLINE
     assert act(daemon, id, "cancel")["state"] == "cancelled"
-    while list((own.state / "jobs").iterdir()):  # the thread is the last to know
+    while list((own.state / "jobs").iterdir()):  # the thread notices last
         assert time.monotonic() < end
-        time.sleep(0.02)  # a run gets what this process leaves of the machine
+        time.sleep(0.02)  # a run gets the time that this process leaves
     assert daemon.get("/healthz").status == 200
     assert cpu_seconds(daemon) - begun < 2 or os.environ.get("SANITIZE")
 
@@ -190,7 +190,7 @@ def test_silent_events_are_pinged_and_end_with_the_daemon(own):
 
 
 def test_events_of_a_job_that_is_still_stopping_end_with_the_daemon(own):
-    """It is paused, but its thread is at its snapshot yet, when the daemon drains: nothing more will be told of it."""
+    """The job is paused, but its thread still writes the snapshot when the daemon drains. There will be no more events."""
     daemon = own({"server.drain_seconds": 3600})
     id = submit(daemon, **{**ENDLESS, "hidden": 1024, "bptt": 1, "batch": 1})
     wait_for(daemon, id, "checkpoint")
@@ -238,7 +238,7 @@ def test_sigterm_saves_what_runs(own, expected):
     id = submit(daemon, **LONGER)
     wait_for(daemon, id, "validation")
     daemon.signal()
-    assert daemon.wait() == 0  # long before the drain's time is over; that the job did not end shows below
+    assert daemon.wait() == 0  # long before the drain's limit; the lines below show that the job did not end
     assert (own.state / "jobs" / id / "model.train" / "snapshot.json").exists()
     daemon = own()
     wait_end(daemon, id)
@@ -250,7 +250,7 @@ def test_sigterm_saves_what_runs(own, expected):
 
 
 def test_each_validation_leaves_a_snapshot_to_go_on_from(own, expected):
-    """Also where none is due by time: killed, the job goes on from there."""
+    """It does so even if no snapshot is due by time. After a kill the job goes on from there."""
     daemon = own({"train.snapshot_seconds": 0})
     id = submit(daemon, **LONGER)
     step = wait_for(daemon, id, "checkpoint")["step"]
@@ -293,7 +293,7 @@ def test_kill_at_any_moment_loses_no_job(own, expected):
 
 
 class Arrivals:
-    """What comes to be in a directory, told by inotify: a loop that looks would take the time of a job that yields."""
+    """Reports new files in a directory, by inotify. A loop that polls would take the processor from the job."""
 
     CREATED, MOVED_HERE = 0x100, 0x80
 
@@ -304,18 +304,18 @@ class Arrivals:
             raise OSError(ctypes.get_errno(), "inotify")
 
     def wait(self, seconds):
-        """The names of the next ones; none where nothing came in time."""
+        """Returns the names of the next files, or none if no file came in time."""
         if not select.select([self.fd], [], [], seconds)[0]:
             return []
         data, names = os.read(self.fd, 65536), []
         while data:
-            size = int.from_bytes(data[12:16], sys.byteorder)  # of the name: struct inotify_event
+            size = int.from_bytes(data[12:16], sys.byteorder)  # length of the name: struct inotify_event
             names.append(data[16 : 16 + size].rstrip(b"\0").decode())
             data = data[16 + size :]
         return names
 
     def kill(self, daemon, pattern):
-        """kill -9 as soon as a matching one is there."""
+        """kill -9 as soon as there is a matching file."""
         end = time.monotonic() + DEADLINE
         while not any(re.fullmatch(pattern, name) for name in self.wait(1)):
             assert time.monotonic() < end, f"no {pattern}"
@@ -329,7 +329,8 @@ class Arrivals:
 
 
 def test_kill_while_the_model_is_published(own, models, tmp_path):
-    """In the midst of the copy several times, then when it stands and the store does not know: whole or not there at all."""
+    """The kill comes several times during the copy, then after the copy but before the store's entry. The model is whole or
+    absent."""
     fields = {**SMALL, "hidden": 256, "batch": 2, "text": text(lines=10), "epochs": 1, "sample_length": 0}
     other = Daemon(models["tiny"], {"server.state_dir": tmp_path / "undisturbed"})
     wait_end(other, submit(other, **fields))
@@ -338,7 +339,7 @@ def test_kill_while_the_model_is_published(own, models, tmp_path):
     with contextlib.closing(Arrivals(directory)) as arrivals:
         id = submit(daemon, **fields)
         kills = 0
-        while kills < 4 and not (directory / "m").exists():  # it is there where the copy was faster than the kill
+        while kills < 4 and not (directory / "m").exists():  # the model is there if the copy was faster than the kill
             arrivals.kill(daemon, "m[.]tmp-.*")
             kills += not (directory / "m").exists()
             daemon = own()

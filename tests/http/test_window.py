@@ -1,4 +1,4 @@
-"""Models that predict every token from a window of the last few."""
+"""Models that predict every token from a window of the last few tokens."""
 
 import pytest
 
@@ -36,7 +36,7 @@ def test_logprobs_are_those_of_score(window):
     answer = window.post("/score", {"text": "abc" + written["completion"]})
     assert answer.status == 200, answer.body
     scored = answer.json()["tokens"]
-    assert len(scored) == 12  # nothing foretells the first
+    assert len(scored) == 12  # no token predicts the first one
     for one, other in zip(scored[2:], written["logprobs"]):
         assert one["logprob"] == pytest.approx(other["logprob"], abs=1e-4)
 

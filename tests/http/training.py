@@ -1,4 +1,4 @@
-"""What the tests of training share: daemons, corpora, requests about jobs, and waiting for what a job tells."""
+"""Shared by the tests of training: daemons, corpora, requests about jobs, and waits for a job's events."""
 
 import contextlib
 import http.client
@@ -33,7 +33,7 @@ def send(daemon, method, path, document=None, headers=None, **options):
 
 
 def submit(daemon, model="m", **fields):
-    """Queues a job; its id."""
+    """Queues a job and returns its id."""
     answer = send(daemon, "POST", "/train", body(model, **fields))
     assert answer.status == 202, answer.body
     return answer.json()["id"]
@@ -52,7 +52,7 @@ def act(daemon, id, action, status=200):
 
 
 def events(daemon, id, after=None, timeout=DEADLINE):
-    """Yields (number, type, data) until the stream ends."""
+    """Yields (number, type, data) until the end of the stream."""
     connection = http.client.HTTPConnection(daemon.address, daemon.port, timeout=timeout)
     headers = {"Authorization": f"Bearer {ADMIN}"}
     if after is not None:
@@ -74,7 +74,7 @@ def events(daemon, id, after=None, timeout=DEADLINE):
 
 
 def wait_for(daemon, id, type, **members):
-    """The first event, past or future, of this type and with these members."""
+    """Returns the first event, past or future, of this type and with these members."""
     for _, kind, data in events(daemon, id):
         if kind == type and all(data[key] == value for key, value in members.items()):
             return data
@@ -82,7 +82,7 @@ def wait_for(daemon, id, type, **members):
 
 
 def wait_end(daemon, id, state="succeeded"):
-    """Waits until the job is over, and returns it."""
+    """Waits for the end of the job and returns the job."""
     for _ in events(daemon, id):
         pass
     document = job(daemon, id)
@@ -122,7 +122,7 @@ def daemon(models, state):
 
 @pytest.fixture
 def own(start, tmp_path):
-    """own(settings): a daemon on the test's own state directory, which the next one finds again."""
+    """own(settings) starts a daemon on the test's own state directory. The next daemon uses the same directory."""
 
     def start_one(settings=()):
         return start("tiny", {"server.state_dir": tmp_path / "state", "train.snapshot_seconds": 0.05, **dict(settings)})
@@ -136,7 +136,7 @@ LONGER = {"epochs": 100 * max(KILLS, 8), "sample_length": 20, "dropout": 0.2, "v
 
 @pytest.fixture(scope="module")
 def expected(models, tmp_path_factory):
-    """The weights of a run that nobody interrupts."""
+    """Returns the weights of an uninterrupted run."""
     state = tmp_path_factory.mktemp("expected") / "state"
     daemon = Daemon(models["tiny"], {"server.state_dir": state})
     wait_end(daemon, submit(daemon, **LONGER))
