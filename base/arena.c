@@ -6,7 +6,7 @@
 
 #include "base/size.h"
 
-/* What a large page holds (x86-64, and arm64 with pages of 4 KiB). */
+/* Bytes of a large page (x86-64, and arm64 with pages of 4 KiB). */
 #define LARGE_PAGE ((size_t)2 << 20)
 
 /* One block per allocation: an object has few of them, and the address sanitizer then sees the end of each. */
@@ -14,8 +14,8 @@ struct arena_block {
     _Alignas(ARENA_ALIGNMENT) struct arena_block *next; /* the alignment makes the header as large as the padding */
 };
 
-/* Memory that is passed over again and again, as the weights of a network are, lies in large pages where the system
- * grants them: the processor remembers the places of some 2000 pages only, 8 MB of small ones. */
+/* Large blocks, such as a network's weights, ask for large pages: steps read them again and again, and the processor
+ * caches the addresses of some 2000 pages only, which is 8 MB of small pages. */
 static int arena_allocate_block(void **memory, size_t bytes)
 {
     const size_t alignment = bytes < LARGE_PAGE ? ARENA_ALIGNMENT : LARGE_PAGE;

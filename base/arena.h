@@ -1,9 +1,9 @@
 /* An arena: many allocations, one free.
  *
- * Everything that lives as long as one object (a network's buffers, a parsed file) comes from the object's arena, so
- * an error path frees one thing and nothing leaks. Memory is zeroed and aligned to 64 bytes (a cache line, and the
- * widest vector register); 2 MiB and more lie in large pages where the system grants them. An arena is not thread-safe;
- * what it handed out may be used by any thread.
+ * Everything that lives as long as one object (a network's buffers, a parsed file) comes from the object's arena, so an
+ * error path frees one thing and nothing leaks. Memory is zeroed and aligned to 64 bytes (a cache line, and the widest
+ * vector register); an allocation of 2 MiB or more uses large pages if the system grants them. An arena is not
+ * thread-safe; any thread may use the memory it handed out.
  *
  * Life cycle: `struct arena a = {0};` is a valid empty arena; arena_free() returns it to that state.
  */

@@ -16,7 +16,7 @@ size_t base64_decoded_size(size_t n)
 void base64_encode(const void *data, size_t n, char *out)
 {
     struct base64_encode_ctx context;
-    char end[BASE64_ENCODE_FINAL_LENGTH]; /* with padding, which has no place in a URL */
+    char end[BASE64_ENCODE_FINAL_LENGTH]; /* with padding, which URLs do not allow */
     base64url_encode_init(&context);
     const size_t written = base64_encode_update(&context, out, n, data), rest = base64_encoded_size(n) - written;
     base64_encode_final(&context, end);
@@ -24,7 +24,7 @@ void base64_encode(const void *data, size_t n, char *out)
     out[written + rest] = '\0';
 }
 
-/* The value of a character plus one; 0: it is none of the alphabet. The first 32 are none. */
+/* The value of a character plus one; 0: the character is not in the alphabet. The first 32 are not in it. */
 static const unsigned char values[256] = {
     0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
     0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  63, 0,  0,  53, 54, 55, 56,
@@ -33,8 +33,8 @@ static const unsigned char values[256] = {
     34, 35, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 0,  0,  0,  0,  0,
 };
 
-/* The values of up to four characters as one number of 24 bits, the first in the highest; *good becomes false where one
- * is none of the alphabet. */
+/* The values of up to four characters as one number of 24 bits, the first in the highest; *good becomes false if one is
+ * not in the alphabet. */
 static uint32_t join_values(const char *text, size_t n, bool *good)
 {
     uint32_t bits = 0;
@@ -46,7 +46,7 @@ static uint32_t join_values(const char *text, size_t n, bool *good)
     return bits;
 }
 
-/* nettle's would pass over white space and take bits that are left over, and it takes five times as long. */
+/* nettle's decoder skips white space, accepts left-over bits, and takes five times as long. */
 bool base64_decode(const char *text, size_t n, void *out, size_t *written)
 {
     unsigned char *bytes = out;

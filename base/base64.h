@@ -11,11 +11,11 @@ size_t base64_encoded_size(size_t n);
 /* Writes base64_encoded_size(n) characters and a NUL to out. */
 void base64_encode(const void *data, size_t n, char *out);
 
-/* At most this many bytes are in n characters. */
+/* The most bytes that n characters can hold. */
 size_t base64_decoded_size(size_t n);
 
-/* Writes at most base64_decoded_size(n) bytes to out; *written: how many. False where text[0..n) is not what
- * base64_encode() gives for some bytes: other characters, padding, or bits that are left over. */
+/* Writes at most base64_decoded_size(n) bytes to out; *written: how many. False if base64_encode() cannot have made
+ * text[0..n): it has other characters, padding, or left-over bits. */
 bool base64_decode(const char *text, size_t n, void *out, size_t *written);
 
 #endif

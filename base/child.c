@@ -12,9 +12,9 @@
 #include "base/clock.h"
 
 #define MAX_ARGUMENTS 32
-#define LOOK_MS       100 /* how often cancelling and the time are looked at */
+#define LOOK_MS       100 /* how often the parent checks for cancelling and the time limit */
 
-/* What the child finds: /dev/null to read and to write, the pipe as stderr, the directory; and nothing else. */
+/* Sets the child's descriptors and directory: /dev/null to read and to write, the pipe as stderr, nothing else. */
 static int set_actions(posix_spawn_file_actions_t *actions, const char *directory, int output)
 {
     int problem = posix_spawn_file_actions_addopen(actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -25,7 +25,8 @@ static int set_actions(posix_spawn_file_actions_t *actions, const char *director
     return problem;
 }
 
-/* Signals as a fresh program has them, and a group of its own: a Ctrl-C at the daemon's terminal is the daemon's. */
+/* Gives the child default signals and a process group of its own, so a Ctrl-C at the daemon's terminal reaches only the
+ * daemon. */
 static int set_attributes(posix_spawnattr_t *attributes)
 {
     sigset_t none, all;
@@ -57,7 +58,7 @@ static int child_start_process(pid_t *child, const struct child_options *options
     return problem;
 }
 
-/* Appends to the text, and lets its beginning go where there is no more room. */
+/* Appends to the text, and drops its beginning if there is no more room. */
 static void keep_end(char *text, size_t room, const char *more, size_t n)
 {
     size_t used = strlen(text);
@@ -71,7 +72,7 @@ static void keep_end(char *text, size_t room, const char *more, size_t n)
     text[kept + n] = '\0';
 }
 
-/* Reads what the child writes until it ends, kills it where it takes too long or is not wanted any more. */
+/* Reads the child's stderr until the child ends. Kills the child if it takes too long or is cancelled. */
 static void listen_to(const struct child_options *options, pid_t child, int input, struct child_result *result)
 {
     uint64_t end = clock_monotonic_ns() + (uint64_t)(options->seconds * 1e9);

@@ -1,5 +1,5 @@
-/* Another run of this program, for what must not be done in the daemon: reading files of strangers through other
- * people's parsers. Whatever they do to the child, the daemon lives on.
+/* Runs this program once more as a child process. The daemon uses it for work that it must not do itself: reading
+ * untrusted files through third-party parsers. If such a file breaks the child, the daemon goes on.
  */
 #ifndef LSTMD_BASE_CHILD_H
 #define LSTMD_BASE_CHILD_H
@@ -12,8 +12,8 @@
 
 struct child_options {
     const char *const *arguments; /* after the program's name; NULL-terminated */
-    const char *directory;        /* where it runs */
-    double seconds;               /* it is killed after so long */
+    const char *directory;        /* the child's working directory */
+    double seconds;               /* it is killed after this time */
     const atomic_bool *cancelled; /* ... or when this becomes true */
 };
 
@@ -22,8 +22,8 @@ struct child_result {
     char message[1024]; /* the end of what it wrote to stderr */
 };
 
-/* Runs it to its end, with nothing open but /dev/null and a pipe. Any thread; waits. False: it could not be run, or was
- * cancelled (ERROR_UNAVAILABLE). */
+/* Runs the child and waits for its end. The child has only /dev/null and a pipe open. Any thread. False: it could not
+ * be started, or it was cancelled (ERROR_UNAVAILABLE). */
 bool child_run(const struct child_options *options, struct child_result *result, struct error *err);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* Raises the limit, as far as the system lets the process, where it is less than `wanted`. Returns it. */
+/* Raises the limit to `wanted` if it is lower, as far as the system allows. Returns the limit. */
 size_t descriptors_raise(size_t wanted);
 
 #endif

@@ -7,7 +7,7 @@
 
 #include "base/utf8.h"
 
-/* Messages quote input, so whatever came in is made one line of UTF-8 in place: one '?' for each byte that is not. */
+/* Makes the text one line of UTF-8, in place, because messages quote input. Each byte that does not fit becomes '?'. */
 static void make_one_line(char *text, size_t n)
 {
     size_t at = 0;
@@ -22,7 +22,7 @@ static void make_one_line(char *text, size_t n)
     }
 }
 
-/* Ends a text that snprintf wanted to be `wanted` bytes long: a cut one ends at a whole character and says "...". */
+/* Ends a text for which snprintf wanted `wanted` bytes: a cut text ends at a whole character and "...". */
 static void finish_text(char *text, size_t capacity, int wanted)
 {
     static const char dots[] = "...";
@@ -44,7 +44,7 @@ static void format_text(char *text, size_t capacity, const char *format, va_list
     finish_text(text, capacity, vsnprintf(text, capacity, format, arguments));
 }
 
-/* What stands before ": reason" or ": cause" is cut first, so that a long path never hides the cause. */
+/* The most bytes before ": reason" or ": cause". A longer part is cut, so a long path never hides the cause. */
 #define PART_SIZE (ERROR_MESSAGE_SIZE * 3 / 4)
 
 /* The names stand in parentheses because error.h has macros of the same names. */
@@ -72,13 +72,13 @@ static enum error_code code_of_errno(int errno_value)
     case ENOSPC:
     case EDQUOT:
     case EFBIG:
-        return ERROR_NO_SPACE; /* EFBIG: the process's or the file system's limit of a file's size */
+        return ERROR_NO_SPACE; /* EFBIG: the file is as large as the process or the file system allows */
     case ENOMEM:
         return ERROR_NO_MEMORY;
     case EAGAIN:
     case EMFILE:
     case ENFILE:
-        return ERROR_UNAVAILABLE; /* threads, processes or descriptors: others will give some back */
+        return ERROR_UNAVAILABLE; /* no threads, processes or descriptors left: others will free some */
     default:
         return ERROR_IO;
     }

@@ -14,19 +14,19 @@
 #define ERROR_MESSAGE_SIZE 512
 
 enum error_code {
-    ERROR_NONE = 0,
+    ERROR_NONE = 0,    /* no error */
     ERROR_USAGE,       /* the command line is wrong */
     ERROR_INVALID,     /* a value, field or document that the caller gave is wrong */
     ERROR_NOT_FOUND,   /* the named thing does not exist */
     ERROR_CONFLICT,    /* the thing is in a state that forbids this */
-    ERROR_TOO_LARGE,   /* beyond a limit or an overflow-checked size */
-    ERROR_CORRUPT,     /* a file is not what its format promises */
+    ERROR_TOO_LARGE,   /* above a limit, or a size that overflows */
+    ERROR_CORRUPT,     /* a file breaks the rules of its format */
     ERROR_IO,          /* the operating system refused */
     ERROR_NO_SPACE,    /* disk full or quota reached */
     ERROR_NO_MEMORY,   /* an allocation failed */
     ERROR_UNAVAILABLE, /* try again later: queue full, draining, loading */
-    ERROR_CANCELLED,   /* somebody asked for it to stop */
-    ERROR_NUMERIC,     /* NaN, infinity or an exploding loss */
+    ERROR_CANCELLED,   /* somebody asked to stop it */
+    ERROR_NUMERIC,     /* NaN, infinity or a loss that explodes */
 };
 
 struct error {
@@ -48,8 +48,8 @@ bool error_set_no_memory(struct error *err, unsigned long long bytes, const char
 
 void error_clear(struct error *err);
 
-/* "Always returns false", said so that compilers and analysers know it: they would otherwise follow a path on which
- * a function that failed has succeeded. */
+/* Tells compilers and analysers that error_set() and its like return false. Without it they follow paths on which a
+ * failed function succeeds. */
 static inline bool error_false(bool always_false)
 {
     (void)always_false;

@@ -11,7 +11,7 @@
 
 #include "base/size.h"
 
-/* Opens a regular file for reading. O_NONBLOCK so that a FIFO is refused instead of waited for. */
+/* Opens a regular file for reading. O_NONBLOCK: open() does not wait for a FIFO's writer, and the FIFO is refused. */
 static int open_regular(int directory, const char *name, const char *path, size_t *size, struct error *err)
 {
     struct stat info;
@@ -31,7 +31,7 @@ static int open_regular(int directory, const char *name, const char *path, size_
     return -1;
 }
 
-/* Reads until n bytes or the end of a file that has shrunk meanwhile. */
+/* Reads n bytes, or fewer if the file has shrunk meanwhile. */
 static bool read_all(int fd, char *data, size_t n, size_t *size)
 {
     size_t done = 0;

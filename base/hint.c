@@ -7,7 +7,11 @@
 
 #include "base/distance.h"
 
-enum { RANK_SAME, RANK_SYNONYM, RANK_NEAR }; /* RANK_NEAR, and then one more for each letter that differs */
+enum {
+    RANK_SAME,    /* the same name */
+    RANK_SYNONYM, /* another word for it */
+    RANK_NEAR,    /* few letters differ; one more for each of these */
+};
 
 /* One line: words for one thing, ours and those of other programs (OpenAI, llama.cpp, Ollama, char-rnn, Keras, PyTorch
  * Lightning), in the form that is compared. */
@@ -68,7 +72,7 @@ static const char *const synonyms[][SYNONYMS_MAX] = {
     {"import", "convert"},
 };
 
-/* What people ask for by one of these names does not exist in any form. */
+/* Names of things that lstmd does not have in any form. */
 #define ABSENT_NAMES_MAX 10
 static const struct {
     const char *names[ABSENT_NAMES_MAX], *remark;
@@ -81,7 +85,7 @@ static const struct {
      "lstmd does not chat; POST /v1/completions continues a prompt"},
 };
 
-/* Letters in lower case, without what joins words. */
+/* Writes the name in lower case, without "-", "_" and ".". */
 static void hint_fold(const char *name, size_t n, char out[HINT_NAME_SIZE])
 {
     size_t size = 0;
@@ -112,7 +116,7 @@ void hint_begin(struct hint *hint, const char *typed)
         if (is_among(absent[i].names, ABSENT_NAMES_MAX, hint->typed)) hint->remark = absent[i].remark;
 }
 
-/* How near the name is to what was typed; SIZE_MAX: not near. */
+/* How near the name is to the typed one; SIZE_MAX: not near. */
 static size_t rank_of(const char *typed, const char *name)
 {
     const size_t distance = text_distance(typed, name), letters = strlen(typed);
@@ -131,7 +135,7 @@ void hint_try(struct hint *hint, const char *name)
     hint_fold(name, SIZE_MAX, whole);
     const size_t n = strlen(section);
     size_t rank;
-    if (n > 0 && strncmp(hint->typed, section, n) == 0) { /* the section is right: the rest alone is compared */
+    if (n > 0 && strncmp(hint->typed, section, n) == 0) { /* the section is right: compare only the rest */
         rank = rank_of(hint->typed + n, last);
     } else {
         rank = rank_of(hint->typed, whole);

@@ -1,4 +1,4 @@
-/* "Did you mean": the one answer to an unknown name, whether it is a flag, a key, a variable, a field or a command.
+/* "Did you mean": finds the valid name nearest to an unknown flag, key, variable, field or command.
  *
  *     struct hint hint;
  *     hint_begin(&hint, typed);
@@ -6,9 +6,9 @@
  *     hint.found is the name that was meant, or NULL; hint.remark is a sentence about what lstmd does not have, or
  * NULL.
  *
- * Case does not matter, nor do "-", "_" and ".". A valid name is meant where it is the same but for that; where both
- * names are words for the same thing (the table in hint.c has what other programs say); or where few letters differ:
- * one for each three that were typed, and one at least. A hint changes a message and nothing else. Pure, thread-safe.
+ * Comparing ignores case, "-", "_" and ".". A valid name matches in three ways: it is equal; both names are words for
+ * the same thing (the table in hint.c has the words of other programs); or few letters differ: one for each three typed
+ * letters, and at least one. A hint only changes a message. Pure, thread-safe.
  */
 #ifndef LSTMD_BASE_HINT_H
 #define LSTMD_BASE_HINT_H

@@ -33,12 +33,12 @@ char *json_text_print_line(const json_t *json, size_t flags, size_t *n, struct e
 
 /* ---- parsing ----
  *
- * An allocation that fails while jansson parses does not return to jansson. It jumps out of the parser, and everything
- * that the parser had allocated is freed. jansson holds no lock and keeps nothing while it parses.
+ * If an allocation fails while jansson parses, it does not return to jansson: it jumps out of the parser (longjmp) and
+ * frees all that the parser allocated. This is safe: jansson holds no lock and keeps no global state while it parses.
  *
- * What the parser frees was mostly allocated a moment ago, and is looked for there alone. The rest is freed when the
- * parser has ended: a text that turns out to be no JSON at its end has its parts freed one by one, and each of a
- * million would be looked for among a million. */
+ * The parser mostly frees its newest blocks, so only these are searched. Other blocks are freed when the parser has
+ * ended. Reason: if a text is wrong at its very end, the parser frees its parts one by one, and a full search would
+ * look for each of a million blocks among a million. */
 
 #define FEW_BLOCKS  64
 #define LAST_BLOCKS 16
@@ -52,11 +52,11 @@ struct blocks {
 struct parse {
     jmp_buf failed;
     struct blocks owned; /* what jansson has allocated and not freed, and */
-    struct blocks late;  /* those among them that it has freed, which is done at the end */
+    struct blocks late;  /* blocks that jansson has freed; they are really freed at the end */
 };
 
 static _Thread_local struct parse *current; /* NULL: this thread does not parse */
-static json_malloc_t default_allocate;      /* what jansson uses elsewhere */
+static json_malloc_t default_allocate;      /* the allocator outside of parsing */
 
 static void blocks_open(struct blocks *blocks)
 {
@@ -82,7 +82,7 @@ static bool blocks_reserve(struct blocks *blocks)
     return true;
 }
 
-/* Looks at the last `most` of them. */
+/* Searches only the last `most` blocks. */
 static bool blocks_remove(struct blocks *blocks, const void *memory, size_t most)
 {
     const size_t end = blocks->count > most ? blocks->count - most : 0;
@@ -123,7 +123,7 @@ static void json_release(void *memory)
     free(memory);
 }
 
-/* jansson wants to know before its first allocation, and from one thread. */
+/* Runs before main(): jansson needs its allocator before its first allocation, set by one thread. */
 __attribute__((constructor)) static void give_jansson_memory(void)
 {
     json_get_alloc_funcs(&default_allocate, &(json_free_t){free});

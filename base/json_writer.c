@@ -55,7 +55,7 @@ void json_write_integer(struct json_writer *writer, int64_t value)
     json_write(writer, digits + at, sizeof digits - at);
 }
 
-/* "1e-07" is "1e-7", and 3 is "3.0": readers that tell reals from integers see a real. */
+/* Shortens "1e-07" to "1e-7" and makes 3 "3.0", so that readers which distinguish reals from integers see a real. */
 static size_t tidy_real(char *text)
 {
     char *exponent = strchr(text, 'e');
@@ -82,12 +82,12 @@ void json_write_real(struct json_writer *writer, double value)
     writer->size += tidy_real(out);
 }
 
-/* The powers of ten that a double has exactly. */
+/* The powers of ten that a double holds exactly. */
 static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 #define LAST_POWER 22
 
-/* value * 10^shift, with a relative error of a few 2^-53, where a float has 2^-24. */
+/* value * 10^shift. The relative error is a few 2^-53; a float's own is 2^-24. */
 static double scaled(double value, int shift)
 {
     for (; shift > LAST_POWER; shift -= LAST_POWER) value *= powers[LAST_POWER];
@@ -95,7 +95,7 @@ static double scaled(double value, int shift)
     return shift < 0 ? value / powers[-shift] : value * powers[shift];
 }
 
-/* floor(log2(value)) of a positive value: ilogbf() without a call, unless it is subnormal. */
+/* floor(log2(value)) of a positive value: as ilogbf(), but it makes a call only if the value is subnormal. */
 static int float_exponent(float value)
 {
     uint32_t bits;
@@ -107,8 +107,8 @@ static int float_exponent(float value)
 static uint32_t float_digits(float value, int *point)
 {
     const int binary = float_exponent(value);
-    /* floor(binary * log10(2)) + 1 (Source: the constant and its range are checked by the tests over all exponents);
-     * one too small where a power of ten lies between value and the power of two below it. */
+    /* floor(binary * log10(2)) + 1 (Source: the constant and its range are checked by the tests over all exponents); it
+     * is one too small if a power of ten lies between value and the power of two below it. */
     *point = (binary * 78913 >> 18) + 1;
     double number = scaled((double)value, FLOAT_DIGITS - *point) + 0.5;
     if (number >= FLOAT_LIMIT) {
@@ -141,7 +141,7 @@ static int put_number(char digits[FLOAT_DIGITS], uint32_t number)
     return count;
 }
 
-/* 0.digits[count] * 10^point, where the point is not near the digits: 1.2e-7 */
+/* Writes 0.digits[count] * 10^point with an exponent: 1.2e-7 */
 static char *put_exponent(char *out, const char digits[FLOAT_DIGITS], int count, int point)
 {
     *out++ = digits[0];
@@ -150,7 +150,7 @@ static char *put_exponent(char *out, const char digits[FLOAT_DIGITS], int count,
     return out + sprintf(out, "e%d", point - 1);
 }
 
-/* The same, as 0.00012, 12.5 or 120.0. */
+/* Writes the same without an exponent: 0.00012, 12.5 or 120.0. */
 static char *put_fraction(char *out, const char digits[FLOAT_DIGITS], int count, int point)
 {
     if (point <= 0) {
@@ -205,7 +205,7 @@ static bool is_plain(unsigned char byte)
     return byte >= ' ' && byte < 0x80 && byte != '"' && byte != '\\';
 }
 
-/* A character that does not stand for itself in a string. */
+/* Writes a character that a JSON string must escape. */
 static void write_escaped(struct json_writer *writer, unsigned char byte)
 {
     static const char named[] = "\bb\ff\nn\rr\tt\"\"\\\\";
@@ -221,8 +221,8 @@ static void write_escaped(struct json_writer *writer, unsigned char byte)
     writer->size += (size_t)snprintf(out, 8, "\\u%04X", byte);
 }
 
-/* Writes text[0..n) as it stands in a string; returns how much of it was written: all but a character that is begun at
- * the end, and that too where the text is over. */
+/* Writes text[0..n) as part of a string; returns the bytes written. An unfinished character at the end is left out,
+ * unless the text is over. */
 static size_t write_characters(struct json_writer *writer, const char *text, size_t n, bool over)
 {
     size_t at = 0;
@@ -264,7 +264,7 @@ void json_write_part(struct json_writer *writer, struct json_string *string, con
         memcpy(joined, string->rest, before);
         if (more > 0) memcpy(joined + before, text, more);
         const size_t done = write_characters(writer, joined, before + more, false);
-        if (done < before) { /* not even with these bytes is it a whole character; then they were all there is */
+        if (done < before) { /* still not a whole character: the part has no more bytes */
             string->count = before + more;
             memcpy(string->rest, joined, string->count);
             return;

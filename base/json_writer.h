@@ -1,9 +1,9 @@
-/* JSON text into one buffer, without a tree of values: for answers that are written a piece at a time.
+/* JSON text into one buffer, without a tree of values: for answers that are written piece by piece.
  *
- * The writer knows values, not their structure: who calls it writes braces, commas and keys as literals. It serves CSV
- * as well. The buffer grows as needed; who writes much empties it between two pieces (size = 0) and keeps its memory.
- * `struct json_writer w = {0};` is an empty one. Without memory `failed` is set and nothing more is written, so one
- * look at the end is enough. A writer belongs to one thread at a time.
+ * The writer formats values; the caller writes braces, commas and keys as literals. It also serves CSV. The buffer
+ * grows as needed; a caller that writes much empties it between two pieces (size = 0) and keeps its memory. `struct
+ * json_writer w = {0};` is an empty one. If memory runs out, the writer sets `failed` and writes nothing more, so the
+ * caller checks once, at the end. A writer belongs to one thread at a time.
  */
 #ifndef LSTMD_BASE_JSON_WRITER_H
 #define LSTMD_BASE_JSON_WRITER_H
@@ -22,26 +22,27 @@ struct json_writer {
 
 void json_writer_close(struct json_writer *writer);
 
-/* Room for n more bytes behind text[size], NULL without memory. The caller adds what it used to size. */
+/* Room for n more bytes behind text[size], NULL without memory. The caller adds the bytes it used to size. */
 char *json_writer_room(struct json_writer *writer, size_t n);
 
 void json_write(struct json_writer *writer, const char *text, size_t n);
 #define json_write_literal(writer, literal) json_write(writer, literal, sizeof(literal) - 1)
 
 void json_write_integer(struct json_writer *writer, int64_t value);
-/* 15 digits, never without a point or an exponent; null where the value is not finite. */
+/* 15 digits, always with a point or an exponent; null if the value is not finite. */
 void json_write_real(struct json_writer *writer, double value);
-/* 9 digits at most: as many as tell any two float32 apart, so a reader gets the same one. Ten times as fast. */
+/* At most 9 digits. These distinguish any two float32, so a reader gets the same value. Ten times as fast. */
 void json_write_float(struct json_writer *writer, float value);
 /* The same of n values, with commas between them. */
 void json_write_floats(struct json_writer *writer, const float *values, size_t n);
 /* A string of any bytes: each maximal sequence that is not UTF-8 becomes U+FFFD. */
 void json_write_string(struct json_writer *writer, const char *text, size_t n);
 
-/* What stands between the quotes of a string that comes in parts. A part may end inside a character. All zero at first.
+/* The state of a string that is written in parts, between its quotes. A part may end inside a character. All zero at
+ * first.
  */
 struct json_string {
-    char rest[UTF8_MAX_BYTES]; /* of a character that is begun */
+    char rest[UTF8_MAX_BYTES]; /* the bytes of an unfinished character */
     size_t count;
 };
 void json_write_part(struct json_writer *writer, struct json_string *string, const char *text, size_t n);

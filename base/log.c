@@ -11,14 +11,14 @@
 
 #define LINE_SIZE 4096 /* the longest line, and PIPE_BUF of Linux: a write of this size to a pipe is atomic */
 #define TEXT_SIZE 1024 /* bytes of a text value that are logged; a longer one ends with "..." */
-#define TAIL_SIZE 32   /* kept free for the mark of a cut line and its end */
+#define TAIL_SIZE 32   /* reserved for the mark of a cut line and the line's end */
 
 static enum log_level least_level = LOG_INFO;
 static enum log_format line_format = LOG_LOGFMT;
 
 struct line {
     size_t length;
-    bool full; /* something did not fit since the flag was cleared */
+    bool full; /* text was left out since the flag was cleared */
     char text[LINE_SIZE];
 };
 
@@ -49,8 +49,8 @@ static void append_text(struct line *line, const char *text)
     log_append(line, text, strlen(text));
 }
 
-/* Characters that could end the line, or make a terminal or a viewer show something else than what stands there:
- * controls, line and paragraph separators, and the marks that reorder text. All are below U+10000. */
+/* Characters that could end the line or make a terminal or viewer show other text: controls, line and paragraph
+ * separators, and the marks that reorder text. All are below U+10000. */
 static bool is_hidden(uint32_t c)
 {
     return c < 0x20 || (c >= 0x7F && c < 0xA0) || (c >= 0x200E && c <= 0x200F) || (c >= 0x2028 && c <= 0x202E) ||
@@ -87,7 +87,7 @@ static void append_quoted(struct line *line, const char *text)
     append_text(line, end < n ? "...\"" : "\"");
 }
 
-/* Whether a logfmt reader takes the text as it stands. */
+/* Whether a logfmt reader takes the text without quotes. */
 static bool is_bare(const char *text)
 {
     size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+:/@%,");
@@ -116,7 +116,7 @@ static void append_value(struct line *line, const struct log_field *field)
     append_text(line, number);
 }
 
-/* A field that does not fit is left out whole, so that the line stays what its format promises. */
+/* Leaves out a field that does not fit completely, so that the line stays valid in its format. */
 static bool append_field(struct line *line, const struct log_field *field)
 {
     size_t before = line->length;
@@ -141,7 +141,7 @@ static void finish_line(struct line *line, bool cut)
     line->length += n;
 }
 
-/* There is nowhere to report that the log cannot be written. */
+/* It ignores errors: there is no place to report that the log cannot be written. */
 static void write_line(const struct line *line)
 {
     size_t done = 0;

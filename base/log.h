@@ -11,10 +11,10 @@
 #include <stdint.h>
 
 enum log_level {
-    LOG_DEBUG,   /* for who looks for a fault */
-    LOG_INFO,    /* what happened as it should */
-    LOG_WARNING, /* somebody should know, and all goes on */
-    LOG_ERROR,   /* something was not done */
+    LOG_DEBUG,   /* details for finding a fault */
+    LOG_INFO,    /* a normal event */
+    LOG_WARNING, /* somebody should know; the program goes on */
+    LOG_ERROR,   /* something failed */
 };
 enum log_format {
     LOG_LOGFMT, /* key=value key="a value" */
@@ -25,7 +25,11 @@ void log_configure(enum log_level least, enum log_format format);
 
 struct log_field {
     const char *key; /* NULL ends the list */
-    enum { LOG_FIELD_TEXT, LOG_FIELD_INTEGER, LOG_FIELD_REAL } type;
+    enum {
+        LOG_FIELD_TEXT,    /* `text` */
+        LOG_FIELD_INTEGER, /* `integer` */
+        LOG_FIELD_REAL,    /* `real` */
+    } type;
     const char *text; /* NULL: the field is left out */
     int64_t integer;
     double real; /* printed with three decimals */
@@ -40,10 +44,10 @@ struct log_field {
 #define log_event(level, event, ...)                                                                                   \
     log_write((level), (event), (const struct log_field[]){__VA_ARGS__, (struct log_field){.key = 0}})
 
-/* fields: ended by one with a NULL key; NULL for none. */
+/* fields: an array that a NULL key ends; NULL: no fields. */
 void log_write(enum log_level level, const char *event, const struct log_field *fields);
 
-/* Whether events of this level are written at all. */
+/* Whether events of this level are written. */
 bool log_enabled(enum log_level level);
 
 #endif

@@ -10,9 +10,9 @@
 #include <unistd.h>
 
 #define PATH_SIZE   4096
-#define LARGE_BLOCK (128 * 1024) /* where glibc begins, too */
+#define LARGE_BLOCK (128 * 1024) /* glibc's own initial value */
 
-/* The number in a file; `otherwise` where there is none ("max", no such file). */
+/* The number in a file; `otherwise` if there is none ("max", no such file). */
 static size_t read_limit(const char *path, size_t otherwise)
 {
     char text[32] = "";

@@ -4,16 +4,17 @@
 
 #include <stddef.h>
 
-/* The machine's memory, or the least memory.max of the control groups (cgroup v2) that the process is in, if that is
- * less. 0: not known. */
+/* Bytes: the machine's memory, or, if less, the smallest memory.max of the process's control groups (cgroup v2). 0: not
+ * known. */
 size_t memory_limit(void);
 
-/* The same with the files that say it: cgroup is /proc/self/cgroup, root is where the groups are mounted. For tests. */
+/* The same with other files, for tests: cgroup stands for /proc/self/cgroup, root for the directory where the groups
+ * are mounted. */
 size_t memory_limit_of(const char *cgroup, const char *root, size_t physical);
 
-/* From now on a block of 128 KiB or more is a mapping of its own, so it goes back to the system when it is freed. glibc
- * would raise that size to that of the largest block that was freed (up to 32 MiB) and keep later ones. Once, before
- * there are threads. */
+/* From now on malloc() maps each block of 128 KiB or more separately, so free() gives it back to the system. Without
+ * this, glibc raises that size to the largest freed block (up to 32 MiB) and keeps later blocks. Call once, before
+ * threads start. */
 void memory_return_large_blocks(void);
 
 #endif

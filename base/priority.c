@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SLICE_NS       100000 /* the least that Linux takes */
+#define SLICE_NS       100000 /* the least that Linux accepts */
 #define WORST_NICENESS 19
 #define WORK           4000000 /* multiply-adds: some 0.1 ms of a processor */
 

@@ -1,8 +1,8 @@
 /* The publishing half of base/file.h.
  *
- * What a killed process leaves aside is removed by the next that publishes to the same path. An aside is in use while
- * its maker holds a lock on it, which the kernel drops when the process ends; a maker whose new aside was taken for a
- * leftover in the moment before it was locked sees that and makes another.
+ * The next publish to a path removes aside files that killed processes left there. The maker of an aside holds a lock
+ * on it while it is in use; the kernel drops the lock when the process ends. Another process may remove a new aside
+ * before its maker locks it; the maker sees that and makes another.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -24,7 +24,7 @@
 #define SUFFIX_LENGTH (sizeof ".tmp-0123456789ab" - 1)
 #define ATTEMPTS      100
 
-/* A name that no other thread or process is likely to try at the same time; O_EXCL and mkdir() find out if one does. */
+/* A name that no other thread or process is likely to try at the same time; O_EXCL and mkdir() fail if one does. */
 static void make_aside_name(char *out, const char *path)
 {
     static atomic_uint_fast64_t counter;
@@ -34,8 +34,8 @@ static void make_aside_name(char *out, const char *path)
     sprintf(out, "%s" SUFFIX_FORMAT, path, mixed >> 16);
 }
 
-/* Locks what has just been made as `aside`. False where somebody took it for a leftover. A file system without locks
- * is one on which nobody finds leftovers. */
+/* Locks the new `aside`. False if somebody took it for a leftover. On a file system without locks nobody removes
+ * leftovers. */
 static bool lock_aside(int fd, const char *aside)
 {
     struct stat held, named;
@@ -47,14 +47,14 @@ static int make_aside_directory(const char *aside)
 {
     if (mkdir(aside, 0777) != 0) return -1;
     int fd = open(aside, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int saved = errno == ENOENT ? EEXIST : errno; /* removed already: as good as a name that is taken */
+    int saved = errno == ENOENT ? EEXIST : errno; /* already removed: try another name, as if this one were taken */
     if (fd < 0) rmdir(aside);
     errno = saved;
     return fd;
 }
 
-/* Makes `aside` (room for path and suffix) as an empty file or directory that was not there, and locks it. Returns the
- * descriptor (of a file: for writing), or -1 with errno. */
+/* Makes `aside` (room for path and suffix), a new empty file or directory, and locks it. Returns the descriptor (of a
+ * file: for writing), or -1 with errno. */
 static int make_aside(char *aside, const char *path, mode_t type)
 {
     for (int i = 0; i < ATTEMPTS; i++) {
@@ -86,13 +86,13 @@ static bool sync_directory(const char *path, struct error *err)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return error_set_errno(err, errno, "%s", path);
-    bool done = fsync(fd) == 0 || errno == EINVAL; /* EINVAL: a file system that has nothing to sync in a directory */
+    bool done = fsync(fd) == 0 || errno == EINVAL; /* EINVAL: this file system does not sync directories */
     if (!done) error_set_errno(err, errno, "%s", path);
     close(fd);
     return done;
 }
 
-/* The directory in which the last component of the path stands; free() it. NULL: out of memory. */
+/* The directory that holds the last component of the path; free() it. NULL: out of memory. */
 static char *parent_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
@@ -117,7 +117,7 @@ static bool is_dots(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* A file, or a directory with all that is in it. Follows no symbolic link; what cannot be removed stays. */
+/* A file, or a directory with all that is in it. Follows no symbolic link; files that cannot be removed stay. */
 static void remove_tree(int parent, const char *name)
 {
     if (unlinkat(parent, name, 0) == 0 || errno != EISDIR) return;
@@ -133,7 +133,7 @@ static void remove_tree(int parent, const char *name)
     unlinkat(parent, name, AT_REMOVEDIR);
 }
 
-/* How long the name is that something with the name `name` was put aside of; 0: nothing was. */
+/* The length of the original name if `name` is an aside's name (original, mark, digits); else 0. */
 static size_t aside_of(const char *name, const char *mark)
 {
     const size_t n = strlen(name);
@@ -148,7 +148,7 @@ bool file_name_is_aside(const char *name)
     return aside_of(name, ".tmp-") > 0 || aside_of(name, ".old-") > 0;
 }
 
-/* type: what it must be; 0: anything. */
+/* type: the file type that it must have; 0: any. */
 static void remove_if_left_over(int parent, const char *name, mode_t type)
 {
     struct stat info;
@@ -159,7 +159,7 @@ static void remove_if_left_over(int parent, const char *name, mode_t type)
     close(fd);
 }
 
-/* Removes what was put aside of the path. What cannot be removed is harmless. */
+/* Removes leftover asides of the path. Those that cannot be removed are harmless. */
 static bool remove_leftovers(const char *target, mode_t type, struct error *err)
 {
     const char *slash = strrchr(target, '/'), *last = slash ? slash + 1 : target;
@@ -176,7 +176,8 @@ static bool remove_leftovers(const char *target, mode_t type, struct error *err)
     return true;
 }
 
-/* Old content that a crash between two renames left with another name gets its own back, unless that is taken. */
+/* Renames "<path>.old-..." back to its path, unless the path exists: a crash between two renames leaves old content
+ * so. */
 static void publish_restore(int parent, const char *name, size_t n)
 {
     char *target = strndup(name, n);
@@ -222,13 +223,13 @@ bool directory_remove(const char *path, struct error *err)
     if (durable)
         remove_tree(AT_FDCWD, aside);
     else if (gone)
-        rename(aside, path); /* back: what failed has not happened */
+        rename(aside, path); /* undo the rename */
     free(aside);
     return durable;
 }
 
-/* The path that is renamed to: without trailing slashes, and where it is a symbolic link, what the link leads to, so
- * that the link stays. `type` (S_IFREG, S_IFDIR) is what may be replaced. NULL and *err on failure; free() it. */
+/* The path that the rename replaces: without trailing slashes; the target of a symbolic link, so the link stays. `type`
+ * (S_IFREG, S_IFDIR): the kind of file that may be replaced. NULL and *err on failure; free() it. */
 static char *resolve_target(const char *path, mode_t type, struct error *err)
 {
     size_t n = strlen(path);
@@ -260,7 +261,7 @@ static char *resolve_target(const char *path, mode_t type, struct error *err)
     return NULL;
 }
 
-/* Fills the file and gives it the name. The lock is held until then. On failure errno tells why. */
+/* Fills the file and gives it the name. The lock is held until the rename. On failure errno tells why. */
 static bool fill_and_rename(int fd, const char *aside, const char *target, const void *data, size_t size)
 {
     bool done = write_all(fd, data, size) && fsync(fd) == 0 && rename(aside, target) == 0;
@@ -295,7 +296,7 @@ out:
     return done;
 }
 
-/* Replacing a directory deletes what is in it, so one that holds other directories is no output of ours. */
+/* Refuses a directory that holds directories: lstmd does not make such ones, and replacing it would delete them. */
 static bool check_flat(const char *path, struct error *err)
 {
     DIR *directory = opendir(path);
@@ -379,9 +380,9 @@ bool directory_publish_write(struct directory_publish *publish, const char *name
     return done;
 }
 
-/* Where the file system cannot exchange two names (NFS, some FUSE): the old directory steps aside first. Between the
- * two renames the path does not exist; a crash just there leaves the old content as "<path>.old-...". On success the
- * old directory has the name that the new one had. Returns false with errno. */
+/* For file systems that cannot exchange two names (NFS, some FUSE): renames the old directory first, then the new one.
+ * Between the two renames the path does not exist; a crash at that moment leaves the old content as "<path>.old-...".
+ * On success the old directory has the name that the new one had. Returns false with errno. */
 static bool exchange_in_two_steps(const char *path, const char *aside)
 {
     char *old = strdup(aside);
@@ -396,8 +397,8 @@ static bool exchange_in_two_steps(const char *path, const char *aside)
     return done;
 }
 
-/* Makes the new directory appear under the path; the old one, if any, then has the name aside. Where there was none,
- * and another publisher is first, that one's is the old. */
+/* Puts the new directory at the path; the old one, if any, then has the aside name. If there was none and another
+ * publisher comes first, the other's directory counts as the old one. */
 static bool put_in_place(const char *path, const char *aside)
 {
     for (int i = 0; i < ATTEMPTS; i++) {
@@ -419,7 +420,7 @@ bool directory_publish_commit(struct directory_publish *publish, struct error *e
         directory_publish_abort(publish);
         return false;
     }
-    /* The old content goes only when the new is known to be on disk. */
+    /* Sync first: the old content is removed only after the new is on disk. */
     bool durable = sync_parent(publish->path, err);
     if (durable) remove_tree(AT_FDCWD, publish->aside);
     directory_publish_leave(publish);

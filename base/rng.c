@@ -43,7 +43,8 @@ double rng_uniform(struct rng *rng)
 
 uint64_t rng_below(struct rng *rng, uint64_t bound)
 {
-    /* The first 2^64 mod bound values are refused: a multiple of bound is left, and every remainder is as likely. */
+    /* Reject the first 2^64 mod bound values: the number of the others is a multiple of bound, so all remainders are
+     * equally likely. */
     uint64_t refused = (0 - bound) % bound;
     uint64_t x = rng_next(rng);
     while (x < refused) x = rng_next(rng);

@@ -1,6 +1,7 @@
 /* The random number generator: xoshiro256++ (Blackman and Vigna, "Scrambled linear pseudorandom number generators",
  * 2019, https://prng.di.unimi.it), its state filled from a seed by splitmix64. Same seed, same numbers, on every
- * machine. Not for secrets. A struct rng belongs to one thread at a time; it is plain data and may be copied or saved.
+ * machine. Not for secrets: the numbers can be predicted. A struct rng belongs to one thread at a time; it is plain
+ * data and may be copied or saved.
  */
 #ifndef LSTMD_BASE_RNG_H
 #define LSTMD_BASE_RNG_H
@@ -22,7 +23,7 @@ double rng_uniform(struct rng *rng);
 /* Uniform in [0, bound), without bias; bound > 0. */
 uint64_t rng_below(struct rng *rng, uint64_t bound);
 
-/* Standard normal (Box-Muller, one value per call). The last bit is as good as the machine's log() and cos(). */
+/* Standard normal (Box-Muller, one value per call). The last bit depends on the machine's log() and cos(). */
 double rng_normal(struct rng *rng);
 
 #endif

@@ -48,7 +48,7 @@ bool sandbox_enter(const struct sandbox_path *paths, size_t count, struct error 
 
 /* ---- paths ---- */
 
-/* What newer kernels have and the headers of older ones do not (linux/landlock.h). */
+/* Rights of newer kernels that older headers lack (linux/landlock.h). */
 #define ACCESS_TRUNCATE     (UINT64_C(1) << 14) /* ABI 3 */
 #define ACCESS_IOCTL_DEVICE (UINT64_C(1) << 15) /* ABI 5 */
 #define ACCESS_TCP          UINT64_C(3)         /* ABI 4: bind and connect */
@@ -62,7 +62,7 @@ struct ruleset {
 #define WRITE_TREE                                                                                                     \
     (READ_TREE | WRITE_FILE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR |                              \
      LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR | LANDLOCK_ACCESS_FS_REFER)
-#define ON_FILES (WRITE_FILE | LANDLOCK_ACCESS_FS_EXECUTE) /* what makes sense for a path that is no directory */
+#define ON_FILES (WRITE_FILE | LANDLOCK_ACCESS_FS_EXECUTE) /* the rights that a path has if it is no directory */
 
 static const uint64_t access_of[] = {
     [SANDBOX_READ] = READ_TREE,
@@ -112,7 +112,7 @@ bool sandbox_limit_paths(const struct sandbox_path *paths, size_t count, struct 
 
 /* ---- system calls ---- */
 
-/* The names of all architectures; each has some of them. */
+/* Names of system calls of all architectures; each architecture has some of them. */
 static const int reader_calls[] = {
     /* files, by descriptor */
     SCMP_SYS(read),
@@ -128,7 +128,7 @@ static const int reader_calls[] = {
     SCMP_SYS(flock),
     SCMP_SYS(fsync),
     SCMP_SYS(fdatasync),
-    /* by path, which Landlock judges */
+    /* files, by path; Landlock checks the path */
     SCMP_SYS(open),
     SCMP_SYS(openat),
     SCMP_SYS(stat),
@@ -154,7 +154,7 @@ static const int reader_calls[] = {
     SCMP_SYS(munmap),
     SCMP_SYS(mremap),
     SCMP_SYS(madvise),
-    /* what the C library does on its own */
+    /* calls that the C library makes on its own */
     SCMP_SYS(futex),
     SCMP_SYS(rt_sigaction),
     SCMP_SYS(rt_sigprocmask),
@@ -194,7 +194,7 @@ static const int daemon_calls[] = {
     SCMP_SYS(rt_sigtimedwait),
     SCMP_SYS(rt_sigsuspend),
     SCMP_SYS(pause),
-    /* the sockets that are there */
+    /* open sockets */
     SCMP_SYS(listen),
     SCMP_SYS(accept4),
     SCMP_SYS(recvfrom),
@@ -207,7 +207,7 @@ static const int daemon_calls[] = {
     SCMP_SYS(setsockopt),
     SCMP_SYS(getsockname),
     SCMP_SYS(getpeername),
-    /* files: the database locks them, large ones are made and measured */
+    /* files: the database locks files; uploads and scratch files change and read their sizes */
     SCMP_SYS(fcntl),
     SCMP_SYS(dup),
     SCMP_SYS(dup2),
@@ -243,7 +243,7 @@ static const int daemon_calls[] = {
     SCMP_SYS(sched_get_priority_min),
     SCMP_SYS(sched_setaffinity),
     SCMP_SYS(getcpu),
-    /* a program of ours that is started, and what it limits itself to */
+    /* starting this program as a child, and its own limits */
     SCMP_SYS(execve),
     SCMP_SYS(vfork),
     SCMP_SYS(fork),
@@ -258,7 +258,7 @@ static const int daemon_calls[] = {
     SCMP_SYS(landlock_create_ruleset),
     SCMP_SYS(landlock_add_rule),
     SCMP_SYS(landlock_restrict_self),
-    /* who and where one is */
+    /* own identity and directory */
     SCMP_SYS(getuid),
     SCMP_SYS(geteuid),
     SCMP_SYS(getgid),
@@ -269,16 +269,16 @@ static const int daemon_calls[] = {
     SCMP_SYS(times),
 };
 
-/* What an argument is, behind a mask. */
+/* A condition on one argument: its value under a mask. */
 struct comparison {
     unsigned argument;
     uint64_t mask, value;
 };
 
-/* A call that does harmless things and others, and the arguments of the harmless ones. */
+/* A call that is harmless only with certain arguments, and the conditions on these. */
 struct conditional {
     int call;
-    unsigned count; /* of the comparisons */
+    unsigned count; /* of comparisons */
     struct comparison comparisons[2];
 };
 
@@ -287,8 +287,8 @@ struct conditional {
 
 /* ---- the program that the kernel runs for each call ----
  *
- * libseccomp has the names and numbers of the calls. It could write the program as well, but where memory is lacking it
- * follows null pointers, never ends, or leaves rules out. This needs none. */
+ * libseccomp gives the names and numbers of the calls. Rejected: its generator of filter programs, because without
+ * memory it follows null pointers, never ends, or leaves rules out. The code below allocates nothing. */
 
 struct filter {
     struct sock_filter code[512];
@@ -301,14 +301,14 @@ struct filter {
 #define GO    (BPF_JMP | BPF_JA)
 #define END   (BPF_RET | BPF_K)
 
-#define LOW  (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 4) /* where the halves of an argument are */
+#define LOW  (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 0 : 4) /* offsets of the two halves of an argument */
 #define HIGH (4 - LOW)
 
-#define LONGEST_LIST  255 /* a jump goes no further */
-#define OF_COMPARISON 6   /* instructions */
+#define LONGEST_LIST  255 /* the longest jump */
+#define OF_COMPARISON 6   /* instructions per comparison */
 #define OF_CONDITION  (3 + 2 * OF_COMPARISON)
 
-/* `yes` and `no`: how many instructions are passed over. */
+/* `yes` and `no`: how many instructions the jump skips. */
 static void filter_put(struct filter *filter, unsigned code, size_t value, size_t yes, size_t no)
 {
     filter->code[filter->size++] =
@@ -320,8 +320,8 @@ static void put_number(struct filter *filter)
     filter_put(filter, LOAD, offsetof(struct seccomp_data, nr), 0, 0);
 }
 
-/* What another architecture numbers differently is never right. What is not allowed looks as if the kernel did not have
- * it (ENOSYS): a C library that tries something newer first then falls back to what is. */
+/* Refuses calls of other architectures, whose numbers differ. A forbidden call fails as if the kernel did not have it
+ * (ENOSYS): a C library that tries a newer call first then falls back to an older one. */
 static void filter_begin(struct filter *filter)
 {
     filter->size = 0;
@@ -331,7 +331,7 @@ static void filter_begin(struct filter *filter)
     put_number(filter);
 }
 
-/* Calls that this architecture does not have are below 0. */
+/* Skips calls that this architecture does not have: their numbers are below 0. */
 static void allow_all(struct filter *filter, const int *calls, size_t count)
 {
     size_t left = 0;
@@ -342,7 +342,7 @@ static void allow_all(struct filter *filter, const int *calls, size_t count)
     filter_put(filter, END, SECCOMP_RET_ALLOW, 0, 0);
 }
 
-/* `left`: the instructions from here on that a wrong half passes over. */
+/* `left`: how many instructions a wrong half skips, from here on. */
 static void put_half(struct filter *filter, size_t offset, uint64_t mask, uint64_t value, size_t left)
 {
     filter_put(filter, LOAD, offset, 0, 0);
@@ -354,7 +354,7 @@ static void allow_some(struct filter *filter, const struct conditional *some, si
 {
     for (size_t i = 0; i < count; i++) {
         if (some[i].call < 0) continue;
-        size_t left = OF_COMPARISON * some[i].count + 1; /* to where the number is loaded again */
+        size_t left = OF_COMPARISON * some[i].count + 1; /* to the instruction that loads the call's number again */
         filter_put(filter, EQUAL, (size_t)some[i].call, 0, left + 1);
         for (unsigned j = 0; j < some[i].count; j++) {
             const struct comparison *is = &some[i].comparisons[j];
@@ -380,8 +380,8 @@ static bool filter_load(struct filter *filter, unsigned flags, struct error *err
 
 /* ---- what is allowed ---- */
 
-/* Memory never becomes code; a terminal is asked whether it is one, and typed into by nobody; limits are read; the only
- * process that gets a signal is this one. */
+/* Harmless arguments: memory is never executable; ioctl() may ask whether a descriptor is a terminal, but types nothing
+ * into it; limits may be read; a signal may go to this process only. */
 static bool limit_reader(struct error *err)
 {
     const struct conditional some[] = {
@@ -398,9 +398,9 @@ static bool limit_reader(struct error *err)
     return filter_load(&filter, 0, err);
 }
 
-/* Landlock judges no change of a file's mode, owner or times, so there is none. Code comes from files, never from
- * memory that was written. A thread or process is no new container. Children are killed and not otherwise told
- * anything; what a started program raises, it raises itself. */
+/* Landlock does not check changes of a file's mode, owner or times, so the filter forbids them. Code comes from files,
+ * never from written memory. A new thread or process makes no new namespace. The only signal to children is a kill; a
+ * started program raises its own signals itself. */
 bool sandbox_limit_daemon(struct error *err)
 {
     const uint64_t containers =
@@ -434,11 +434,11 @@ bool sandbox_limit_daemon(struct error *err)
     allow_all(&filter, reader_calls, LENGTH(reader_calls));
     allow_all(&filter, daemon_calls, LENGTH(daemon_calls));
     allow_some(&filter, some, LENGTH(some));
-    /* No slower memory for a process that has a filter (Linux before 5.16). */
+    /* SPEC_ALLOW keeps memory fast: before Linux 5.16 a filter turns on a slow mitigation. */
     return filter_load(&filter, SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW, err);
 }
 
-/* Paths first: the system calls for it are none of those that stay. */
+/* Paths first: the filter forbids the system calls of Landlock. */
 bool sandbox_enter(const struct sandbox_path *paths, size_t count, struct error *err)
 {
     closefrom(STDERR_FILENO + 1);

@@ -10,7 +10,7 @@
 #include "base/file.h"
 #include "base/size.h"
 
-/* Where the file system makes no nameless files, one whose name is taken away at once. */
+/* Makes a file without a name. If the file system cannot, it makes a named one and removes the name at once. */
 static int open_nameless(const char *directory, struct error *err)
 {
     int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);

@@ -1,8 +1,8 @@
-/* Memory that lies in a file without a name once it is large: what a corpus of gigabytes leaves of itself is read again
- * and again, and must not take the machine's memory. The system writes pages of such a file to disk, and reads them
- * back, as it needs room. The file goes with the process.
+/* Scratch memory: once it is large, it is a mapped file without a name. Training reads the tokens of a corpus of
+ * gigabytes again and again; they must not fill the machine's memory. The system writes pages of the file to disk and
+ * reads them back as it needs room. The file is gone when the process ends.
  *
- * `struct scratch s = {0};` is empty; scratch_close() returns it to that.
+ * `struct scratch s = {0};` is empty; scratch_close() makes it empty again.
  */
 #ifndef LSTMD_BASE_SCRATCH_H
 #define LSTMD_BASE_SCRATCH_H
@@ -12,23 +12,23 @@
 
 #include "base/error.h"
 
-#define SCRATCH_IN_MEMORY ((size_t)8 << 20) /* bytes; what is larger goes to the disk */
+#define SCRATCH_IN_MEMORY ((size_t)8 << 20) /* bytes; a larger scratch is a file */
 
 struct scratch {
     void *data;  /* NULL: none */
     size_t size; /* bytes */
-    bool mapped; /* a file is */
+    bool mapped; /* true: a file; false: from malloc() */
     int file;
 };
 
-/* Makes it at least so large, and keeps what is there; what is new may hold anything. `what` stands in messages.
- * directory: where the file is made, and takes room on the disk for all of it; NULL: it stays in memory, however large.
- * Errors: ERROR_NO_MEMORY, ERROR_NO_SPACE, ERROR_IO and those of opening a file; they leave it as it was. */
+/* Makes it at least `size` bytes and keeps its content; new bytes have any value. Messages name `what`. directory:
+ * where the file is made; the file takes room on the disk for all bytes. NULL: it stays in memory, however large.
+ * Errors: ERROR_NO_MEMORY, ERROR_NO_SPACE, ERROR_IO and those of opening a file; the scratch is then unchanged. */
 bool scratch_reserve(struct scratch *scratch, size_t size, const char *directory, const char *what, struct error *err);
 /* As scratch_reserve() for `count` elements. */
 bool scratch_reserve_array(struct scratch *scratch, size_t count, size_t element, const char *directory,
                            const char *what, struct error *err);
-/* What was written goes to the file; it is read back when it is needed. */
+/* Lets the system write the content to the file and free its memory; the next access reads it back. */
 void scratch_let_go(const struct scratch *scratch);
 void scratch_close(struct scratch *scratch);
 

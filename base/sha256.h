@@ -1,4 +1,4 @@
-/* SHA-256 (FIPS 180-4) of bytes in memory, or of bytes that come in pieces. The one place that knows the hash library.
+/* SHA-256 (FIPS 180-4) of bytes in memory, or of bytes that come in pieces. No other file calls the hash library.
  * Thread-safe; a stream belongs to one thread. */
 #ifndef LSTMD_BASE_SHA256_H
 #define LSTMD_BASE_SHA256_H
@@ -13,7 +13,7 @@
 
 void sha256_bytes(const void *data, size_t n, unsigned char out[SHA256_SIZE]);
 
-/* In a time that does not depend on the digests. */
+/* Compares in constant time: the time does not depend on the digests. */
 bool sha256_equal(const unsigned char a[SHA256_SIZE], const unsigned char b[SHA256_SIZE]);
 
 /* 64 lower-case hexadecimal digits and a NUL. */

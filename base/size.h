@@ -1,11 +1,11 @@
-/* Overflow-checked sizes. Every size that input decides is computed with these before memory is taken. */
+/* Overflow-checked sizes. Every size that depends on input is computed with these before memory is allocated. */
 #ifndef LSTMD_BASE_SIZE_H
 #define LSTMD_BASE_SIZE_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* *result = a * b or a + b; false (and *result untouched) where that overflows. */
+/* *result = a * b or a + b; false (and *result unchanged) if that overflows. */
 static inline bool size_multiply(size_t a, size_t b, size_t *result)
 {
     size_t product;

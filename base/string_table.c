@@ -5,7 +5,7 @@
 
 #include "base/size.h"
 
-/* FNV-1a (Fowler, Noll and Vo), 64 bits folded to 32. Its simple loop suits words, which are short. */
+/* FNV-1a (Fowler, Noll and Vo), 64 bits folded to 32. Its simple loop is fast for short strings such as words. */
 static uint32_t hash_bytes(const char *text, size_t n)
 {
     uint64_t h = UINT64_C(0xcbf29ce484222325);
@@ -56,7 +56,7 @@ bool string_table_append(struct string_table *table, const char *text, size_t n,
     return true;
 }
 
-/* The slot of the string, or the empty slot where it would go. */
+/* The slot of the string, or the empty slot for it. */
 static struct string_table_slot *find_slot(const struct string_table *table, uint32_t hash, const char *text, size_t n)
 {
     uint32_t mask = table->slot_count - 1;

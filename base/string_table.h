@@ -1,8 +1,8 @@
-/* A table of byte strings, numbered in the order of their addition. A hash index finds those that were inserted.
+/* A table of byte strings, numbered in the order of their addition. A hash index finds the inserted ones.
  *
- * Strings have explicit lengths (they may hold NUL bytes) and lie in one block, each with a NUL after it.
- * `struct string_table t = {0};` is empty; string_table_free() makes it so again. Pointers to strings hold until the
- * next addition. Threads may read a table together while nobody changes it.
+ * Strings have explicit lengths (they may hold NUL bytes) and lie in one block, each with a NUL after it. `struct
+ * string_table t = {0};` is empty; string_table_free() makes it so again. Pointers to strings hold until the next
+ * addition. Threads may read a table together while nobody changes it.
  */
 #ifndef LSTMD_BASE_STRING_TABLE_H
 #define LSTMD_BASE_STRING_TABLE_H

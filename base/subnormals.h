@@ -1,9 +1,9 @@
-/* Subnormal numbers: those so near to zero (below 1e-38 as float) that processors compute with them many times slower.
+/* Subnormal numbers are very near to zero (below 1e-38 as float); processors compute with them many times slower.
  *
- * A thread may say that they are zero, as operands and as results, for as long as it computes. x86-64 (MXCSR) and
- * aarch64 (FPCR) can do that; elsewhere nothing happens, and such numbers cost time. The mode is the thread's own,
- * whatever instructions it uses: portable and vector kernels compute the same bits under it as beside each other.
- * Thread-safe, no errors. */
+ * A thread may treat them as zero, as operands and as results, while it computes. x86-64 (MXCSR) and aarch64 (FPCR) can
+ * do that; on other processors nothing happens, and subnormals stay slow. The mode belongs to the thread and holds for
+ * scalar and vector instructions, so portable and vector kernels still compute the same bits. Thread-safe, no
+ * errors. */
 #ifndef LSTMD_BASE_SUBNORMALS_H
 #define LSTMD_BASE_SUBNORMALS_H
 

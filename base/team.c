@@ -1,6 +1,6 @@
 /* The barrier counts arrivals; the last to arrive opens the next generation. Waiters watch `generation`, first spinning
  * (an atomic load), then under the mutex. Guarded by `mutex`: generation, arrived, function, context, runs, closing.
- * `generation` is also read without it, which is why it is atomic.
+ * `generation` is atomic because waiters also read it without the mutex.
  */
 #include "base/team.h"
 
@@ -19,7 +19,7 @@ struct worker {
 };
 
 struct team {
-    size_t size, started; /* started: threads that exist (worker 0 has none) */
+    size_t size, started; /* started: the existing threads (worker 0 is the caller) */
     long spins;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -101,7 +101,7 @@ struct team *team_new(size_t workers, struct error *err)
         int code = pthread_create(&list[i].thread, NULL, worker_main, &list[i]);
         if (code != 0) {
             error_set_errno(err, code, "cannot start worker thread %zu of %zu", i + 1, workers);
-            /* The barrier must be complete for the threads that exist. */
+            /* Let the barrier expect only the threads that exist. */
             pthread_mutex_lock(&team->mutex);
             team->size = i;
             pthread_mutex_unlock(&team->mutex);

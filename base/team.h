@@ -2,8 +2,8 @@
  *
  * team_run() has every worker call the same function with its index; the caller is worker 0 and returns when all are
  * done. team_barrier() may be called inside a run, by all workers, any number of times. Between runs the workers sleep;
- * inside a run they spin for a moment before they sleep, since what they wait for is microseconds away.
- * A team is used by one thread at a time.
+ * inside a run they spin for a moment before they sleep, because waits there take microseconds. A team is used by one
+ * thread at a time.
  */
 #ifndef LSTMD_BASE_TEAM_H
 #define LSTMD_BASE_TEAM_H

@@ -19,7 +19,7 @@ bool user_find(struct user *user, const char *name, struct error *err)
     return true;
 }
 
-/* The groups first: only root may choose them. The last call fails where the change cannot be taken back, as it must.
+/* Groups first, because only root may set them. The last call tries to become root again; it must fail.
  */
 bool user_become(const struct user *user, const char *name, struct error *err)
 {

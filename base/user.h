@@ -1,4 +1,4 @@
-/* Changing from root to another user for good, as a daemon does that was started by an init script.
+/* Changes from root to another user for good, for a daemon that an init script starts as root.
  */
 #ifndef LSTMD_BASE_USER_H
 #define LSTMD_BASE_USER_H
@@ -13,11 +13,11 @@ struct user {
     gid_t gid; /* the primary group */
 };
 
-/* Looks a name up in the system's list of users. ERROR_INVALID: there is none of that name, or it is root. Reads
- * files, and may ask the network (nsswitch.conf). */
+/* Looks a name up in the system's list of users. ERROR_INVALID: no such user, or it is root. Reads files, and may ask
+ * the network (nsswitch.conf). */
 bool user_find(struct user *user, const char *name, struct error *err);
 
-/* Becomes that user in all threads, with the user's groups and no way back. The process must be root's. */
+/* Becomes that user in all threads, with the user's groups, irrevocably. The process must run as root. */
 bool user_become(const struct user *user, const char *name, struct error *err);
 
 #endif

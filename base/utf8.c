@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* What a first byte promises: the length of the character, and the range of the second byte. The range is where
- * overlong forms (E0, F0), surrogates (ED) and code points above U+10FFFF (F4) are excluded (Unicode, table 3-7). */
+/* What a first byte says: the length of the character, and the range of its second byte. That range excludes overlong
+ * forms (E0, F0), surrogates (ED) and code points above U+10FFFF (F4) (Unicode, table 3-7). */
 struct lead {
     size_t length; /* 0: never a first byte */
     unsigned char second_least, second_most;
@@ -64,7 +64,7 @@ size_t utf8_encode(uint32_t code_point, char out[UTF8_MAX_BYTES])
     return length;
 }
 
-/* Eight bytes at a time: corpora are gigabytes, and mostly ASCII. */
+/* Checks eight bytes at once, because corpora are gigabytes of mostly ASCII. */
 #define WORD       8
 #define EVERY_BYTE UINT64_C(0x0101010101010101)
 
@@ -104,7 +104,7 @@ size_t utf8_complete_prefix(const char *text, size_t n)
     return n;
 }
 
-/* A byte that begins a character goes on with none, so the nearest such byte decides. */
+/* No character continues with a first byte, so the last first byte in the text decides. */
 size_t utf8_last(const char *text, size_t n, bool *valid)
 {
     for (size_t back = 1; back <= UTF8_MAX_BYTES && back <= n; back++) {
@@ -121,7 +121,7 @@ size_t utf8_last(const char *text, size_t n, bool *valid)
 
 size_t utf8_count(const char *text, size_t n)
 {
-    size_t at = 0, followers = 0; /* bytes 10xxxxxx, which begin no character */
+    size_t at = 0, followers = 0; /* continuation bytes (10xxxxxx) */
     for (; n - at >= WORD; at += WORD) {
         uint64_t word = load_word(text + at);
         followers += (size_t)(((word >> 7 & ~(word >> 6) & EVERY_BYTE) * EVERY_BYTE) >> 56);

@@ -10,8 +10,8 @@
 #define UTF8_REPLACEMENT 0xFFFDu
 
 enum utf8_scan {
-    UTF8_VALID,
-    UTF8_INVALID,
+    UTF8_VALID,      /* a whole character */
+    UTF8_INVALID,    /* not UTF-8 */
     UTF8_INCOMPLETE, /* valid so far, and the text ends inside the character */
 };
 
@@ -19,24 +19,25 @@ enum utf8_scan {
  * 1), or of the unfinished character. */
 enum utf8_scan utf8_scan(const char *text, size_t n, size_t *length, uint32_t *code_point);
 
-/* Decodes the character at the start of text[0..n). Returns its length in bytes (1..4) and sets *code_point, or 0
- * where the bytes are not valid UTF-8 or end inside a character. */
+/* Decodes the character at the start of text[0..n). Returns its length in bytes (1..4) and sets *code_point, or 0 if
+ * the bytes are not valid UTF-8 or end inside a character. */
 size_t utf8_decode(const char *text, size_t n, uint32_t *code_point);
 
-/* Writes the character; returns 1..4, or 0 where the code point is not encodable. */
+/* Writes the character; returns 1..4, or 0 if the code point cannot be encoded. */
 size_t utf8_encode(uint32_t code_point, char out[UTF8_MAX_BYTES]);
 
-/* The number of leading bytes of text[0..n) that are valid; equal to n where all are. */
+/* The number of leading bytes of text[0..n) that are valid; n if all are. */
 size_t utf8_valid_prefix(const char *text, size_t n);
 
-/* Bytes of the byte order mark that some editors put before a text: 3, or 0 where there is none. */
+/* Bytes of the byte order mark that some editors put before a text: 3, or 0 if there is none. */
 size_t utf8_mark(const char *text, size_t n);
 
-/* n less the bytes of a character that is begun but not finished at the end (0..3 fewer). What may be sent of a stream
- * now; invalid bytes count as finished. */
+/* n minus the bytes of an unfinished character at the end (0..3). So many bytes of a stream may be sent now; invalid
+ * bytes count as finished. */
 size_t utf8_complete_prefix(const char *text, size_t n);
 
-/* The length of what text[0..n), n >= 1, ends with: a character, or what of it becomes one U+FFFD. *valid: which. */
+/* The length of the last item of text[0..n), n >= 1: a character (*valid true), or bytes that become one U+FFFD
+ * (false). */
 size_t utf8_last(const char *text, size_t n, bool *valid);
 
 /* The number of characters in valid text. */

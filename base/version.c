@@ -1,6 +1,6 @@
 #include "base/version.h"
 
-/* Both macros are given by the Makefile, for this file alone. */
+/* The Makefile defines both macros, for this file only. */
 const char version_number[] = LSTMD_VERSION;
 const char version_revision[] = LSTMD_REVISION;
 const char version_full[] = "lstmd " LSTMD_VERSION " (" LSTMD_REVISION ")";

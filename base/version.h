@@ -1,5 +1,5 @@
-/* What this program calls itself. The version is the first line of VERSION; the revision is the git commit it was built
- * from ("0e0e601", "0e0e601-dirty" with uncommitted changes) or "unknown". Only version.c is compiled anew when they
+/* The program's version texts. The version is the first line of VERSION; the revision is the git commit it was built
+ * from ("0e0e601", "0e0e601-dirty" with uncommitted changes) or "unknown". Only version.c is recompiled when they
  * change.
  */
 #ifndef LSTMD_BASE_VERSION_H

@@ -3,18 +3,18 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define OLDEST_EVERY 4 /* tasks, of which one is the oldest */
+#define OLDEST_EVERY 4 /* one of this many tasks is the oldest */
 
 struct worker {
     pthread_t thread;
     pthread_mutex_t mutex; /* guards everything below; no other lock is taken under it */
     pthread_cond_t changed;
     struct task *first, **last;
-    unsigned count; /* of tasks that were taken */
+    unsigned count; /* of tasks taken so far */
     bool stopping;
 };
 
-/* With the mutex locked. The next one to run, which leaves the queue; NULL: there is none. */
+/* Takes the next task to run out of the queue; NULL: there is none. Call with the mutex locked. */
 static struct task *worker_take_task(struct worker *worker)
 {
     struct task **best = &worker->first, *task;
@@ -32,7 +32,7 @@ static void *worker_main(void *argument)
 {
     struct worker *worker = argument;
     pthread_mutex_lock(&worker->mutex);
-    for (;;) { /* locked here */
+    for (;;) { /* the mutex is locked here */
         struct task *task = worker_take_task(worker);
         if (!task && worker->stopping) break;
         if (!task) {

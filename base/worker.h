@@ -1,8 +1,8 @@
-/* One thread that runs tasks: smaller ones first, and those of one size in the order they came. Each fourth is the one
- * that has waited longest, so that a large one is not kept waiting for ever. What is too long for the HTTP thread goes
+/* One thread that runs tasks: smaller ones first, equal sizes in the order of submission. Every fourth task is the one
+ * that has waited longest, so a large task does not wait for ever. Work that takes too long for the HTTP thread goes
  * here.
  *
- * Tasks are memory of the caller and may be freed by their own run(). The queue is as long as the callers let it be.
+ * The caller owns the tasks; a task's run() may free it. The queue has no limit of its own; callers bound it.
  */
 #ifndef LSTMD_BASE_WORKER_H
 #define LSTMD_BASE_WORKER_H
@@ -15,9 +15,10 @@
 struct worker;
 
 struct task {
-    void (*run)(struct task *task); /* worker's thread, without locks; the task is no longer the worker's */
-    size_t size;                    /* how long it may take, in any unit; 0 where the order shall be kept */
-    struct task *next;              /* the worker's */
+    void (*run)(
+        struct task *task); /* called in the worker's thread, without locks; the worker no longer touches the task */
+    size_t size;            /* estimated duration, in any unit; 0 keeps the order of submission */
+    struct task *next;      /* the worker's link */
 };
 
 struct worker *worker_new(struct error *err);
@@ -25,7 +26,7 @@ struct worker *worker_new(struct error *err);
 /* Any thread. False after worker_stop(). */
 bool worker_submit(struct worker *worker, struct task *task);
 
-/* Runs what was submitted, refuses what comes later, ends the thread. Once, before worker_free() (NULL allowed). */
+/* Runs the submitted tasks, refuses later ones, ends the thread. Call once, before worker_free() (NULL allowed). */
 void worker_stop(struct worker *worker);
 void worker_free(struct worker *worker);
 
