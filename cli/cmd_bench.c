@@ -176,7 +176,9 @@ static bool measure_machine(struct bench *bench, struct error *err)
 /* ------------------------------------------------------------------ lstmd */
 
 /* The formats that a shape is stepped in, each a row, measured in turns with the peers. */
-enum { FORMATS = 3 };
+enum {
+    FORMATS = 3 /* f32, bf16, int8 */
+};
 static const enum kernel_format formats[FORMATS] = {KERNEL_F32, KERNEL_BF16, KERNEL_INT8};
 
 struct stepping_row {

@@ -18,7 +18,10 @@ struct flags {
     int to;
 };
 
-enum { TO_PYTORCH, TO_KERAS };
+enum {
+    TO_PYTORCH, /* a state_dict, as safetensors */
+    TO_KERAS,   /* a model, as HDF5 */
+};
 static const char *const formats[] = {"pytorch", "keras", NULL};
 
 static const struct option rows[] = {

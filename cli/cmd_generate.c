@@ -27,7 +27,10 @@ struct flags {
     bool ignore_eos, include_stop, json;
 };
 
-enum unknown_choice { UNKNOWN_SKIP, UNKNOWN_ERROR };
+enum unknown_choice {
+    UNKNOWN_SKIP,  /* leave out prompt text that is not in the vocabulary */
+    UNKNOWN_ERROR, /* refuse such a prompt */
+};
 static const char *const unknown_choices[] = {"skip", "error", NULL};
 
 #define FIELD(name) offsetof(struct flags, name)

@@ -31,9 +31,9 @@
 #define NETWORK_MAX_WINDOW    4096u
 
 enum activation {
-    ACTIVATION_DEFAULT, /* f of a cell: tanh; s: sigmoid; dense layers: linear */
-    ACTIVATION_TANH,
-    ACTIVATION_SIGMOID,
+    ACTIVATION_DEFAULT,             /* f of a cell: tanh; s: sigmoid; dense layers: linear */
+    ACTIVATION_TANH,                /* tanh(x) */
+    ACTIVATION_SIGMOID,             /* 1 / (1 + e^-x) */
     ACTIVATION_RELU,                /* max(0, x) */
     ACTIVATION_LINEAR,              /* x */
     ACTIVATION_HARD_SIGMOID,        /* x / 6 + 1/2 within 0 and 1: Keras 3, PyTorch */

@@ -28,9 +28,9 @@ struct plain_row;
 
 /* Cells that train come first: options number them in this order. */
 enum cell_kind {
-    CELL_LSTM,
-    CELL_GRU,
-    CELL_RNN,
+    CELL_LSTM,  /* long short-term memory: two states, h and c */
+    CELL_GRU,   /* gated recurrent unit */
+    CELL_RNN,   /* simple recurrent network (Elman) */
     CELL_COUNT, /* no cell */
 };
 

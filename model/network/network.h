@@ -42,7 +42,7 @@
     X(output_bias, "output.bias", 1, 1, a->vocabulary_size, 1, true, INITIALISE_ZERO)
 
 enum initialiser {
-    INITIALISE_ZERO,
+    INITIALISE_ZERO,      /* zeros */
     INITIALISE_NORMAL,    /* embedding: N(0, 0.1^2) */
     INITIALISE_UNIFORM,   /* Glorot and Bengio 2010: U(-a, a), a = sqrt(6 / (fan_in + fan_out)), fans of one gate */
     INITIALISE_RECURRENT, /* orthogonal, one H x H block per gate (Saxe et al. 2014) */

@@ -15,7 +15,12 @@
 #include "base/file.h"
 #include "base/log.h"
 
-enum { MODELS, DATASETS, JOBS, PARTS };
+enum {
+    MODELS,   /* models/ */
+    DATASETS, /* datasets/ */
+    JOBS,     /* jobs/ */
+    PARTS,    /* their number */
+};
 static const char *const part_names[PARTS] = {[MODELS] = "models", [DATASETS] = "datasets", [JOBS] = "jobs"};
 
 struct state_dir {

@@ -31,7 +31,7 @@ void store_close(struct store *store); /* NULL allowed */
 /* --- Jobs --- */
 
 enum job_state {
-    JOB_QUEUED,
+    JOB_QUEUED,    /* it waits for its turn */
     JOB_RUNNING,   /* it has a run */
     JOB_PAUSED,    /* by a client, or until there is room */
     JOB_SUCCEEDED, /* its model is published */
