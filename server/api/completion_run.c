@@ -148,14 +148,19 @@ static void completion_suspend(struct completion *completion)
         &(struct http_waiter){.resumed = completion_resumed, .gone = completion_gone, .context = completion});
 }
 
-/* Submits the jobs. The client may have left meanwhile, before there were any to be cancelled. */
+/* Submits the jobs. The client may have left meanwhile, before there were any to be cancelled. Jobs may end at once,
+ * and the request with them: this is not always the HTTP thread. So the completion is kept until the end of this. */
 static bool completion_launch(struct completion *completion, struct problem *problem)
 {
     struct error err = {0};
-    if (!completion_submit(completion, &err)) return problem_set_error(problem, &err);
-    atomic_store(&completion->prepared, true);
-    if (atomic_load(&completion->left)) completion_cancel(completion);
-    return true;
+    atomic_fetch_add(&completion->references, 1);
+    const bool launched = completion_submit(completion, &err) || problem_set_error(problem, &err);
+    if (launched) {
+        atomic_store(&completion->prepared, true);
+        if (atomic_load(&completion->left)) completion_cancel(completion);
+    }
+    completion_unref(completion);
+    return launched;
 }
 
 /* Starts the stream, which is the reply. */

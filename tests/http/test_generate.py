@@ -143,6 +143,13 @@ def test_prompt_larger_than_the_http_thread_takes(daemon):
     assert list(errors) == ["length"]
 
 
+def test_text_that_ends_while_its_large_body_is_handled(daemon):
+    """A worker handles the body. The text may be sent before that handler returns; a sanitizer sees what it touches then."""
+    body = json.dumps({"prompt": "a", "length": 1}).encode() + b" " * 70_000
+    for _ in range(20):
+        assert daemon.post("/generate", body).status == 200
+
+
 WRONG = [
     ("length", 0, "1 to 10000"),
     ("length", 10001, "1 to 10000"),
