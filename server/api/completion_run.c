@@ -2,6 +2,7 @@
  * completion_stream.c. */
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "server/api/completion_internal.h"
 #include "server/api/text_reply.h"
 
@@ -190,13 +191,29 @@ static void completion_start_suspended(struct completion *completion, bool check
     http_request_resume(request);
 }
 
-/* The worker's reference keeps the completion until it is done with it: the request may be over before. */
+/* False, with the problem, where the request waited for the worker in vain: a pattern may take seconds. */
+static bool completion_is_in_time(const struct completion *completion, struct problem *problem)
+{
+    const double limit = completion->services->config->request_timeout;
+    const uint64_t began = http_request_ready_ns(completion->request);
+    if (atomic_load(&completion->services->closing)) return problem_set(problem, 503, "the daemon is shutting down");
+    if (seconds_between(began, clock_monotonic_ns()) < limit) return true;
+    return problem_set_timeout(problem, "the text was not begun", limit, false);
+}
+
+/* The worker's reference keeps the completion until it is done with it: the request may be over before. No pattern is
+ * made for a client that has left. */
 static void completion_check_task(struct task *task)
 {
     struct completion *completion = (struct completion *)((char *)task - offsetof(struct completion, task));
     struct problem problem = {0};
-    const bool checked = completion_check(completion, &problem);
-    completion_start_suspended(completion, checked, &problem);
+    if (atomic_load(&completion->left)) {
+        http_reply_nothing(completion->request);
+        http_request_resume(completion->request);
+    } else {
+        const bool checked = completion_is_in_time(completion, &problem) && completion_check(completion, &problem);
+        completion_start_suspended(completion, checked, &problem);
+    }
     completion_unref(completion);
 }
 

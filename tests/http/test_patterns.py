@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from conftest import read_answer
 from make_model import make_model
 
 EXPRESSIONS = [
@@ -159,6 +160,39 @@ def test_openai_names(daemon):
     assert likeliest["usage"]["completion_tokens"] == same["usage"]["completion_tokens"]
     assert complete(guided_regex="a(", guided_choice=None).json()["error"]["param"] == "guided_regex"
     assert complete(guided_choice=[1]).json()["error"]["param"] == "guided_choice"
+
+
+SLOW = "(a|ab|abc|abcd|b|bc){1,300}"  # about a second for 2,000 states; then it is refused
+
+
+def test_no_pattern_is_made_for_a_client_that_has_left(start):
+    daemon = start("tiny")
+    busy = daemon.send_generate(regex=SLOW)
+    daemon.send_generate(regex="abc").close()
+    line = daemon.wait_log("status=499")
+    assert "tokens=" not in line  # no generation was begun
+    read_answer(busy).problem(422)
+    busy.close()
+
+
+def test_request_that_waits_too_long_for_its_pattern_is_over(start):
+    daemon = start("tiny", {"limits.request_timeout": 1, "limits.max_pattern_states": 6000})
+    busy, waiting = [daemon.send_generate(regex=regex) for regex in (SLOW, "abc")]
+    read_answer(busy).problem(422)
+    assert "limits.request_timeout" in read_answer(waiting).problem(503)["detail"]
+    busy.close(), waiting.close()
+
+
+def test_end_of_the_daemon_waits_for_one_pattern_at_most(start):
+    daemon = start("tiny", {"server.drain_seconds": 0})
+    connections = [daemon.send_generate(regex=SLOW) for _ in range(5)]
+    assert daemon.get("/healthz").status == 200  # the daemon has read what came before
+    daemon.signal()
+    answers = [read_answer(connection) for connection in connections]
+    assert [answer.status for answer in answers[1:]] == [503] * 4
+    assert daemon.wait() == 0
+    for connection in connections:
+        connection.close()
 
 
 def test_metrics_count_them(daemon):
