@@ -52,7 +52,7 @@ SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -
 HARDENING := $(if $(SANITIZE)$(COVERAGE)$(DEBUG),,-fstack-protector-strong -fstack-clash-protection -D_FORTIFY_SOURCE=2 \
     $(if $(filter x86_64%,$(TARGET)),-fcf-protection=full) $(if $(filter aarch64%,$(TARGET)),-mbranch-protection=standard))
 OPTIMISE := $(if $(COVERAGE),-O0 --coverage,$(if $(DEBUG),-O0,$(if $(SANITIZE),-O1,-O2)))
-# Only model/ gets -O3.
+# Only model/ gets -O3: with -O2 outside of kernels/ and generate/, training is 5 to 10 % slower (tests/bench/LOG.md).
 OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE)$(DEBUG),$(OPTIMISE),-O3)
 
 CFLAGS ?= -g
