@@ -59,7 +59,7 @@ static bool unknown_flag(const struct parse *parse, const char *name, size_t n)
     return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\"; %s", typed, remark ? remark : OPTIONS_LISTED);
 }
 
-/* Of two values of one option the first would be ignored in silence. */
+/* Refuses a second value for an option, instead of ignoring the first one silently. */
 static bool note_given(struct parse *parse, const struct option *option, const char *place)
 {
     bool *given = &parse->given[option - parse->line->table.options];
@@ -162,7 +162,7 @@ static bool check_required(const struct parse *parse)
     return true;
 }
 
-/* The flags are read to learn the file's name, and again after it, because they win over what stands in the file. */
+/* The flags are read twice: first to learn the file's name, then after the file, because they win over it. */
 static bool read_file_then_flags(struct parse *parse, int argc, char **argv)
 {
     const struct command_line *line = parse->line;

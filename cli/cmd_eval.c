@@ -117,7 +117,7 @@ static struct corpus_options corpus_options(const struct flags *flags, const cha
     return trainer_corpus_options(&options);
 }
 
-/* Flags that the file's format cannot use would be ignored in silence. */
+/* Refuses flags that the file's format cannot use, instead of ignoring them silently. */
 static bool check_flags(const char *data, const struct corpus_options *options, struct error *err)
 {
     const enum corpus_format format = options->format == CORPUS_AUTO ? corpus_format_guess(data) : options->format;

@@ -117,7 +117,7 @@ static bool set_limit(int resource, uint64_t most, const char *flag, struct erro
     return error_set_errno(err, errno, "could not set the limit of --%s", flag);
 }
 
-/* The parsers of libraries are not ours: what they may take is the system's to watch. */
+/* Libraries parse these files, and we cannot bound what they take. So the system bounds it. */
 static bool set_limits(const struct flags *flags, struct error *err)
 {
     if (flags->max_memory > 0 && flags->max_memory < MIN_MEMORY)

@@ -33,7 +33,7 @@ static void format_speed(double speed, char *out, size_t size)
         snprintf(out, size, "%.0f chars/s", speed);
 }
 
-/* What stands right of the bar, the most important first. */
+/* The texts on the right of the bar, the most important first. */
 #define PIECES 6
 static void format_pieces(const struct trainer_progress *now, char pieces[PIECES][PIECE_SIZE])
 {

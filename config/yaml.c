@@ -257,7 +257,7 @@ static bool read_mapping(struct reader *reader, unsigned depth)
     }
 }
 
-/* What stands in the document: a mapping, or nothing. */
+/* The content of the document: a mapping, or nothing. */
 static bool read_root(struct reader *reader, const yaml_event_t *event)
 {
     if (event->type == YAML_MAPPING_START_EVENT) return read_mapping(reader, 0);

@@ -88,8 +88,8 @@ static const char *directory_of(struct path_list *list, const char *path)
     return strcmp(text, "/") == 0 ? NULL : text;
 }
 
-/* Allows a file or directory that another one of its name may replace, which is a rename in its directory; for a link,
- * also the place that it leads to. */
+/* Allows a file or directory, and its directory, because a rename there may replace it. If it is a link, also allows
+ * the directory of its target. */
 static void add_replaceable(struct path_list *list, const char *path)
 {
     if (!path) return;

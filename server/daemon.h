@@ -25,8 +25,8 @@ struct daemon {
 /* Loads the default model, listens. config: borrowed. Close with daemon_close(), also after a failure. */
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err);
 
-/* Takes over what can change without a restart: the tokens at once, and models whose files have changed later, in a
- * thread of the daemon. Logs each other key that differs and needs a restart. Any thread. */
+/* Applies what can change without a restart. Tokens change at once; a thread of the daemon loads changed models later.
+ * Logs each other key that changed, because it needs a restart. Any thread. */
 void daemon_reload(struct daemon *daemon, const struct config *config);
 /* Logs and counts a reload that failed. Everything stays as it is. Any thread. */
 void daemon_refuse_reload(struct daemon *daemon, const struct error *err);

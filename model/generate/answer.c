@@ -55,7 +55,7 @@ void answer_write_state(const struct state_owner *owner, const struct generation
     state_text_write_json(owner, &carried, out);
 }
 
-/* Writes the warnings of a prompt. prefix: stands before each; *first: whether nothing stands before them. */
+/* Writes the warnings of a prompt, each with the prefix. *first: no warning was written before them. */
 static void write_warnings(const struct generation *generation, const char *prompt, const char *prefix, bool *first,
                            struct json_writer *out)
 {

@@ -82,7 +82,7 @@ static bool find_functions(void *handle, struct functions *f, struct error *err)
            find_function(handle, "openblas_set_num_threads", &f->set_threads, err);
 }
 
-/* One thread: the environment says so, and this says it once more. */
+/* The environment already asks for one thread; this makes sure of it. */
 static bool limit_threads(const struct functions *f, struct error *err)
 {
     if (f->threads() != 1) f->set_threads(1);

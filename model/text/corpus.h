@@ -109,12 +109,12 @@ void corpus_summary_close(struct corpus_summary *summary);
  * for UTF8_MAX_BYTES * most bytes. Returns bytes. */
 size_t corpus_summary_alphabet(const struct corpus_summary *summary, size_t most, char *out);
 
-/* The format that AUTO reads a file of this name in, by its ending (without .gz). CORPUS_AUTO: the name does not tell.
- * Such a file is jsonl where it begins like JSON lines or an array, else text. */
+/* The format of a file with this name, by its ending (without .gz). CORPUS_AUTO: the name does not tell. Then the
+ * reader looks at the content: jsonl if it begins like JSON lines or an array, else text. */
 enum corpus_format corpus_format_guess(const char *name);
 
-/* The key of the first option that this format would ignore, and what it needs; NULL: none. CORPUS_AUTO: a format that
- * the name does not tell, which is neither csv nor tsv. */
+/* The key of the first option that this format would ignore, and the format that it needs; NULL: none. CORPUS_AUTO is
+ * a format that the name does not tell; it is neither csv nor tsv. */
 const char *corpus_options_misfit(const struct corpus_options *options, enum corpus_format format, const char **needs);
 
 /* Bytes of the disk (base/scratch.h) that training on such a corpus takes at least; `tokens`: of the whole corpus. */

@@ -265,7 +265,7 @@ bool corpus_looks_like_json(const char *text, size_t n)
 
 /* ---- all of it ---- */
 
-/* Where no line has the field of labels, its name is wrong. */
+/* If no line has the label field, the user gave a wrong name. */
 static bool check_labels(const struct corpus_loader *loader, struct error *err)
 {
     const char *field = loader->options->label_column;

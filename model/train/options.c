@@ -192,8 +192,8 @@ static bool check_row(const struct trainer_option *row, const struct trainer_opt
                      row->maximum);
 }
 
-/* Refuses options that mean nothing with the file's format: they would be ignored in silence. Where the name does not
- * tell the format, reading the file tells. */
+/* Refuses options that the file's format would ignore silently. If the name does not tell the format, the reader
+ * checks them. */
 static bool check_file(const struct corpus_options *corpus, const char *path, struct error *err)
 {
     const bool guess = corpus->format == CORPUS_AUTO && path;

@@ -124,10 +124,10 @@ bool trainer_options_from_json(struct trainer_options *options, const json_t *js
 bool trainer_options_may_resume(const struct trainer_options *saved, const struct trainer_options *wanted,
                                 struct error *err);
 
-/* Sets batch and window for a corpus of so many targets. One that is 0 follows the size of the corpus: 64 streams and
- * windows of 64 are right for a megabyte, but leave a small text with few steps per epoch, which learn next to nothing.
- * An epoch gets 240 steps at least: by windows of 32 first, then by fewer streams (64, 32, ... 1). One that is set
- * stays as it is, unless a stream would be shorter than a window: then there are fewer streams. */
+/* Sets batch and window for a corpus of so many targets. A value of 0 follows the size of the corpus. 64 streams and
+ * windows of 64 are right for a megabyte. A small text would have few steps per epoch with them, and learn next to
+ * nothing. So an epoch gets at least 240 steps: first by windows of 32, then by fewer streams (64, 32, ... 1). A value
+ * that the user set stays, unless a stream would be shorter than a window: then there are fewer streams. */
 void trainer_options_fit(struct trainer_options *options, uint64_t targets);
 
 /* Whether the memory of a run, without its corpus, fits into `limit` bytes (0: any). ERROR_TOO_LARGE says what the run

@@ -56,7 +56,7 @@ bool packed_open(struct packed_network *packed, const struct architecture *archi
 struct packed_job {
     const struct network *network; /* the weights */
     const struct kernels *kernels;
-    const struct dropout *weight_drop; /* recurrent weights are packed with its masks; its probability may be 0 */
+    const struct dropout *weight_drop; /* its masks are applied to the recurrent weights; its probability may be 0 */
     float *scratch;                    /* [17][Hp], the caller's; used where weights are dropped */
     size_t part, parts;                /* worker `part` of `parts`; 0 of 1: everything */
 };

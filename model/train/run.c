@@ -7,7 +7,7 @@
 
 #define NOTE_SIZE 1024
 
-/* A running text of more characters than this is validated in lanes while training goes on. */
+/* A running text with more characters than this is validated in lanes (evaluate.h) during training. */
 #define LANES_CHARACTERS 20000
 
 /* A loss of so many times that of a uniform guess counts as exploded. */

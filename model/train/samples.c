@@ -11,7 +11,8 @@
 #define SAMPLE_STREAM UINT64_C(0x73616d706c65) /* keeps the prompts' numbers apart from all others */
 static const double temperatures[TRAINING_SAMPLES] = {0.2, 0.5, 1.0, 1.2};
 
-/* Documents are begun from nothing; one running text is taken up somewhere in the middle. Caller frees. */
+/* A sample of documents begins with an empty prompt. A sample of one running text begins with a piece of its middle.
+ * Caller frees. */
 static char *choose_prompt(const struct training_run *run, size_t *n, struct error *err)
 {
     const struct dataset *dataset = &run->data.dataset;

@@ -175,7 +175,7 @@ static bool publish_final(struct training_run *run, const struct network *best, 
     return training_validate_exactly(run, best, exact, err) && training_publish(run, best, *exact, err);
 }
 
-/* Publishes the best model with the final figures of the run: what is held, or what is on the disk. */
+/* Publishes the best model with the final figures of the run. The model is in memory (held) or was published before. */
 static bool finish_run(struct training_run *run, bool *exact, struct error *err)
 {
     if (run->held) return publish_final(run, &run->best, exact, err);

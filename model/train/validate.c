@@ -99,6 +99,6 @@ bool training_validate_exactly(struct training_run *run, const struct network *n
     struct evaluation evaluation;
     *exact = evaluate_network(run, network, 1, &evaluation, &cause);
     if (*exact) run->state.best = evaluation;
-    /* Stopped: the estimate stands, and the run ends with its model all the same. */
+    /* If the caller stopped the run, the run keeps the estimate and still ends with its model. */
     return *exact || cause.code == ERROR_CANCELLED || error_set(err, cause.code, "%s", cause.message);
 }

@@ -74,7 +74,7 @@ static void check_headers(const struct http_request *request, struct problem *pr
         problem_set(problem, 415, "the body must be the file itself (curl -T FILE), not a form");
 }
 
-/* Refuses parameters that the format does not use, rather than ignoring them in silence. */
+/* Refuses parameters that the format does not use, instead of ignoring them silently. */
 static void check_format(const char *name, const struct corpus_options *options, struct problem *problem)
 {
     const enum corpus_format format = options->format == CORPUS_AUTO ? corpus_format_guess(name) : options->format;

@@ -223,7 +223,7 @@ static void write_probe(const struct inspection *inspection, struct json_writer 
     json_write_literal(out, "]},");
 }
 
-/* What stands behind the tokens, with what the model expects next. */
+/* The members after the tokens, with what the model expects next. */
 static void write_rest(struct inspection *inspection, struct json_writer *out)
 {
     const struct scored_text *text = &inspection->reader.text;

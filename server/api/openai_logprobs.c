@@ -30,7 +30,7 @@ static size_t token_begin(const struct generation *generation, size_t i)
     return i > 0 ? generation->tokens[i - 1].text_end : 0;
 }
 
-/* The new token of item i. <eos> stands behind all, also behind those without text. */
+/* The new token of item i. <eos> comes after all others, also after those without text. */
 static size_t item_token(const struct openai_logprobs *lists, size_t i)
 {
     const bool eos = lists->has_eos && i + 1 == lists->prompt_count + lists->count;
@@ -140,8 +140,8 @@ static void write_alternatives(const struct openai_logprobs *lists, size_t index
     json_write_literal(out, "}");
 }
 
-/* Goes to where the token stands in the prompt: text that the vocabulary lacks, or other spaces, may be before it. A
- * token that is not found (it was written in another way) stands where the one before ended. */
+/* Moves to the place of the token in the prompt. Text that the vocabulary lacks, or other spaces, may come before it.
+ * If the prompt wrote the token in another way, it is not found, and its place is the end of the token before. */
 static void find_in_prompt(struct openai_logprobs *lists, uint32_t id)
 {
     const char *text = lists->prompt + lists->prompt_at;

@@ -22,7 +22,8 @@ static const struct field rows[] = {
     {"return_state", FIELD_BOOL, offsetof(struct score, return_state), 0, 0, NULL, 0},
 };
 
-/* The last token is not fed: nothing of the text comes behind it. In the state that the answer has, it waits. */
+/* The last token is not fed, because no token follows whose probability is wanted. A state in the answer holds it as
+ * pending. */
 static bool score_open(struct text_reader *reader, struct problem *problem)
 {
     struct score *score = (struct score *)reader;

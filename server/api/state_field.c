@@ -14,7 +14,7 @@ bool state_field_is_served(const struct served *served, const char *field, struc
                              window);
 }
 
-/* Where a number stands, for messages: layers[layer].name. */
+/* The place of a number, for messages: layers[layer].name. */
 struct state_place {
     size_t layer;
     const char *name; /* "h" or "c" */

@@ -89,7 +89,7 @@ struct text_reader {
 /* Feeds the next token. False: the reading must end, and `outcome` says why. */
 bool text_reader_next(struct text_reader *reader);
 
-/* What the client is told where the reading has ended so; not for TEXT_READ and TEXT_LEFT. */
+/* The problem that tells the client how the reading ended; not for TEXT_READ and TEXT_LEFT. */
 void text_reader_set_problem(const struct text_reader *reader, struct problem *problem);
 
 /* Handles the request: reads its fields and answers, now or later. */

@@ -1,14 +1,14 @@
-/* How long a client that guesses has to wait: failures are counted by address, and from the tenth on each makes the
- * address wait twice as long as the one before, from 1 second to 64.
+/* How long a client that guesses tokens has to wait. Failures count by address. The tenth makes the address wait for
+ * 1 second, and each further one doubles that, up to 64 seconds.
  *
- * IPv6 addresses count by their first 64 bits, which one client has to itself, and in the same way by the first 48,
- * which one may have, too: there from the hundredth failure on. What is no IP address (a UNIX socket) counts as one. An
+ * An IPv6 client has 64 bits to itself, and may have 48. So IPv6 addresses count by their first 64 bits, and also by
+ * their first 48, where waiting begins with the hundredth failure. All clients of UNIX sockets count as one address. An
  * address is forgotten when it has not failed for ten minutes.
  *
- * Memory is bounded: of each kind 1024 addresses have a place. If all are taken, the one with the fewest failures
- * gives way and leaves its failures to the next: many addresses are no better than one. All addresses together may fail
- * a thousand times, and then ten times a second; beyond that, only addresses that have lately shown a right token are
- * heard. Time is passed in; thread-safe.
+ * Memory is bounded: there are 1024 places for addresses of each kind. If all are taken, the address with the fewest
+ * failures loses its place and leaves its failures to the next one, so many addresses are no better than one. All
+ * addresses together may fail a thousand times, and then ten times a second. Beyond that, only addresses that have
+ * lately shown a right token are heard. Time is passed in; thread-safe.
  */
 #ifndef LSTMD_SERVER_API_THROTTLE_H
 #define LSTMD_SERVER_API_THROTTLE_H

@@ -84,7 +84,7 @@ static void make_rows(struct rows *rows)
     }
 }
 
-/* The defaults of the preset that the body names, whose field is checked with all others. */
+/* Sets the defaults of the preset that the body names. A wrong name is refused later, with the other fields. */
 static void set_defaults(struct trainer_options *options, const json_t *body)
 {
     const char *wanted = json_string_value(json_object_get(body, "preset"));

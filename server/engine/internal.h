@@ -98,7 +98,7 @@ void engine_wake(struct engine *engine, size_t n);
 
 size_t engine_free_slots(struct engine *engine);
 
-/* Notes the job's deadline before it stands in the queue. */
+/* Notes the job's deadline before the job is in the queue. */
 void engine_expect_deadline(struct engine *engine, const struct engine_job *job);
 
 /* A job that is in the queue now may have been cancelled before: threads may have looked for it there already, so they

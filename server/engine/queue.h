@@ -1,7 +1,7 @@
-/* The engine's waiting jobs: lines in two rings, of new jobs and of those set aside, one line a group in each. Every
- * pop takes one job from the line whose turn it is, so groups advance at the same pace however many jobs they have;
- * where both rings have one, they take turns. A held group keeps its new jobs and its claim to a turn, and is passed
- * over until it is released. Not thread-safe: the engine's mutex guards it.
+/* The engine's waiting jobs. There are two rings: one of new jobs, one of jobs that were set aside. A ring has a line
+ * for each group. Each pop takes one job from the line whose turn it is, so groups advance at the same pace however
+ * many jobs they have. If neither ring is empty, they take turns. A held group keeps its new jobs and its turn, and
+ * pops pass it over until it is released. Not thread-safe: the engine's mutex guards it.
  */
 #ifndef LSTMD_SERVER_ENGINE_QUEUE_H
 #define LSTMD_SERVER_ENGINE_QUEUE_H

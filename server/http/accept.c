@@ -81,8 +81,8 @@ static void refuse_by_spare(struct http_server *server, struct http_pool *pool)
     http_accept_open(server);
 }
 
-/* There is no descriptor left. An idle connection gives its own to the next client once the library has closed it.
- * Where everybody is busy, the spare one serves to tell the client so. */
+/* No descriptor is left. If a connection is idle, the library closes it, and the next client gets its descriptor. If
+ * all are busy, the client is told so over the spare descriptor. */
 static bool do_without_descriptor(struct http_server *server, struct http_pool *pool)
 {
     if (http_pool_make_room(pool) || http_pool_make_room(&server->pools[HTTP_PUBLIC_POOL])) return true;

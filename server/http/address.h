@@ -1,4 +1,4 @@
-/* Addresses of clients: sets of networks, and who stands behind a proxy. Pure functions, thread-safe. */
+/* Addresses of clients: sets of networks, and the client behind a proxy. Pure functions, thread-safe. */
 #ifndef LSTMD_SERVER_HTTP_ADDRESS_H
 #define LSTMD_SERVER_HTTP_ADDRESS_H
 

@@ -4,8 +4,8 @@
 
 #include "server/http/state.h"
 
-/* Takes its place in the pool, and the idlest connection may make room for it. NULL: memory is out; the socket is the
- * caller's. */
+/* Makes a connection and takes a place in the pool for it. If the pool is full, the longest idle connection is closed.
+ * NULL: no memory; the socket stays the caller's. */
 struct http_connection *http_connection_new(struct http_server *server, struct http_pool *pool, int fd,
                                             const struct address *peer);
 /* The socket is closed already. */

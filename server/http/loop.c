@@ -18,14 +18,14 @@ enum {
     WAIT_COUNT = WAIT_POOLS + HTTP_POOLS, /* the other pools follow */
 };
 
-/* Rounds of the thread, in a row, in which the library wants to be run at once. */
+/* How often, one after another, the library asked to be run again at once. */
 struct rounds {
     unsigned all, idle; /* idle: it did nothing */
     uint64_t calls;
 };
 
-/* How long to wait, in milliseconds. A library that turns round and round may be stuck, and while it does nothing the
- * processor is spared. */
+/* How long to wait, in milliseconds. A library that asks again and again may be stuck. While it does nothing, the
+ * thread waits a little, to spare the processor. */
 static int wait_unless_stuck(struct http_server *server, struct rounds *rounds)
 {
     const int wait_ms = library_wait_ms(server->library);

@@ -92,8 +92,8 @@ static bool is_json(const char *type)
     return *rest == '\0' || *rest == ';';
 }
 
-/* Fields in the wrong place would be ignored in silence. Public routes are not asked: browsers and balancers add
- * queries to them. */
+/* Refuses a query on a route that takes none, instead of ignoring it silently. Public routes accept one, because
+ * browsers and balancers add queries to them. */
 void http_route_check_query(struct http_request *request)
 {
     const struct http_route *route = request->route;

@@ -1,5 +1,5 @@
-/* The size of a chunk, with what may stand behind it, must fit into the library's buffer. Where it does not fit, the
- * library (0.9.75) neither reads on nor refuses it, and asks to be run again at once, for ever. */
+/* The line with the size of a chunk must fit into the library's buffer, extensions included. If it does not fit, the
+ * library (0.9.75) neither reads on nor refuses the request. It asks to be run again at once, for ever. */
 #include "server/http/stuck.h"
 
 #include <sys/ioctl.h>

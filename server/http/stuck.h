@@ -1,11 +1,11 @@
-/* Requests at which the library turns round and round. The HTTP thread. */
+/* Ends requests on which the library loops for ever. The HTTP thread. */
 #ifndef LSTMD_SERVER_HTTP_STUCK_H
 #define LSTMD_SERVER_HTTP_STUCK_H
 
 #include "server/http/state.h"
 
-/* Looks at each request, and ends those that the library is stuck in. To be called again and again while the library
- * wants to be run at once. */
+/* Looks at each request, and ends those on which the library is stuck. Call it as long as the library asks to be run
+ * again at once. */
 void http_stuck_end(struct http_server *server);
 
 #endif

@@ -206,8 +206,7 @@ static bool give_order(struct http_request *request, enum order order, enum stag
     return goes_on;
 }
 
-/* Writes a full piece only when more has come: the library calls again after the resume only where something is left.
- */
+/* Writes a full piece only when more data has come: after a resume, the library calls again only if data is left. */
 bool http_upload_receive(struct http_request *request, const char *data, size_t size, size_t *taken)
 {
     struct upload *upload = request->upload;

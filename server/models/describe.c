@@ -1,4 +1,4 @@
-/* What clients are told of models, loaded or not. */
+/* Describes models to clients, loaded or not. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -61,7 +61,7 @@ bool registry_has(struct registry *registry, const struct registry_entry *entry)
 
 /* --- swap.c; with `changes` locked --- */
 
-/* Puts `served` (NULL: nothing) into its place, whose old model ends when the last request releases it. */
+/* Puts `served` (NULL: nothing) into the entry. The last request that uses the old model frees it. */
 void swap_in(struct registry *registry, struct registry_entry *entry, struct served *served);
 
 /* Loads the model and puts it into its place. Errors: those of registry_load(). */

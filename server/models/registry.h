@@ -77,9 +77,9 @@ bool registry_remove(struct registry *registry, const char *name, struct error *
  * model that does not load is logged and stays as it is. Returns whether all loaded. */
 bool registry_reload(struct registry *registry);
 
-/* Describes the models one by one, loaded or not, by name. *model is the caller's: {name, state, default, error, ...}
- * (server/models/card.h, without tensors and training) of the one behind *position (NULL: the first), which moves.
- * False: there is no further one, or an error. Reads files without a lock. */
+/* Describes the next model, loaded or not, in the order of names. *position is the last one (NULL: begin) and moves
+ * on. *model is the caller's: {name, state, default, error, ...} (server/models/card.h, without tensors and training).
+ * False: there are no more, or an error. Reads files without a lock. */
 bool registry_next(struct registry *registry, const void **position, json_t **model, struct error *err);
 
 /* The next loaded model, acquired; NULL: there is no further one. */

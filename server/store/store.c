@@ -14,7 +14,7 @@
 const char *const job_state_names[JOB_STATES + 1] = {"queued", "running",   "paused", "succeeded",
                                                      "failed", "cancelled", NULL};
 
-/* migrations[n] leads from version n to n + 1 of the schema (PRAGMA user_version). What was released never changes. */
+/* migrations[n] leads from version n of the schema to n + 1 (PRAGMA user_version). Never change a released one. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs ("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT,"

@@ -122,7 +122,7 @@ INLINE void step_gates(struct way way, const struct tiles *tiles, const struct k
     }
 }
 
-/* The RNN's sums need no place of their own: they are in h until they become h. */
+/* The sums of a simple RNN need no memory of their own: h holds them until the activation. */
 INLINE void step_columns(struct way way, const struct tiles *tiles, const struct kernel_step *s, struct band *band,
                          size_t rows, size_t group)
 {
