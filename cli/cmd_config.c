@@ -33,7 +33,7 @@ static const struct command_line line = {
     .reference = &config_table,
 };
 
-/* To standard error: what goes to standard output is a configuration file. */
+/* Warns on standard error, because standard output is a configuration file. */
 static void config_warn_overridden(const char *key, const char *variable, const char *overridden)
 {
     fprintf(stderr, "lstmd: warning: %s overrides %s of %s\n", variable, key, overridden);

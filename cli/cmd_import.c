@@ -184,7 +184,7 @@ static int read_apart(const struct flags *flags, const struct directory_publish 
 
 #define MADE_TO_HARM "the file is damaged, or made to do harm"
 
-/* Of a process that was ended and could not say why. */
+/* Says why the reader was killed, since it could not say so itself. */
 static bool explain_signal(const struct flags *flags, int number, struct error *err)
 {
     if (number == SIGXCPU)
@@ -269,7 +269,7 @@ static bool refuse_made(const struct flags *flags, enum error_code problem, stru
                      flags->file);
 }
 
-/* What was made is believed only after it was read as strictly as every model. */
+/* Publishes what the reader made, but first reads it as strictly as every model. */
 static bool import_publish(const struct flags *flags, const char *made, struct error *err)
 {
     struct model model;

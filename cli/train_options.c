@@ -160,7 +160,7 @@ static bool apply_preset(struct option *rows, size_t count, int preset, struct a
     return false;
 }
 
-/* What is known after the first reading, and the second one begins with: a saved run has all of its options. */
+/* Sets the defaults for the second reading of the flags: the options of the saved run, or those of the preset. */
 static bool apply_defaults(struct option *rows, size_t count, const struct train_arguments *arguments,
                            struct train_arguments *saved, struct arena *arena, int *exit_code)
 {

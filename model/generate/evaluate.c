@@ -42,7 +42,7 @@ struct evaluate_worker {
     struct evaluation_state *state;
     struct step_scratch scratch;
     size_t batch;
-    /* Of each sequence of the batch: */
+    /* For each sequence of the batch: */
     struct span **spans;
     size_t *positions; /* of the next input; with a window, of the input whose target comes next */
     size_t *padding;   /* with a window: pad tokens still to be fed */
@@ -72,13 +72,13 @@ static bool is_windowed(const struct evaluation_state *state)
     return state->stepper->architecture.window.size > 0;
 }
 
-/* Where the inputs begin: behind an <eos> that only ends texts, which nobody feeds. */
+/* The place of the first input. An <eos> that only ends texts is never an input, so the inputs begin after it. */
 static size_t first_input(const struct dataset *dataset, size_t start)
 {
     return start + (dataset->eos_only_ends ? 1 : 0);
 }
 
-/* Without <eos>, the token behind a document is the first of the next one and no target. */
+/* Without <eos>, the token after a document is the first of the next document, and no target. */
 static void cut_documents(const struct dataset *dataset, struct span *spans)
 {
     for (size_t d = 0; d < dataset->document_count; d++) {
@@ -88,7 +88,7 @@ static void cut_documents(const struct dataset *dataset, struct span *spans)
     }
 }
 
-/* Of a dataset that is one stream. */
+/* The targets of a dataset that is one stream. */
 static size_t stream_targets(const struct dataset *dataset)
 {
     return dataset->token_count - 1 - first_input(dataset, 0);

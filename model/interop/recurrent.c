@@ -374,7 +374,7 @@ static bool head_fits(const struct model_parts *parts, const struct foreign_tens
     return matrices == 2 && !bias_of(parts->tensors, embedding);
 }
 
-/* Where each matrix could be either, names decide. */
+/* If each matrix could be either, its name decides. */
 static bool is_named_like_input(const struct foreign_tensor *tensor)
 {
     static const char *const names[] = {"emb", "encoder", "lookup", "wte"};

@@ -78,8 +78,8 @@ struct streams {
     struct scratch order;   /* size_t[document_count], for the shuffle; empty: nothing to shuffle */
 };
 
-/* Where the dataset has fewer targets than B, B becomes their number (streams->batch). Errors: ERROR_INVALID where
- * there is no target at all, or no <eos>. Close with streams_close(), also after a failure. */
+/* If the dataset has fewer targets than B, B becomes their number (streams->batch). Errors: ERROR_INVALID if there is
+ * no target, or no <eos>. Close with streams_close(), also after a failure. */
 bool streams_open(struct streams *streams, const struct dataset *dataset, size_t batch, uint64_t seed, uint64_t epoch,
                   struct error *err);
 /* Arranges the streams for another epoch. The same seed and epoch always give the same tokens. After a stop the streams

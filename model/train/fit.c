@@ -3,7 +3,7 @@
 
 #include "base/size.h"
 
-/* Of a small text, where they are left to the corpus. */
+/* For a small text, if the user left window and batch at 0. */
 #define BPTT_SMALL  32
 #define EPOCH_STEPS 240
 

@@ -204,7 +204,7 @@ static void fill_result(const struct training_run *run, bool exact, struct train
     result->seconds = training_run_seconds(run);
 }
 
-/* From the first step to the end, of a run that was opened. */
+/* Runs an opened run from its first step to its end. */
 static bool drive_run(struct training_run *run, struct trainer_result *result, struct error *err)
 {
     bool exact = false, ok = train_until_stopped(run, &result->end, err);

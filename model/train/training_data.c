@@ -7,7 +7,7 @@
 #include "base/sha256.h"
 #include "base/utf8.h"
 
-/* What is read, while it is read. */
+/* What the functions that read the data of a run share. */
 struct reading {
     const struct trainer_options *options;
     const struct training_source *source;

@@ -38,7 +38,7 @@ struct auth {
 
 /* --- Reading tokens --- */
 
-/* What may stand after "Bearer" (RFC 6750, b64token). */
+/* The length of the token at the start of the text (RFC 6750, b64token). */
 static size_t token_length(const char *text)
 {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~+/";

@@ -158,7 +158,7 @@ static bool write_text(const struct completion *completion, struct answer_state 
     return true;
 }
 
-/* Behind the text. */
+/* Begins the members after the text. */
 static void begin_lists(const struct completion *completion, struct answer_state *state, struct json_writer *out)
 {
     state->lists = openai_logprobs_begin(completion, state->choice, NULL);

@@ -80,7 +80,7 @@ struct text_reader {
     size_t read; /* tokens that were fed */
     enum text_reader_outcome outcome;
 
-    /* Of a streamed answer: the scorer's, while it writes. */
+    /* Of a streamed answer. They belong to the scorer while it writes. */
     struct json_writer ready; /* what was written before the reply began */
     bool is_replied, is_written;
     uint64_t turn_ns, spent_ns; /* when the turn began; what the turns since the reply have taken */

@@ -217,7 +217,7 @@ static uint64_t cores(void)
 
 #define READ_SIZE ((uint64_t)8 << 20) /* a dataset of so many bytes is read, before its job is promised */
 
-/* Of a dataset that would take long to read: what its description says. Characters are counted as tokens. */
+/* Takes the sizes from the description of a dataset that would take long to read. Counts characters as tokens. */
 static bool train_request_estimate(const struct trainer_options *options, const json_t *dataset,
                                    const struct model *init, struct training_size *size, struct error *err)
 {

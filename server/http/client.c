@@ -62,7 +62,8 @@ bool http_client_may_connect(const struct http_server *server, const struct addr
     return false;
 }
 
-/* Behind a proxy only requests that go on are counted: its connections are everybody's. */
+/* Finds who sent the request. The connections of a proxy belong to all its clients, so only running requests are
+ * counted. */
 void http_client_find(struct http_request *request)
 {
     const struct http_server *server = request->server;

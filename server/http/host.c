@@ -93,7 +93,8 @@ const char *http_host_of_target(const char *target)
     return strncasecmp(target, scheme, sizeof scheme - 1) == 0 ? target + sizeof scheme - 1 : NULL;
 }
 
-/* Of a target such as http://host/path (which counts instead of Host: RFC 9112, 3.2.2), else of Host. */
+/* The host of a target such as http://host/path, which replaces the header Host (RFC 9112, 3.2.2); otherwise that of
+ * Host. */
 static const char *find_host(const struct http_request *request, size_t *n)
 {
     const char *absolute = http_host_of_target(request->target);

@@ -132,8 +132,8 @@ struct http_server *http_server_new(const struct http_options *options, struct e
 /* Listens and serves. False: to be freed. */
 bool http_server_start(struct http_server *server, struct error *err);
 
-/* Where it listens, as text ("127.0.0.1", "::1", "unix:/run/lstmd.sock") and number. The same of the routes of
- * HTTP_ADMIN, where they have a place of their own; else NULL and 0. */
+/* The address as text ("127.0.0.1", "::1", "unix:/run/lstmd.sock") and the port. Of the routes of HTTP_ADMIN: NULL and
+ * 0 if they have no address of their own. */
 const char *http_server_address(const struct http_server *server);
 uint16_t http_server_port(const struct http_server *server);
 const char *http_server_admin_address(const struct http_server *server);

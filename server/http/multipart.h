@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-/* Where one of the two fails, multipart_write() fails with its error. */
+/* If a function fails, multipart_write() fails with its error. */
 struct multipart_sink {
     bool (*part)(const char *name, void *context, struct error *err); /* a part begins */
     bool (*data)(const char *data, size_t size, void *context, struct error *err);

@@ -76,8 +76,8 @@ static bool refuse_early(struct http_request *request)
     return http_send_early(request);
 }
 
-/* Of a request without a body (RFC 9110, 10.1.1). The library (0.9.75) would still say "100 Continue", and take the
- * next request for the body, so it must not find the header. */
+/* Hides Expect from the library if the request has no body (RFC 9110, 10.1.1). The library (0.9.75) would otherwise
+ * answer "100 Continue" and take the next request for the body. */
 static void ignore_expectation(struct http_request *request)
 {
     char *expect = (char *)(uintptr_t)http_request_header(request, "Expect");

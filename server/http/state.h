@@ -197,7 +197,7 @@ struct http_request {
     const struct http_route *route;
     const char *encoding; /* Content-Encoding of the body, or NULL */
 
-    /* What is wrong with it. */
+    /* What is wrong with the request. */
     struct problem problem; /* what the head alone shows to be wrong */
     bool refused;           /* by a function of the route's, which has set the reply; the body is thrown away */
     bool early;             /* a refusal that does not wait for the body */

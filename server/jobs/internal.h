@@ -148,7 +148,8 @@ void jobs_settle(struct active_job *active);
 
 /* --- jobs.c --- */
 
-/* What is due once a second: what could not be settled is settled, and what waits for room tries again. */
+/* The work of each second: settles jobs that could not be settled before, and lets jobs that wait for room try again.
+ */
 void jobs_tick(struct jobs *jobs);
 
 /* Takes up a job of an earlier process: holds what it needs, or fails it. False: neither can be done now. */

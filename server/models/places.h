@@ -1,6 +1,5 @@
-/* Where models lie: <state_dir>/models/<name>, which come first, and model.path, under the name of its directory; and
- * the file <state_dir>/default. It reads directories, and keeps nothing of what it saw. Immutable, so any thread may
- * use it.
+/* The places of models: <state_dir>/models/<name>, then model.path, whose directory gives the name. Also the file
+ * <state_dir>/default. The functions read directories each time and keep nothing. Immutable, so any thread may use it.
  */
 #ifndef LSTMD_SERVER_MODELS_PLACES_H
 #define LSTMD_SERVER_MODELS_PLACES_H

@@ -72,7 +72,7 @@ bool state_dir_check_file(const char *path, struct error *err)
     return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || state_refuse_link(path, err);
 }
 
-/* Where the name of the part begins in "DIR/models/NAME". */
+/* The start of "models" in "DIR/models/NAME". */
 static size_t state_find_part(const char *path)
 {
     size_t n = strlen(path);
