@@ -13,7 +13,7 @@ struct parse {
     struct arena *arena;
     struct error *err;
     const char *const *operand; /* the next one to fill */
-    bool *given;                /* per option: it was there */
+    bool *given;                /* per option: it was given */
 };
 
 static void flag_name(const struct option *option, char out[FLAG_SIZE])
@@ -59,7 +59,7 @@ static bool unknown_flag(const struct parse *parse, const char *name, size_t n)
     return error_set(parse->err, ERROR_USAGE, "unknown flag \"%s\"; %s", typed, remark ? remark : OPTIONS_LISTED);
 }
 
-/* Refuses a second value for an option, instead of ignoring the first one silently. */
+/* Refuses a second value: otherwise the first would be ignored without a word. */
 static bool note_given(struct parse *parse, const struct option *option, const char *place)
 {
     bool *given = &parse->given[option - parse->line->table.options];
@@ -69,7 +69,7 @@ static bool note_given(struct parse *parse, const struct option *option, const c
     return true;
 }
 
-/* A wrong value is wrong usage, whatever it is to the table. */
+/* Sets a value; any error of the table becomes ERROR_USAGE. */
 static bool set_value(struct parse *parse, const struct option *option, const char *value, const char *place)
 {
     struct error cause = {0};
@@ -85,7 +85,7 @@ static bool refuse_missing(const struct parse *parse, const struct option *optio
     return error_set(parse->err, ERROR_USAGE, "%s: has no value, expected %s", flag, expected);
 }
 
-/* The flag argv[*at], and its value where that is the argument after it. */
+/* Reads the flag argv[*at], and its value if that is the next argument. */
 static bool read_flag(struct parse *parse, int argc, char **argv, int *at)
 {
     const char *argument = argv[*at], *equals = strchr(argument, '=');
@@ -162,7 +162,7 @@ static bool check_required(const struct parse *parse)
     return true;
 }
 
-/* The flags are read twice: first to learn the file's name, then after the file, because they win over it. */
+/* Reads the flags twice: first to learn the file's name, then after the file, because flags win over it. */
 static bool read_file_then_flags(struct parse *parse, int argc, char **argv)
 {
     const struct command_line *line = parse->line;

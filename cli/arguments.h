@@ -1,9 +1,8 @@
 /* Command-line flags of one command, from a table of options over a struct of the command.
  *
  * The key `max_minutes` is the flag `--max-minutes VALUE` or `--max-minutes=VALUE`. A bool takes no value: `--json`,
- * `--no-json` (or `--json=false`). An OPTION_LIST may be repeated; anything else that is given twice is
- * refused. `--` ends the flags.
- * `--help` and `-h` are there for every command.
+ * `--no-json` (or `--json=false`). Only an OPTION_LIST may be given twice. `--` ends the flags. Every command has
+ * `--help` and `-h`.
  *
  *     struct flags { const char *model; bool json; } flags;
  *     static const struct option rows[] = {...};
@@ -24,7 +23,7 @@ struct command_line {
     const char *usage;       /* "lstmd inspect DIR [--json]" */
     const char *description; /* sentences for --help, or NULL */
     struct option_table table;
-    const char *const *operands; /* keys that arguments without a flag fill, in this order; NULL-terminated; or NULL */
+    const char *const *operands; /* keys for arguments without a flag, in this order; NULL-terminated; or NULL */
     const char *const *required; /* TEXT and LIST keys that must be given; NULL-terminated; or NULL */
     const char *file_key; /* the TEXT key that names a YAML file of the same keys, read before the flags; or NULL */
     const struct option_table *reference; /* a table that --help prints after the flags, or NULL */
@@ -36,19 +35,19 @@ struct command_line {
 bool arguments_read(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
                     bool *help, struct error *err);
 
-/* As arguments_read(); false where the command has nothing more to do: the help or the error has been printed, and
- * *exit_code is what to return. */
+/* As arguments_read(). False if the command has nothing more to do: it has printed the help or the error, and the
+ * caller returns *exit_code. */
 bool arguments_parse(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
                      int *exit_code);
 
 /* Prints "lstmd: <message>" to stderr and returns the exit code for the error: 2 for ERROR_USAGE, otherwise 1. */
 int command_fail(const struct error *err);
 
-/* Says on standard error that a model directory is replaced, if it is. Always true. */
+/* Says on standard error that a model directory is replaced, if `replaces` is true. Always returns true. */
 bool command_note_replaced(const char *path, bool replaces);
 
-/* Makes the directory in which `path` is to stand, where that alone is missing: models/titles needs models. Says
- * nothing where it cannot; whatever is written there does. */
+/* Makes the parent directory of `path` if only that one is missing: models/titles needs models. It reports no error;
+ * the later write to `path` does. */
 void command_make_parent(const char *path);
 
 #endif

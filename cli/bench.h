@@ -1,8 +1,8 @@
 /* Measuring for `lstmd bench`: a piece of work, how often it ran per second, and the median of repetitions.
  *
- * A work is called again and again by all workers of its team at once; the first measurement warms up and finds out how
- * many calls fill the wanted time, later ones make exactly that many. Not thread-safe: one measurement at a time, or
- * they measure each other.
+ * All workers of a team call a work together, again and again. The first measurement warms up and counts how many calls
+ * fill the wanted time; later ones make exactly that many. Not thread-safe: two measurements at a time would slow each
+ * other.
  */
 #ifndef LSTMD_CLI_BENCH_H
 #define LSTMD_CLI_BENCH_H
@@ -24,8 +24,8 @@ void bench_add(struct bench_series *series, double value); /* values beyond BENC
 double bench_median(const struct bench_series *series);    /* 0 without values */
 double bench_spread(const struct bench_series *series); /* half of (largest - smallest), as a fraction of the median */
 
-/* Of two quantities that were measured in turns: the median of each repetition's ratio, which a machine that is slower
- * for a while leaves alone. 0 without values. */
+/* For two quantities measured in turns: the median of each repetition's ratio. A machine that is slow for a while does
+ * not change it. 0 without values. */
 double bench_ratio(const struct bench_series *series, const struct bench_series *to);
 
 struct bench_work {

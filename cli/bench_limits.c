@@ -89,7 +89,7 @@ bool bench_read_open(struct bench_read *read, const struct kernels *kernels, siz
     read->sums = arena_alloc(&read->arena, threads * LINE, sizeof(double), "sums", err);
     read->buffers = arena_alloc(&read->arena, threads, read->floats * sizeof(float), "buffers", err);
     if (!read->sums || !read->buffers) return false;
-    /* Written once: pages that nobody wrote to may all be the one page of zeros. */
+    /* Write every page once: untouched pages may all map to one page of zeros. */
     for (size_t i = 0; i < threads * read->floats; i++) read->buffers[i] = 1.0f;
     read->work = (struct bench_work){.once = read_once,
                                      .context = read,
@@ -104,7 +104,7 @@ void bench_read_close(struct bench_read *read)
     arena_free(&read->arena);
 }
 
-/* A file of /sys/devices/system/cpu/cpu0/cache/index<i>; false where there is none. */
+/* A file of /sys/devices/system/cpu/cpu0/cache/index<i>; false if there is none. */
 static bool read_cache_file(unsigned index, const char *file, char *out, size_t size)
 {
     char path[96];
@@ -116,7 +116,7 @@ static bool read_cache_file(unsigned index, const char *file, char *out, size_t 
     return ok;
 }
 
-/* Bytes of the data cache of a level, or `otherwise` where the system does not say. */
+/* Bytes of the data cache of a level, or `otherwise` if the system does not say. */
 static size_t cache_size(unsigned long level, size_t otherwise)
 {
     char text[32];
@@ -133,7 +133,8 @@ static size_t cache_size(unsigned long level, size_t otherwise)
 void bench_levels(struct bench_level levels[BENCH_LEVELS])
 {
     const size_t l1 = cache_size(1, 32 * KIB), l2 = cache_size(2, 512 * KIB), l3 = cache_size(3, 8192 * KIB);
-    /* The third level is shared, on a rented machine with strangers: a quarter of it is likely to stay. */
+    /* The third level is shared, on a rented machine also with other customers; a quarter of it is likely to stay
+     * ours. */
     const size_t l3_part = l3 / 4 < L3_READ_MOST ? l3 / 4 : L3_READ_MOST;
     levels[0] = (struct bench_level){"L1", l1, l1 / 2};
     levels[1] = (struct bench_level){"L2", l2, l2 / 2};

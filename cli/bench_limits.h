@@ -1,5 +1,5 @@
-/* What this machine can do at most: single-precision arithmetic and reading memory. The limits that performance is
- * measured against.
+/* This machine's limits: the highest rates of single-precision arithmetic and of reading memory. Other figures are
+ * compared with them.
  */
 #ifndef LSTMD_CLI_BENCH_LIMITS_H
 #define LSTMD_CLI_BENCH_LIMITS_H
@@ -17,14 +17,14 @@
 struct bench_peak {
     struct bench_work work;
     const struct kernels *kernels;
-    float sums[BENCH_MAX_THREADS]; /* keep the arithmetic alive */
+    float sums[BENCH_MAX_THREADS]; /* results; they stop the compiler from removing the arithmetic */
 };
 bool bench_peak_open(struct bench_peak *peak, const struct kernels *kernels, size_t threads, struct error *err);
 void bench_peak_close(struct bench_peak *peak);
 
 /* The square product of training (product_over_rows), each thread with its own matrices; the same units. Close with
  * bench_product_close(), also after a failure. */
-#define BENCH_PRODUCT_SIZE 1024 /* N: large enough that libraries reach their best */
+#define BENCH_PRODUCT_SIZE 1024 /* N: large enough for libraries to reach their full speed */
 struct bench_product {
     struct bench_work work;
     const struct kernels *kernels;
@@ -42,7 +42,7 @@ struct bench_read {
     const struct kernels *kernels;
     size_t floats; /* per thread */
     float *buffers;
-    double *sums; /* one cache line per thread; keeps the reading alive */
+    double *sums; /* one cache line per thread; stops the compiler from removing the reads */
     struct arena arena;
 };
 bool bench_read_open(struct bench_read *read, const struct kernels *kernels, size_t threads, size_t bytes,

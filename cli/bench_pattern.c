@@ -17,7 +17,8 @@ static struct vocabulary *make_vocabulary(struct error *err)
     return vocabulary_from_json(json, n, "bench", err);
 }
 
-/* A step and a masked draw per token, as the engine does it. <eos> would end the text: it is drawn anew from the start.
+/* A step and a masked draw per token, as the engine does it. After <eos>, which ends the text, the pattern starts
+ * again.
  */
 static void step_masked(void *context, size_t worker)
 {

@@ -1,5 +1,4 @@
-/* What `lstmd bench` measures of patterns: stepping one sequence whose tokens a pattern masks, beside the same without
- * a pattern, and the masks alone. */
+/* Measures patterns for `lstmd bench`: stepping one sequence with a pattern, the same without, and the masks alone. */
 #ifndef LSTMD_CLI_BENCH_PATTERN_H
 #define LSTMD_CLI_BENCH_PATTERN_H
 
@@ -13,9 +12,9 @@
 
 #define BENCH_PATTERN_VOCABULARY 84 /* <eos> and the printable characters from the space on */
 
-/* An LSTM of one layer, V = 84, one sequence, and a pattern that goes on for ever and changes its mask with each token.
- * The units of `masked` and `plain` are tokens, those of `masks` are masks. Close with bench_pattern_close(), also
- * after a failure. */
+/* An LSTM of one layer, V = 84, one sequence, and a pattern without an end that changes its mask with each token. The
+ * units of `masked` and `plain` are tokens, those of `masks` are masks. Close with bench_pattern_close(), also after a
+ * failure. */
 struct bench_pattern {
     struct bench_stepping stepping; /* its work is `plain` */
     struct bench_work masked, masks;

@@ -39,7 +39,7 @@ static bool peer_start_command(struct bench_peer *peer, const char *command, str
     return peer->requests && peer->answers ? true : error_set_no_memory(err, BUFSIZ, "a peer's pipes");
 }
 
-/* What does not fit into `out` is dropped. */
+/* Reads a line; drops what does not fit into `out`. */
 static bool read_line(struct bench_peer *peer, char *out, size_t size, struct error *err)
 {
     if (!fgets(out, (int)size, peer->answers))

@@ -1,4 +1,4 @@
-/* The result of `lstmd bench`: rows of medians with their limits and peers, and what they were measured on. */
+/* The result of `lstmd bench`: rows of medians with their limits and peers, and the machine. */
 #ifndef LSTMD_CLI_BENCH_REPORT_H
 #define LSTMD_CLI_BENCH_REPORT_H
 
@@ -28,10 +28,10 @@ struct bench_report {
     size_t peer_count;
     const struct kernels *kernels;
     size_t repetitions;
-    double load; /* of the machine, before anything was measured */
+    double load; /* load of the machine before the first measurement */
 };
 
-/* Appends an empty row; NULL where BENCH_MAX_ROWS are there. */
+/* Appends an empty row; NULL if there are BENCH_MAX_ROWS. */
 struct bench_row *bench_report_add(struct bench_report *report, const char *name, const char *unit);
 
 void bench_report_print(const struct bench_report *report, FILE *out);

@@ -30,7 +30,7 @@ static void digest_once(void *context, size_t worker)
     network_digest(&bench->network, bench->owner.weights);
 }
 
-/* Numbers from -1 to 1 in the places of h and c. */
+/* Fills h and c with random numbers from -1 to 1. */
 static void fill_state(struct bench_state *bench, struct rng *rng)
 {
     const struct architecture *a = &bench->stepper.architecture;

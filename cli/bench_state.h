@@ -1,5 +1,5 @@
-/* What `lstmd bench` measures of states in the client's hands: writing one as text, reading it again, and, once per
- * load of a model, the digest of its weights. */
+/* Measures, for `lstmd bench`, states that clients keep: writing one as text, reading it, and the digest of a model's
+ * weights, which is computed once per load. */
 #ifndef LSTMD_CLI_BENCH_STATE_H
 #define LSTMD_CLI_BENCH_STATE_H
 
@@ -11,8 +11,8 @@
 #include "cli/bench.h"
 #include "model/generate/state_text.h"
 
-/* An LSTM with one-hot input, V = 84, whose state is random numbers. The units are states, and megabytes of weights for
- * the digest. Close with bench_state_close(), also after a failure. */
+/* An LSTM with one-hot input, V = 84, with a random state. The units are states, and megabytes of weights for the
+ * digest. Close with bench_state_close(), also after a failure. */
 struct bench_state {
     struct bench_work write, read, digest;
     struct network network;

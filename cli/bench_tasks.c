@@ -51,7 +51,7 @@ bool bench_training_open(struct bench_training *training, const struct kernels *
     training->targets = random_tokens(&training->arena, &rng, tokens, shape->vocabulary, err);
     if (!training->inputs || !training->targets) return false;
     if (!(training->learner = learner_new(&training->network, &options, err))) return false;
-    /* The learner has threads of its own: one caller. */
+    /* One caller: the learner has threads of its own. */
     training->work =
         (struct bench_work){.once = train_once, .context = training, .team = team_new(1, err), .units = (double)tokens};
     return training->work.team;
@@ -74,7 +74,7 @@ double bench_training_operations(const struct bench_shape *shape)
 
 /* ------------------------------------------------------------------ stepping */
 
-/* Whole batches, so that every call does about the same number of characters. */
+/* Steps per call, so that every call makes about the same number of characters. */
 static size_t steps_per_call(const struct bench_lane *lane)
 {
     return lane->batch < STEPS_PER_CALL ? STEPS_PER_CALL / lane->batch : 1;
@@ -98,7 +98,7 @@ static bool take_rows(struct arena *arena, float **rows, size_t count, size_t wi
     return values;
 }
 
-/* Random weights; those of network_initialise() would take minutes for the large shapes. */
+/* Random weights. Rejected: network_initialise(), which takes minutes for the large shapes. */
 static bool open_random_network(struct network *network, const struct bench_step_shape *shape, struct error *err)
 {
     const struct architecture a = {

@@ -1,5 +1,5 @@
-/* What `lstmd bench` measures of lstmd itself: training steps, and stepping with sampling. Weights and
- * tokens are random; their values do not change how long anything takes.
+/* Measures lstmd itself for `lstmd bench`: training steps, and stepping with sampling. Weights and tokens are random,
+ * because their values do not change the time.
  */
 #ifndef LSTMD_CLI_BENCH_TASKS_H
 #define LSTMD_CLI_BENCH_TASKS_H
@@ -49,7 +49,7 @@ struct bench_step_shape {
     enum kernel_format format;
 };
 
-/* What one thread steps, as a thread of the engine does. */
+/* The sequences of one thread; it steps them as a thread of the engine does. */
 struct bench_lane {
     struct step_scratch scratch;
     struct rng rng;

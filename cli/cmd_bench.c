@@ -23,7 +23,7 @@ struct flags {
     bool json, quick;
     const char *only, *kernels;
     int products;        /* of product_names */
-    int64_t repetitions; /* 0: as usual */
+    int64_t repetitions; /* 0: the default */
     struct option_list peer;
 };
 
@@ -66,11 +66,11 @@ struct bench {
     struct bench_peak peaks[BENCH_MAX_THREADS]; /* for 1, 2, ... threads */
     size_t max_threads;
     double seconds;              /* of one measurement */
-    struct kernels with_library; /* where OpenBLAS is measured, too, in the last column */
+    struct kernels with_library; /* kernels with OpenBLAS, for the last column */
     bool has_library;
 };
 
-/* A new row, or NULL where --only leaves it out. */
+/* A new row, or NULL if --only leaves it out. */
 static struct bench_row *add_row(struct bench *bench, const char *name, const char *unit)
 {
     if (bench->flags.only && !strstr(name, bench->flags.only)) return NULL;
@@ -84,7 +84,7 @@ static const char *bench_plural(size_t threads)
     return threads == 1 ? "thread" : "threads";
 }
 
-/* The column of what OpenBLAS does. */
+/* The column of OpenBLAS. */
 static struct bench_series *library_series(struct bench *bench, struct bench_row *row)
 {
     return &row->peers[bench->report.peer_count - 1];
@@ -175,7 +175,7 @@ static bool measure_machine(struct bench *bench, struct error *err)
 
 /* ------------------------------------------------------------------ lstmd */
 
-/* The formats that a shape is stepped in, each a row, measured in turns with the peers. */
+/* Each shape is stepped in these formats: a row per format, measured in turns with the peers. */
 enum {
     FORMATS = 3 /* f32, bf16, int8 */
 };
@@ -204,7 +204,7 @@ static double stepping_limit(struct bench *bench, const struct bench_step_shape 
     return bench_measure(&read->work, bench->seconds / 2) / read->work.units;
 }
 
-/* Once each: the peers, then every format. The first time warms up and is not kept. */
+/* Measures the peers, then every format, once each. The first call warms up and keeps no figures. */
 static bool measure_stepping_once(struct bench *bench, const struct bench_step_shape *shape,
                                   struct stepping_row all[FORMATS], bool keep, struct error *err)
 {
@@ -268,7 +268,7 @@ static bool measure_all_stepping(struct bench *bench, struct error *err)
     return true;
 }
 
-/* Tokens under a pattern beside tokens without one, which are the limit. */
+/* Measures tokens under a pattern. The limit is the rate without one. */
 static bool measure_patterns(struct bench *bench, struct error *err)
 {
     struct bench_pattern pattern = {.pattern = NULL};
@@ -289,7 +289,7 @@ static bool measure_patterns(struct bench *bench, struct error *err)
     return ok;
 }
 
-/* A row about states of LxH; NULL: not wanted. */
+/* A row about states of LxH; NULL: --only leaves it out. */
 static struct bench_row *add_state_row(struct bench *bench, const char *what, uint32_t layers, uint32_t hidden,
                                        const char *unit)
 {
@@ -306,7 +306,7 @@ static void measure_state(struct bench *bench, struct bench_work *work, struct b
     }
 }
 
-/* States in the client's hands: how long one is as text, and how many are written and read in a second. */
+/* States that clients keep: the length of one as text, and how many are written and read per second. */
 static bool measure_states(struct bench *bench, uint32_t layers, uint32_t hidden, struct error *err)
 {
     struct bench_state state;
@@ -326,8 +326,8 @@ static bool measure_states(struct bench *bench, uint32_t layers, uint32_t hidden
     return ok;
 }
 
-/* What a peer trains, or, where it has no figure but multiplies, what its products would allow if training were nothing
- * else; 0: it does neither. */
+/* The peer's rate of training. If it has none but multiplies: the rate if training consisted of its products alone. 0:
+ * neither. */
 static bool peer_training_rate(struct bench *bench, struct bench_peer *peer, const struct bench_shape *shape,
                                size_t threads, double *rate, struct error *err)
 {
@@ -338,7 +338,7 @@ static bool peer_training_rate(struct bench *bench, struct bench_peer *peer, con
     return true;
 }
 
-/* The same training by our kernels and by OpenBLAS's products. */
+/* The same training with lstmd's kernels and with OpenBLAS's products. */
 struct training_pair {
     struct bench_training own, library;
 };
@@ -403,7 +403,7 @@ static bool choose_kernels(struct bench *bench, struct error *err)
                      kernels_names());
 }
 
-/* A column for OpenBLAS, behind those of the peers. */
+/* Adds a column for OpenBLAS, after those of the peers. */
 static bool add_library(struct bench *bench, struct error *err)
 {
     struct bench_report *report = &bench->report;

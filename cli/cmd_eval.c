@@ -20,8 +20,8 @@ struct flags {
     bool bytes, json;
 };
 
-/* FORMAT_TRAINED and HEADER_TRAINED: as the model was trained. The others follow enum corpus_format and the trainer's
- * csv_header, one later. */
+/* FORMAT_TRAINED and HEADER_TRAINED: as the model was trained. Other values are enum corpus_format + 1 and the
+ * trainer's csv_header + 1. */
 enum { FORMAT_TRAINED, HEADER_TRAINED = 0 };
 static const char *const format_choices[] = {"trained", "auto", "text", "lines", "csv", "jsonl", "tsv", NULL};
 static const char *const header_choices[] = {"trained", "auto", "yes", "no", NULL};
@@ -66,7 +66,7 @@ static const struct command_line line = {
     .required = required,
 };
 
-/* The options that config.json's "training" says the model was trained with; the defaults where it does not. */
+/* The options that config.json's "training" says the model was trained with; the defaults if it says nothing. */
 static void trained_options(const struct model *model, struct trainer_options *options)
 {
     const json_t *saved = json_object_get(json_object_get(model->config, "training"), "options");
@@ -75,7 +75,7 @@ static void trained_options(const struct model *model, struct trainer_options *o
     if (!trainer_options_from_json(options, saved, "config.json", NULL)) trainer_options_default(options);
 }
 
-/* The format where no flag says one: as in training, but for a file whose ending says something else. */
+/* The format if no flag names one: as in training, unless the file's ending names another one. */
 static int default_format(const char *data, const struct trainer_options *trained)
 {
     const enum corpus_format ending = corpus_format_guess(data);
@@ -88,7 +88,7 @@ static bool is_table(enum corpus_format format)
     return format == CORPUS_CSV || format == CORPUS_TSV;
 }
 
-/* Makes what was trained with the default of the flags, as far as the file's format knows such a thing. */
+/* Drops the options of training that the file's format does not have. */
 static void keep_what_fits(struct trainer_options *trained, const char *data, int format)
 {
     const enum corpus_format read = format == CORPUS_AUTO ? corpus_format_guess(data) : (enum corpus_format)format;
@@ -102,7 +102,7 @@ static void keep_what_fits(struct trainer_options *trained, const char *data, in
     trained->format = format;
 }
 
-/* Flags win; what they leave open is as in training, unless it is another format. Texts are borrowed. */
+/* Flags win; other options are as in training if the format is the same. Texts are borrowed. */
 static struct corpus_options corpus_options(const struct flags *flags, const char *data, const struct model *model)
 {
     struct trainer_options options;
@@ -117,7 +117,7 @@ static struct corpus_options corpus_options(const struct flags *flags, const cha
     return trainer_corpus_options(&options);
 }
 
-/* Refuses flags that the file's format cannot use, instead of ignoring them silently. */
+/* Refuses flags that the file's format cannot use: otherwise they would be ignored without a word. */
 static bool check_flags(const char *data, const struct corpus_options *options, struct error *err)
 {
     const enum corpus_format format = options->format == CORPUS_AUTO ? corpus_format_guess(data) : options->format;
@@ -126,7 +126,7 @@ static bool check_flags(const char *data, const struct corpus_options *options, 
                              corpus_format_name(format));
 }
 
-/* The files, and all of their documents, which borrow from them. */
+/* The files and their documents; the documents borrow from the files. */
 struct text {
     struct corpus *files;
     size_t count;

@@ -43,7 +43,7 @@ static const struct command_line line = {
     .required = (const char *const[]){"model", "out", NULL},
 };
 
-/* The vocabulary first: whoever sees the weights finds it. */
+/* Writes the vocabulary first, so that it is there when the weights appear. */
 static bool export_publish(const struct flags *flags, const struct model *model, const void *weights, size_t size,
                            struct error *err)
 {

@@ -1,4 +1,5 @@
-/* lstmd generate: continues a prompt, text to stdout as it is made. Several continuations are made one after another.
+/* lstmd generate: continues a prompt and writes the text to stdout while it is generated. Several continuations run one
+ * after another.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -77,15 +78,15 @@ static const struct option last_rows[] = {
 #define FIRST_ROWS (sizeof first_rows / sizeof *first_rows)
 #define LAST_ROWS  (sizeof last_rows / sizeof *last_rows)
 
-/* The rows of the command: those above, with the sampler's between them. */
+/* All rows of the command: first_rows, the sampler's rows, last_rows. */
 struct all_rows {
     struct option rows[FIRST_ROWS + SAMPLER_MAX_OPTIONS + LAST_ROWS];
     char fallbacks[SAMPLER_MAX_OPTIONS][32];
     size_t count;
 };
 
-/* The flags have no bounds that are not allowed themselves. generation_open() refuses the one of min_p, but takes 0 for
- * "off". */
+/* The minimum of a flag whose lower bound itself is not allowed: option tables only have inclusive bounds. For min_p,
+ * generation_open() refuses the bound itself; 0 means "off". */
 #define ABOVE_MINIMUM 1e-9
 
 static void add_sampler_rows(struct all_rows *all)
@@ -123,7 +124,7 @@ struct run {
     const struct loaded *loaded;
     uint64_t seed;                  /* of the first continuation */
     struct generation *generations; /* [n]; zero until opened */
-    uint64_t start_ns, prompt_ns;   /* of one continuation: when it started, and when the prompt had been read */
+    uint64_t start_ns, prompt_ns;   /* of one continuation: its start, and the end of reading its prompt */
     double prompt_ms, generate_ms;  /* of all */
     struct carried_state carried;   /* of --state; its `state` is owned, NULL: none */
     float *end_state;               /* [state_size] for --save-state, else NULL */
@@ -162,7 +163,7 @@ static double milliseconds(uint64_t from, uint64_t to)
     return (double)(to - from) / 1e6;
 }
 
-/* The random generator of the state goes on: no seed makes the text. */
+/* Whether the random generator of the state goes on; then the seed does not decide the text. */
 static bool draws_on(const struct run *run)
 {
     return run->carried.has_rng && run->flags->seed < 0;
@@ -202,7 +203,7 @@ static bool print_answer(const struct run *run, struct error *err)
     return true;
 }
 
-/* Without --json: the prompt, then the continuation while it is made, then a newline. */
+/* Without --json: prints the prompt, then the continuation while it is generated, then a newline. */
 static bool run_one(struct run *run, struct generation *generation, struct error *err)
 {
     const struct flags *flags = run->flags;
@@ -267,7 +268,7 @@ static bool run_all(struct run *run, struct generation_request *request, struct 
                 fprintf(stderr, "lstmd: seed %llu\n", (unsigned long long)run->seed);
         }
         if (!run_one(run, generation, err) || !save_state(run, generation, err)) return false;
-        if (!run->flags->json) generation_close(generation); /* it has been written */
+        if (!run->flags->json) generation_close(generation); /* its text is already printed */
     }
     return !run->flags->json || print_answer(run, err);
 }
@@ -288,7 +289,7 @@ static bool parse_bias(const char *text, const struct vocabulary *vocabulary, st
            error_add_context(err, "--logit-bias");
 }
 
-/* The lists of the flags, as a request has them; they live in the arena. */
+/* Puts the flags' lists into the request; they live in the arena. */
 static bool read_lists(const struct flags *flags, const struct vocabulary *vocabulary,
                        struct generation_request *request, struct arena *arena, struct error *err)
 {
@@ -306,7 +307,7 @@ static bool read_lists(const struct flags *flags, const struct vocabulary *vocab
     return true;
 }
 
-/* The pattern of --regex, without the tokens that --logit-bias forbids; NULL where there is none, or after an error. */
+/* The pattern of --regex, without the tokens that --logit-bias forbids; NULL if there is none, or after an error. */
 static struct pattern *make_pattern(const struct flags *flags, const struct vocabulary *vocabulary,
                                     const struct generation_request *request, struct arena *arena, struct error *err)
 {

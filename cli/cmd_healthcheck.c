@@ -35,7 +35,7 @@ static const struct command_line line = {
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
 };
 
-/* What connect() needs, and what messages call it. */
+/* An address for connect(), and its name in messages. */
 struct target {
     union {
         struct sockaddr any;
@@ -60,7 +60,7 @@ static bool find_path(struct target *target, const char *path, struct error *err
     return true;
 }
 
-/* Where a client finds a daemon that listens at `listen`: every interface means this machine. */
+/* The address at which a client reaches a daemon that listens at `listen`; "all interfaces" becomes this machine. */
 static const char *client_address(const char *listen)
 {
     if (strcmp(listen, "0.0.0.0") == 0) return "127.0.0.1";
@@ -112,7 +112,7 @@ static int healthcheck_ask(int fd, struct error *err)
         error_set_errno(err, errno, "cannot send the request");
         return 0;
     }
-    char answer[16] = ""; /* "HTTP/1.1 200 " is what counts */
+    char answer[16] = ""; /* only the beginning counts: "HTTP/1.1 200 " */
     size_t have = 0;
     while (have < sizeof answer - 1) {
         ssize_t n = recv(fd, answer + have, sizeof answer - 1 - have, 0);

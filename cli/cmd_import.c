@@ -1,8 +1,7 @@
-/* lstmd import: a model directory from what another program saved.
+/* lstmd import: makes a model directory from a model that another program saved.
  *
- * The file is read by a process that is forked for it and has a sandbox: parsers of others run there, on bytes of
- * strangers, and all that it can reach is a directory aside of --out. What it leaves there is read again, strictly, by
- * this one, which publishes it.
+ * A forked process in a sandbox reads the file, because third-party parsers read untrusted bytes there. The sandbox
+ * lets it write only to an aside directory of --out. This process then reads that directory strictly and publishes it.
  */
 #include <errno.h>
 #include <ftw.h>
@@ -38,8 +37,8 @@
 #else
 #define LIMIT_MEMORY true
 #endif
-#define LOOK_NS    100000000            /* how often what was written is looked at */
-#define MIN_MEMORY ((uint64_t)64 << 20) /* the program and its libraries alone take half of it */
+#define LOOK_NS    100000000            /* how often the size of the output is checked */
+#define MIN_MEMORY ((uint64_t)64 << 20) /* the program and its libraries take half of it */
 
 struct flags {
     const char *file, *out, *vocabulary, *vocabulary_from_text, *architecture, *weights;
@@ -112,17 +111,17 @@ static bool check_flags(const struct flags *flags, struct error *err)
 
 static bool set_limit(int resource, uint64_t most, const char *flag, struct error *err)
 {
-    const struct rlimit limit = {most, most + 1}; /* one more: SIGXCPU, which tells why, comes before SIGKILL */
+    const struct rlimit limit = {most, most + 1}; /* one more: SIGXCPU, which says why, comes before SIGKILL */
     if (most == 0 || setrlimit((__rlimit_resource_t)resource, &limit) == 0) return true;
     return error_set_errno(err, errno, "could not set the limit of --%s", flag);
 }
 
-/* Libraries parse these files, and we cannot bound what they take. So the system bounds it. */
+/* Lets the system limit the libraries' parsers: lstmd cannot count what they use. */
 static bool set_limits(const struct flags *flags, struct error *err)
 {
     if (flags->max_memory > 0 && flags->max_memory < MIN_MEMORY)
         return error_set(err, ERROR_USAGE, "--max-memory must be 64MiB or more (or 0: no limit)");
-    /* No file is larger than the memory that it came from. */
+    /* No output file is larger than the memory it comes from. */
     return set_limit(RLIMIT_FSIZE, flags->max_memory, "max-memory", err) &&
            set_limit(RLIMIT_AS, LIMIT_MEMORY ? flags->max_memory : 0, "max-memory", err) &&
            set_limit(RLIMIT_CPU, (uint64_t)ceil(flags->max_seconds), "max-seconds", err);
@@ -130,11 +129,11 @@ static bool set_limits(const struct flags *flags, struct error *err)
 
 /* ---- the process that reads ---- */
 
-#define MADE "model" /* what it makes, in the directory that is its own */
+#define MADE "model" /* the name of the model in the process's own directory */
 
 static bool enter_sandbox(const struct flags *flags, const char *aside, struct error *err)
 {
-    /* The last two are the C library's and the JSON library's. */
+    /* The C library reads /usr/lib/locale, the JSON library /dev/urandom. */
     const struct sandbox_path paths[] = {
         {flags->file, SANDBOX_READ},
         {flags->vocabulary, SANDBOX_READ},
@@ -166,7 +165,7 @@ static bool make_model(const struct flags *flags, const char *directory, struct 
     return interop_import(flags->file, slash ? slash + 1 : flags->file, &options, directory, NULL, err);
 }
 
-/* Returns its exit code. It does not outlive the process that waits for it. */
+/* Runs in the forked process and returns its exit code. The process dies with its parent. */
 static int read_apart(const struct flags *flags, const struct directory_publish *scratch, const char *made,
                       pid_t parent)
 {
@@ -184,7 +183,7 @@ static int read_apart(const struct flags *flags, const struct directory_publish 
 
 #define MADE_TO_HARM "the file is damaged, or made to do harm"
 
-/* Says why the reader was killed, since it could not say so itself. */
+/* Explains the signal that ended the process. */
 static bool explain_signal(const struct flags *flags, int number, struct error *err)
 {
     if (number == SIGXCPU)
@@ -198,7 +197,7 @@ static bool explain_signal(const struct flags *flags, int number, struct error *
 
 /* ---- how much it writes ---- */
 
-static uint64_t written; /* bytes; nftw() passes nothing on to what it calls */
+static uint64_t written; /* bytes; a static, because nftw() passes no context to its function */
 
 static int add_size(const char *path, const struct stat *info, int type, struct FTW *place)
 {
@@ -213,8 +212,8 @@ static bool writes_too_much(const char *directory, uint64_t most)
     return most > 0 && nftw(directory, add_size, 16, FTW_PHYS) == 0 && written > most;
 }
 
-/* Waits for the end of the process that reads, and looks at what it writes: the system's limits are those of one file.
- * SIGCHLD is blocked. False: it wrote too much, and was killed. */
+/* Waits for the end of the reading process and checks how much it writes in total: the system limits only single files.
+ * SIGCHLD is blocked. False: it wrote too much and was killed. */
 static bool wait_for(pid_t child, int *status, const char *directory, uint64_t most)
 {
     const struct timespec look = {.tv_nsec = LOOK_NS};
@@ -230,7 +229,7 @@ static bool wait_for(pid_t child, int *status, const char *directory, uint64_t m
     return good && !writes_too_much(directory, most);
 }
 
-/* The exit code of the process that reads: 0, or 1 after it has said why. In that process: *apart is true. */
+/* The exit code of the reading process: 0, or 1 after it has said why. In that process *apart is true. */
 static bool read_file(const struct flags *flags, const struct directory_publish *scratch, const char *made, bool *apart,
                       int *exit_code, struct error *err)
 {
@@ -259,8 +258,8 @@ static bool read_file(const struct flags *flags, const struct directory_publish 
 
 /* ---- the process that publishes ---- */
 
-/* Our own code leaves a sound model or fails, so whoever left something else has been taken over. What exactly is wrong
- * with it, and where it lies, helps nobody. */
+/* Reports a broken result without details: lstmd's own code leaves a sound model or fails, so somebody else took over
+ * the reading process. */
 static bool refuse_made(const struct flags *flags, enum error_code problem, struct error *err)
 {
     if (problem == ERROR_NO_MEMORY)
@@ -269,7 +268,7 @@ static bool refuse_made(const struct flags *flags, enum error_code problem, stru
                      flags->file);
 }
 
-/* Publishes what the reader made, but first reads it as strictly as every model. */
+/* Reads the result as strictly as every model before it is published. */
 static bool import_publish(const struct flags *flags, const char *made, struct error *err)
 {
     struct model model;

@@ -102,7 +102,7 @@ static size_t print_group(const struct network *network, size_t group)
     return sum;
 }
 
-/* The last line adds the layers up: 119,892 = 109,056 + 10,836. */
+/* Prints the groups; the last line is their sum: 119,892 = 109,056 + 10,836. */
 static void print_tensors(const struct network *network)
 {
     size_t sums[NETWORK_MAX_LAYERS + NETWORK_MAX_DENSE + 2], groups = group_count(&network->architecture);
@@ -127,7 +127,7 @@ static void print_sizes(const struct architecture *a)
         printf("%s%zu", k + 1 < a->layers ? ", " : " and ", architecture_hidden(a, k));
 }
 
-/* What a standard network does not have. */
+/* Prints the properties that a standard network does not have. */
 static void print_variant(const struct architecture *a)
 {
     if (a->activation != ACTIVATION_TANH) printf(", activation %s", activation_name(a->activation));
@@ -154,7 +154,7 @@ static void print_network(const struct model *model)
     printf(", %u tokens (%s)\n\n", a->vocabulary_size, token_level_name(vocabulary_level(model->vocabulary)));
 }
 
-/* Escaped to ASCII: the file is not ours to trust with a terminal. */
+/* Prints escaped ASCII, because an untrusted file could hold terminal controls. */
 static bool print_json(const char *heading, const json_t *json, struct error *err)
 {
     size_t n;

@@ -42,7 +42,7 @@ static const struct command_line line = {
 
 struct distribution {
     const struct vocabulary *vocabulary;
-    const struct generation *generation; /* its prompt has been read */
+    const struct generation *generation; /* it has read its prompt */
     double *probabilities;               /* [V] */
 };
 
@@ -89,7 +89,7 @@ static bool print_json(const struct distribution *distribution, const char *prom
     return done || error_set(err, ERROR_NO_MEMORY, "out of memory for the answer");
 }
 
-/* The likeliest token that is not yet `shown`. */
+/* The likeliest token that is not in `shown` yet. */
 static uint32_t next_likeliest(const struct distribution *distribution, const bool *shown)
 {
     uint32_t best = TOKEN_NONE;
@@ -110,7 +110,8 @@ static bool print_table(const struct distribution *distribution, struct error *e
         const uint32_t id = next_likeliest(distribution, shown);
         json_t *token = token_json(distribution->vocabulary, id);
         size_t n;
-        char *text = json_text_print(token, JSON_ENCODE_ANY, &n, NULL); /* quotes, and escapes what is not printable */
+        char *text =
+            json_text_print(token, JSON_ENCODE_ANY, &n, NULL); /* quotes the text, and escapes unprintable characters */
         printf("%8u  %-12.6g %s\n", id, distribution->probabilities[id], text ? text : "");
         free(text);
         json_decref(token);

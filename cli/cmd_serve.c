@@ -1,4 +1,5 @@
-/* lstmd serve: the daemon. Reads as its life: configuration, signals, serving, draining, the end. */
+/* lstmd serve: the daemon. The file follows the life of the daemon: configuration, signals, serving, draining, the
+ * end. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -40,8 +41,8 @@ static const struct command_line line = {
     .reference = &config_table,
 };
 
-/* Handlers only count: signalfd would need SIGTERM blocked in every thread, also in those that a library may start
- * before main() begins. */
+/* Handlers only add to these. Rejected: signalfd, which needs SIGTERM blocked in every thread, also in those that a
+ * library starts before main(). */
 static volatile sig_atomic_t stops = -1, reloads = -1; /* eventfds; open until the process ends */
 
 static void count_signal(int number)
@@ -63,7 +64,7 @@ static bool open_signals(struct error *err)
     return true;
 }
 
-/* Whether an eventfd has counted something since the last time. */
+/* Whether an eventfd has counted a signal since the last call. */
 static bool serve_take_signal(int fd)
 {
     eventfd_t count;
@@ -71,7 +72,7 @@ static bool serve_take_signal(int fd)
 }
 
 /* Waits for one of the signals that end the daemon, or until `deadline_ns` (0: none), or until `other_fd` is readable.
- * True: such a signal; false also where a handler ran. */
+ * True: such a signal came. False also if another handler ran. */
 static bool wait_for_stop(int other_fd, uint64_t deadline_ns)
 {
     int timeout = -1;
@@ -83,7 +84,7 @@ static bool wait_for_stop(int other_fd, uint64_t deadline_ns)
     return poll(wait, 2, timeout) > 0 && wait[0].revents && serve_take_signal(stops);
 }
 
-/* Lets running requests finish. False where a second signal ended that. */
+/* Lets running requests finish. False if a second signal ended the wait. */
 static bool serve_drain(struct daemon *daemon)
 {
     const double seconds = daemon->services.config->drain_seconds;

@@ -20,7 +20,7 @@ static void on_signal(int number)
     atomic_store(&stop, true);
 }
 
-/* The first signal asks the run to save itself; the second one kills as ever. */
+/* The first signal asks the run to save its state and stop; the second one kills the process. */
 static void catch_signals(void)
 {
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
@@ -71,7 +71,7 @@ static int report_interrupted(const char *out, bool saved)
     return 1;
 }
 
-/* What went wrong, and that not all is lost. */
+/* Says what went wrong, and which snapshot is left. */
 static int report_failed(const struct train_arguments *arguments, const struct trainer_result *result,
                          const struct error *err)
 {

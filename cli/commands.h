@@ -1,7 +1,7 @@
 /* The commands of lstmd. Each is cli/cmd_<name>.c and has a row in the table of main.c.
  *
  * argv[0] is the name of the command. A command prints its result to stdout and everything else to stderr, and returns
- * the exit code: 0 done, 1 failed, 2 wrong usage. main() turns a stdout that could not be written into 1.
+ * the exit code: 0 done, 1 failed, 2 wrong usage. main() returns 1 if writing to stdout failed.
  */
 #ifndef LSTMD_CLI_COMMANDS_H
 #define LSTMD_CLI_COMMANDS_H

@@ -1,4 +1,4 @@
-/* What `lstmd inspect` prints of a model, for the commands that have just made one. */
+/* The output of `lstmd inspect`, also for commands that have just made a model. */
 #ifndef LSTMD_CLI_INSPECT_H
 #define LSTMD_CLI_INSPECT_H
 

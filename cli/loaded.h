@@ -1,4 +1,4 @@
-/* A model directory ready to be stepped, for the commands that read one. */
+/* A loaded model that is ready for stepping, for the commands that read a model directory. */
 #ifndef LSTMD_CLI_LOADED_H
 #define LSTMD_CLI_LOADED_H
 

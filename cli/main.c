@@ -94,7 +94,8 @@ static int main_run_command(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-    /* Writing to a reader that has gone, or beyond a limit of file size, is an error to report and not a death. */
+    /* A write to a closed pipe, or beyond the file size limit, then fails with an error and does not kill the
+     * process. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     int exit_code = main_run_command(argc, argv);

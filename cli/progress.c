@@ -33,7 +33,7 @@ static void format_speed(double speed, char *out, size_t size)
         snprintf(out, size, "%.0f chars/s", speed);
 }
 
-/* The texts on the right of the bar, the most important first. */
+/* The pieces to the right of the bar, the most important first. */
 #define PIECES 6
 static void format_pieces(const struct trainer_progress *now, char pieces[PIECES][PIECE_SIZE])
 {
@@ -65,7 +65,7 @@ size_t progress_bar(const struct trainer_progress *now, size_t width, char *line
                      (unsigned long long)now->epochs, 100 * now->fraction);
     size_t used = (size_t)n, shown = 0;
     while (shown < PIECES && used + 1 + strlen(pieces[shown]) <= width) used += 1 + strlen(pieces[shown++]);
-    /* The bar may cost the pieces after the loss and the time, but not these. */
+    /* Pieces after the loss and the time make room for the bar; these two stay. */
     while (shown > 2 && used + 3 + BAR_MINIMUM > width) used -= 1 + strlen(pieces[--shown]);
     size_t room = width > used + 3 ? width - used - 3 : 0, cells = room < BAR_MAXIMUM ? room : BAR_MAXIMUM;
     bar[0] = 0;
@@ -147,7 +147,7 @@ void progress_validation(struct progress *progress, const struct trainer_validat
     fflush(progress->out);
 }
 
-/* Writes text so that it can neither move the cursor nor break the indentation. */
+/* Writes text without characters that move the cursor or break the indentation. */
 static void write_text(FILE *out, const char *text)
 {
     size_t n = strlen(text);

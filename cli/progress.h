@@ -1,5 +1,5 @@
-/* How a training run looks: on a terminal one line that is redrawn, elsewhere a plain line every few seconds;
- * validations, samples and notes are lines of their own. Everything goes to one stream, standard error.
+/* Shows a training run: on a terminal one line that is redrawn, otherwise a plain line every few seconds. Validations,
+ * samples and notes have lines of their own. All output goes to one stream, standard error.
  */
 #ifndef LSTMD_CLI_PROGRESS_H
 #define LSTMD_CLI_PROGRESS_H
@@ -13,9 +13,9 @@
 struct progress {
     FILE *out;
     bool terminal;
-    bool drawn;             /* the last line is the bar */
-    double told_seconds;    /* of the run, when the last plain line was written */
-    uint64_t samples_epoch; /* whose samples have their heading */
+    bool drawn;             /* the last line on the terminal is the bar */
+    double told_seconds;    /* the run's time at the last plain line */
+    uint64_t samples_epoch; /* the epoch whose samples have their heading */
 };
 
 void progress_open(struct progress *progress, FILE *out);
@@ -26,7 +26,7 @@ void progress_sample(struct progress *progress, const struct trainer_sample *sam
 /* Leaves the cursor at the start of an empty line. */
 void progress_close(struct progress *progress);
 
-/* The line with the bar, at most `width` columns: what is least important is left out first. Returns its length. */
+/* The line with the bar, at most `width` columns: the least important pieces are left out first. Returns its length. */
 size_t progress_bar(const struct trainer_progress *now, size_t width, char *line, size_t size);
 
 #endif

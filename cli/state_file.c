@@ -23,7 +23,7 @@ bool state_file_is_possible(const struct loaded *loaded, struct error *err)
                                     window);
 }
 
-/* What names of other models take does not count: their text is longer, and the message is to say whose it is. */
+/* The limit is generous: a state of a larger model must be read, too, so that the message can name that model. */
 #define MOST_BYTES(owner) (4 * state_text_size(owner) + ((size_t)1 << 20))
 
 bool state_file_read(const char *path, const struct loaded *loaded, struct carried_state *carried, struct error *err)

@@ -46,7 +46,7 @@ static enum option_type option_type(enum trainer_option_kind kind)
     return types[kind];
 }
 
-/* A corpus may be of several files. */
+/* The row of --data: a list, because a corpus may have several files. */
 static struct option data_row(const struct trainer_option *row)
 {
     return (struct option){.key = row->key,
@@ -82,7 +82,7 @@ static struct option *make_rows(size_t *count, struct arena *arena, struct error
     return rows;
 }
 
-/* The flags that a resumed run takes anew, in lines. */
+/* Lists the flags that a resumed run may change, wrapped into lines. */
 static size_t list_adjustable(char *out, size_t size)
 {
     size_t n = 0, column = 2;
@@ -102,7 +102,7 @@ static size_t list_adjustable(char *out, size_t size)
     return n;
 }
 
-/* The command's description, a line for each preset, and what a resumed run may change. */
+/* The command's description: a line for each preset, and the flags that a resumed run may change. */
 static const char *train_options_describe(struct arena *arena, struct error *err)
 {
     char text[4096], adjustable[512];
@@ -121,7 +121,7 @@ static const char *train_options_describe(struct arena *arena, struct error *err
     return arena_copy_text(arena, text, strlen(text), err);
 }
 
-/* Makes these options, of a preset or of a saved run, the defaults of the table. */
+/* Makes the options of a preset or a saved run the defaults of the table. */
 static bool set_fallbacks(struct option *rows, size_t count, const struct train_arguments *saved, struct arena *arena,
                           struct error *err)
 {
@@ -160,7 +160,8 @@ static bool apply_preset(struct option *rows, size_t count, int preset, struct a
     return false;
 }
 
-/* Sets the defaults for the second reading of the flags: the options of the saved run, or those of the preset. */
+/* Sets the defaults for the second reading, from the preset or the saved run that the first reading found. A saved run
+ * has all options. */
 static bool apply_defaults(struct option *rows, size_t count, const struct train_arguments *arguments,
                            struct train_arguments *saved, struct arena *arena, int *exit_code)
 {
@@ -168,7 +169,7 @@ static bool apply_defaults(struct option *rows, size_t count, const struct train
     return apply_preset(rows, count, arguments->trainer.preset, arena, exit_code);
 }
 
-/* Files that the flags name stand for all that the configuration file names, or for those of the saved run. */
+/* Sets the data: files in flags replace those of the configuration file or the saved run. */
 static bool set_data(struct train_arguments *arguments, const struct option_list *flags,
                      const struct train_arguments *saved, struct error *err)
 {
@@ -213,8 +214,8 @@ bool train_arguments_parse(int argc, char **argv, struct train_arguments *argume
     struct train_arguments saved = {0};
     line.table = (struct option_table){rows, count, NULL, NULL};
     line.description = description;
-    line.required = NULL; /* a resumed run knows its data */
-    line.file_key = NULL; /* first the flags alone */
+    line.required = NULL; /* a resumed run has its data */
+    line.file_key = NULL; /* the first reading reads only flags */
     if (!arguments_parse(&line, argc, argv, arguments, arena, exit_code)) return false;
     const struct option_list data = arguments->data;
     line.file_key = command.file_key;

@@ -10,14 +10,14 @@
 
 struct train_arguments {
     struct trainer_options trainer;
-    struct option_list data; /* where trainer.data and more_data are from */
+    struct option_list data; /* the source of trainer.data and more_data */
     const char *out, *config;
     bool resume;
 };
 
 /* Defaults (those of the preset; those of the saved run where --resume is given), then the file of --config, then
- * flags. false where there is nothing more to do: help or error is printed and *exit_code is what to return. Texts are
- * the arena's. */
+ * flags. False if there is nothing more to do: it has printed the help or the error, and the caller returns *exit_code.
+ * The arena owns the texts. */
 bool train_arguments_parse(int argc, char **argv, struct train_arguments *arguments, struct arena *arena,
                            int *exit_code);
 

@@ -39,7 +39,7 @@ static bool parse_bool(const char *value, bool *result)
     return false;
 }
 
-/* The C library would skip white space, which is more likely a slip of quoting. */
+/* Refuses leading white space, which the C library would skip: it is more likely a mistake in quoting. */
 static bool starts_number(const char *value)
 {
     return isdigit((unsigned char)*value) || *value == '-' || *value == '+' || *value == '.';
@@ -206,7 +206,7 @@ const struct option *options_meant(const struct option_table *table, const char 
     return hint.found ? options_find(table, hint.found) : NULL;
 }
 
-/* "unknown key ...", and what was meant. */
+/* "unknown key ...", with the nearest key. */
 static bool refuse_key(const struct option_table *table, const char *key, const char *place, struct error *err)
 {
     const char *remark;
@@ -256,7 +256,7 @@ bool option_note_origin(const struct option_table *table, const struct option *o
     return true;
 }
 
-/* Whether an assignment at this place came before. */
+/* Whether the option was already assigned at this place. */
 static bool was_assigned(const struct option_table *table, const struct option *option, const char *place)
 {
     const char *before = table->origins ? table->origins[option - table->options].place : NULL;
@@ -310,7 +310,7 @@ static bool refuse_variable(const struct option_table *table, const char *name, 
 }
 
 /* Docker and Kubernetes describe a service named X to its neighbours as X_SERVICE_HOST, X_SERVICE_PORT_HTTP,
- * X_PORT=tcp://10.0.0.1:80, X_PORT_80_TCP_ADDR. For one named lstmd these are no settings of ours. */
+ * X_PORT=tcp://10.0.0.1:80, X_PORT_80_TCP_ADDR. For a service named lstmd, such variables are not settings. */
 static bool is_service_link(const char *name, const char *value)
 {
     const char *port = strstr(name, "_PORT");

@@ -1,8 +1,8 @@
 /* Options: one table row per setting drives YAML, the environment, --set, command-line flags, --help and the reference
- * page. A table describes the fields of one struct; nothing here knows which.
+ * page. A table describes the fields of one struct; the functions work for any struct.
  *
- * Errors name where the value came from (file:line:key, the variable, the flag), what was wrong, and the key
- * that was meant or the allowed values. Not thread-safe: configuration is read before threads start.
+ * Errors name the value's source (file:line:key, the variable, the flag), the fault, and the nearest key or the allowed
+ * values. Not thread-safe: configuration is read before threads start.
  */
 #ifndef LSTMD_CONFIG_OPTION_H
 #define LSTMD_CONFIG_OPTION_H
@@ -23,7 +23,7 @@ enum option_type {
     OPTION_TEXT,    /* const char * (owned by the arena given to the setter) or NULL */
     OPTION_CHOICE,  /* int: index into choices */
     OPTION_LIST,    /* struct option_list: each setting appends a text; a sequence in YAML */
-    OPTION_SECRETS, /* the same; what is in it is never shown */
+    OPTION_SECRETS, /* the same; its items are never shown */
 };
 
 struct option_list {
@@ -44,8 +44,8 @@ struct option {
 
 /* Where the value of an option comes from. */
 struct option_origin {
-    const char *place; /* "lstmd.yaml:3", "LSTMD_SERVER_PORT", "--set"; a list's may be several; NULL: the default */
-    const char *overrides; /* the place of the value that this one replaced; NULL: it was the default */
+    const char *place; /* "lstmd.yaml:3", "LSTMD_SERVER_PORT", "--set"; a list may have several; NULL: the default */
+    const char *overrides; /* the place of the replaced value; NULL: it was the default */
     bool is_variable;      /* of the environment */
 };
 
@@ -53,7 +53,7 @@ struct option_table {
     const struct option *options;
     size_t count;
     const char *environment_prefix; /* "LSTMD": server.port is LSTMD_SERVER_PORT; NULL: no environment */
-    struct option_origin *origins;  /* [count], kept by all functions below that read; NULL: nobody wants to know */
+    struct option_origin *origins;  /* [count], filled by the reading functions below; NULL: not wanted */
 };
 
 /* Sets every field to its default. */
@@ -64,15 +64,16 @@ bool options_set_defaults(const struct option_table *table, void *target, struct
 bool option_set(const struct option *option, void *target, const char *value, const char *place, struct arena *arena,
                 struct error *err);
 
-/* Sets one key; errors begin with place and key. `place` says where it stands ("lstmd.yaml:12:3", "--set"). */
+/* Sets one key; errors begin with place and key. `place` is the value's source ("lstmd.yaml:12:3", "--set"). */
 bool options_set(const struct option_table *table, void *target, const char *key, const char *value, const char *place,
                  struct arena *arena, struct error *err);
 
-/* Notes that the option's value comes from `place` now: a copy of it, in the arena. */
+/* Notes that the option's value now comes from `place`, which is copied into the arena. */
 bool option_note_origin(const struct option_table *table, const struct option *option, const char *place,
                         bool is_variable, struct arena *arena, struct error *err);
 
-/* "key=value". With origins, a key that was assigned at the same place before is refused, but for lists. */
+/* "key=value". If the table has origins, a second assignment of a key at the same place is refused, except for
+ * lists. */
 bool options_set_assignment(const struct option_table *table, void *target, const char *assignment, const char *place,
                             struct arena *arena, struct error *err);
 
@@ -81,17 +82,17 @@ bool options_set_assignment(const struct option_table *table, void *target, cons
 bool options_read_yaml(const struct option_table *table, void *target, const char *path, struct arena *arena,
                        struct error *err);
 
-/* Every LSTMD_* variable of the environment; an unknown one is an error that names the one meant. Skipped are
- * LSTMD_CONFIG (names the file, config/config.h), LSTMD_SHARED (names the tests' data), and the links that Docker and
- * Kubernetes give to every container beside a service called lstmd (LSTMD_SERVICE_HOST, LSTMD_PORT=tcp://..., ...). */
+/* Every LSTMD_* variable of the environment; an unknown one is an error that names the nearest one. It skips
+ * LSTMD_CONFIG (names the file, config/config.h), LSTMD_SHARED (names the tests' data), and the variables that Docker
+ * and Kubernetes set in containers next to a service called lstmd (LSTMD_SERVICE_HOST, LSTMD_PORT=tcp://..., ...). */
 bool options_read_environment(const struct option_table *table, void *target, char *const *environment,
                               struct arena *arena, struct error *err);
 
-/* The value of a field as text that options_set() would take (a NULL text and a list: "", the items with ", "). Returns
- * what snprintf returns. */
+/* The value of a field as text that options_set() accepts. A NULL text is "", a list its items joined with ", ".
+ * Returns what snprintf returns. */
 int options_format(const struct option *option, const void *target, char *out, size_t size);
 
-/* What may be given: "an integer from 0 to 65535". Returns what snprintf returns. */
+/* The allowed values: "an integer from 0 to 65535". Returns what snprintf returns. */
 int options_describe(const struct option *option, char *out, size_t size);
 
 /* One entry per option for --help, and the effective values as YAML, with their origins as comments. */
@@ -101,11 +102,11 @@ void options_print_yaml(const struct option_table *table, const void *target, FI
 /* The row of a key, or NULL. */
 const struct option *options_find(const struct option_table *table, const char *key);
 
-/* The row that an unknown key most likely meant, or NULL (base/hint.h). *remark: what is to be said of a key that no
- * program of ours has, or NULL. */
+/* The row nearest to an unknown key, or NULL (base/hint.h). *remark: a sentence about a feature that lstmd does not
+ * have, or NULL. */
 const struct option *options_meant(const struct option_table *table, const char *key, const char **remark);
 
-/* Where to look if there is no such row. */
+/* What a message says if there is no near row. */
 #define OPTIONS_LISTED "--help lists all"
 
 #endif

@@ -7,7 +7,7 @@
 #include "base/utf8.h"
 #include "config/option.h"
 
-/* Text that grows at the end of a buffer; what does not fit is counted and not written, as snprintf does. */
+/* Text that grows at the end of a buffer; bytes that do not fit are counted but not written, as in snprintf. */
 struct text {
     char *out;
     size_t size, length;
@@ -50,7 +50,7 @@ static const void *field_of(const struct option *option, const void *target)
     return (const char *)target + option->offset;
 }
 
-/* What is shown of an item. */
+/* The text that is shown for an item. */
 static const char *item_text(const struct option *option, const char *item)
 {
     return option->type == OPTION_SECRETS ? "(set)" : item;
@@ -175,7 +175,8 @@ void options_print_help(const struct option_table *table, FILE *out)
     }
 }
 
-/* Whether YAML reads the text back as a string without quotes: no mark of YAML in it, and not like a number or null. */
+/* Whether YAML reads the text back as a string without quotes: it has no YAML marks and does not look like a number or
+ * null. */
 static bool is_plain(const char *text)
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -186,7 +187,7 @@ static bool is_plain(const char *text)
     return text[1 + strspn(text + 1, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-")] == '\0';
 }
 
-/* A byte that is not UTF-8 has no form in YAML: it becomes U+FFFD. */
+/* Prints a quoted string. Bytes that are not UTF-8 become U+FFFD, because YAML cannot express them. */
 static void print_quoted(const char *text, FILE *out)
 {
     size_t n = strlen(text);
@@ -239,7 +240,7 @@ static void print_value(const struct option *option, const void *target, FILE *o
     }
 }
 
-/* In a comment, which a line break in a file's name would end. */
+/* Prints a place in a comment, without line breaks: one in a file's name would end the comment. */
 static void print_place(const char *place, FILE *out)
 {
     for (; *place; place++) fputc((unsigned char)*place < ' ' ? '?' : *place, out);
@@ -256,7 +257,7 @@ static void print_origin(const struct option_table *table, size_t i, FILE *out)
     print_place(origin->overrides, out);
 }
 
-/* Keys of one section stand together in a table, so a section is opened where the part before the dot changes. */
+/* A table keeps the keys of a section together, so a new section starts when the part before the dot changes. */
 void options_print_yaml(const struct option_table *table, const void *target, FILE *out)
 {
     const char *section = "";

@@ -1,7 +1,7 @@
 /* The YAML half of config/option.h, and the only file that knows libyaml.
  *
- * The parser's events are followed with the key so far ("server." inside the section server) and a count of depth;
- * nothing is built, so memory is bounded by the size of the file, and the file by YAML_MAX_BYTES.
+ * It follows the parser's events, with the key so far ("server." inside the section server) and the depth. It builds no
+ * tree, so the file's size bounds the memory, and YAML_MAX_BYTES bounds the file.
  */
 #include <stdarg.h>
 #include <stdlib.h>
@@ -23,9 +23,9 @@ struct reader {
     struct error *err;
     const char *path;
     yaml_parser_t parser;
-    unsigned *lines;         /* per option: the line where its key stood, 0: nowhere yet */
-    unsigned char *sections; /* per option: bit d set where a section of depth d that begins with it has been opened */
-    char key[KEY_SIZE];      /* of the section that is read, with its dot: "" or "server." */
+    unsigned *lines;         /* per option: the line of its key; 0: not seen yet */
+    unsigned char *sections; /* per option: bit d is set if a section of depth d that begins with it was opened */
+    char key[KEY_SIZE];      /* of the current section, with its dot: "" or "server." */
 };
 
 static bool yaml_fail(struct reader *reader, yaml_mark_t mark, const char *format, ...)
@@ -106,7 +106,7 @@ static bool is_null(const yaml_event_t *scalar)
     return *value == '\0' || strcmp(value, "~") == 0 || strcasecmp(value, "null") == 0;
 }
 
-/* A key may stand in one place. */
+/* Notes the line of a key; refuses a second one. */
 static bool note_line(struct reader *reader, const struct option *option, yaml_mark_t mark)
 {
     char place[300];
@@ -117,7 +117,7 @@ static bool note_line(struct reader *reader, const struct option *option, yaml_m
     return option_note_origin(reader->table, option, place, false, reader->arena, reader->err);
 }
 
-/* A scalar under the key that reader->key now holds. */
+/* Reads a scalar; reader->key is its key. */
 static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_mark_t mark)
 {
     char place[300], section[KEY_SIZE + 1];
@@ -138,7 +138,7 @@ static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_m
                        reader->err);
 }
 
-/* A sequence under the key that reader->key now holds: each item is set as a scalar would be. */
+/* Reads a sequence; reader->key is its key. Each item is set like a scalar. */
 static bool read_items(struct reader *reader, const struct option *option)
 {
     for (;;) {
@@ -167,14 +167,14 @@ static bool read_sequence(struct reader *reader, const yaml_event_t *start, yaml
     const struct option *option = options_find(reader->table, reader->key);
     char place[300];
     format_place(reader, mark, place, sizeof place);
-    if (!option) /* says which key is near */
+    if (!option) /* it names the nearest key */
         return options_set(reader->table, reader->target, reader->key, NULL, place, reader->arena, reader->err);
     if (option->type != OPTION_LIST && option->type != OPTION_SECRETS)
         return yaml_fail(reader, start->start_mark, "%s: is a sequence, expected a single value", reader->key);
     return note_line(reader, option, mark) && read_items(reader, option);
 }
 
-/* An unknown section, whose name is reader->key[0..n). */
+/* Reports an unknown section; its name is reader->key[0..n). */
 static bool fail_section(struct reader *reader, yaml_mark_t mark, size_t n)
 {
     struct hint hint;
@@ -199,7 +199,7 @@ static bool fail_section(struct reader *reader, yaml_mark_t mark, size_t n)
 
 static bool read_mapping(struct reader *reader, unsigned depth);
 
-/* A mapping under the key that reader->key now holds. */
+/* Reads a mapping; reader->key is its key. */
 static bool read_section(struct reader *reader, yaml_mark_t mark, unsigned depth)
 {
     const struct option *option = options_find(reader->table, reader->key);
@@ -244,7 +244,7 @@ static bool read_pair(struct reader *reader, const yaml_event_t *key, unsigned d
     return done;
 }
 
-/* From after the start of a mapping to its end. */
+/* Reads a mapping from behind its start to its end. */
 static bool read_mapping(struct reader *reader, unsigned depth)
 {
     for (;;) {
@@ -257,7 +257,7 @@ static bool read_mapping(struct reader *reader, unsigned depth)
     }
 }
 
-/* The content of the document: a mapping, or nothing. */
+/* Reads the document: a mapping, or nothing. */
 static bool read_root(struct reader *reader, const yaml_event_t *event)
 {
     if (event->type == YAML_MAPPING_START_EVENT) return read_mapping(reader, 0);
