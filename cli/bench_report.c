@@ -19,7 +19,7 @@ struct bench_row *bench_report_add(struct bench_report *report, const char *name
     return row;
 }
 
-/* ------------------------------------------------------------------ the machine */
+/* ---- the machine ---- */
 
 static void processor_name(char *out, size_t size)
 {
@@ -55,7 +55,7 @@ static struct machine describe_machine(const struct bench_report *report)
     return machine;
 }
 
-/* ------------------------------------------------------------------ text */
+/* ---- text ---- */
 
 static void print_number(FILE *out, double value)
 {
@@ -97,7 +97,7 @@ void bench_report_print(const struct bench_report *report, FILE *out)
     for (size_t i = 0; i < report->count; i++) print_row(report, &report->rows[i], out);
 }
 
-/* ------------------------------------------------------------------ JSON */
+/* ---- JSON ---- */
 
 static double report_round(double value)
 {

@@ -12,7 +12,7 @@ static bool open_network(struct network *network, uint32_t layers, uint32_t hidd
     return network_open(network, &a, err) && network_initialise(network, 1, err);
 }
 
-/* ------------------------------------------------------------------ training */
+/* ---- training ---- */
 
 static void train_once(void *context, size_t worker)
 {
@@ -72,7 +72,7 @@ double bench_training_operations(const struct bench_shape *shape)
     return 3 * bench_stepping_operations(&step);
 }
 
-/* ------------------------------------------------------------------ stepping */
+/* ---- stepping ---- */
 
 /* Steps per call, so that every call makes about the same number of characters. */
 static size_t steps_per_call(const struct bench_lane *lane)

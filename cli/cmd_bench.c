@@ -90,7 +90,7 @@ static struct bench_series *library_series(struct bench *bench, struct bench_row
     return &row->peers[bench->report.peer_count - 1];
 }
 
-/* ------------------------------------------------------------------ the machine */
+/* ---- the machine ---- */
 
 static double peak_rate(struct bench *bench, size_t threads)
 {
@@ -173,7 +173,7 @@ static bool measure_machine(struct bench *bench, struct error *err)
     return true;
 }
 
-/* ------------------------------------------------------------------ lstmd */
+/* ---- lstmd ---- */
 
 /* Each shape is stepped in these formats: a row per format, measured in turns with the peers. */
 enum {
@@ -393,7 +393,7 @@ static bool measure_all(struct bench *bench, struct error *err)
     return true;
 }
 
-/* ------------------------------------------------------------------ the command */
+/* ---- the command ---- */
 
 static bool choose_kernels(struct bench *bench, struct error *err)
 {

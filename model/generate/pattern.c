@@ -18,17 +18,16 @@ struct pattern {
     struct regex_table table;
     size_t V;
     uint32_t eos;       /* TOKEN_NONE: none */
-    uint32_t space;     /* symbol before a word that is not the first; NO_SYMBOL: tokens follow each other directly */
+    uint32_t space;     /* symbol before each word except the first; NO_SYMBOL: tokens follow each other directly */
     uint32_t *symbols;  /* of all tokens in a row */
     size_t *first;      /* [V + 1] a token's symbols are symbols[first[v] .. first[v + 1]); none: never allowed */
-    bool *alive;        /* [states] reached by tokens, and a match can be reached from it */
+    bool *alive;        /* [states] tokens reach it, and a match can be reached from it */
     uint64_t *allowed;  /* [states][words] a bit per token */
     size_t words;       /* of a row of `allowed` */
-    struct arena arena; /* owns all of these but the table */
+    struct arena arena; /* owns all of these except the table */
 };
 
-/* ---- the vocabulary as symbols ------------------------------------------------------------------------------------
- */
+/* ---- the vocabulary as symbols ---- */
 
 static size_t symbol_length(const char *text, size_t n, bool utf8)
 {
@@ -44,7 +43,7 @@ static bool add_token(struct pattern *pattern, struct string_table *alphabet, ui
     size_t end = pattern->first[token];
     for (size_t i = 0, length; i < span.bytes; i += length) {
         length = symbol_length(text + i, span.bytes - i, utf8);
-        if (length == 0) { /* no character: the token can be no part of a text that matches */
+        if (length == 0) { /* not a character: no matching text contains the token */
             end = pattern->first[token];
             break;
         }
@@ -93,8 +92,7 @@ static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vo
     return true;
 }
 
-/* ---- tokens' ways through the table -------------------------------------------------------------------------------
- */
+/* ---- tokens' ways through the table ---- */
 
 static uint32_t step_symbol(const struct pattern *pattern, uint32_t state, uint32_t symbol)
 {
@@ -111,11 +109,11 @@ uint32_t pattern_next(const struct pattern *pattern, uint32_t state, uint32_t to
     return state;
 }
 
-/* Which states tokens reach from which: from[i] -> to[i], in the order in which they are found. */
+/* Edges between states: a token leads from from[i] to to[i]. In the order of discovery. */
 struct edges {
     uint32_t *from, *to;
     size_t count, capacity;
-    uint32_t *queue; /* [states] those reached, in order */
+    uint32_t *queue; /* [states] the reached states, in order */
     uint32_t *seen;  /* [states] 1 + the last state that leads to it; 0: not reached */
     size_t reached;
 };
@@ -152,7 +150,7 @@ static bool follow_tokens(const struct pattern *pattern, struct edges *edges, st
     return true;
 }
 
-/* A state is alive where the text is complete or a token leads to one that is. */
+/* Marks the states that are alive: the text is complete, or a token leads to a state that is alive. */
 static void find_alive(struct pattern *pattern, const struct edges *edges)
 {
     for (size_t i = 0; i < edges->reached; i++)
@@ -201,8 +199,7 @@ static bool find_ways(struct pattern *pattern, const struct pattern_options *opt
     return found;
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static bool check_possible(const struct pattern *pattern, const struct pattern_options *options, struct error *err)
 {
@@ -240,10 +237,10 @@ void pattern_free(struct pattern *pattern)
     free(pattern);
 }
 
-/* ---- choices ------------------------------------------------------------------------------------------------------
- */
+/* ---- choices ---- */
 
-/* Whether tokens can make this text: a search over its ends of tokens, because tokens may overlap ("a", "ab", "b"). */
+/* Whether tokens can make this text. It searches all ways to cut the text, because tokens may overlap ("a", "ab",
+ * "b"). */
 static bool can_write(const struct pattern *pattern, const struct text_span *choice,
                       const struct vocabulary *vocabulary, bool *reachable)
 {
@@ -277,7 +274,7 @@ static bool check_choices(const struct pattern *pattern, const struct text_span 
     return possible;
 }
 
-/* Every byte that is no letter, digit or part of a longer character has a backslash before it. */
+/* Writes the choice as an expression: a backslash before every ASCII byte that is not a letter or digit. */
 static size_t quote_choice(const struct text_span *choice, char *out)
 {
     size_t n = 0;
@@ -316,8 +313,7 @@ struct pattern *pattern_new_choices(const struct text_span *choices, size_t coun
     return NULL;
 }
 
-/* ---- use ----------------------------------------------------------------------------------------------------------
- */
+/* ---- use ---- */
 
 bool pattern_is_complete(const struct pattern *pattern, uint32_t state)
 {

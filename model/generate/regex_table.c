@@ -11,18 +11,18 @@
 #include "base/size.h"
 #include "base/utf8.h"
 
-/* pcre2_dfa_match() keeps in the workspace, between a partial match and its restart, the alternatives that are alive.
- * Source: pcre2_dfa_match.c of PCRE2 10.42, "stateblock" and the start of internal_dfa_match(): [0] says which half
- * holds them, [1] how many they are, and each is a block of three numbers. Equal blocks are the same state, however the
- * text got there. If a version of the library keeps them in another way, tests/unit/generate/test_pattern.c fails. */
+/* Between a partial match and its restart, pcre2_dfa_match() keeps its live alternatives in the workspace. Source:
+ * pcre2_dfa_match.c of PCRE2 10.42, "stateblock" and the start of internal_dfa_match(): [0] says which half holds them,
+ * [1] is their number, and each is a block of three numbers. Equal blocks mean the same state for every text. If a
+ * version of the library stores them in another way, tests/unit/generate/test_pattern.c fails. */
 enum {
     BLOCK = 3,           /* int per alternative */
     HEAD = 2,            /* int before the halves */
     ALTERNATIVES = 1000, /* alive at once, at most */
     WORKSPACE = HEAD + 2 * BLOCK * ALTERNATIVES,
-    MAX_BYTES = 65536,    /* of an expression: all of the choices of a request */
+    MAX_BYTES = 65536,    /* of an expression, or of all choices of a request */
     PARENTHESES = 100,    /* depth of nested groups */
-    MATCH_LIMIT = 100000, /* internal calls per symbol; far more than a symbol takes without what is refused */
+    MATCH_LIMIT = 100000, /* internal calls per symbol; accepted expressions need far fewer */
 };
 
 struct builder {
@@ -36,7 +36,7 @@ struct builder {
     struct regex_table *table;
     uint32_t capacity; /* states that the table has room for */
     uint32_t max_states;
-    int largest_count; /* no alternative tells higher counts of repetitions apart */
+    int largest_count; /* the largest count of repetitions that an alternative distinguishes */
 };
 
 const char *regex_library(void)
@@ -46,8 +46,7 @@ const char *regex_library(void)
     return version;
 }
 
-/* ---- what is refused ----------------------------------------------------------------------------------------------
- */
+/* ---- what is refused ---- */
 
 static bool regex_refuse(size_t offset, const char *what, struct error *err)
 {
@@ -57,7 +56,7 @@ static bool regex_refuse(size_t offset, const char *what, struct error *err)
                      what, offset);
 }
 
-/* What a backslash begins. */
+/* Checks an escape sequence. */
 static bool check_escape(char letter, size_t offset, struct error *err)
 {
     static const char refused[] = "bBAGKCXRZgk";
@@ -67,7 +66,7 @@ static bool check_escape(char letter, size_t offset, struct error *err)
     return true;
 }
 
-/* What "(?" or "(*" begins: groups, their names and the options i, n, s and J pass. */
+/* Checks a part that begins with "(?" or "(*": groups, their names and the options i, n, s and J pass. */
 static bool check_group(const char *text, size_t n, size_t offset, struct error *err)
 {
     if (n < 3 || text[0] != '(' || (text[1] != '?' && text[1] != '*')) return true;
@@ -81,7 +80,7 @@ static bool check_group(const char *text, size_t n, size_t offset, struct error 
     return regex_refuse(offset, "recursion, a condition, a comment or such an option", err);
 }
 
-/* Walks over the expression; a character class hides everything but backslashes. */
+/* Walks over the expression. In a character class only backslashes matter. */
 static bool check_syntax(const char *regex, size_t n, struct error *err)
 {
     bool in_class = false, quantified = false;
@@ -100,7 +99,7 @@ static bool check_syntax(const char *regex, size_t n, struct error *err)
         } else if (c == '[') {
             in_class = true;
             if (i + 1 < n && regex[i + 1] == '^') i++;
-            if (i + 1 < n && regex[i + 1] == ']') i++; /* stands for itself at the start of a class */
+            if (i + 1 < n && regex[i + 1] == ']') i++; /* at the start of a class it is an ordinary character */
         } else if (c == '+' && quantified) {
             return regex_refuse(i, "a possessive quantifier", err);
         } else if (!check_group(regex + i, n - i, i, err)) {
@@ -120,13 +119,13 @@ static bool check_text(const char *regex, size_t n, bool utf8, struct error *err
     return !memchr(regex, '\0', n) || error_set(err, ERROR_INVALID, "the expression contains a NUL; write \\x00");
 }
 
-/* ---- compiling ----------------------------------------------------------------------------------------------------
- */
+/* ---- compiling ---- */
 
 static bool set_pcre2_error(int code, size_t offset, struct error *err)
 {
     PCRE2_UCHAR message[128];
-    if (code == PCRE2_ERROR_NOMEMORY || code == PCRE2_ERROR_HEAPLIMIT || code == 121) /* 121: no memory to compile */
+    if (code == PCRE2_ERROR_NOMEMORY || code == PCRE2_ERROR_HEAPLIMIT ||
+        code == 121) /* 121: out of memory while compiling */
         return error_set(err, ERROR_NO_MEMORY, "out of memory for the expression");
     if (pcre2_get_error_message(code, message, sizeof message) < 0) message[0] = '\0';
     if (code > 0) return error_set(err, ERROR_INVALID, "byte %zu of the expression: %s", offset, (const char *)message);
@@ -148,7 +147,8 @@ static bool compile_text(struct builder *builder, const char *text, size_t n, bo
     return builder->code || set_pcre2_error(code, offset, err);
 }
 
-/* "(?:regex)\z": as a whole. The expression alone has to be right, too: "a)(b" would be within the parentheses. */
+/* Compiles "(?:regex)\z", which matches the whole text. It first compiles the expression alone, because "a)(b" is wrong
+ * but becomes valid inside the parentheses. */
 static bool compile_regex(struct builder *builder, const char *regex, size_t n, bool utf8, struct error *err)
 {
     char *whole;
@@ -178,11 +178,10 @@ static bool take_memory(struct builder *builder, struct error *err)
     return true;
 }
 
-/* ---- states -------------------------------------------------------------------------------------------------------
- */
+/* ---- states ---- */
 
-/* One more than the largest number of a quantifier. A repetition without an end ("+", "{2,}") counts on for ever, but
- * whether there were enough is all that it asks. */
+/* One more than the largest number of a quantifier. A repetition without an upper bound ("+", "{2,}") counts without
+ * end, but only "enough or not" matters to it. */
 static int largest_count(const char *regex)
 {
     long largest = 0;
@@ -219,7 +218,7 @@ static bool grow_table(struct builder *builder, struct error *err)
     return true;
 }
 
-/* The state that the workspace holds. */
+/* Finds or adds the state that the workspace holds. */
 static bool find_state(struct builder *builder, uint32_t *state, struct error *err)
 {
     const int *workspace = builder->workspace;
@@ -255,7 +254,7 @@ static int match_text(struct builder *builder, const char *text, size_t n, uint3
                            builder->match, builder->workspace, WORKSPACE);
 }
 
-/* Fills in one row of the table. State 0 is the start: there is nothing to restart from. */
+/* Fills in one row of the table. State 0 is the start, which has no match to restart from. */
 static bool fill_row(struct builder *builder, uint32_t state, const struct regex_symbols *symbols, struct error *err)
 {
     const uint32_t restart = state == 0 ? 0 : PCRE2_DFA_RESTART | PCRE2_NOTBOL;
@@ -282,7 +281,7 @@ bool regex_table_build(struct regex_table *table, const char *regex, size_t n, c
 {
     *table = (struct regex_table){.symbol_count = symbols->text->count};
     struct builder builder = {.table = table, .max_states = max_states, .largest_count = largest_count(regex)};
-    static const char start[] = "start"; /* no blocks have five bytes */
+    static const char start[] = "start"; /* five bytes: never equal to a state's blocks */
     bool built = check_text(regex, n, symbols->utf8, err) && check_syntax(regex, n, err) &&
                  take_memory(&builder, err) && compile_regex(&builder, regex, n, symbols->utf8, err) &&
                  string_table_append(&builder.states, start, sizeof start - 1, err) && grow_table(&builder, err);

@@ -1,12 +1,13 @@
-/* A regular expression as a table: from which state which symbol leads to which state, and where a match is complete.
+/* A regular expression as a table: the next state for each state and symbol, and the states in which a match is
+ * complete.
  *
- * libpcre2 does the matching: the table is what pcre2_dfa_match() answers, for each state that it can be in and each
- * symbol. So a text costs one look-up per symbol, and what it costs at most is known before its first token. The
- * expression has to match the text as a whole.
+ * libpcre2 does the matching: the table holds the results of pcre2_dfa_match() for each of its states and each symbol.
+ * So a text costs one look-up per symbol, and its highest cost is known before its first token. The expression must
+ * match the whole text.
  *
- * The syntax is that of PCRE2 (pcre2pattern(3)) without what a finite table cannot hold or what looks beyond the next
- * symbol: look-around, \b, \B, \A, \G, \Z, \K, \C, \X, \R, (?m), back references, recursion, atomic groups, possessive
- * quantifiers, verbs and conditions.
+ * The syntax is that of PCRE2 (pcre2pattern(3)) without the parts that a finite table cannot hold or that look beyond
+ * the next symbol: look-around, \b, \B, \A, \G, \Z, \K, \C, \X, \R, (?m), back references, recursion, atomic groups,
+ * possessive quantifiers, verbs and conditions.
  *
  * Immutable once built, so thread-safe.
  */
@@ -20,9 +21,9 @@
 #include "base/error.h"
 #include "base/string_table.h"
 
-#define REGEX_DEAD UINT32_MAX /* no text that goes on from here matches */
+#define REGEX_DEAD UINT32_MAX /* no continuation of the text matches */
 
-/* What the text consists of: different pieces, each a UTF-8 character, or a byte where utf8 is false. */
+/* The symbols of the text, all different: each is a UTF-8 character, or a byte if utf8 is false. */
 struct regex_symbols {
     const struct string_table *text; /* [count] 1 .. 4 bytes each */
     bool utf8;
@@ -36,8 +37,8 @@ struct regex_table {
 };
 
 /* regex: [n] and a NUL. Errors: ERROR_INVALID (with the offset in the expression), ERROR_TOO_LARGE (more than
- * max_states states, or more alternatives at once than there is room for), ERROR_NO_MEMORY. Free with
- * regex_table_free(), also after a failure. */
+ * max_states states, or too many alternatives at once), ERROR_NO_MEMORY. Free with regex_table_free(), also after a
+ * failure. */
 bool regex_table_build(struct regex_table *table, const char *regex, size_t n, const struct regex_symbols *symbols,
                        uint32_t max_states, struct error *err);
 void regex_table_free(struct regex_table *table);

@@ -20,7 +20,7 @@ static bool looks_back(const struct sampler_options *options)
     return options->repetition_window > 0 && (divides || (has_subtracted_penalty(options) && !options->counts_written));
 }
 
-/* ------------------------------------------------------------------ changes of the logits */
+/* ---- changes of the logits ---- */
 
 void sampler_see(struct sampler *sampler, uint32_t id, bool written)
 {
@@ -55,14 +55,14 @@ static void add_bias(const struct sampler *sampler, float *logits)
     }
 }
 
-/* ------------------------------------------------------------------ weights */
+/* ---- weights ---- */
 
 uint32_t sampler_argmax(const float *logits, size_t vocabulary_size)
 {
     size_t best = 0;
     float largest = -INFINITY;
     for (size_t v = 0; v < vocabulary_size; v++) {
-        if (logits[v] > largest) { /* false where the logit is NaN */
+        if (logits[v] > largest) { /* false if the logit is NaN */
             largest = logits[v];
             best = v;
         }
@@ -70,7 +70,7 @@ uint32_t sampler_argmax(const float *logits, size_t vocabulary_size)
     return (uint32_t)best;
 }
 
-/* -infinity where there is none. The lanes let the compiler use vectors. NaN is never the larger one. */
+/* -infinity if there is none. The lanes let the compiler use vectors. NaN never counts as larger. */
 static float largest_of(const float *x, size_t n)
 {
     float lane[KERNEL_BLOCK], largest = -INFINITY;
@@ -118,8 +118,8 @@ static double sum_blocks(struct sampler *sampler)
     return total;
 }
 
-/* The token at `mark`, 0 <= mark <= total, when the weights lie side by side. Rounding may leave the mark at or behind
- * the end of a block: the last possible token before it is the answer then. */
+/* The token at `mark`, 0 <= mark <= total, on a line of all weights side by side. If rounding leaves the mark at or
+ * behind the end of a block, the answer is the last possible token before it. */
 static uint32_t token_at(const struct sampler *sampler, double mark)
 {
     const size_t V = sampler->vocabulary_size;
@@ -139,7 +139,7 @@ static uint32_t token_at(const struct sampler *sampler, double mark)
     return last > 0 ? (uint32_t)(last - 1) : 0;
 }
 
-/* ------------------------------------------------------------------ life */
+/* ---- life ---- */
 
 static bool take_window(struct sampler *sampler, size_t history, struct error *err)
 {
@@ -168,7 +168,7 @@ static bool copy_bias(struct sampler *sampler, struct error *err)
     return true;
 }
 
-/* Whether the biases leave anything to pick. Uses `weights`, which are still zero, as logits of a model. */
+/* Checks that the biases leave a token to pick. It takes `weights`, which are still zero, as logits. */
 static bool check_possible(struct sampler *sampler, struct error *err)
 {
     float *logits = sampler->weights;
@@ -208,10 +208,10 @@ void sampler_close(struct sampler *sampler)
     *sampler = (struct sampler){0};
 }
 
-/* ------------------------------------------------------------------ truncation */
+/* ---- truncation ---- */
 
-/* The possible tokens, sorted as far as somebody asked: order[0 .. heap) is a heap, and behind it lie the tokens that
- * ranked_token() took out of it, the latest first. */
+/* The possible tokens, sorted only as far as needed: order[0 .. heap) is a heap; the tokens that ranked_token() took
+ * out of it follow, the latest first. */
 struct ranking {
     const float *logits;
     const float *weights;
@@ -264,7 +264,8 @@ static double ranked_weight(struct ranking *ranking, size_t index)
     return (double)ranking->weights[ranked_token(ranking, index)];
 }
 
-/* How many of the likeliest top_k, top_p and min_p keep; *mass: the sum of their weights. total: the sum of all. */
+/* How many of the likeliest tokens top_k, top_p and min_p keep. *mass: the sum of their weights. total: the sum of
+ * all. */
 static size_t count_kept(const struct sampler_options *options, struct ranking *ranking, double total, double *mass)
 {
     size_t limit = ranking->count, kept = 0;
@@ -295,7 +296,7 @@ static uint32_t pick_ranked(struct sampler *sampler, const float *logits, double
     return kept > 0 ? ranked_token(&ranking, kept - 1) : 0;
 }
 
-/* min_p alone needs no order. */
+/* Applies min_p alone, which needs no order. */
 static void drop_unlikely(struct sampler *sampler)
 {
     const size_t V = sampler->vocabulary_size;
@@ -319,7 +320,7 @@ uint32_t sampler_pick(struct sampler *sampler, float *logits, struct rng *rng)
     return token_at(sampler, uniform * sum_blocks(sampler));
 }
 
-/* ------------------------------------------------------------------ probabilities */
+/* ---- probabilities ---- */
 
 static void insert_top(struct token_probability *top, size_t filled, uint32_t id, float logit)
 {
@@ -343,10 +344,10 @@ double sampler_logprobs(struct sampler *sampler, const float *logits, size_t cou
     return logarithm;
 }
 
-/* exp((logit - largest) / temperature): 1 for the largest, 0 for what is forbidden. */
+/* exp((logit - largest) / temperature): 1 for the largest, 0 for forbidden tokens. */
 static double relative_weight(float logit, float largest, double temperature)
 {
-    if (logit == largest) return largest == -INFINITY ? 0 : 1; /* also where both are infinite */
+    if (logit == largest) return largest == -INFINITY ? 0 : 1; /* also if both are infinite */
     if (!(logit < largest)) return 0;
     return exp(((double)logit - (double)largest) / temperature);
 }

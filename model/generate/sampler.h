@@ -1,6 +1,6 @@
 /* Logits -> token.
  *
- * What happens to the V logits of a step, in this order:
+ * The sampler changes the V logits of a step and picks a token, in this order:
  *   1. repetition penalty: for each token that occurs in the window, logit > 0 ? logit / r : logit * r.
  *      Source: Keskar et al. 2019, "CTRL" (arXiv:1909.05858), section 4.1, which divides; a negative logit is
  *      multiplied, or the penalty would raise it.
@@ -17,11 +17,10 @@
  *   8. one uniform number picks from w, renormalised.
  * The window is the last `repetition_window` tokens that sampler_see() was told: prompt and completion alike.
  *
- * Precision: weights come from the float kernels->exp, relative to the largest logit, so any temperature is stable;
- * the draw sums them in double precision. The distribution drawn from differs from the exact one by less than 1e-6 in
- * total variation (tested), which no chi-square over fewer than 1e11 draws can see. Tokens less likely than e^-80 times
- * the likeliest are never drawn. A logit that is not a number counts as forbidden; infinite ones share all the
- * probability.
+ * Precision: weights come from the float kernels->exp, relative to the largest logit, so any temperature is stable; the
+ * draw sums them in double precision. The distribution drawn from differs from the exact one by less than 1e-6 in total
+ * variation (tested), which no chi-square over fewer than 1e11 draws can see. Tokens less likely than e^-80 times the
+ * likeliest are never drawn. A logit that is not a number counts as forbidden; infinite ones share all the probability.
  *
  * A struct sampler belongs to one sequence, thus to one thread at a time. Picking never allocates.
  */
@@ -44,26 +43,26 @@ struct sampler {
     size_t vocabulary_size;
     float *weights;    /* [V, rounded up to KERNEL_BLOCK; zeros there] */
     double *sums;      /* [blocks of weights] */
-    uint32_t *order;   /* [V] a heap of ids, where top_k or top_p is on */
-    uint32_t *counts;  /* [V] occurrences in the window, where a penalty looks back */
+    uint32_t *order;   /* [V] a heap of ids, if top_k or top_p is on */
+    uint32_t *counts;  /* [V] occurrences in the window, if a penalty counts these */
     uint32_t *window;  /* [window_size] a ring of the last tokens seen */
-    uint32_t *written; /* [V] how often each was written, where a penalty counts that */
+    uint32_t *written; /* [V] how often each was written, if a penalty counts that */
     size_t window_size, seen;
     struct arena arena;
 };
 
-/* Takes all memory. options: as sampler_options_check() wants them. kernels: borrowed. history: the most tokens that
- * sampler_see() will be told (a longer window needs no more room). Close also after a failure. Errors: ERROR_INVALID
- * (the biases name an id that is none, or forbid every token), ERROR_NO_MEMORY, ERROR_TOO_LARGE. */
+/* Allocates all memory. options: must pass sampler_options_check(). kernels: borrowed. history: how often sampler_see()
+ * is called at most (a longer window needs no more room). Close also after a failure. Errors: ERROR_INVALID (a bias has
+ * an id that is not a token, or biases forbid every token), ERROR_NO_MEMORY, ERROR_TOO_LARGE. */
 bool sampler_open(struct sampler *sampler, const struct sampler_options *options, const struct kernels *kernels,
                   size_t vocabulary_size, size_t history, struct error *err);
 void sampler_close(struct sampler *sampler);
 
-/* The next token of the sequence, for the penalties; written: not of the prompt. */
+/* Tells the penalties the next token of the sequence; written: it is not part of the prompt. */
 void sampler_see(struct sampler *sampler, uint32_t id, bool written);
 
-/* Picks a token from logits[V], which are changed; at least one must be finite and not forbidden (else the answer is 0,
- * at no use to anybody). At temperature 0 the rng is not used; otherwise exactly one number is drawn. */
+/* Picks a token from logits[V] and changes them. At least one must be finite and not forbidden; otherwise the result is
+ * 0 and has no meaning. At temperature 0 the rng is not used; otherwise exactly one number is drawn. */
 uint32_t sampler_pick(struct sampler *sampler, float *logits, struct rng *rng);
 
 /* The lowest id among those with the largest logit. */
@@ -78,9 +77,9 @@ struct token_probability {
     float logprob;
 };
 
-/* top[count]: the likeliest tokens, likeliest first, lowest ids first among equals; count <= V. Returns what is to be
- * taken from a token's logit to get its log-probability: log sum exp(logits). Absolute error below 1e-6 + 1e-7 |logit|.
- * Uses the sampler's memory, changes nothing else. */
+/* top[count]: the likeliest tokens, likeliest first, lowest ids first among equals; count <= V. Returns log sum
+ * exp(logits); a token's log-probability is its logit minus this. Absolute error below 1e-6 + 1e-7 |logit|. Uses the
+ * sampler's memory and changes nothing else. */
 double sampler_logprobs(struct sampler *sampler, const float *logits, size_t count, struct token_probability *top);
 
 #endif

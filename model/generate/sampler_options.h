@@ -1,8 +1,8 @@
-/* The options of a sampler, one row of a table each. From the rows come the flags of `lstmd generate`, the fields of
- * /generate and /v1/completions, the form of the page, and the check below; tests compare openapi.yaml with them.
- * sampler.h says what each option does to the logits.
+/* The options of a sampler: a table with one row each. The flags of `lstmd generate`, the fields of /generate and
+ * /v1/completions, the form of the page, and the check below are made from the rows; tests compare openapi.yaml with
+ * them. sampler.h says what each option does to the logits.
  *
- * Not rows: `bias`, which each of them writes in its own way, and `counts_written`, which is no choice of a client.
+ * Two fields have no row: each of these users writes `bias` in its own way, and clients cannot choose `counts_written`.
  */
 #ifndef LSTMD_MODEL_GENERATE_SAMPLER_OPTIONS_H
 #define LSTMD_MODEL_GENERATE_SAMPLER_OPTIONS_H
@@ -18,7 +18,7 @@
 #define SAMPLER_FORBID          (-100.0f)
 
 struct logit_bias {
-    uint32_t id; /* below V; one that comes twice counts twice */
+    uint32_t id; /* below V; if an id occurs twice, both biases are added */
     float bias;  /* SAMPLER_FORBID: never; 100: practically always */
 };
 
@@ -31,8 +31,8 @@ struct sampler_options {
     double repetition_penalty;     /* 0 or 1: off; above 1 discourages */
     double presence_penalty;       /* 0: off */
     double frequency_penalty;      /* 0: off */
-    uint64_t repetition_window;    /* tokens that the three penalties look back; 0: none, so they are off */
-    bool counts_written;           /* presence and frequency count the tokens that were written, without a window */
+    uint64_t repetition_window;    /* how many tokens the three penalties look back; 0: they are off */
+    bool counts_written;           /* presence and frequency penalty count all written tokens, without a window */
     const struct logit_bias *bias; /* [bias_count], borrowed while sampler_open() runs */
     size_t bias_count;
 };
@@ -49,13 +49,13 @@ enum {
 };
 
 struct sampler_option {
-    const char *name; /* of the field; the flag has - for _ */
+    const char *name; /* of the field; the flag has - instead of _ */
     enum sampler_option_type type;
     size_t offset; /* in struct sampler_options */
     double minimum, maximum;
     unsigned flags;      /* SAMPLER_ABOVE, SAMPLER_BELOW, SAMPLER_OFF */
-    double fallback;     /* for requests and command lines that say nothing */
-    double openai_bound; /* /v1/completions allows -bound .. bound, as OpenAI does; 0: it has the bounds above */
+    double fallback;     /* the value if a request or command line does not set it */
+    double openai_bound; /* /v1/completions allows -bound .. bound, as OpenAI does; 0: the bounds above hold */
     const char *help;    /* one sentence */
 };
 
@@ -67,8 +67,8 @@ extern const size_t sampler_option_count;
 /* All fallbacks, no bias. */
 struct sampler_options sampler_options_default(void);
 
-/* False for the first option that is out of range, with ERROR_INVALID that says what would be right and its name in
- * *field (NULL allowed). 0 is always in range: it is off. */
+/* False if an option is out of range: ERROR_INVALID, whose message gives the range, and the option's name in *field
+ * (NULL allowed). 0 is always in range and means off. */
 bool sampler_options_check(const struct sampler_options *options, const char **field, struct error *err);
 
 #endif

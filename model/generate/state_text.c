@@ -13,13 +13,12 @@
 #define VERSION  1
 #define MAX_NAME 255
 
-/* ---- bytes in a row -----------------------------------------------------------------------------------------------
- */
+/* ---- bytes in a row ---- */
 
 struct cursor {
     unsigned char *bytes;
     size_t size, at;
-    bool ends; /* reading: the bytes end before what is wanted */
+    bool ends; /* reading: there were too few bytes */
 };
 
 static void put(struct cursor *out, uint64_t value, size_t bytes)
@@ -53,8 +52,7 @@ static float get_float(struct cursor *in)
     return value;
 }
 
-/* ---- the parts of a state -----------------------------------------------------------------------------------------
- */
+/* ---- the parts of a state ---- */
 
 bool state_number_is_good(double number)
 {
@@ -92,8 +90,7 @@ size_t state_text_size(const struct state_owner *owner)
     return base64_encoded_size(count_bytes(owner));
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---- */
 
 static void put_head(struct cursor *out, const struct state_owner *owner, const struct carried_state *carried)
 {
@@ -150,10 +147,9 @@ void state_text_write_json(const struct state_owner *owner, const struct carried
     out->size += n + 2;
 }
 
-/* ---- reading ------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
-/* The name of the model that a text is from, as far as the text tells. It is the last thing in it. */
+/* Reads the name of the text's model, which is the last part of the text, if it is there. */
 static void find_name(const struct cursor *in, char name[MAX_NAME + 1])
 {
     name[0] = '\0';
@@ -165,7 +161,7 @@ static void find_name(const struct cursor *in, char name[MAX_NAME + 1])
     }
 }
 
-/* The state is another model's. */
+/* Reports a state of another model. */
 static bool refuse_owner(const struct cursor *in, const struct state_owner *owner, struct error *err)
 {
     char name[MAX_NAME + 1], theirs[2 * 4 + 1], ours[2 * 4 + 1];

@@ -33,7 +33,7 @@ void stepper_close(struct stepper *stepper)
     step_weights_close(&stepper->weights);
 }
 
-/* What step_variant() alone needs. */
+/* Allocates the buffers that only step_variant() needs. */
 static bool open_gates(struct step_scratch *scratch, const struct stepper *stepper, struct error *err)
 {
     const size_t row = architecture_gates(&stepper->architecture) * stepper->weights.largest_width;
@@ -116,8 +116,8 @@ static void run_layer(const struct stepper *stepper, struct step_scratch *scratc
     cell_table[stepper->architecture.cell].step(stepper->kernels, arguments);
 }
 
-/* One layer; start and x are prepared. Every unit reads the old h, so the new h lies beside it until all units have
- * theirs. */
+/* Steps one layer; the caller has set start and x. Every unit reads the old h, so the new h stays in another buffer
+ * until all units are done. */
 static void step_layer(const struct stepper *stepper, struct step_scratch *scratch, size_t layer, size_t batch,
                        float *const *states)
 {
@@ -144,7 +144,7 @@ static void step_layer(const struct stepper *stepper, struct step_scratch *scrat
     for (size_t b = 0; b < batch; b++) memcpy(states[b] + first, scratch->h_rows[b], width * sizeof(float));
 }
 
-/* y = W x + b for n rows; h_previous holds their x, of the layer below. */
+/* y = W x + b for n rows; h_previous points to their x, the outputs of the layer below. */
 static void project_rows(const struct stepper *stepper, struct step_scratch *scratch, size_t n,
                          const struct step_dense *dense, float *const *y)
 {
@@ -152,8 +152,8 @@ static void project_rows(const struct stepper *stepper, struct step_scratch *scr
     stepper->kernels->project(n, dense->width / KERNEL_BLOCK, &dense->matrix, dense->bias, scratch->x, y);
 }
 
-/* Dense layer `dense` for n rows, from h_previous to h_previous. It writes the half of scratch->h that its input is not
- * in. */
+/* Dense layer `dense` for n rows, from h_previous to h_previous. It writes the half of scratch->h that does not hold
+ * its input. */
 static void step_dense(const struct stepper *stepper, struct step_scratch *scratch, size_t dense, size_t n)
 {
     const struct step_dense *weights = &stepper->weights.dense[dense];
@@ -167,7 +167,7 @@ static void step_dense(const struct stepper *stepper, struct step_scratch *scrat
     }
 }
 
-/* The layers above the recurrent ones, for the rows that want logits. h_rows holds the top layer's h. */
+/* Computes the layers above the recurrent ones, for the rows that want logits. h_rows holds the top layer's h. */
 static void step_output(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, float *const *logits)
 {
     size_t n = 0;

@@ -1,9 +1,10 @@
-/* Stepping: B independent sequences by one token each; hidden states are carried (inference).
+/* Stepping (inference): feeds one token to each of B independent sequences and updates their hidden states.
  *
- * Three structs. `struct stepper` holds the arranged weights of one network; it does not change, and all threads share
- * it. A sequence's hidden state is a float array of stepper->state_size that the caller owns (all zero: the start).
- * `struct step_scratch` belongs to one thread; it is allocated once, so a step never allocates. A step costs the same
- * at every position and never sees the prefix. A sequence has the same bits whatever else is in the batch.
+ * There are three kinds of memory. `struct stepper` holds the arranged weights of one network; it never changes, and
+ * all threads share it. A sequence's hidden state is a float array of stepper->state_size that the caller owns (all
+ * zero: the start). `struct step_scratch` belongs to one thread; it is allocated once, so a step never allocates. A
+ * step has the same cost at every position and never reads earlier tokens. A sequence gets the same bits whatever else
+ * is in the batch.
  */
 #ifndef LSTMD_MODEL_GENERATE_STEP_H
 #define LSTMD_MODEL_GENERATE_STEP_H
@@ -21,13 +22,13 @@ struct stepper {
     struct architecture architecture;
     const struct kernels *kernels;
     struct step_weights weights;
-    size_t state_size; /* floats per sequence: for every layer h [Hp], then c [Hp] where the cell has one */
-    size_t first_state[NETWORK_MAX_LAYERS]; /* where a layer's h begins */
+    size_t state_size; /* floats per sequence: for every layer h [Hp], then c [Hp] if the cell has one */
+    size_t first_state[NETWORK_MAX_LAYERS]; /* index of a layer's h in the state */
     size_t logits_size;                     /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
 };
 
-/* Arranges the weights, as float32; the network is not referenced afterwards. Close with stepper_close(), also after a
- * failure. */
+/* Arranges the weights as float32; the stepper does not use the network afterwards. Close with stepper_close(), also
+ * after a failure. */
 bool stepper_open(struct stepper *stepper, const struct network *network, const struct kernels *kernels,
                   struct error *err);
 /* The same, with the weights in another format. */
@@ -40,7 +41,7 @@ struct step_scratch {
     float *h[2];                      /* [B][W] the new h of a layer, and of the one below; W: the largest width */
     int16_t *h_integers, *x_integers; /* [B][W] INT8: of h_previous, and of the layer below; else NULL */
     float *gates[2];                  /* [B][G*W] variants: the products with input and hidden state; else NULL */
-    /* [B] each: what struct kernel_step points at */
+    /* [B] each: the arrays that struct kernel_step points to */
     const float **start, **h_previous;
     const void **x, **hidden_input;
     float **h_rows, **c, **wanted, **gate_rows[2];
@@ -51,9 +52,9 @@ bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepp
                        struct error *err);
 void step_scratch_close(struct step_scratch *scratch);
 
-/* Steps `batch` sequences: tokens[b] is fed to states[b] (updated in place; the pointers are distinct), and where
- * logits[b] is not NULL, logits[b][V] are written (room for logits_size). logits may be NULL: nobody wants any.
- * batch is 1 .. max_batch; tokens are below V. */
+/* Steps `batch` sequences: tokens[b] is fed to states[b] (updated in place; the pointers are distinct). If logits[b] is
+ * not NULL, the step writes logits[b][V] (room for logits_size). logits may be NULL: no logits are wanted. batch is 1
+ * .. max_batch; tokens are below V. */
 void step(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, const uint32_t *tokens,
           float *const *states, float *const *logits);
 

@@ -20,7 +20,7 @@ static bool check_stop_texts(const struct text_span *texts, size_t count, size_t
     return true;
 }
 
-/* The next `matched` when the text goes on with `byte`. Requires matched < length. */
+/* The next `matched` if the text goes on with `byte`. Requires matched < length. */
 static size_t extend_match(const char *text, const uint16_t *fallback, size_t matched, char byte)
 {
     while (matched > 0 && text[matched] != byte) matched = fallback[matched - 1];
@@ -39,7 +39,7 @@ bool stop_matcher_open(struct stop_matcher *matcher, const struct text_span *tex
     *matcher = (struct stop_matcher){0};
     if (!check_stop_texts(texts, count, &total, err)) return false;
     if (total == 0) return true;
-    total *= 3; /* a byte may become the three of U+FFFD */
+    total *= 3; /* a byte may become U+FFFD, which has three */
     matcher->texts = malloc(total);
     matcher->fallback = malloc(total * sizeof *matcher->fallback);
     if (!matcher->texts || !matcher->fallback)

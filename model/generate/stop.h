@@ -1,10 +1,10 @@
-/* Stop texts: finds which of several texts is complete first in a text that grows.
+/* Stop texts: finds which of several texts occurs first in a growing text.
  *
- * The matcher reads byte by byte, so the result does not depend on how the text was cut into tokens. The text ends
- * where a stop text is complete first; where several are complete at the same byte, the longest counts. Each byte costs
- * amortised constant time per stop text (Knuth, Morris and Pratt 1977, "Fast pattern matching in strings").
+ * The matcher reads byte by byte, so the cuts between tokens do not change the result. The text ends at the first
+ * complete stop text; if several are complete at the same byte, the longest counts. Each byte costs amortised constant
+ * time per stop text (Knuth, Morris and Pratt 1977, "Fast pattern matching in strings").
  *
- * Memory alone; belongs to one thread at a time. `struct stop_matcher m = {0};` is one without stop texts.
+ * It does no I/O. A matcher belongs to one thread at a time. `struct stop_matcher m = {0};` is one without stop texts.
  */
 #ifndef LSTMD_MODEL_GENERATE_STOP_H
 #define LSTMD_MODEL_GENERATE_STOP_H
@@ -27,10 +27,11 @@ struct stop_matcher {
     size_t count;
     struct stop_text {
         size_t start, length; /* of its bytes in `texts` and of its row in `fallback` */
-        size_t matched;       /* the longest beginning of it that the text ends with */
+        size_t matched;       /* bytes of its longest beginning that the text ends with */
     } items[STOP_MAX_TEXTS];
-    char *texts;        /* all stop texts in a row */
-    uint16_t *fallback; /* fallback[start + i]: the longest proper beginning that ends its first i + 1 bytes */
+    char *texts; /* all stop texts in a row */
+    uint16_t
+        *fallback; /* fallback[start + i]: length of the longest proper beginning that its first i + 1 bytes end with */
 };
 
 /* Copies the texts. Bytes that are not UTF-8 become U+FFFD, as in a text that is shown. Close also after a failure.
@@ -38,7 +39,7 @@ struct stop_matcher {
 bool stop_matcher_open(struct stop_matcher *matcher, const struct text_span *texts, size_t count, struct error *err);
 void stop_matcher_close(struct stop_matcher *matcher);
 
-/* The next byte of the text. Returns the length of the stop text that is now complete, 0 where none is. */
+/* Takes the next byte of the text. Returns the length of the stop text that is now complete, or 0. */
 size_t stop_matcher_feed(struct stop_matcher *matcher, char byte);
 
 /* How many bytes at the end of the text may be the beginning of a stop text. */

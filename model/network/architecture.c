@@ -130,7 +130,7 @@ static bool check_dense(const struct architecture *a, struct error *err)
     return true;
 }
 
-/* The size that the embedding must have to be the output's weights as well. */
+/* With tied weights the embedding is also the output's matrix, so its size must be the output's input. */
 static bool check_tie(const struct architecture *a, struct error *err)
 {
     const char *of = a->dense_layers > 0 ? "the last dense layer's size" : "hidden_size";

@@ -1,18 +1,18 @@
-/* What a network computes: cell, sizes, activations, and how its input is fed. A plain description;
- * model/network/network.h lays parameters out by it, config.json (model/files/model_config.h) stores it. Pure
- * functions.
+/* The architecture of a network: cell, sizes, activations, and how its input is fed. It is a plain description without
+ * weights: model/network/network.h lays out parameters by it, and config.json (model/files/model_config.h) stores it.
+ * Pure functions.
  *
- * lstmd trains standard networks (architecture_is_standard()). It serves, evaluates and exports others, too, because
- * imported models are so: other activations, the GRU that resets before the product, layers of different sizes, dense
- * layers between the last recurrent layer and the output, and windows.
+ * lstmd trains standard networks (architecture_is_standard()). It also serves, evaluates and exports other networks,
+ * because imported models have them: other activations, the GRU that resets before the product, layers of different
+ * sizes, dense layers between the last recurrent layer and the output, and windows.
  *
- * Equations of the cells: cells.h. What lies above them:
+ * Equations of the cells: cells.h. The layers above them:
  *   dense layers, from the top layer's h on: y = f(W x + b), each with its own f
  *   output: logits = W_out y + b_out
  *
  * Windows: some networks were trained on windows of N tokens, each from the zero state, with pad tokens on the left.
- * They predict every token from the last N alone: the state is not carried over, the window is fed anew. Pad tokens are
- * fed like any token; a network that was trained with a mask is not fed them.
+ * They predict every token from the last N tokens only: each step feeds the whole window again and carries no state.
+ * Pad tokens are fed like any token, except to a network that was trained with a mask.
  */
 #ifndef LSTMD_MODEL_NETWORK_ARCHITECTURE_H
 #define LSTMD_MODEL_NETWORK_ARCHITECTURE_H
@@ -46,24 +46,24 @@ struct dense_layer {
 };
 
 struct token_window {
-    uint32_t size; /* tokens that the network sees; 0: all, the state is carried */
-    bool masked;   /* padding was masked in training: it is not fed */
+    uint32_t size; /* tokens that the network sees; 0: all, and the state is carried */
+    bool masked;   /* training masked the padding, so it is not fed */
 };
 
-/* All zero but for the first five: the standard network. */
+/* A standard network has zeros in all but the first five. */
 struct architecture {
     enum cell_kind cell;
     uint32_t layers;          /* 1 .. NETWORK_MAX_LAYERS */
-    uint32_t hidden_size;     /* H of every layer, or of those whose hidden_sizes is 0 */
+    uint32_t hidden_size;     /* H of every layer whose hidden_sizes is 0 */
     uint32_t embedding_size;  /* E; 0: one-hot input */
     uint32_t vocabulary_size; /* V */
     bool tie_weights;         /* output.weight is embedding.weight; needs E equal to architecture_top() */
-    uint32_t hidden_sizes[NETWORK_MAX_LAYERS];   /* where layers differ: the size of each; 0: hidden_size */
+    uint32_t hidden_sizes[NETWORK_MAX_LAYERS];   /* sizes of layers that differ; 0: hidden_size */
     enum activation activation;                  /* f of the cell */
-    enum activation recurrent_activation;        /* s of the cell, where it has gates */
-    bool reset_before;                           /* the reset gate stands inside the hidden product (cells.h) */
+    enum activation recurrent_activation;        /* s of the cell, if it has gates */
+    bool reset_before;                           /* the reset gate acts before the hidden product (cells.h) */
     uint32_t dense_layers;                       /* 0 .. NETWORK_MAX_DENSE */
-    struct dense_layer dense[NETWORK_MAX_DENSE]; /* from the recurrent layers to the output */
+    struct dense_layer dense[NETWORK_MAX_DENSE]; /* in order, from the recurrent layers to the output */
     struct token_window window;
 };
 
@@ -78,8 +78,8 @@ size_t architecture_dense_input(const struct architecture *architecture, size_t 
 size_t architecture_top(const struct architecture *architecture);                       /* inputs of the output layer */
 bool architecture_has_two_biases(const struct architecture *architecture);              /* a layer: bias and bias_hh */
 
-/* Whether a fused kernel computes the cell: tanh and sigmoid, reset after the product. And whether training computes
- * the network: such a cell, which trains, in layers of one size, without dense layers and windows. */
+/* The first: whether a fused kernel computes the cell (tanh and sigmoid, reset after the product). The second: whether
+ * training computes the network (such a cell that trains, layers of one size, no dense layers, no window). */
 bool architecture_cell_is_standard(const struct architecture *architecture);
 bool architecture_is_standard(const struct architecture *architecture);
 
@@ -89,9 +89,9 @@ bool architecture_is_uniform(const struct architecture *architecture);
 /* Checks every field; the message names the first that is wrong. */
 bool architecture_check(const struct architecture *architecture, struct error *err);
 
-/* Replaces defaults by what they stand for, so that equal networks have equal descriptions: activations have names;
- * hidden_size is the top layer's; hidden_sizes is zero where all layers have one size; what the cell does not have is
- * zero. `architecture` has passed architecture_check(). */
+/* Replaces defaults by their values, so that equal networks have equal descriptions: every activation is named;
+ * hidden_size is the top layer's; hidden_sizes is zero if all layers have one size; fields that the cell does not have
+ * are zero. `architecture` has passed architecture_check(). */
 void architecture_complete(struct architecture *architecture);
 
 #endif

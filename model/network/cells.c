@@ -5,12 +5,12 @@
 #include "model/kernels/kernels.h"
 #include "model/network/plain_step.h"
 
-/* What the operands of all cells share: rows lie one behind the other. */
+/* The operands that all cells have; rows follow one another in memory. */
 #define ROWS(count)                                                                                                    \
     .M = rows->n, .blocks = blocks, .ldg = (count)*blocks * KERNEL_BLOCK, .ldh = blocks * KERNEL_BLOCK,                \
     .gates = rows->gates_x
 
-/* ------------------------------------------------------------------ LSTM */
+/* ---- LSTM ---- */
 
 static void lstm_step(const struct kernels *kernels, const struct kernel_step *step)
 {
@@ -29,7 +29,7 @@ static void lstm_backward(const struct kernels *kernels, size_t blocks, const st
         &(struct kernel_cell){ROWS(4), .c_previous = rows->c_previous, .c = rows->c, .dh = dh, .dc = dc});
 }
 
-/* ------------------------------------------------------------------ GRU */
+/* ---- GRU ---- */
 
 static void gru_step(const struct kernels *kernels, const struct kernel_step *step)
 {
@@ -49,7 +49,7 @@ static void gru_backward(const struct kernels *kernels, size_t blocks, const str
                                                 .dh = dh, .dh_previous = dc});
 }
 
-/* ------------------------------------------------------------------ RNN */
+/* ---- RNN ---- */
 
 static void rnn_step(const struct kernels *kernels, const struct kernel_step *step)
 {
@@ -68,7 +68,7 @@ static void rnn_backward(const struct kernels *kernels, size_t blocks, const str
     kernels->rnn_backward(&(struct kernel_cell){ROWS(1), .dh = dh});
 }
 
-/* ------------------------------------------------------------------ the table */
+/* ---- the table ---- */
 
 const struct cell cell_table[CELL_COUNT] = {
     [CELL_LSTM] = {.name = "lstm",

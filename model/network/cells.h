@@ -1,5 +1,5 @@
-/* The recurrent cells: one row of a table per cell. Whoever treats cells differently asks the row; nobody asks which
- * cell it is. CONTRIBUTING.md says how to add one. This is no code that steps or trains: the functions that a row names
+/* The recurrent cells: one row of a table per cell. Code that depends on the cell reads its row and never compares the
+ * cell's kind. CONTRIBUTING.md says how to add a cell. This file does not step or train: the functions that a row names
  * are in model/kernels/kernels.h (fast) and model/network/plain_step.h (any activations).
  *
  * Equations: x input, h hidden state, * elementwise; f is the activation (tanh), s the recurrent activation (sigmoid):
@@ -11,7 +11,7 @@
  *     r, z = s(W_ih x + W_hh h + b); n = f(W_ih x + W_hh (r * h) + b); h' = (1 - z) * n + z * h
  *   RNN (Elman 1990): h' = f(W_ih x + W_hh h + b)
  *
- * Gates are numbered in the order in which tensors stack them, ours: LSTM i f g o, GRU r z n. The table is constant:
+ * Gates are numbered in lstmd's order, in which its tensors stack them: LSTM i f g o, GRU r z n. The table is constant:
  * any thread may read it.
  */
 #ifndef LSTMD_MODEL_NETWORK_CELLS_H
@@ -26,41 +26,41 @@ struct plain_row;
 
 #define CELL_MAX_GATES 4
 
-/* Cells that train come first: options number them in this order. */
+/* Cells that train come first, because options number them in this order. */
 enum cell_kind {
     CELL_LSTM,  /* long short-term memory: two states, h and c */
     CELL_GRU,   /* gated recurrent unit */
     CELL_RNN,   /* simple recurrent network (Elman) */
-    CELL_COUNT, /* no cell */
+    CELL_COUNT, /* the number of cells */
 };
 
 #define CELL_NAMES "lstm, gru or rnn" /* all of them, for messages */
 
 /* Keras's view of a cell. */
 struct cell_keras {
-    const char *class;                    /* "LSTM"; NULL: Keras has no such cell */
-    const char *name;                     /* what Keras calls a layer of this class, and archives its group: "lstm" */
-    const char *inside;                   /* what stands between the layer's and a tensor's name in .h5: "lstm_cell/" */
-    const char *cudnn_class, *cudnn_name; /* the same of its cuDNN twin; NULL: there is none */
-    unsigned char order[CELL_MAX_GATES];  /* [n]: our number of Keras's gate n */
-    unsigned char order_of_keras1[CELL_MAX_GATES]; /* the same where Keras 1 gives each gate tensors of its own */
+    const char *class;  /* "LSTM"; NULL: Keras has no such cell */
+    const char *name;   /* Keras's name of a layer of this class, and of its group in archives: "lstm" */
+    const char *inside; /* the part between the layer's and a tensor's name in .h5: "lstm_cell/" */
+    const char *cudnn_class, *cudnn_name;          /* the same of the cuDNN version of the class; NULL: there is none */
+    unsigned char order[CELL_MAX_GATES];           /* [n]: lstmd's number of Keras's gate n */
+    unsigned char order_of_keras1[CELL_MAX_GATES]; /* the same for Keras 1, where each gate has tensors of its own */
 };
 
 /* One time step of one layer for n sequences, as training keeps it. Rows: gates_x, gates_h [n][G*Hp], all others
  * [n][Hp]; kernels.h has the layouts. */
 struct cell_rows {
     size_t n;
-    float *gates_x; /* in: input part; after forward: activations; after backward: their gradients */
-    float *gates_h; /* cells that keep the products apart: hidden part, then its gradients; else unused */
+    float *gates_x; /* before: input part; after forward: activations; after backward: their gradients */
+    float *gates_h; /* cells with separate products: hidden part, then its gradients; else unused */
     const float *h_previous;
     const float *c_previous; /* cells with two states */
     float *h;
     float *c; /* cells with two states */
 };
 
-/* The plain step: what follows the products with input and hidden state, sequence by sequence. Where a gate acts on
- * h before its product, the hidden product comes in two parts: first_gates gates, then `first`, which leaves in
- * row->h what the other gates' product reads, then these gates. */
+/* The plain step: the work after the products with input and hidden state, one sequence at a time. If a gate acts on h
+ * before its product, the hidden product has two parts: the first first_gates gates; then `first` writes to row->h the
+ * input of the second part, the other gates. */
 struct cell_plain {
     size_t first_gates; /* 0: one product for all gates */
     void (*first)(const struct plain_row *row);
@@ -73,28 +73,28 @@ struct cell {
     const char *gate_names; /* a letter each, in our order */
     size_t states;          /* 1: h; 2: h and c */
 
-    bool gated;            /* it has gates with an activation of their own, s */
+    bool gated;            /* it has gates, whose activation is s */
     bool mixes;            /* h' is a mixture of new and old h, weighted by a gate */
-    bool apart;            /* input and hidden product are kept apart, each with a bias (bias_hh is the second) */
-    bool may_reset_before; /* the variant architecture.reset_before exists; it has one bias */
+    bool apart;            /* input and hidden product are separate, each with a bias (bias_hh is the second) */
+    bool may_reset_before; /* it has the variant architecture.reset_before, with one bias */
     int forget_gate;       /* the gate whose bias starts at 1; -1: none */
 
-    const char *torch; /* PyTorch's class, with gates in our order; NULL: it has no such cell */
+    const char *torch; /* PyTorch's class, with gates in lstmd's order; NULL: PyTorch has no such cell */
     struct cell_keras keras;
 
     struct cell_plain plain, plain_reset_before;
 
-    /* The kernels for f = tanh, s = sigmoid. NULL: there is no fused one, and every step takes the plain way. */
+    /* The kernels for f = tanh, s = sigmoid. NULL: there is no fused one, and every step is a plain step. */
     void (*step)(const struct kernels *kernels, const struct kernel_step *step);
-    /* [n]: which gate is the n-th in a row of gates of the input product, as `step` and `forward` want it. In a row of
-     * the hidden product, gates are in our order. */
+    /* [n]: the n-th gate in a row of the input product, in the order of `step` and `forward`. A row of the hidden
+     * product has lstmd's order. */
     unsigned char input_order[CELL_MAX_GATES];
 
-    /* NULL both: the cell generates only. blocks: units / 16. The caller has put the input part into gates_x, and the
-     * hidden part into gates_h where the products are kept apart, else into gates_x, too. */
+    /* Both NULL: the cell generates only. blocks: units / 16. The caller has put the input part into gates_x. If the
+     * products are separate, the hidden part is in gates_h; else it is added to gates_x. */
     void (*forward)(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows);
-    /* dh [n][Hp]: gradient of h. dc [n][Hp]: where there are two states, in: gradient of c from the next step, out: of
-     * c_previous; where the cell mixes, out: what reaches h_previous directly; else unused. */
+    /* dh [n][Hp]: gradient of h. dc [n][Hp]: for two states: before, the gradient of c from the next step; after, that
+     * of c_previous. For a cell that mixes: after, the gradient that reaches h_previous directly. Else unused. */
     void (*backward)(const struct kernels *kernels, size_t blocks, const struct cell_rows *rows, const float *dh,
                      float *dc);
 };

@@ -14,7 +14,7 @@ bool architecture_validate(const struct architecture *architecture, struct error
     return network_layout(&network, architecture, err);
 }
 
-/* Appends a tensor behind those that are there. */
+/* Appends a tensor to the list. */
 static bool add_tensor(struct network *network, const struct tensor *row, unsigned layer, struct error *err)
 {
     struct tensor *tensor = &network->tensors[network->tensor_count];
@@ -75,7 +75,7 @@ void network_close(struct network *network)
     *network = (struct network){0};
 }
 
-/* Sums in eight lanes: a fixed order that the compiler can put into vector registers. */
+/* Sums in eight lanes: the order is fixed, and the compiler can use vector registers. */
 static double sum_products(const double *restrict x, const double *restrict y, size_t n)
 {
     double lanes[8] = {0};
@@ -102,8 +102,8 @@ static void normalise_row(double *row, size_t n)
     for (size_t i = 0; i < n; i++) row[i] *= scale;
 }
 
-/* Modified Gram-Schmidt on the rows of a normal n x n matrix: a uniformly distributed orthogonal matrix. Rows are
- * taken in panels that stay in the second-level cache while they are removed from all rows below. */
+/* Modified Gram-Schmidt on the rows of a normal n x n matrix: a uniformly distributed orthogonal matrix. It takes rows
+ * in panels that stay in the second-level cache while it removes them from all rows below. */
 static void orthogonalise_rows(double *matrix, size_t n)
 {
     const size_t panel = 16;

@@ -2,10 +2,10 @@
  *
  * One flat block of float32 holds all tensors one after the other, in the order of NETWORK_TENSORS; a gradient or an
  * optimizer moment is another block of the same layout. Letters: V vocabulary, E embedding, H hidden (of a layer), I
- * input of a layer (layer 0: E, or V where the input is one-hot; else H of the layer below), G gates
- * (cells.h). What is computed with them: cells.h and architecture.h.
+ * input of a layer (layer 0: E, or V if the input is one-hot; else H of the layer below), G gates (cells.h). The
+ * equations are in cells.h and architecture.h.
  *
- * A network that nobody changes may be read by any number of threads.
+ * Any number of threads may read a network while nobody changes it.
  */
 #ifndef LSTMD_MODEL_NETWORK_NETWORK_H
 #define LSTMD_MODEL_NETWORK_NETWORK_H
@@ -21,9 +21,9 @@
 
 /* One row per tensor kind:
  *   X(field, file name, how many, blocks, rows of a block, columns, exists, initialiser)
- * `field` is the member of struct network (an array where there may be many; the index k is in the file name). blocks,
- * the gates of a layer, stand one below the other. The numbers are expressions over `const struct architecture *a` and
- * the index `k`; a bias has columns 1 and one dimension in the file. */
+ * `field` is the member of struct network (an array if there may be many; the index k is in the file name). blocks are
+ * the gates of a layer, one below the other. The numbers are expressions over `const struct architecture *a` and the
+ * index `k`; a bias has columns 1 and one dimension in the file. */
 #define NETWORK_TENSORS(X)                                                                                             \
     X(embedding, "embedding.weight", 1, 1, a->vocabulary_size, a->embedding_size, a->embedding_size > 0,               \
       INITIALISE_NORMAL)                                                                                               \
@@ -60,7 +60,7 @@ enum tensor_kind {
 struct tensor {
     char name[32];
     enum tensor_kind kind;
-    size_t layer; /* of the recurrent or of the dense ones; else 0 */
+    size_t layer; /* index of the recurrent or dense layer; else 0 */
     enum initialiser initialiser;
     size_t rows, columns;
     size_t blocks; /* gates stacked in its rows; 1 outside of the recurrent layers */
@@ -76,7 +76,8 @@ struct network {
     size_t tensor_count;
     float *parameters; /* [parameter_count] */
     size_t parameter_count;
-    /* The same memory by name; NULL where the tensor does not exist. output_weight is embedding where tied. */
+    /* The same memory by name; NULL if the tensor does not exist. output_weight is embedding if the weights are
+     * tied. */
     float *embedding;                       /* [V][E] */
     float *weight_ih[NETWORK_MAX_LAYERS];   /* [G*H][I] */
     float *weight_hh[NETWORK_MAX_LAYERS];   /* [G*H][H] */
@@ -92,7 +93,7 @@ struct network {
 /* Checks every field and that the parameter count does not overflow; the message names the field. */
 bool architecture_validate(const struct architecture *architecture, struct error *err);
 
-/* Fills in the tensor list and the parameter count alone: no memory is taken, all data pointers are NULL. */
+/* Fills in only the tensor list and the parameter count: it allocates nothing, and all data pointers are NULL. */
 bool network_layout(struct network *network, const struct architecture *architecture, struct error *err);
 
 /* Allocates zeroed parameters and fills in the tensor list. The network must be closed with network_close(), also
@@ -103,8 +104,8 @@ void network_close(struct network *network);
 /* Fills the parameters as NETWORK_TENSORS says; the same seed gives the same bits. */
 bool network_initialise(struct network *network, uint64_t seed, struct error *err);
 
-/* Which weights these are: the first bytes of the SHA-256 of all parameters, in the layout of the files as float32. The
- * same for a model wherever it is loaded, in whatever format stepping keeps it. About 2 ms per megabyte. */
+/* A digest that identifies the weights: the first bytes of the SHA-256 of all parameters, as float32 in the layout of
+ * the files. A model has the same digest on every machine and in every format of stepping. About 2 ms per megabyte. */
 #define NETWORK_DIGEST_SIZE 16
 void network_digest(const struct network *network, unsigned char out[NETWORK_DIGEST_SIZE]);
 

@@ -27,18 +27,18 @@ void plain_activate(enum activation activation, const struct kernels *kernels, s
         hard_sigmoid(n, 0.2f, values);
         break;
     case ACTIVATION_LINEAR:
-    case ACTIVATION_DEFAULT: /* a network's architecture is complete: it names every activation */
+    case ACTIVATION_DEFAULT: /* never: the architecture is complete and names every activation */
         break;
     }
 }
 
-/* s of `gates` gates, from gate `first` on. */
+/* Applies s to `gates` gates, from gate `first` on. */
 static void activate_gates(const struct plain_row *row, size_t first, size_t gates)
 {
     plain_activate(row->architecture->recurrent_activation, row->kernels, gates * row->W, row->gates + first * row->W);
 }
 
-/* f of W values. */
+/* Applies f to W values. */
 static void activate_cell(const struct plain_row *row, float *values)
 {
     plain_activate(row->architecture->activation, row->kernels, row->W, values);

@@ -1,6 +1,6 @@
-/* The elementwise part of a cell's step, with any activations: for the variants that no fused kernel computes, and for
- * cells without one. Plain loops over one sequence; the equations are in cells.h, the products before it are the
- * caller's (generate/step_variant.c). Pure functions but for the row they write.
+/* The elementwise part of a cell's step, with any activations: for variants that no fused kernel computes. Plain loops
+ * over one sequence; the equations are in cells.h. The caller computes the products (generate/step_variant.c). The
+ * functions write only to the row.
  */
 #ifndef LSTMD_MODEL_NETWORK_PLAIN_STEP_H
 #define LSTMD_MODEL_NETWORK_PLAIN_STEP_H
@@ -26,8 +26,8 @@ void plain_lstm(const struct plain_row *row);
 void plain_gru(const struct plain_row *row); /* reset after the product */
 void plain_rnn(const struct plain_row *row);
 
-/* The GRU that resets before the product: r and z, and r * h in the place of h; then the rest, when gate n holds
- * W_hh (r * h). */
+/* The GRU that resets before the product. The first computes r, z, and r * h, which it writes to row->h; the second
+ * does the rest after the caller has put W_hh (r * h) into gate n. */
 void plain_gru_reset(const struct plain_row *row);
 void plain_gru_after_reset(const struct plain_row *row);
 

@@ -49,7 +49,7 @@ uint16_t quantize_bf16(float weight)
 }
 
 /* largest / 127, rounded up to 17 significant bits. Rounding up adds to the bits of the fraction; a carry into the
- * exponent is right, too. */
+ * exponent also gives the right number. */
 static float scale_of(float largest)
 {
     return float_of((bits_of(largest / KERNEL_INT8_MAX) + 0x7F) & ~0x7Fu);
@@ -89,8 +89,8 @@ static bool activation_is_unbounded(enum activation activation)
     return activation == ACTIVATION_RELU || activation == ACTIVATION_LINEAR;
 }
 
-/* The first activation whose values are not within -1 and 1, or DEFAULT. A cell that mixes old and new h keeps h there
- * where its gates are within 0 and 1; where a gate is negative, h may grow to any size. */
+/* The first activation whose values are not within -1 and 1, or DEFAULT. A cell that mixes old and new h keeps h within
+ * these bounds if its gates are within 0 and 1; with a negative gate h may grow to any size. */
 static enum activation find_unbounded(const struct architecture *a)
 {
     const struct cell *cell = &cell_table[a->cell];

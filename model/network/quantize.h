@@ -18,7 +18,7 @@
 const char *kernel_format_name(enum kernel_format format); /* "f32", "bf16", "int8" */
 bool kernel_format_parse(const char *name, enum kernel_format *format);
 
-/* What a setting of auto, f32, bf16 or int8 (0, 1, 2, 3) means for a model that keeps its weights as `own`. */
+/* The format for a setting of auto, f32, bf16 or int8 (0, 1, 2, 3); auto is the model's own format. */
 enum kernel_format kernel_format_choose(int choice, enum kernel_format own);
 
 /* The nearest bfloat16 (half to even): the upper 16 bits of a float; finite for every finite weight. */
@@ -27,8 +27,8 @@ uint16_t quantize_bf16(float weight);
 /* The row's scale, and q[n]. The weights are finite. A row of zeros has scale 0. */
 float quantize_int8(size_t n, const float *weights, int8_t *q);
 
-/* Whether a format keeps a tensor in fewer bits: true for the matrices that stepping multiplies. A step looks up one
- * row of a one-hot input or of an untied embedding; these stay float32, and biases do, too. */
+/* Whether a format stores a tensor in fewer bits: true for the matrices that stepping multiplies. Biases stay float32,
+ * and so do one-hot inputs and untied embeddings, because a step only looks up one row of them. */
 bool quantize_applies(const struct architecture *architecture, const struct tensor *tensor);
 
 /* Whether a network can have this format. int8 needs every layer's output within -1 and 1, and the gates of a cell that

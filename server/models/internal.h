@@ -40,7 +40,7 @@ struct registry {
     bool stopping;
 };
 
-/* --- entries.c; registry.h has registry_acquire(), registry_release() and the loops over loaded models --- */
+/* ---- entries.c; registry.h has registry_acquire(), registry_release() and the loops over loaded models ---- */
 
 bool registry_is_stopping(struct registry *registry);
 
@@ -59,7 +59,7 @@ bool registry_look(struct registry *registry, struct error *err);
 /* Whether it is loaded or has a directory. */
 bool registry_has(struct registry *registry, const struct registry_entry *entry);
 
-/* --- swap.c; with `changes` locked --- */
+/* ---- swap.c; with `changes` locked ---- */
 
 /* Puts `served` (NULL: nothing) into the entry. The last request that uses the old model frees it. */
 void swap_in(struct registry *registry, struct registry_entry *entry, struct served *served);

@@ -9,7 +9,7 @@
 #include "base/worker.h"
 #include "server/models/internal.h"
 
-/* --- Changes that clients ask for --- */
+/* ---- Changes that clients ask for ---- */
 
 /* Makes the loaded model of that name the default, now and at the next start. */
 static bool registry_choose_default(struct registry *registry, const char *name, struct error *err)
@@ -146,7 +146,7 @@ bool registry_reload(struct registry *registry)
     return good;
 }
 
-/* --- Start and end --- */
+/* ---- Start and end ---- */
 
 /* Loads a model and makes it the default of this process. */
 static bool registry_try_default(struct registry *registry, const char *name, struct error *err)

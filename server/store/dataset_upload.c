@@ -31,7 +31,7 @@ struct dataset_upload {
     size_t tail_size;
 };
 
-/* --- Life --- */
+/* ---- Life ---- */
 
 static bool upload_copy_text(struct dataset_upload *upload, const char **text, struct error *err)
 {
@@ -104,7 +104,7 @@ const char *dataset_upload_name(const struct dataset_upload *upload)
     return upload->name;
 }
 
-/* --- Writing --- */
+/* ---- Writing ---- */
 
 /* Makes the directory aside and the file in it. It waits for the disk, so it happens with the first piece. */
 static bool upload_begin(struct dataset_upload *upload, struct error *err)
@@ -189,7 +189,7 @@ bool dataset_upload_write(struct dataset_upload *upload, const char *data, size_
                            : upload_write_text(upload, data, size, err);
 }
 
-/* --- Finishing --- */
+/* ---- Finishing ---- */
 
 /* text NULL: it was not given, and is left out. */
 static bool description_add_text(json_t *json, const char *key, const char *text)

@@ -38,7 +38,7 @@ char *datasets_path(const struct datasets *datasets, const char *name, struct er
     return path_join(datasets->directory, name, err);
 }
 
-/* --- One dataset --- */
+/* ---- One dataset ---- */
 
 void dataset_entry_free(struct dataset_entry *entry)
 {
@@ -155,7 +155,7 @@ static struct dataset_entry *dataset_entry_read(const struct datasets *datasets,
     return NULL;
 }
 
-/* --- The list; under the lock --- */
+/* ---- The list; under the lock ---- */
 
 /* The link to the entry of this name, or the place for it. */
 static struct dataset_entry **datasets_place_of(struct datasets *datasets, const char *name)
@@ -209,7 +209,7 @@ static bool dataset_entry_check(const struct datasets *datasets, const struct da
                                           entry->dataset.name, entry->users, entry->users == 1 ? "" : "s");
 }
 
-/* --- Life --- */
+/* ---- Life ---- */
 
 static bool datasets_read_all(struct datasets *datasets, struct error *err)
 {
@@ -258,7 +258,7 @@ void datasets_free(struct datasets *datasets)
     free(datasets);
 }
 
-/* --- Holding and changing --- */
+/* ---- Holding and changing ---- */
 
 const struct stored_dataset *datasets_acquire(struct datasets *datasets, const char *name, struct error *err)
 {
@@ -361,7 +361,7 @@ bool datasets_delete(struct datasets *datasets, const char *name, struct error *
     return done;
 }
 
-/* --- Describing --- */
+/* ---- Describing ---- */
 
 static json_t *dataset_entry_describe(const struct dataset_entry *entry)
 {

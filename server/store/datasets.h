@@ -51,7 +51,7 @@ json_t *datasets_next(struct datasets *datasets, const char *after, struct error
 /* Errors: ERROR_NOT_FOUND, ERROR_CONFLICT, ERROR_IO. */
 bool datasets_delete(struct datasets *datasets, const char *name, struct error *err);
 
-/* --- Uploading --- */
+/* ---- Uploading ---- */
 
 struct dataset_upload;
 

@@ -31,7 +31,7 @@ const char *sql_path(const struct store *store);
  * transaction that fails is taken back when the file is closed. */
 bool sql_get_ready(struct store *store, struct error *err);
 
-/* --- Statements --- */
+/* ---- Statements ---- */
 
 /* Several statements without values, separated by semicolons. */
 bool sql_run(struct store *store, const char *sql, struct error *err);
@@ -53,7 +53,7 @@ bool sql_read_integer(struct store *store, const char *sql, int64_t *value, stru
 
 int64_t sql_last_id(const struct store *store); /* of the row that was inserted last */
 
-/* --- Columns of a row, numbered from 0 --- */
+/* ---- Columns of a row, numbered from 0 ---- */
 
 int64_t sql_integer(struct sql_rows *row, int column);
 double sql_real(struct sql_rows *row, int column);      /* NaN for NULL */
@@ -65,7 +65,7 @@ bool sql_texts_are_whole(const struct store *store, struct error *err);
 /* A text as JSON; *value is the caller's, and NULL where the text is no JSON. False: out of memory. */
 bool sql_json(const struct store *store, struct sql_rows *row, int column, json_t **value, struct error *err);
 
-/* --- Transactions --- */
+/* ---- Transactions ---- */
 
 enum sql_durability {
     SQL_CASUAL,  /* in the hands of the operating system when sql_end() returns */

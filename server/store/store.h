@@ -28,7 +28,7 @@ struct store;
 struct store *store_open(const char *path, struct error *err);
 void store_close(struct store *store); /* NULL allowed */
 
-/* --- Jobs --- */
+/* ---- Jobs ---- */
 
 enum job_state {
     JOB_QUEUED,    /* it waits for its turn */
@@ -99,7 +99,7 @@ bool store_recover(struct store *store, struct error *err);
 /* Deletes a job and all that belongs to it. */
 bool store_delete_job(struct store *store, int64_t id, struct error *err);
 
-/* --- What a run tells --- */
+/* ---- What a run tells ---- */
 
 /* One point of the loss curve; the same step may be told twice, once by training and once by validation. */
 struct metric {
