@@ -21,7 +21,7 @@ static json_t *card_label_names(const struct vocabulary *vocabulary)
     return names;
 }
 
-/* A model whose vocabulary was not read has them in config.json. */
+/* The labels; if the vocabulary was not read, they come from config.json. */
 static json_t *card_labels(const struct model *model)
 {
     if (model->vocabulary) return card_label_names(model->vocabulary);
@@ -29,7 +29,8 @@ static json_t *card_labels(const struct model *model)
     return listed ? json_incref(listed) : json_array();
 }
 
-/* {size_bytes, modified_at}: of all files, and of the weights. A missing file counts as empty, and as old as 1970. */
+/* {size_bytes, modified_at}: the size of all files, and the time of the weights. A missing file has size 0 and time
+ * 1970. */
 static json_t *card_files(const char *directory)
 {
     static const char *const names[] = {"config.json", "vocabulary.json", "model.safetensors"};
@@ -47,7 +48,7 @@ static json_t *card_files(const char *directory)
     return json_pack("{s:I, s:s}", "size_bytes", bytes, "modified_at", text);
 }
 
-/* Adds a member of "training" under its own name, null if it has none of that type. */
+/* Adds a member of "training" under its own name; null if "training" has none of that type. */
 static bool card_add_origin(json_t *card, const json_t *training, const char *name, json_type type)
 {
     json_t *value = json_object_get(training, name);

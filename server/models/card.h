@@ -1,5 +1,5 @@
-/* A model's card: what GET /models says of a model directory beyond its state: {labels, cell, layers, ..., parameters,
- * tensors, training (model_describe()), size_bytes, modified_at, train_nats_per_character,
+/* A model's card: the facts of a model directory in GET /models, without the model's state: {labels, cell, layers, ...,
+ * parameters, tensors, training (model_describe()), size_bytes, modified_at, train_nats_per_character,
  * validation_nats_per_character, dataset, job}.
  */
 #ifndef LSTMD_SERVER_MODELS_CARD_H

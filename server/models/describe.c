@@ -1,4 +1,4 @@
-/* Describes models to clients, loaded or not. */
+/* Descriptions of models for clients, loaded or not. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,7 +11,7 @@ static bool describe_add_error(json_t *json, const char *message)
     return json_object_set_new(json, "error", json_safe_string(message, strlen(message))) == 0;
 }
 
-/* The state of an entry at this moment: {name, state, default, error}; *served is acquired where it is loaded. */
+/* The state of an entry at this moment: {name, state, default, error}; *served is acquired if the model is loaded. */
 static json_t *describe_state(struct registry *registry, const struct registry_entry *entry, struct served **served)
 {
     pthread_mutex_lock(&registry->mutex);
@@ -30,7 +30,7 @@ static json_t *describe_state(struct registry *registry, const struct registry_e
     return json;
 }
 
-/* The card of a model that is not loaded, from its config.json alone. */
+/* The card of a model that is not loaded, made from its config.json only. */
 static json_t *describe_read_card(const struct registry *registry, const struct registry_entry *entry,
                                   struct error *err)
 {
@@ -44,7 +44,7 @@ static json_t *describe_read_card(const struct registry *registry, const struct 
     return card;
 }
 
-/* NULL: it is not there, or out of memory. */
+/* NULL: the model does not exist, or out of memory. */
 static json_t *describe_entry(struct registry *registry, const struct registry_entry *entry)
 {
     struct error err = {0};

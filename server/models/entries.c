@@ -1,4 +1,4 @@
-/* The list of names, and who holds which model. */
+/* The list of names, and the references to models. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +104,7 @@ static void registry_name_loaded(const struct registry *registry, char *out, siz
         used += (size_t)snprintf(out + used, size - used, "%s\"%s\"", used > 0 ? ", " : "", entry->name);
 }
 
-/* Says why there is nothing to acquire. With the mutex locked. */
+/* Sets the error that says why there is nothing to acquire. Call with the mutex locked. */
 static void registry_explain(const struct registry *registry, const struct registry_entry *entry, const char *name,
                              size_t size, struct error *err)
 {

@@ -121,8 +121,8 @@ bool model_places_set_default(const struct model_places *places, const char *nam
                                      file_publish(places->default_file, name, strlen(name), err));
 }
 
-/* A directory's name may be a word of the message, or its full stop: it counts as a path only where a path begins and
- * goes on. */
+/* The directory's name may also be a word or a full stop of the message: it counts as a path only if the characters
+ * around it are those around a path. */
 void model_places_hide(char *message, const char *directory)
 {
     const size_t n = strlen(directory);

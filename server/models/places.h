@@ -1,5 +1,6 @@
-/* The places of models: <state_dir>/models/<name>, then model.path, whose directory gives the name. Also the file
- * <state_dir>/default. The functions read directories each time and keep nothing. Immutable, so any thread may use it.
+/* The places of models: <state_dir>/models/<name>, which come first, and model.path, under the name of its directory.
+ * Also the file <state_dir>/default. It reads directories on every call and caches nothing. Immutable, so any thread
+ * may use it.
  */
 #ifndef LSTMD_SERVER_MODELS_PLACES_H
 #define LSTMD_SERVER_MODELS_PLACES_H
@@ -31,7 +32,7 @@ char *model_places_find(const struct model_places *places, const char *name, str
 /* The same in the state directory alone, links in it allowed: for a model that is removed. */
 char *model_places_find_in_state(const struct model_places *places, const char *name, struct error *err);
 
-/* The names of all models but links, as the keys of an object; the caller's. NULL with the error. */
+/* The names of all models except links, as the keys of an object; the caller's. NULL with the error. */
 json_t *model_places_names(const struct model_places *places, struct error *err);
 
 /* The name in the file <state_dir>/default; free() it. NULL without an error: there is no such file. */
@@ -40,8 +41,8 @@ char *model_places_default(const struct model_places *places, struct error *err)
 /* Publishes that file. Without a state directory it does nothing. */
 bool model_places_set_default(const struct model_places *places, const char *name, struct error *err);
 
-/* Takes the directory out of a message about it, in place: who may see models need not know where they lie. A file of
- * the directory keeps its own name alone. */
+/* Removes the directory from a message about it, in place, because clients that may see models need not know their
+ * paths. For a file of the directory, the message keeps only the file's name. */
 void model_places_hide(char *message, const char *directory);
 
 #endif

@@ -35,7 +35,7 @@ bool registry_load(struct registry *registry, const char *name, struct error *er
     return done;
 }
 
-/* The entry that a change is about: it is loaded, or has a directory. */
+/* The entry for a change: it is loaded, or has a directory. */
 static struct registry_entry *registry_known_entry(struct registry *registry, const char *name, struct error *err)
 {
     struct registry_entry *entry = registry_entry_of(registry, name);

@@ -50,7 +50,7 @@ static bool served_read_model(struct served *served, const struct served_options
     return true;
 }
 
-/* Reads a few tokens, which brings code and weights into memory and caches. */
+/* Feeds a few tokens, which brings code and weights into memory and caches. */
 static bool served_warm(const struct stepper *stepper, struct error *err)
 {
     struct step_scratch scratch = {0};

@@ -24,14 +24,14 @@ struct served {
     struct task closing; /* first; for the registry's closing thread */
     struct model model;  /* its network is closed */
     struct stepper stepper;
-    unsigned char weights[NETWORK_DIGEST_SIZE]; /* which they are: network_digest() */
+    unsigned char weights[NETWORK_DIGEST_SIZE]; /* network_digest() of the weights */
     struct engine *engine;
-    uint64_t name_id;     /* the same for all loads of this name; sessions belong to it */
-    uint64_t version;     /* of this load alone; hidden states belong to it */
-    uint64_t fingerprint; /* of the files, taken before they were read */
+    uint64_t name_id;     /* the same for all loads of this name; sessions are bound to it */
+    uint64_t version;     /* different for each load; hidden states are bound to it */
+    uint64_t fingerprint; /* served_fingerprint(), taken before the files were read */
     json_t *card;         /* server/models/card.h */
 
-    /* The registry's, under its lock. */
+    /* Fields of the registry, which its lock guards. */
     struct registry *registry;
     LIST_ENTRY(served) link;
     size_t references;
@@ -49,13 +49,13 @@ struct served *served_new(const struct served_options *options, const char *dire
                           struct error *err);
 void served_free(struct served *served);
 
-/* Whose the states of its sequences are; borrows from it. */
+/* The owner of the states of its sequences; it borrows from `served`. */
 struct state_owner served_state_owner(const struct served *served);
 
-/* A number that changes when the directory is replaced or one of its files is written. */
+/* A number that changes if the directory is replaced or one of its files is written. */
 uint64_t served_fingerprint(const char *directory);
 
-/* When the weights were written, in seconds since 1970; 0: not known. */
+/* The time when the weights were written, in seconds since 1970; 0: not known. */
 int64_t served_modified(const struct served *served);
 
 #endif

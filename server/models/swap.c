@@ -9,7 +9,7 @@
 #include "model/network/quantize.h"
 #include "server/models/internal.h"
 
-/* The closing thread, after the last release. */
+/* Called by the closing thread after the last release. */
 static void swap_close(struct task *task)
 {
     struct served *served = (struct served *)task;
@@ -24,7 +24,7 @@ static void swap_close(struct task *task)
     served_free(served);
 }
 
-/* Loads a model. It has one reference, the entry's. */
+/* Loads a model. The result has one reference, which belongs to the entry. */
 static struct served *swap_open(struct registry *registry, const struct registry_entry *entry, const char *directory,
                                 struct error *err)
 {
@@ -39,7 +39,8 @@ static struct served *swap_open(struct registry *registry, const struct registry
     return served;
 }
 
-/* Lets go of a model that was just taken out of its entry, so that new requests do not find it. NULL allowed. */
+/* Drops the entry's reference to a model that was just taken out of its entry; new requests no longer find it. NULL
+ * allowed. */
 static void swap_retire(struct served *served)
 {
     if (!served) return;
@@ -109,7 +110,7 @@ bool swap_load(struct registry *registry, const char *name, struct error *err)
 
 void swap_set_default(struct registry *registry, struct registry_entry *entry)
 {
-    assert(entry); /* it is loaded, and entries stay */
+    assert(entry); /* it is loaded, and entries are never removed */
     pthread_mutex_lock(&registry->mutex);
     registry->standard = entry;
     pthread_mutex_unlock(&registry->mutex);

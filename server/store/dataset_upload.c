@@ -16,7 +16,7 @@
 
 struct dataset_upload {
     struct datasets *datasets;
-    struct arena arena; /* of name and options */
+    struct arena arena; /* owns name and options */
     const char *name;
     struct corpus_options options;
     struct corpus_decoder *decoder; /* NULL: bytes are kept as they are */
@@ -24,10 +24,10 @@ struct dataset_upload {
     bool begun, replaced;
     struct directory_publish publish; /* once begun */
     struct publish_file file;
-    uint64_t size; /* of decoded text, like all that follows */
+    uint64_t size; /* bytes of decoded text, as all numbers below */
     /* The check of UTF-8. */
     uint64_t checked, line;    /* bytes before the tail; lines in them */
-    char tail[UTF8_MAX_BYTES]; /* a character that the last piece did not finish */
+    char tail[UTF8_MAX_BYTES]; /* the unfinished character at the end of the last piece */
     size_t tail_size;
 };
 
@@ -106,7 +106,8 @@ const char *dataset_upload_name(const struct dataset_upload *upload)
 
 /* ---- Writing ---- */
 
-/* Makes the directory aside and the file in it. It waits for the disk, so it happens with the first piece. */
+/* Makes the directory aside and the file in it. It waits for the disk, so the first piece calls it, not
+ * dataset_upload_new(). */
 static bool upload_begin(struct dataset_upload *upload, struct error *err)
 {
     if (upload->begun) return true;
@@ -142,7 +143,7 @@ static bool upload_refuse_nul(const struct dataset_upload *upload, const char *d
                      corpus_nul_advice(data, n, upload->checked));
 }
 
-/* Completes the character that the last piece began. */
+/* Completes the unfinished character of the last piece. */
 static bool upload_check_tail(struct dataset_upload *upload, const char **data, size_t *n, struct error *err)
 {
     while (upload->tail_size > 0 && *n > 0) {
@@ -191,7 +192,7 @@ bool dataset_upload_write(struct dataset_upload *upload, const char *data, size_
 
 /* ---- Finishing ---- */
 
-/* text NULL: it was not given, and is left out. */
+/* text NULL: the option was not given and is left out. */
 static bool description_add_text(json_t *json, const char *key, const char *text)
 {
     return !text || json_object_set_new(json, key, json_safe_string(text, strlen(text))) == 0;
@@ -234,7 +235,7 @@ static bool upload_write_description(struct dataset_upload *upload, const json_t
     return done;
 }
 
-/* Describes what was written, on the disk and as an entry of the list. */
+/* Describes the written data: writes dataset.json, and makes the entry for the list. */
 static struct dataset_entry *upload_summarise(struct dataset_upload *upload, struct error *err)
 {
     struct corpus_summary summary = {0};

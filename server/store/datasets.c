@@ -18,9 +18,9 @@
 #define MAX_DESCRIPTION ((size_t)1 << 20)
 
 struct dataset_entry {
-    struct stored_dataset dataset; /* first: what is handed out */
-    struct arena arena;            /* of its texts */
-    json_t *description;           /* NULL: the name is reserved, and has no dataset yet */
+    struct stored_dataset dataset; /* first member: callers get a pointer to it */
+    struct arena arena;            /* owns the dataset's texts */
+    json_t *description;           /* NULL: the name is reserved and has no dataset yet */
     unsigned users;
     bool changing; /* reserved */
     struct dataset_entry *next;
@@ -48,7 +48,7 @@ void dataset_entry_free(struct dataset_entry *entry)
     free(entry);
 }
 
-/* An entry that is a name alone. */
+/* An entry with only a name. */
 static struct dataset_entry *dataset_entry_new_name(const char *name, struct error *err)
 {
     struct dataset_entry *entry = calloc(1, sizeof *entry);
@@ -62,7 +62,7 @@ static struct dataset_entry *dataset_entry_new_name(const char *name, struct err
     return NULL;
 }
 
-/* Takes the members of a dataset from its description, which keeps the texts. */
+/* Reads the members of a dataset from its description; the description keeps the texts. */
 static bool dataset_entry_parse(struct dataset_entry *entry, struct error *err)
 {
     struct stored_dataset *dataset = &entry->dataset;
@@ -142,7 +142,7 @@ static bool dataset_entry_check_data(const struct dataset_entry *entry, struct e
                      (long long)info.st_size, (unsigned long long)entry->dataset.size);
 }
 
-/* Reads what the directory has under this name. */
+/* Reads the dataset of this name from the directory. */
 static struct dataset_entry *dataset_entry_read(const struct datasets *datasets, const char *name, struct error *err)
 {
     char *path = datasets_path(datasets, name, err);
@@ -322,7 +322,7 @@ void datasets_settle(struct datasets *datasets, const char *name, struct dataset
     pthread_mutex_lock(&datasets->lock);
     struct dataset_entry *old = datasets_take_out(datasets, name);
     assert(old);                                                     /* reserved */
-    if (!entry && old->description && err.code != ERROR_NOT_FOUND) { /* the old dataset may still be there */
+    if (!entry && old->description && err.code != ERROR_NOT_FOUND) { /* the old dataset may still exist */
         entry = old;
         old = NULL;
     }

@@ -1,4 +1,4 @@
-/* What datasets.c and dataset_upload.c share. Nobody else includes this. */
+/* Shared by datasets.c and dataset_upload.c; no other file includes it. */
 #ifndef LSTMD_SERVER_STORE_DATASETS_INTERNAL_H
 #define LSTMD_SERVER_STORE_DATASETS_INTERNAL_H
 
@@ -10,20 +10,20 @@
 /* Free it. NULL: out of memory. */
 char *datasets_path(const struct datasets *datasets, const char *name, struct error *err);
 
-/* ERROR_CONFLICT where the dataset is held, or being changed. */
+/* ERROR_CONFLICT if the dataset is held, or is being changed. */
 bool datasets_check_free(struct datasets *datasets, const char *name, struct error *err);
 
-/* A dataset from its description (a reference is taken over), not yet in the list. */
+/* Makes an entry from a description (it takes over the reference). The entry is not in the list yet. */
 struct dataset_entry;
 struct dataset_entry *dataset_entry_new(const struct datasets *datasets, const char *name, json_t *description,
                                         struct error *err);
 void dataset_entry_free(struct dataset_entry *entry); /* NULL allowed */
 
-/* Keeps everybody else from holding or changing a name, which may be new. After each success call datasets_settle()
- * once. */
+/* Reserves a name, new or not: nobody else can hold or change it. After each success call datasets_settle() once. */
 bool datasets_reserve(struct datasets *datasets, const char *name, bool *existed, struct error *err);
 
-/* Gives the name this entry, which is taken over. NULL: the change failed, and the directory is read again. */
+/* Ends the reservation: the name gets this entry (taken over). NULL: the change failed, and the directory is read
+ * again. */
 void datasets_settle(struct datasets *datasets, const char *name, struct dataset_entry *entry);
 
 #endif

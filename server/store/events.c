@@ -2,8 +2,8 @@
 
 #include "server/store/sql.h"
 
-/* The new number is one above the highest. An event that is replaced is older than the one in its place, so no number
- * comes twice. */
+/* The new number is one above the highest. A replacing event is added before the old one is removed, so no number
+ * occurs twice. */
 bool event_add(struct store *store, int64_t id, const char *type, const char *data, struct error *err)
 {
     return sql_change(store, err,

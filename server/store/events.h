@@ -1,4 +1,5 @@
-/* Events of a job, as the rest of the store adds them within its transactions. Reading them is in store.h. */
+/* Adds events of a job; other files of the store call it within their transactions. store.h has the reading
+ * functions. */
 #ifndef LSTMD_SERVER_STORE_EVENTS_H
 #define LSTMD_SERVER_STORE_EVENTS_H
 
@@ -7,7 +8,7 @@
 /* data: JSON. */
 bool event_add(struct store *store, int64_t id, const char *type, const char *data, struct error *err);
 
-/* The same in place of the last event of this type. */
+/* Adds an event and removes the last one of this type. */
 bool event_replace(struct store *store, int64_t id, const char *type, const char *data, struct error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* What a run tells of its progress: the loss curve and samples. */
+/* A run's figures: the loss curve and samples. */
 #include "server/store/events.h"
 #include "server/store/sql.h"
 

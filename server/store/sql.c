@@ -9,15 +9,15 @@
 
 #include "base/json.h"
 
-#define BUSY_MS 5000 /* a lock of another program is waited for */
+#define BUSY_MS 5000 /* how long to wait for another program's lock */
 
 struct store {
     sqlite3 *db;
-    sqlite3_stmt *rollback; /* made in advance: where memory is lacking, no statement can be made */
+    sqlite3_stmt *rollback; /* prepared in advance, because preparing fails if memory runs out */
     char *path;
 };
 
-/* Whether the system says more than SQLite, which calls each of these an I/O error. */
+/* Whether errno says more than SQLite, which reports each of these as an I/O error. */
 static bool errno_is_telling(int errno_value)
 {
     static const int telling[] = {ENOSPC, EDQUOT, EFBIG, EROFS, ENOMEM, EMFILE, ENFILE};
@@ -26,7 +26,7 @@ static bool errno_is_telling(int errno_value)
     return false;
 }
 
-/* The errno that SQLite got; 0: not known. After a COMMIT that failed only the files know it: the log, to which SQLite
+/* The errno that SQLite got; 0: not known. After a failed COMMIT only SQLite's open files know it: the log, to which it
  * writes changes, and the database, to which it moves them. */
 static int sql_find_errno(const struct store *store)
 {
@@ -61,7 +61,7 @@ static bool sql_fail(const struct store *store, int code, struct error *err)
     }
 }
 
-/* An SQLite statement under the name that other files know. */
+/* Converts to the SQLite type; other files only see struct sql_rows. */
 static sqlite3_stmt *statement_of(struct sql_rows *rows)
 {
     return (sqlite3_stmt *)rows;
@@ -131,7 +131,7 @@ void sql_rows_close(struct sql_rows *rows)
 
 /* ---- transactions ---- */
 
-/* Takes back a transaction that is open. */
+/* Rolls back an open transaction. */
 static bool sql_roll_back(struct store *store, struct error *err)
 {
     if (!store->rollback || sqlite3_get_autocommit(store->db)) return true;

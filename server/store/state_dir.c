@@ -38,8 +38,8 @@ static bool state_make_directory(const char *path, struct error *err)
     return S_ISDIR(info.st_mode) || error_set(err, ERROR_INVALID, "%s: is there and is not a directory", path);
 }
 
-/* Volumes of containers must pass: they are root's, with a group that may write. A daemon that runs as root may use
- * anybody's directory, since somebody may mount it into a container from a home directory. */
+/* Volumes of containers pass: they belong to root, and a group may write. A daemon that runs as root may use any user's
+ * directory, because a container may mount one from a home directory. */
 static bool state_check_owner(const char *path, struct error *err)
 {
     struct stat info;
@@ -72,7 +72,7 @@ bool state_dir_check_file(const char *path, struct error *err)
     return lstat(path, &info) != 0 || !S_ISLNK(info.st_mode) || state_refuse_link(path, err);
 }
 
-/* The start of "models" in "DIR/models/NAME". */
+/* The offset of "models/NAME" in "DIR/models/NAME". */
 static size_t state_find_part(const char *path)
 {
     size_t n = strlen(path);
@@ -93,7 +93,7 @@ bool state_dir_check_entry(const char *path, struct error *err)
     return good;
 }
 
-/* Locks a file and not the directory itself: network file systems lock only what can be written. */
+/* Locks a file, not the directory, because network file systems only lock files that are open for writing. */
 static bool state_take_lock(struct state_dir *state, struct error *err)
 {
     char *path = path_join(state->path, "lock", err), holder[24] = "";
@@ -113,7 +113,7 @@ static bool state_take_lock(struct state_dir *state, struct error *err)
         error_set_errno(err, errno, "%s: cannot lock", path);
     } else {
         snprintf(holder, sizeof holder, "%ld\n", (long)getpid());
-        /* The process id is for people to read. If the disk is full it is not there. */
+        /* The process id is for people. It is missing if the disk is full. */
         done = (ftruncate(state->lock, 0) == 0 && write(state->lock, holder, strlen(holder)) > 0) || errno == ENOSPC ||
                errno == EDQUOT;
         if (!done) error_set_errno(err, errno, "%s: cannot write", path);
@@ -133,7 +133,7 @@ static bool state_make_parts(struct state_dir *state, struct error *err)
     return true;
 }
 
-/* Jobs publish within their own directories. */
+/* Sweeps each job's directory, because jobs publish inside of it. */
 static bool state_sweep_jobs(const char *jobs, struct error *err)
 {
     DIR *directory = opendir(jobs);

@@ -9,12 +9,12 @@
 #include "server/store/events.h"
 #include "server/store/sql.h"
 
-#define APPLICATION_ID 0x6c73746d /* "lstm": tells the file from other programs' */
+#define APPLICATION_ID 0x6c73746d /* "lstm": distinguishes the file from those of other programs */
 
 const char *const job_state_names[JOB_STATES + 1] = {"queued", "running",   "paused", "succeeded",
                                                      "failed", "cancelled", NULL};
 
-/* migrations[n] leads from version n of the schema to n + 1 (PRAGMA user_version). Never change a released one. */
+/* migrations[n] leads from version n to n + 1 of the schema (PRAGMA user_version). Released migrations never change. */
 static const char *const migrations[] = {
     "CREATE TABLE jobs ("
     "  id INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -60,7 +60,7 @@ static const char *const migrations[] = {
 
 /* ---- opening ---- */
 
-/* Refuses the file of another program or of a newer lstmd. *version: of its tables, 0 for a new file. */
+/* Refuses a file of another program or of a newer lstmd. *version: version of the tables, 0 for a new file. */
 static bool store_check_owner(struct store *store, int64_t *version, struct error *err)
 {
     int64_t application = 0, tables = 0;

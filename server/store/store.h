@@ -1,12 +1,13 @@
-/* What the daemon remembers about training jobs: an SQLite database, <state_dir>/lstmd.db. Only sql.c knows SQLite.
+/* The store: the records of training jobs, in an SQLite database, <state_dir>/lstmd.db. It does not run jobs
+ * (server/jobs does). Only sql.c calls SQLite.
  *
- * One connection in WAL mode, used by one thread: the clerk of server/jobs/jobs.h. What a caller was promised (a job,
- * its state) is on disk when the function returns. What a run repeats after a crash (figures, samples) survives the end
- * of the process, but may be lost when the machine loses power. store_open() refuses a file that is damaged, of another
- * program or of a newer lstmd, and never replaces it.
+ * One thread, the clerk of server/jobs/jobs.h, uses one connection in WAL mode. A job and its state are on disk when
+ * the function returns. Figures and samples survive a crash of the process but may be lost if the machine loses power;
+ * a resumed run repeats them. store_open() refuses a file that is damaged, or that another program or a newer lstmd
+ * made, and never replaces it.
  *
- * Unknown numbers are NaN here and NULL there. Errors: ERROR_NO_SPACE, ERROR_IO, ERROR_CORRUPT, ERROR_UNAVAILABLE
- * (another program keeps the file locked), ERROR_NO_MEMORY.
+ * Unknown numbers are NaN in C and NULL in the database. Errors: ERROR_NO_SPACE, ERROR_IO, ERROR_CORRUPT,
+ * ERROR_UNAVAILABLE (another program keeps the file locked), ERROR_NO_MEMORY.
  */
 #ifndef LSTMD_SERVER_STORE_STORE_H
 #define LSTMD_SERVER_STORE_STORE_H
@@ -24,7 +25,7 @@
 
 struct store;
 
-/* Opens or makes the database, brings an older one up to date, checks it. */
+/* Opens or makes the database, upgrades an older one, checks it. */
 struct store *store_open(const char *path, struct error *err);
 void store_close(struct store *store); /* NULL allowed */
 
@@ -32,19 +33,19 @@ void store_close(struct store *store); /* NULL allowed */
 
 enum job_state {
     JOB_QUEUED,    /* it waits for its turn */
-    JOB_RUNNING,   /* it has a run */
-    JOB_PAUSED,    /* by a client, or until there is room */
-    JOB_SUCCEEDED, /* its model is published */
-    JOB_FAILED,    /* with a reason */
-    JOB_CANCELLED, /* by a client */
-    JOB_STATES,    /* their number; as a filter: all */
+    JOB_RUNNING,   /* a run trains it */
+    JOB_PAUSED,    /* a client paused it, or the disk is full */
+    JOB_SUCCEEDED, /* done: its model is published */
+    JOB_FAILED,    /* it has a reason */
+    JOB_CANCELLED, /* a client cancelled it */
+    JOB_STATES,    /* their number; as a filter: all states */
 };
 extern const char *const job_state_names[JOB_STATES + 1]; /* NULL-terminated */
 
 struct job {
     int64_t id;
     enum job_state state;
-    bool waits_for_room;             /* paused, until there is room on the disk */
+    bool waits_for_room;             /* it is paused until there is room on the disk */
     char reason[ERROR_MESSAGE_SIZE]; /* why it is paused or failed; "" for none */
     json_t *request;                 /* owned */
     json_t *progress;                /* the last figures; owned, or NULL */
@@ -54,8 +55,8 @@ void store_close_job(struct job *job);
 
 struct job_order {
     const json_t *request;
-    const char *text; /* the corpus, where it came with the request; else NULL */
-    const char *key;  /* at most one job has it; NULL: none */
+    const char *text; /* the corpus, if it came with the request; else NULL */
+    const char *key;  /* at most one job has the same key; NULL: none */
     const char *hash; /* of the body that came with the key */
 };
 /* Adds a queued job and its first event. */
@@ -76,8 +77,7 @@ struct job_filter {
     size_t limit;         /* so many at most */
 };
 
-/* Calls each(context, job) for these jobs, newest first. each() must not use the store; if it returns false the listing
- * ends. */
+/* Calls each(context, job) for these jobs, newest first, until it returns false. each() must not use the store. */
 typedef bool store_each_job(void *context, const struct job *job);
 bool store_list_jobs(struct store *store, const struct job_filter *filter, store_each_job *each, void *context,
                      struct error *err);
@@ -85,7 +85,7 @@ bool store_list_jobs(struct store *store, const struct job_filter *filter, store
 /* The oldest queued job with an id above `after`; 0 where there is none. */
 bool store_next_queued(struct store *store, int64_t after, int64_t *id, struct error *err);
 
-/* Changes a job's state and adds the event; started and finished are set on the way. */
+/* Changes a job's state, sets started and finished, and adds the event. */
 struct job_change {
     enum job_state state;
     const char *reason; /* NULL for none */
@@ -93,7 +93,7 @@ struct job_change {
 };
 bool store_set_state(struct store *store, int64_t id, const struct job_change *change, struct error *err);
 
-/* Queues what was running when the last process ended, and what waited for room. */
+/* Queues the jobs that were running when the last process ended, and those that waited for room. */
 bool store_recover(struct store *store, struct error *err);
 
 /* Deletes a job and all that belongs to it. */
@@ -101,7 +101,7 @@ bool store_delete_job(struct store *store, int64_t id, struct error *err);
 
 /* ---- What a run tells ---- */
 
-/* One point of the loss curve; the same step may be told twice, once by training and once by validation. */
+/* One point of the loss curve; a step may come twice, once from training and once from validation. */
 struct metric {
     uint64_t step, epoch;
     double seconds, train_nats, learning_rate, gradient_norm, tokens_per_second;
@@ -114,9 +114,9 @@ struct job_sample {
     const char *prompt, *text; /* UTF-8 */
 };
 
-/* Each forgets what follows the step or the epoch, since a run that went on from an older snapshot tells it again, and
- * adds an event with this JSON text. `progress` becomes that of the job. A progress or checkpoint event replaces the
- * last one of its type. */
+/* Each deletes figures that follow the step or epoch, because a run that resumed from an older snapshot repeats them,
+ * and adds an event with this JSON text. `progress` becomes the job's progress. A progress or checkpoint event replaces
+ * the last one of its type. */
 bool store_add_progress(struct store *store, int64_t id, const struct metric *metric, const char *progress,
                         struct error *err);
 bool store_add_validation(struct store *store, int64_t id, const struct metric *metric, const char *event,
@@ -125,8 +125,8 @@ bool store_add_sample(struct store *store, int64_t id, const struct job_sample *
                       struct error *err);
 bool store_add_checkpoint(struct store *store, int64_t id, const char *event, struct error *err);
 
-/* A note is an event, {"text": ...}. A run that goes on repeats its notes: the same note is kept once, and a job has
- * STORE_NOTES at most. */
+/* Adds a note: an event, {"text": ...}. A resumed run repeats its notes, so equal notes are stored once. A job has at
+ * most STORE_NOTES. */
 #define STORE_NOTES 100
 bool store_add_note(struct store *store, int64_t id, const char *event, struct error *err);
 
@@ -136,7 +136,7 @@ json_t *store_notes(struct store *store, int64_t id, struct error *err);
 /* Rows of a job, in their order. */
 struct store_range {
     int64_t job;
-    int64_t after; /* those with a greater number: of the step (-1: all), or of the event (0: all) */
+    int64_t after; /* only rows with a greater number: of the step (-1: all), or of the event (0: all) */
     size_t limit;  /* so many at most */
 };
 
