@@ -30,17 +30,17 @@ struct flags {
 static const char *const product_names[] = {"own", "openblas", NULL};
 
 static const struct option rows[] = {
-    {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Print JSON instead of a table."},
+    {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Prints JSON instead of a table."},
     {"quick", OPTION_BOOL, offsetof(struct flags, quick), "false", 0, 0, NULL, NULL,
-     "Fewer and shorter repetitions, without the large shapes: a glance, not a measurement."},
+     "Fewer and shorter repetitions, no large shapes: a first look, not a measurement."},
     {"repetitions", OPTION_INT, offsetof(struct flags, repetitions), "0", 0, BENCH_MAX_VALUES, NULL, NULL,
-     "How often everything is measured; 0: 9 times, 2 with --quick."},
+     "Number of measurements of each row; 0: 9, with --quick 2."},
     {"only", OPTION_TEXT, offsetof(struct flags, only), NULL, 1, 63, NULL, NULL,
-     "Only the rows whose name contains this text."},
+     "Measures only rows whose name contains this text."},
     {"kernels", OPTION_TEXT, offsetof(struct flags, kernels), "auto", 1, 31, NULL, NULL,
-     "The instruction set of lstmd's arithmetic; auto is the best that this processor has."},
+     "Instruction set of lstmd's arithmetic; auto: the best one of this processor."},
     {"products", OPTION_CHOICE, offsetof(struct flags, products), "own", 0, 0, product_names, NULL,
-     "openblas: measures training and products with OpenBLAS's products, too, in turns with lstmd's own."},
+     "openblas: also measures training and products with OpenBLAS, in turns with lstmd's own kernels."},
     {"peer", OPTION_LIST, offsetof(struct flags, peer), NULL, 0, 0, NULL, NULL,
      "NAME=COMMAND: a program to measure beside lstmd (cli/bench_peer.h); may be repeated."},
 };
@@ -48,9 +48,8 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd bench [--quick] [--json] [--repetitions N] [--only TEXT] [--kernels NAME] [--products openblas] "
              "[--peer NAME=COMMAND]...",
-    .description = "Measures what this machine can do (arithmetic, reading memory) and what lstmd does on it:\n"
-                   "stepping of one and of many sequences, and training, with the ratio to the limit that follows from "
-                   "the machine.",
+    .description = "Measures the limits of this machine (arithmetic, reading memory) and what lstmd does on it:\n"
+                   "steps of one and of many sequences, and training, each with its ratio to the machine's limit.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
 };
 

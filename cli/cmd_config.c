@@ -15,7 +15,7 @@ struct flags {
 
 static const struct option rows[] = {
     {"config", OPTION_TEXT, offsetof(struct flags, config), NULL, 1, 4095, NULL, NULL,
-     "YAML file; without it, the one that LSTMD_CONFIG names."},
+     "YAML file; default: the file that LSTMD_CONFIG names."},
     {"set", OPTION_LIST, offsetof(struct flags, set), NULL, 0, 0, NULL, NULL,
      "key=value, wins over the file and the environment; may be repeated."},
 };
@@ -23,12 +23,11 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd config [--config FILE] [--set KEY=VALUE]...",
     .description =
-        "Prints the configuration of lstmd serve that is in effect, as YAML, with the origin of each value:\n"
-        "the default, a line of the file, a variable of the environment, --set. A variable that overrides\n"
-        "a line of the file is warned of.\n"
-        "Then checks it as lstmd serve does, with the files, the user and the model that it names, as far as\n"
-        "that needs no start: each problem is a line on standard error, and the exit code is 1.\n"
-        "Later ones win: defaults, the file, the environment (server.port is LSTMD_SERVER_PORT), --set.",
+        "Prints the configuration that lstmd serve would use, as YAML, with the origin of each value: the default,\n"
+        "a line of the file, a variable of the environment, or --set. Warns of variables that override the file.\n"
+        "Then checks the configuration as lstmd serve does, with the files, the user and the model that it names,\n"
+        "but starts nothing. Each problem is a line on standard error, and the exit code is 1.\n"
+        "Later sources win: defaults, the file, the environment (server.port is LSTMD_SERVER_PORT), --set.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .reference = &config_table,
 };

@@ -31,24 +31,24 @@ static const char *const weights_choices[] = {"auto", "f32", "bf16", "int8", NUL
 static const struct option rows[] = {
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "Model directory."},
     {"data", OPTION_LIST, offsetof(struct flags, data), NULL, 1, 4095, NULL, NULL,
-     "Text, csv, tsv or jsonl file to evaluate on, which may be gzip or UTF-16; of several, all count together."},
+     "Text, csv, tsv or jsonl file to evaluate on, also as gzip or UTF-16; several files count together."},
     {"format", OPTION_CHOICE, offsetof(struct flags, format), "trained", 0, 0, format_choices, NULL,
-     "What the file holds; trained: as in training, columns too, unless the ending says csv, tsv or jsonl; auto: by "
-     "the ending, then by how it begins."},
+     "Form of the file; trained: form and columns as in training, unless the ending says csv, tsv or jsonl; auto: by "
+     "the ending, then by the first bytes."},
     {"columns", OPTION_TEXT, offsetof(struct flags, columns), NULL, 1, 1023, NULL, NULL,
      "csv, tsv: columns to read, by name or 1-based number."},
     {"label_column", OPTION_TEXT, offsetof(struct flags, label_column), NULL, 1, 255, NULL, NULL,
      "csv, tsv, jsonl: the column or field with a label."},
     {"field", OPTION_TEXT, offsetof(struct flags, field), NULL, 1, 255, NULL, NULL,
-     "jsonl: the field that holds the text, or several: prompt,completion."},
+     "jsonl: the field with the text, or several fields: prompt,completion."},
     {"csv_header", OPTION_CHOICE, offsetof(struct flags, csv_header), "trained", 0, 0, header_choices, NULL,
-     "csv, tsv: whether the first row is a header; auto: exactly if a column is given by name."},
+     "csv, tsv: whether the first row is a header; auto: yes if a flag names a column, else no."},
     {"bytes", OPTION_BOOL, offsetof(struct flags, bytes), "false", 0, 0, NULL, NULL,
-     "The file is read as it is, and need not be UTF-8 (always so for byte-level models)."},
+     "Reads the file byte by byte; it need not be UTF-8 (always so for byte-level models)."},
     {"weights", OPTION_CHOICE, offsetof(struct flags, weights), "auto", 0, 0, weights_choices, NULL,
-     "How the weights are kept while evaluating, to see what fewer bits cost; auto: as in the directory."},
+     "Format of the weights in memory, to see what fewer bits cost; auto: as in the directory."},
     {"threads", OPTION_INT, offsetof(struct flags, threads), "0", 0, 1024, NULL, NULL,
-     "Worker threads, which do not change the result; 0: one per core."},
+     "Worker threads; the result does not depend on them; 0: one per core."},
     {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Prints JSON."},
 };
 
@@ -59,9 +59,9 @@ static const struct command_line line = {
              "[--json]",
     .description =
         "Prints how well a model predicts a text: nats and bits per character, perplexity, and how often the\n"
-        "likeliest token was right. Every token counts once, <eos> included, but a text's first one only where\n"
-        "the model has a start token; each document starts from a zero state, and a running text carries its\n"
-        "state from beginning to end.",
+        "likeliest token was right. Every token counts once, <eos> included. A text's first token counts only if\n"
+        "the model has a start token. Each document starts from a zero state. A running text carries its state\n"
+        "from beginning to end.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .required = required,
 };

@@ -27,7 +27,7 @@ static const char *const formats[] = {"pytorch", "keras", NULL};
 static const struct option rows[] = {
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "The model directory to read."},
     {"to", OPTION_CHOICE, offsetof(struct flags, to), "pytorch", 0, 0, formats, NULL,
-     "pytorch: a state_dict, as safetensors; keras: a model, as HDF5."},
+     "pytorch: a state_dict as safetensors; keras: a model as HDF5."},
     {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4000, NULL, NULL, "The file to write."},
 };
 
@@ -35,9 +35,9 @@ static const struct command_line line = {
     .usage = "lstmd export DIR [--to pytorch|keras] --out FILE",
     .description =
         "Writes the weights of a model directory as float32 for PyTorch (names and shapes of nn.LSTM, nn.GRU, nn.RNN\n"
-        "and nn.Linear, for load_state_dict) or Keras (for load_model), and beside them FILE" VOCABULARY_ENDING "\n"
-        "with the tokens in the order of their ids. docs/import.md opens both in Python. `lstmd import` reads them "
-        "again.",
+        "and nn.Linear, for load_state_dict) or Keras (for load_model). Also writes FILE" VOCABULARY_ENDING ",\n"
+        "the tokens in the order of their ids. docs/import.md shows how to open both in Python. `lstmd import` reads\n"
+        "the files again.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = (const char *const[]){"model", NULL},
     .required = (const char *const[]){"model", "out", NULL},

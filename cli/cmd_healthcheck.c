@@ -22,7 +22,7 @@ struct flags {
 
 static const struct option rows[] = {
     {"config", OPTION_TEXT, offsetof(struct flags, config), NULL, 1, 4095, NULL, NULL,
-     "YAML file of the daemon; without it, the one that LSTMD_CONFIG names."},
+     "YAML file of the daemon; default: the file that LSTMD_CONFIG names."},
     {"set", OPTION_LIST, offsetof(struct flags, set), NULL, 0, 0, NULL, NULL,
      "key=value, wins over the file and the environment; may be repeated."},
     {"timeout", OPTION_REAL, offsetof(struct flags, timeout), "5", 0.1, 3600, NULL, "s",

@@ -57,44 +57,43 @@ static const enum activation activation_of[] = {ACTIVATION_DEFAULT, ACTIVATION_T
 static const struct option rows[] = {
     {"file", OPTION_TEXT, offsetof(struct flags, file), NULL, 1, 4095, NULL, NULL, "The file to read."},
     {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4095, NULL, NULL,
-     "The model directory to write; a model that is there is replaced."},
+     "The model directory to write; lstmd replaces an existing model."},
     {"vocabulary", OPTION_TEXT, offsetof(struct flags, vocabulary), NULL, 1, 4095, NULL, NULL,
-     "The tokens by id: a Keras Tokenizer, a list or a map, as JSON or pickled, or a text with a token per line."},
+     "The tokens by id: a Keras Tokenizer, a list or a map, as JSON or pickle, or a text with a token per line."},
     {"vocabulary_from_text", OPTION_TEXT, offsetof(struct flags, vocabulary_from_text), NULL, 1, 4095, NULL, NULL,
-     "The text that the model was trained on; its tokens are numbered again."},
+     "The training text of the model; lstmd numbers its tokens again."},
     {"vocabulary_order", OPTION_CHOICE, offsetof(struct flags, vocabulary_order), "sorted", 0, 0, orders, NULL,
      "How that text's tokens were numbered: sorted(set(text)), or by frequency from 1 (Keras Tokenizer)."},
     {"lower", OPTION_BOOL, offsetof(struct flags, lower), "false", 0, 0, NULL, NULL,
-     "That text was lower-cased first."},
+     "Training converted that text to lower case first."},
     {"token_level", OPTION_CHOICE, offsetof(struct flags, token_level), "auto", 0, 0, levels, NULL,
-     "What a token is; auto: a character where every token of the vocabulary is one."},
+     "Unit of a token; auto: char if every token of the vocabulary is one character, else word."},
     {"architecture", OPTION_TEXT, offsetof(struct flags, architecture), NULL, 1, 4095, NULL, NULL,
-     "What Keras's model.to_json() returned, for a file of save_weights()."},
+     "The result of Keras's model.to_json(), for a file of save_weights()."},
     {"weights", OPTION_TEXT, offsetof(struct flags, weights), NULL, 1, 4095, NULL, NULL,
-     "The weights of a TensorFlow.js model, whose model.json is the file to read; of several shards, one after the "
-     "other."},
+     "The weights of a TensorFlow.js model; FILE is its model.json. Join several shards into one file first."},
     {"scaled_ids", OPTION_BOOL, offsetof(struct flags, scaled_ids), "false", 0, 0, NULL, NULL,
      "A step's input is one number, the token's id divided by the number of tokens."},
     {"window", OPTION_INT, offsetof(struct flags, window), "0", 0, NETWORK_MAX_WINDOW, NULL, "tokens",
-     "Serve it as it was trained, every token from a window of the last N; 0: with its state carried on."},
+     "Predict every token from a window of the last N tokens, as in training; 0: carry the state on."},
     {"activation", OPTION_CHOICE, offsetof(struct flags, activation), "auto", 0, 0, activations, NULL,
-     "Of nn.RNN, whose state_dict does not tell; auto: as the file says, otherwise tanh."},
+     "Activation of nn.RNN, which a state_dict does not name; auto: the file's activation, else tanh."},
     {"max_memory", OPTION_SIZE, offsetof(struct flags, max_memory), "0", 0, 1e14, NULL, "bytes",
-     "Memory (address space) that reading may take, and bytes that it may write; with more it fails. For files of "
-     "strangers. 64MiB or more; 0: no limit."},
+     "Most memory (address space) of the import, and most bytes that it writes; above that it fails. Use it for files "
+     "of strangers. 64MiB or more; 0: no limit."},
     {"max_seconds", OPTION_REAL, offsetof(struct flags, max_seconds), "0", 0, 86400, NULL, "s",
-     "Processor time beyond which it is ended; 0: no limit."},
+     "Most processor time of the import; 0: no limit."},
     {"sandbox", OPTION_CHOICE, offsetof(struct flags, sandbox), "auto", 0, 0, sandbox_choices, NULL,
-     "In which the file is read, without network, programs or other files; auto: as far as the kernel grants it."},
+     "Reads the file without access to network, programs and other files; auto: as far as the kernel allows it."},
 };
 
 static const struct command_line line = {
     .usage = "lstmd import FILE --out DIR [--vocabulary FILE | --vocabulary-from-text FILE] [flags]",
     .description =
-        "Makes a model directory of what Keras (.h5, .keras; TensorFlow.js too) or PyTorch (.pt, .pth, .safetensors) "
-        "saved, or says why\n"
-        "it would not give the same probabilities. The kind of file is recognised by its content. Nothing in the file\n"
-        "is executed. A vocabulary in the file itself (tokens, char2int, ...) is used where none is given.",
+        "Makes a model directory from a file of Keras (.h5, .keras; also TensorFlow.js) or PyTorch (.pt, .pth,\n"
+        ".safetensors), or says why the model would not give the same probabilities. lstmd recognises the kind of\n"
+        "file by its content, and runs no code of the file. Without --vocabulary it uses a vocabulary in the file\n"
+        "itself (tokens, char2int, ...).",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = (const char *const[]){"file", NULL},
     .required = (const char *const[]){"file", "out", NULL},

@@ -23,19 +23,19 @@ static const struct option rows[] = {
     {"prompt", OPTION_TEXT, offsetof(struct flags, prompt), NULL, 0, 1e9, NULL, NULL,
      "Text to read; none: the start of a document."},
     {"label", OPTION_TEXT, offsetof(struct flags, label), NULL, 1, 1e6, NULL, NULL,
-     "Label to read first, where the model was trained with labels."},
+     "Label to read first, if the model was trained with labels."},
     {"temperature", OPTION_REAL, offsetof(struct flags, temperature), "1", 0.01, SAMPLER_MAX_TEMPERATURE, NULL, NULL,
-     "What the logits are divided by; 1: the model's own probabilities."},
+     "Divides the logits; 1: the model's own probabilities."},
     {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL,
-     "Prints all tokens and probabilities by id, and the ids that were read."},
+     "Prints all tokens and probabilities by id, and the ids of the prompt."},
 };
 
 static const char *const required[] = {"model", NULL};
 
 static const struct command_line line = {
     .usage = "lstmd next --model DIR [--prompt TEXT] [--temperature T] [--json]",
-    .description = "Prints the likeliest tokens after a prompt: the model's softmax, in which nothing is forbidden.\n"
-                   "JSON: {prompt, ids: what was read, tokens[], probabilities[]}, the last two by id.",
+    .description = "Prints the likeliest tokens after a prompt: the model's softmax over all tokens.\n"
+                   "JSON: {prompt, ids (of the prompt), tokens[], probabilities[]}, the last two by id.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .required = required,
 };

@@ -22,16 +22,16 @@ static const struct option rows[] = {
     {"to", OPTION_CHOICE, offsetof(struct flags, to), "int8", 0, 0, formats, NULL,
      "int8: 8 bits and a scale per row; bf16: 16 bits."},
     {"out", OPTION_TEXT, offsetof(struct flags, out), NULL, 1, 4095, NULL, NULL,
-     "The model directory to write; a model that is there is replaced."},
+     "The model directory to write; lstmd replaces an existing model."},
 };
 
 static const struct command_line line = {
     .usage = "lstmd quantize DIR [--to int8|bf16] --out DIR2",
     .description =
-        "Writes a model directory with the weights that generation multiplies in fewer bits; biases and what is\n"
-        "looked up per token stay as they are. It serves, evaluates and inspects like any other, faster where the\n"
-        "model does not fit into the cache. `lstmd eval` on both shows what it costs. DIR2 is written aside and\n"
-        "renamed into place. Training cannot get back what was rounded off: keep DIR.",
+        "Writes a model directory with fewer bits for the weights that generation multiplies. Biases and rows that\n"
+        "generation looks up per token do not change. The other commands take DIR2 like any model. It is faster if\n"
+        "DIR does not fit into the cache. `lstmd eval` on both shows the loss. lstmd writes DIR2 under another name\n"
+        "and then renames it. Training cannot restore the rounded bits, so keep DIR.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .operands = (const char *const[]){"model", NULL},
     .required = (const char *const[]){"model", "out", NULL},

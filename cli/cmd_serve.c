@@ -25,7 +25,7 @@ struct flags {
 
 static const struct option rows[] = {
     {"config", OPTION_TEXT, offsetof(struct flags, config), NULL, 1, 4095, NULL, NULL,
-     "YAML file; without it, the one that LSTMD_CONFIG names."},
+     "YAML file; default: the file that LSTMD_CONFIG names."},
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL,
      "Model directory, the same as --set model.path=DIR."},
     {"set", OPTION_LIST, offsetof(struct flags, set), NULL, 0, 0, NULL, NULL,
@@ -35,8 +35,8 @@ static const struct option rows[] = {
 static const struct command_line line = {
     .usage = "lstmd serve [--config FILE] [--model DIR] [--set KEY=VALUE]...",
     .description =
-        "Serves a model over HTTP. SIGTERM and Ctrl-C let running requests finish; a second one ends at once.\n"
-        "SIGHUP reads the configuration, the files of tokens and changed models again.",
+        "Serves a model over HTTP. On SIGTERM or Ctrl-C the daemon finishes running requests; a second signal ends it\n"
+        "at once. On SIGHUP it reads the configuration, the token files and changed models again.",
     .table = {rows, sizeof rows / sizeof rows[0], NULL, NULL},
     .reference = &config_table,
 };

@@ -21,11 +21,11 @@ static const struct command {
     {"next", "shows the distribution of the token after a prompt", cmd_next},
     {"eval", "measures how well a model predicts a text", cmd_eval},
     {"inspect", "prints a model's layers, shapes and parameter counts", cmd_inspect},
-    {"import", "makes a model directory of what Keras or PyTorch saved", cmd_import},
+    {"import", "makes a model directory from a file of Keras or PyTorch", cmd_import},
     {"quantize", "writes a model directory with weights in fewer bits", cmd_quantize},
     {"export", "writes a model for PyTorch or Keras", cmd_export},
-    {"config", "checks the daemon's configuration and prints what is in effect", cmd_config},
-    {"bench", "measures this machine, lstmd and peers beside each other", cmd_bench},
+    {"config", "checks and prints the daemon's configuration", cmd_config},
+    {"bench", "measures this machine, lstmd and other programs", cmd_bench},
     {"healthcheck", "asks a running daemon whether it is ready", cmd_healthcheck},
 };
 

@@ -9,11 +9,11 @@
 
 static const struct option own_rows[] = {
     {"out", OPTION_TEXT, offsetof(struct train_arguments, out), NULL, 1, 4000, NULL, NULL,
-     "the model directory to write; an older model there is replaced at the first validation"},
+     "the model directory to write; the first validation replaces an older model there"},
     {"config", OPTION_TEXT, offsetof(struct train_arguments, config), NULL, 1, 4095, NULL, NULL,
      "YAML file with the same keys (max_minutes: 5); flags win over it"},
     {"resume", OPTION_BOOL, offsetof(struct train_arguments, resume), "false", 0, 0, NULL, NULL,
-     "go on with the run that was interrupted, with the options it began with; what may be given anew stands above"},
+     "go on with the interrupted run and its options; the list above names the flags that may change"},
 };
 
 #define OWN_ROWS (sizeof own_rows / sizeof own_rows[0])
@@ -23,16 +23,14 @@ static const char *const required[] = {"out", NULL};
 static const struct command_line command = {
     .usage = "lstmd train --data FILE [--data FILE ...] --out DIR [--config FILE] [flags]",
     .description =
-        "Trains a model on a text and writes it to a directory: at each best validation, or within seconds where they\n"
-        "come faster, so that it holds the best model so far. Ctrl-C saves the run in DIR.train; lstmd train --out "
-        "DIR\n"
-        "--resume goes on with it, bit for bit. Progress goes to standard error; the result is one line on standard\n"
-        "output: the directory, nats and bits per character of its model, and the epoch it is from. The exit code is "
-        "0\n"
-        "when the training ended, 1 when it failed, diverged or was interrupted.\n\n"
+        "Trains a model on a text and writes it to a directory. The directory holds the best model so far: lstmd\n"
+        "writes it at each best validation, or a few seconds later if validations come faster. Ctrl-C saves the run\n"
+        "in DIR.train; lstmd train --out DIR --resume goes on with it, bit for bit. Progress goes to standard error.\n"
+        "The result is one line on standard output: the directory, the model's nats and bits per character, and its\n"
+        "epoch. The exit code is 0 if the training ended, 1 if it failed, diverged or was interrupted.\n\n"
         "    lstmd train --data titles.txt --format lines --out models/titles --preset small\n"
         "    lstmd train --data titles.txt --format lines --out models/titles --epochs 20 --patience 3\n\n"
-        "Presets, complete sets of defaults: whatever the file or a flag says wins over them.",
+        "Presets are complete sets of defaults. The file and flags win over them.",
     .required = required,
     .file_key = "config",
 };

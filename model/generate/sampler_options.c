@@ -9,21 +9,21 @@
 
 const struct sampler_option sampler_option_rows[] = {
     {"temperature", SAMPLER_REAL, MEMBER(temperature), 0, SAMPLER_MAX_TEMPERATURE, 0, 1, 0,
-     "0: always the likeliest token; higher: more surprising."},
+     "0: always the likeliest token; higher: more surprising text."},
     {"top_k", SAMPLER_COUNT, MEMBER(top_k), 0, MAX_COUNT, SAMPLER_OFF, 0, 0,
-     "Only the likeliest so many tokens are drawn from; 0: all."},
+     "Draws only from this many likeliest tokens; 0: all."},
     {"top_p", SAMPLER_REAL, MEMBER(top_p), 0, 1, SAMPLER_ABOVE | SAMPLER_OFF, 1, 0,
-     "Only the likeliest tokens that together have this probability are drawn from; 1: all."},
+     "Draws only from the likeliest tokens that together have this probability; 1: all."},
     {"min_p", SAMPLER_REAL, MEMBER(min_p), 0, 1, SAMPLER_BELOW | SAMPLER_OFF, 0, 0,
-     "Only tokens with at least this share of the likeliest one's probability are drawn from; 0: all."},
+     "Draws only from tokens with at least this share of the likeliest token's probability; 0: all."},
     {"repetition_penalty", SAMPLER_REAL, MEMBER(repetition_penalty), 0.01, 100, SAMPLER_OFF, 1, 0,
-     "Above 1: tokens that occurred lately become less likely; 1: off."},
+     "Above 1: recent tokens become less likely; 1: off."},
     {"presence_penalty", SAMPLER_REAL, MEMBER(presence_penalty), -MAX_PENALTY, MAX_PENALTY, SAMPLER_OFF, 0, 2,
-     "Taken from the logit of each token that occurred lately."},
+     "Subtracted from the logit of each recent token."},
     {"frequency_penalty", SAMPLER_REAL, MEMBER(frequency_penalty), -MAX_PENALTY, MAX_PENALTY, SAMPLER_OFF, 0, 2,
-     "Taken from a token's logit for each time it occurred lately."},
+     "Subtracted from a token's logit for each recent occurrence."},
     {"repetition_window", SAMPLER_COUNT, MEMBER(repetition_window), 0, MAX_COUNT, 0, 64, 0,
-     "How far back \"lately\" reaches for the three penalties; 0: they are off."},
+     "How many tokens back count as recent for the three penalties; 0: penalties are off."},
 };
 
 const size_t sampler_option_count = sizeof sampler_option_rows / sizeof *sampler_option_rows;

@@ -21,7 +21,7 @@ const char *const trainer_preset_names[] = {"none", "tiny", "small", "medium", "
 /* tests/bench/LOG.md has the attempts and their figures. */
 const struct trainer_preset trainer_presets[PRESET_COUNT] = {
     [PRESET_NONE] = {"the defaults below", VALUES{{NULL, NULL}}},
-    [PRESET_TINY] = {"LSTM 1x256, little more than a minute: words and lines by then, for a lesson or a first look",
+    [PRESET_TINY] = {"LSTM 1x256, a little over a minute: learns words and lines, for a lesson or a first look",
                      VALUES{{"hidden", "256"},
                             {"embedding", "32"},
                             {"dropout", "0.1"},
@@ -37,11 +37,11 @@ const struct trainer_preset trainer_presets[PRESET_COUNT] = {
                             {NULL, NULL}}},
     [PRESET_SMALL] = {"LSTM 1x512, for a first good model of a text of 100 kB to some MB",
                       RUNNING_TEXT("512", "128", "0.3", "0.005", "10")},
-    [PRESET_MEDIUM] = {"LSTM 1x768, better than small in twice its time",
+    [PRESET_MEDIUM] = {"LSTM 1x768, better than small, takes twice its time",
                        RUNNING_TEXT("768", "192", "0.4", "0.004", "9")},
-    [PRESET_LARGE] = {"LSTM 1x1024, a little better still in four times the time of small",
+    [PRESET_LARGE] = {"LSTM 1x1024, a little better than medium, takes four times the time of small",
                       RUNNING_TEXT("1024", "256", "0.5", "0.003", "10")},
-    [PRESET_HEADLINES] = {"LSTM 1x300, for many short texts: the bundled model's recipe",
+    [PRESET_HEADLINES] = {"LSTM 1x300, for many short texts; the recipe of the bundled model",
                           VALUES{{"hidden", "300"},
                                  {"embedding", "64"},
                                  {"dropout", "0.35"},
