@@ -1,4 +1,4 @@
-/* What the clients of `make bench` have in common. */
+/* Shared by the clients of `make bench`. */
 #ifndef LSTMD_TESTS_BENCH_CLIENT_H
 #define LSTMD_TESTS_BENCH_CLIENT_H
 
@@ -25,7 +25,7 @@ static int compare_times(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Of `count` sorted times; 0 where there are none. */
+/* Takes `count` sorted times. Returns 0 if there are none. */
 static double percentile(const double *times, size_t count, double p)
 {
     return count ? times[(size_t)(p / 100 * (double)(count - 1))] : 0;

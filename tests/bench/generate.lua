@@ -1,5 +1,5 @@
--- wrk's requests and result. With BENCH_LENGTH in the environment: POST of a prompt of 4 letters that is new each time, for
--- that many characters; without it whatever wrk asks by itself. At the end one line of JSON; times in milliseconds.
+-- wrk's requests and result. If BENCH_LENGTH is set, each request is a POST of a new prompt of 4 letters for that many
+-- characters. Otherwise wrk sends its own requests. The result is one line of JSON, with times in milliseconds.
 local length = os.getenv("BENCH_LENGTH")
 local letters = "abcdefghijklmnopqrstuvwxyz"
 

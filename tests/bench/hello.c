@@ -1,6 +1,6 @@
-/* The floor of `make bench`: what libmicrohttpd serves in the mode that lstmd uses, with nothing behind it.
+/* The floor of `make bench`: a bare libmicrohttpd in the mode that lstmd uses.
  *
- *   cc -O2 tests/bench/hello.c -lmicrohttpd -o hello; ./hello     prints its port, ends with its standard input
+ *   cc -O2 tests/bench/hello.c -lmicrohttpd -o hello; ./hello     prints its port, ends when its standard input ends
  */
 #include <microhttpd.h>
 #include <poll.h>

@@ -1,10 +1,10 @@
-/* A client of an open loop for `make bench`: requests come at a rate, whether the earlier ones were answered or not.
+/* An open-loop client for `make bench`: it sends requests at a fixed rate, and does not wait for earlier answers.
  *
  *   cc -O2 tests/bench/open_loop.c -lm -o open_loop; ./open_loop PORT SECONDS RATE LENGTH
  *
- * RATE requests per second for LENGTH characters each, at the random moments of a Poisson process (the same ones in
- * each run), over up to 256 connections. A time is from the moment at which a request was due to its whole answer, so
- * what waits for a connection or for this client counts too. Prints one line of JSON, times in milliseconds.
+ * It sends RATE requests per second for LENGTH characters each, over up to 256 connections. Their moments are those of a
+ * Poisson process, the same in each run. A time runs from the moment when a request is due to the end of its answer. So
+ * it includes waits for a connection or for this client. Prints one line of JSON, with times in milliseconds.
  */
 #include <arpa/inet.h>
 #include <math.h>
@@ -24,7 +24,7 @@ enum { CONNECTIONS = 256, ANSWER = 65536, EVENTS = 64 };
 
 static struct connection {
     int fd;
-    double due; /* of the request under way */
+    double due; /* of the running request */
     char answer[ANSWER];
     size_t size;
 } connections[CONNECTIONS];
@@ -62,7 +62,7 @@ static struct connection *open_connection(void)
     return connection;
 }
 
-/* False where all connections are taken: the request stays due. */
+/* Returns false if all connections are busy. The request then stays due. */
 static bool send_request(double due)
 {
     struct connection *connection = idle_count ? idle[--idle_count] : open_connection();
@@ -81,7 +81,7 @@ static bool send_request(double due)
     return true;
 }
 
-/* Whether the answer is whole; ends the program where it is no 200. */
+/* Tells whether the answer is complete. Ends the program if its status is not 200. */
 static bool is_whole(const struct connection *connection)
 {
     const char *end = strstr(connection->answer, "\r\n\r\n"), *field;
@@ -109,7 +109,7 @@ static void receive(struct connection *connection)
     idle[idle_count++] = connection;
 }
 
-/* Waits for answers until the moment, exactly: epoll_wait() alone counts whole milliseconds. */
+/* Waits for answers until exactly that moment. epoll_wait() alone counts whole milliseconds. */
 static void receive_until(double moment)
 {
     struct epoll_event events[EVENTS];
@@ -140,7 +140,7 @@ int main(int argc, char **argv)
             due += -log(uniform()) * 1e3 / rate;
             now = now_ms();
         }
-        /* By the same `now`: a request that became due since would wait for an answer, and none may be under way. */
+        /* Uses the same `now`. A request that became due since then would wait for an answer, but none may be under way. */
         receive_until(due < end && due > now ? due : now + 100);
         if (now > end + 60e3) {
             fprintf(stderr, "%zu answers are missing after a minute\n", sent - answered);

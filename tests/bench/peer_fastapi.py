@@ -1,9 +1,9 @@
 #!/usr/bin/python3
-"""FastAPI + uvicorn + PyTorch as a peer: POST /generate of an LSTM of 1x128, as a Python user deploys it.
+"""FastAPI + uvicorn + PyTorch as a peer: POST /generate of an LSTM of 1x128, as a Python user would deploy it.
 
-Incremental: the hidden state is carried, no prefix is computed again; no gradients; one thread per process, which is
-the fastest for so small a network; the fastest of the forms of peer_pytorch.py. The handler is a coroutine that computes:
-one request at a time per process, which is faster than threads that share the lock of the interpreter.
+It carries the hidden state, so it computes no prefix again. It computes no gradients. It uses one thread per process, the
+fastest choice for so small a network, and the fastest form of peer_pytorch.py. The handler is a coroutine that computes one
+request at a time per process. That is faster than threads, which would share the interpreter's lock.
 
     python3 -m uvicorn --app-dir tests/bench --workers 1 peer_fastapi:app
 """

@@ -1,13 +1,12 @@
 /* KANN as a peer of `lstmd bench` (the protocol is in cli/bench_peer.h).
  *
- * Training as its own examples train: an LSTM per layer, unrolled over the window, mini-batches, softmax with
- * cross-entropy, its RMSprop; states begin at zero, as it cannot carry those of a batch. Two threads either halve the
- * batch (kann_mt) or multiply together (OpenBLAS'): the faster of both counts. Stepping: kann_apply1, one sequence.
- * KANN multiplies with OpenBLAS or with loops of its own. It trains faster with the one and steps faster with the
- * others, so the build with HAVE_CBLAS_SGEMM answers "train" and the one without it "step".
+ * Training, as in KANN's examples: an LSTM per layer, unrolled over the window, mini-batches, softmax with
+ * cross-entropy, KANN's RMSprop. States start at zero, because KANN cannot carry those of a batch. Two threads either
+ * share the batch (kann_mt) or share each product (OpenBLAS). The faster way counts. Stepping: kann_apply1, one sequence.
+ * KANN multiplies with OpenBLAS or with its own loops. It trains faster with OpenBLAS and steps faster with its loops.
+ * So the build with HAVE_CBLAS_SGEMM answers "train", and the build without it answers "step".
  *
- * KANN has no Debian package, but Debian's source package rspamd brings it along; with a line `deb-src` in apt's
- * sources:
+ * KANN has no Debian package, but Debian's source package rspamd contains it. With a line `deb-src` in apt's sources:
  *
  *   apt-get source --download-only rspamd && tar xf rspamd_*.orig.tar.xz
  *   KANN=$PWD/rspamd-VERSION/contrib/kann tests/bench/run --only train
@@ -60,7 +59,7 @@ struct training {
     int *tokens;               /* [window + 1, batch] */
 };
 
-/* kann_threads share a batch; blas_threads share a product. */
+/* kann_threads share a batch. blas_threads share a product. */
 static void training_open(struct training *training, const struct shape *shape, int kann_threads, int blas_threads)
 {
     *training = (struct training){.shape = *shape, .network = new_network(shape)};
@@ -129,7 +128,7 @@ static double training_rate(struct training *training, double seconds)
     }
 }
 
-/* Opens the faster of the two forms that threads can work in. */
+/* Opens the faster of the two ways to use threads. */
 static void open_faster(struct training *training, const struct shape *shape)
 {
     double halves;
@@ -146,7 +145,7 @@ static void open_faster(struct training *training, const struct shape *shape)
     train_once(training);
 }
 
-/* The same shape again finds its network. */
+/* A repeated shape reuses its network. */
 static double train(struct training *training, const struct shape *shape, double seconds)
 {
     if (memcmp(&training->shape, shape, sizeof *shape) != 0) {
@@ -198,7 +197,7 @@ static double stepping_rate(kann_t *network, int vocabulary, double seconds)
     return steps / taken;
 }
 
-/* One sequence; a second thread is of no use to it. */
+/* One sequence. A second thread would not help. */
 static double step(const struct shape *shape, double seconds)
 {
     kann_t *network = new_network(shape);

@@ -1,10 +1,10 @@
 /* oneDNN as a peer of `lstmd bench` (the protocol is in cli/bench_peer.h).
  *
- * Training and stepping with oneDNN's own primitives. Training: per layer lstm forward_training and backward, the output
- * layer as an inner product, every weight in the memory format that the primitive chose; softmax with cross-entropy and
- * RMSprop, for which oneDNN has no primitives, as plain loops that the compiler vectorises. The master weights have the
- * format of the weight gradients, so an update is one pass and two reorders. Stepping: per layer lstm forward_inference
- * of one step. Needs libdnnl-dev; start it with OMP_PROC_BIND=true.
+ * Training and stepping use oneDNN's primitives. Training: lstm forward_training and backward per layer; the output layer
+ * is an inner product; each primitive chooses the memory format of its weights. oneDNN has no primitives for softmax with
+ * cross-entropy and for RMSprop. They are plain loops here, which the compiler vectorises. The master weights have the
+ * format of the weight gradients, so an update is one pass and two reorders. Stepping: lstm forward_inference of one step
+ * per layer. Needs libdnnl-dev. Start it with OMP_PROC_BIND=true.
  *
  *   g++ -O3 -march=native -ffast-math -fopenmp tests/bench/peer_onednn.cpp -ldnnl -o peer_onednn
  */
@@ -95,7 +95,7 @@ struct layer {
     lstm_backward backward;
     weight input, recurrent, bias;
     memory x, h0, c0, y, h1, c1, workspace;
-    memory dx, dh0, dc0, dy, dh1, dc1; /* dh1, dc1: zero, the window ends there */
+    memory dx, dh0, dc0, dy, dh1, dc1; /* dh1, dc1: zero, because the window ends there */
 
     layer(long T, long B, long I, long H, memory below)
     {
@@ -202,7 +202,7 @@ struct output_layer {
                                 {DNNL_ARG_DST, logits}});
     }
 
-    void run_backward() /* logits hold their gradient */
+    void run_backward() /* the logits now hold their gradient */
     {
         backward.execute(queue,
                          {{DNNL_ARG_DIFF_DST, logits}, {DNNL_ARG_WEIGHTS, matrix.backward}, {DNNL_ARG_DIFF_SRC, dx}});
@@ -264,7 +264,7 @@ class training
     }
 
   private:
-    /* Logits become their gradient. */
+    /* Overwrites the logits with their gradient. */
     double cross_entropy()
     {
         float *logits = floats(output->logits);
@@ -400,7 +400,7 @@ class stepping
     std::minstd_rand generator;
 };
 
-/* Measures with the task that the last request built, where it asks for the same again. */
+/* Reuses the task of the last request if this one asks for the same. */
 template <class task> class cache
 {
   public:
@@ -423,7 +423,7 @@ template <class task> class cache
 int main(int argc, char **argv)
 {
     const version_t *version = dnnl_version();
-    if (argc > 1 && std::strcmp(argv[1], "--loss") == 0) { /* a look at whether it learns: the loss must fall */
+    if (argc > 1 && std::strcmp(argv[1], "--loss") == 0) { /* checks that it learns: the loss must fall */
         training t(2, 64, 65, 8, 20);
         for (int i = 0; i < 200; i++) {
             const double loss = t.step();

@@ -1,7 +1,7 @@
-/* OpenBLAS as a peer of `lstmd bench` (cli/bench_peer.h): products of square matrices, which is all that it does.
+/* OpenBLAS as a peer of `lstmd bench` (cli/bench_peer.h). It measures products of square matrices only.
  *
- * A library that is older than the processor may take it for an ancient one; to be fair, the kernels of the newest
- * processor that it knows are named then (OPENBLAS_CORETYPE, which the library reads when it is loaded).
+ * A library that is older than the processor may take it for a very old one. To be fair, this program then names the
+ * newest kernels that the library knows (OPENBLAS_CORETYPE, which the library reads when it is loaded).
  */
 #include <cblas.h>
 #include <pthread.h>
@@ -36,7 +36,7 @@ static void *multiply(void *argument)
     return NULL;
 }
 
-/* Seconds of `count` products on each of `threads` threads; less than 0: a thread could not be started. */
+/* Returns the seconds of `count` products on each of `threads` threads, or less than 0 if a thread cannot start. */
 static double run(struct job *jobs, size_t threads, size_t count)
 {
     const double begin = now();

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 """PyTorch as a peer of `lstmd bench` (the protocol is in cli/bench_peer.h).
 
-Training as a user of PyTorch writes it: nn.LSTM over one-hot input, a linear layer, cross-entropy, RMSprop, the state
-carried from window to window. Stepping: one character per call, the state carried, each drawn by softmax and
-multinomial, in three forms: nn.LSTM as a user writes it, and its equations with the one-hot product as a look-up, plain
-and compiled by TorchScript. To be fair to it, start it with OMP_PROC_BIND=true and OpenBLAS's OpenMP build in
-LD_LIBRARY_PATH (tests/bench/run does): with the pthread build two thread pools fight each other. Of the forms, and of
-two forms of the optimizer, the faster one counts.
+Training, as a user of PyTorch writes it: nn.LSTM over one-hot input, a linear layer, cross-entropy, RMSprop. The state goes
+on from window to window. Stepping: one character per call with a carried state. Softmax and multinomial draw each character.
+There are three forms: nn.LSTM as a user writes it; its equations, with a look-up for the one-hot product; and these equations
+compiled by TorchScript. The fastest form counts, also of two forms of the optimizer. For a fair result, start it with
+OMP_PROC_BIND=true and OpenBLAS's OpenMP build in LD_LIBRARY_PATH (tests/bench/run does). With the pthread build, two thread
+pools fight for the processors.
 """
 import re
 import sys
@@ -41,7 +41,7 @@ class Training:
         self.state = tuple(part.detach() for part in state)
 
     def rate(self, seconds):
-        """Characters per second over at least one step and about that time."""
+        """Returns characters per second. Measures at least one step and about that time."""
         steps, start = 0, time.monotonic()
         while True:
             self.step()
@@ -52,7 +52,7 @@ class Training:
 
 
 class EagerSteps(nn.Module):
-    """nn.LSTM, a sequence of one."""
+    """nn.LSTM with sequences of length one."""
 
     def __init__(self, layers, hidden, vocabulary):
         super().__init__()
@@ -76,7 +76,7 @@ class EagerSteps(nn.Module):
 
 
 class LookupSteps(nn.Module):
-    """The same equations; the one-hot product is a row of the transposed weights, with both biases in it."""
+    """The same equations. A row of the transposed weights, with both biases in it, replaces the one-hot product."""
 
     def __init__(self, layers, hidden, vocabulary):
         super().__init__()
@@ -126,7 +126,7 @@ class Stepping:
         self.h, self.c = torch.zeros(layers, batch, hidden), torch.zeros(layers, batch, hidden)
 
     def rate(self, seconds):
-        """Characters per second of all sequences over at least one call and about that time."""
+        """Returns characters per second of all sequences. Measures at least one call and about that time."""
         done, start = 0, time.monotonic()
         with torch.inference_mode():
             while True:
@@ -139,7 +139,7 @@ class Stepping:
 
 
 def best(forms):
-    """Warmed up, and the fastest form."""
+    """Warms all forms up and returns the fastest one."""
     for form in forms:
         form.rate(0.1)
     return max(forms, key=lambda form: form.rate(0.2))
@@ -168,7 +168,7 @@ def main():
         *shape, threads = (int(number) for number in numbers[:-1])
         if current != (word, shape, threads):
             torch.set_num_threads(threads)
-            task = None  # frees the last one's memory first
+            task = None  # first frees the memory of the last one
             current, task = (word, shape, threads), open_task(word, shape)
         print(f"{task.rate(float(numbers[-1])):.1f}", flush=True)
 

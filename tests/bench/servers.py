@@ -1,4 +1,4 @@
-"""Starts and stops what is measured over HTTP: lstmd, a bare libmicrohttpd, and FastAPI with PyTorch."""
+"""Starts and stops the servers that are measured over HTTP: lstmd, a bare libmicrohttpd, and FastAPI with PyTorch."""
 
 import contextlib
 import http.client
@@ -23,12 +23,12 @@ ADMIN = "admin-token-of-the-benchmarks"
 sys.path.insert(0, str(ROOT / "tests" / "http"))
 from make_model import make_model  # noqa: E402
 
-# With <eos> the 84 tokens that stepping is measured with.
+# With <eos> these are the 84 tokens of the measurements of steps.
 TEXT = "\n abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,'-:;!?()[]\"&%$/+="
 
 
 def compiled(name, *flags, program=None):
-    """build/tests/bench/PROGRAM (NAME) from tests/bench/NAME.c or .cpp; None where it does not compile."""
+    """Compiles tests/bench/NAME.c or .cpp to build/tests/bench/PROGRAM (NAME). Returns None if it does not compile."""
     source = next(path for path in (BENCH / f"{name}.c", BENCH / f"{name}.cpp") if path.exists())
     program = BUILD / "tests" / "bench" / (program or name)
     compiler = os.environ.get("CC", "cc") if source.suffix == ".c" else os.environ.get("CXX", "g++")
@@ -43,7 +43,7 @@ def compiled(name, *flags, program=None):
 
 
 class Server:
-    """A running program; `port` is where it listens, `started` the seconds from its start to its first answer."""
+    """A running program. port: where it listens. started: seconds from its start to its first answer."""
 
     def __init__(self, command, port=None, path="/", **options):
         begun = time.monotonic()
@@ -65,7 +65,7 @@ class Server:
         return False
 
     def memory(self):
-        """Resident bytes of it and its children."""
+        """Returns the resident bytes of the program and its children."""
         pids = [self.process.pid]
         with open(f"/proc/{pids[0]}/task/{pids[0]}/children", encoding="ascii") as children:
             pids += children.read().split()
@@ -110,7 +110,7 @@ def hello():
 
 
 def fastapi(workers):
-    """None where the packages are not installed."""
+    """Starts FastAPI. Returns None if the packages are not installed."""
     check = "import fastapi, uvicorn, torch"
     if not shutil.which(PYTHON) or subprocess.run([PYTHON, "-c", check], capture_output=True).returncode:
         return None
@@ -122,6 +122,6 @@ def fastapi(workers):
 
 
 def model(directory, hidden):
-    """A network of one layer with made-up weights that never ends a text by itself."""
+    """Makes a network of one layer with made-up weights. It never ends a text by itself."""
     path = pathlib.Path(directory) / f"1x{hidden}"
     return path if path.exists() else make_model(path, hidden=hidden, text=TEXT)

@@ -1,7 +1,7 @@
 """The rows of `make bench` that need a running daemon: http, stream, beside, memory, inspect.
 
-Load and server share the machine's cores. Everything is measured in turns: the floor (a bare libmicrohttpd), lstmd,
-FastAPI, and again.
+Load and server share the machine's cores. The measurements take turns: the floor (a bare libmicrohttpd), lstmd, FastAPI,
+and again.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ LONG_PROMPT = 100_000
 JOB = {"model": "job", "text": servers.TEXT * 1000, "hidden": 512, "batch": 32, "bptt": 100, "epochs": 10**9,
        "sample_length": 0, "threads": min(2, os.cpu_count())}
 CONNECTIONS = 1000
-STATES = 9_900  # of 10,000 sessions that are kept; a few would look as large as the table that they are found by
+STATES = 9_900  # with 10,000 kept sessions; with a few, their table would dominate
 
 
 def say(text):
@@ -36,20 +36,20 @@ def say(text):
 
 
 class Rows:
-    """What is measured, by name; rows come out in the order in which their names came first."""
+    """The measurements by name. Rows keep the order in which their names first came."""
 
     def __init__(self, only, with_peers):
         self.only, self.with_peers, self.all = only, with_peers, {}
 
     def wanted(self, group):
-        """Rows are measured in groups; the group's name begins the names of its rows."""
+        """Tells whether to measure a group of rows. The names of its rows start with its name."""
         wanted = self.only is None or self.only in group
         if wanted:
             say(group.rstrip(":"))
         return wanted
 
     def add(self, name, unit, value, limit=None, peers=None, less=False):
-        """less: a time or a size; the ratio to a peer is then turned over, so that above 1 is better than the peer."""
+        """less: a time or a size. The ratio to a peer is then inverted, so that above 1 is better than the peer."""
         row = self.all.setdefault(name, {"unit": unit, "less": less, "values": [], "limits": [], "peers": {}})
         row["values"].append(value)
         if limit is not None:
@@ -58,7 +58,7 @@ class Rows:
             row["peers"].setdefault(peer, []).append(figure)
 
     def finished(self):
-        def ratio(values, to):  # as bench_ratio() of cli/bench.h
+        def ratio(values, to):  # like bench_ratio() of cli/bench.h
             return statistics.median(value / other for value, other in zip(values, to)) if to else None
         for name, row in self.all.items():
             value = statistics.median(row["values"])
@@ -74,7 +74,7 @@ class Rows:
 
 
 def wrk(server, concurrency, seconds, length=None):
-    """The result of tests/bench/generate.lua."""
+    """Runs wrk. Returns the result of tests/bench/generate.lua."""
     environment = {**os.environ, **({"BENCH_LENGTH": str(length)} if length else {})}
     path = "/generate" if length else "/"
     command = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "60s", "-s",
@@ -87,7 +87,7 @@ def wrk(server, concurrency, seconds, length=None):
 
 
 def engine_rate(concurrency, quick):
-    """Requests per second if there were nothing but stepping: `lstmd bench` with as many sequences and threads."""
+    """Returns requests per second if only steps took time: `lstmd bench` with as many sequences and threads."""
     name = f"step 1x128 f32 B={concurrency}, sampled, {min(2, os.cpu_count())} thread"
     command = [str(servers.LSTMD), "bench", "--json", "--only", name, *(["--quick"] if quick else [])]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
@@ -99,7 +99,7 @@ def measure_concurrency(rows, name, running, concurrency, quick):
     floor = wrk(running["hello"], concurrency, 1 if quick else 2)
     limit = engine_rate(concurrency, quick)
     own = wrk(running["lstmd"], concurrency, seconds, LENGTH)
-    # So slow a peer needs its time for a few rounds.
+    # A slow peer needs time for a few rounds.
     peers = {peer: wrk(running[peer], concurrency, max(2, concurrency // 8 if quick else 8), LENGTH)
              for peer in PEERS if peer in running}
     rows.add(f"{name} hello", "req/s", floor["rate"])
@@ -111,7 +111,7 @@ def measure_concurrency(rows, name, running, concurrency, quick):
 
 
 def start_peers(rows, stack):
-    """The peers that can be started, by name."""
+    """Starts the available peers. Returns them by name."""
     running = {}
     for peer, processes in PEERS.items() if rows.with_peers else ():
         server = servers.fastapi(processes)
@@ -137,7 +137,7 @@ def http_rows(rows, directory, quick):
             try:
                 for _ in range(1 if quick else 3) if rows.wanted(name) else ():
                     measure_concurrency(rows, name, running, concurrency, quick)
-            except RuntimeError as error:  # the other concurrencies are still worth having
+            except RuntimeError as error:  # the other concurrencies are still useful
                 say(f"{name} broken off: {error}")
 
 
@@ -151,7 +151,7 @@ def stream(server, seconds, length, prompt_bytes):
 
 
 def stream_rows(rows, directory, quick):
-    """One stream after the other, alone and while a long prompt is read beside them; the same client for both."""
+    """Measures one stream after the other, alone and while the daemon reads a long prompt. Both use the same client."""
     seconds, repetitions = (1, 1) if quick else (3, 5)
     for hidden, length in ((128, 2000), (512, 400)):
         for threads in (1, 2):
@@ -177,7 +177,7 @@ def open_loop(server, seconds, rate):
 
 
 class Job:
-    """Training in the daemon that is measured, from its first step until close()."""
+    """A training job in the measured daemon, from its first step until close()."""
 
     def __init__(self, server):
         self.server = server
@@ -203,7 +203,7 @@ class Job:
         return progress["step"] if progress else 0
 
     def rate(self, meanwhile):
-        """Tokens per second while meanwhile() runs, and its result."""
+        """Returns tokens per second while meanwhile() runs, and its result."""
         first, begun = self.step(), time.monotonic()
         result = meanwhile()
         return (self.step() - first) * JOB["batch"] * JOB["bptt"] / (time.monotonic() - begun), result
@@ -213,7 +213,7 @@ class Job:
 
 
 def beside_rows(rows, directory, quick):
-    """Requests of an open loop at half of what the daemon can do, alone and while it trains; and what training then gets."""
+    """Sends requests in an open loop at half of the daemon's rate, alone and during training. Also measures the training."""
     name = f"beside training: generate {LENGTH} of 1x128 at half the load"
     if not rows.wanted("beside training:"):
         return
@@ -253,7 +253,7 @@ def connect(server):
 
 
 def growth_per_request(server, count, fields_of):
-    """Resident bytes per request, of requests that each leave a state; fields_of(i) are those of request i."""
+    """Returns resident bytes per request. Each request leaves a state. fields_of(i): the fields of request i."""
     with contextlib.closing(connect(server)) as connection:
         for i in range(100):
             post(connection, length=1, **fields_of(count + i))
@@ -264,7 +264,7 @@ def growth_per_request(server, count, fields_of):
 
 
 def memory_with_connections(server, count):
-    """Resident bytes without and with so many connections that wait for the next request; each has had an answer."""
+    """Returns resident bytes without and with this many waiting connections. Each has had an answer."""
     with contextlib.ExitStack() as stack:
         def open_one():
             connection = stack.enter_context(contextlib.closing(connect(server)))
@@ -317,7 +317,7 @@ INSPECTIONS = {"h of the layer, top 5": {"layers": [0], "top": 5}, "top 5": {"to
 
 
 def timed(connection, method, path, body=None):
-    """Milliseconds until the whole answer is read."""
+    """Returns milliseconds until the whole answer is read."""
     begun = time.perf_counter()
     connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
     answer = connection.getresponse()
@@ -327,7 +327,7 @@ def timed(connection, method, path, body=None):
 
 
 def probe_while(server, work):
-    """How long /healthz takes at most while work() runs."""
+    """Returns the longest time of /healthz while work() runs."""
     over, longest = threading.Event(), [0.0]
 
     def ask():
@@ -345,7 +345,7 @@ def probe_while(server, work):
 
 
 def inspect_rows(rows, directory, quick):
-    """Of the bundled model; directory: of no use here."""
+    """Measures the bundled model. directory: unused."""
     if not rows.wanted("inspect 1,000 tokens:"):
         return
     with contextlib.closing(servers.Lstmd()) as server, contextlib.closing(connect(server)) as connection:
@@ -365,7 +365,7 @@ PARTS = {"http": http_rows, "stream": stream_rows, "beside": beside_rows, "memor
 
 
 def descriptions():
-    """What the peers are, for the head of the table."""
+    """Describes the peers for the head of the table."""
     script = ("import fastapi, uvicorn, torch, platform; print('FastAPI', fastapi.__version__ + ', uvicorn', "
               "uvicorn.__version__ + ', PyTorch', torch.__version__ + ', Python', platform.python_version())")
     result = subprocess.run([servers.PYTHON, "-c", script], capture_output=True, text=True)
@@ -374,7 +374,7 @@ def descriptions():
 
 
 def measure(only, quick, peers):
-    """Rows as `lstmd bench --json` gives them, with `less`."""
+    """Returns rows in the form of `lstmd bench --json`, with `less`."""
     rows = Rows(only, peers)
     with tempfile.TemporaryDirectory() as directory:
         for name, part in PARTS.items():

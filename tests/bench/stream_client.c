@@ -1,10 +1,10 @@
-/* A client of streams for `make bench`: how long until the first event, and how long between two.
+/* A client of streams for `make bench`: it measures the time to the first event and between events.
  *
  *   cc -O2 -pthread tests/bench/stream_client.c -o stream_client; ./stream_client PORT SECONDS LENGTH PROMPT_BYTES
  *
- * One stream of LENGTH characters after the other on one connection. With PROMPT_BYTES a second thread has a prompt of
- * that size read beside them all the time, over and over. Times are taken when read() returns: what comes in one piece
- * counts once. Prints one line of JSON, times in milliseconds.
+ * It asks for one stream of LENGTH characters after the other on one connection. With PROMPT_BYTES, a second thread
+ * sends prompts of that size all the time. A time is taken when read() returns, so events in one piece count once.
+ * Prints one line of JSON, with times in milliseconds.
  */
 #include <arpa/inet.h>
 #include <pthread.h>
@@ -19,7 +19,7 @@
 
 static unsigned short port;
 static size_t prompt_bytes;
-static atomic_bool reading; /* the first prompt is on its way */
+static atomic_bool reading; /* the first prompt is under way */
 static atomic_bool ending;
 static atomic_int prompts;
 
@@ -85,7 +85,7 @@ static void *read_prompts(void *unused)
     return unused;
 }
 
-/* One stream; its times are added. */
+/* Reads one stream and adds its times. */
 static void stream(int fd, unsigned length, unsigned seed, struct times *first, struct times *gaps)
 {
     static const char end[] = "data: [DONE]\n\n\r\n0\r\n\r\n";
@@ -108,7 +108,7 @@ static void stream(int fd, unsigned length, unsigned seed, struct times *first, 
             fprintf(stderr, "the stream: %s\n", answer);
             exit(1);
         }
-        if (!event) continue; /* the head alone */
+        if (!event) continue; /* only the head */
         if (last > 0)
             add(gaps, now - last);
         else
@@ -140,5 +140,5 @@ int main(int argc, char **argv)
            first.count, percentile(first.values, first.count, 50), percentile(first.values, first.count, 99),
            gaps.count, percentile(gaps.values, gaps.count, 50), percentile(gaps.values, gaps.count, 99),
            atomic_load(&prompts));
-    return 0; /* a prompt that is still being read ends with the process */
+    return 0; /* if a prompt is still running, it ends with the process */
 }

@@ -1,4 +1,4 @@
-"""What comes back: a strict reader of HTTP/1.1 answers (RFC 9112), and what openapi.yaml promises of each."""
+"""A strict reader of HTTP/1.1 answers (RFC 9112), and a check of each answer against openapi.yaml."""
 
 import dataclasses
 import json
@@ -13,18 +13,18 @@ TYPES = {
     "application/x-ndjson", "text/javascript", "text/css", "image/svg+xml",
 }
 STATUSES = {200, 201, 202, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 429, 431, 501, 503, 505, 507}
-# What the head, the path, the body's size or the daemon's load may bring at every operation.
+# Every operation may answer these: they depend on the head, the path, the body's size or the daemon's load.
 ANYWHERE = {400, 408, 413, 414, 415, 421, 422, 429, 431, 503}
-# What libmicrohttpd says itself, in HTML and without an id, to what it cannot read.
+# libmicrohttpd itself answers these, in HTML and without an id, if it cannot read a request.
 LIBRARY = {400, 413, 414, 431, 505}
 FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ([\t -~\x80-\xff]*)")
 ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 LARGEST_CHECKED = 20_000
-NOTHING = object()  # what never came
+NOTHING = object()  # this answer never came
 
 
 class Wrong(Exception):
-    """An answer that is not as it must be."""
+    """An answer breaks a rule."""
 
 
 def require(condition, *what):
@@ -48,8 +48,8 @@ class Answer:
 
 
 class Reader:
-    """feed() takes bytes as they come, answers has those that are whole. methods: of the requests, in order; later ones are
-    taken for GET."""
+    """feed() takes bytes as they come. answers holds the complete answers. methods: those of the requests, in order; later
+    requests count as GET."""
 
     def __init__(self, methods):
         self.methods = methods
@@ -64,7 +64,7 @@ class Reader:
         self.work.send(None)
 
     def end(self, cut):
-        """No more bytes come. cut: the client did something for which an answer may be cut off."""
+        """No more bytes come. cut: the daemon may cut an answer off, because of something that the client did."""
         self.ended = True
         self.work.send(None)
         require(cut or not self.rest, "an answer is cut off:", bytes(self.rest[:200]))
@@ -190,7 +190,7 @@ def validator(key, schema):
 
 
 def check_operation(answer, request):
-    """The answer is one that openapi.yaml has for this operation."""
+    """Checks that openapi.yaml has this answer for the operation."""
     operation = request.operation
     responses = operation.node["responses"]
     require(str(answer.status) in responses or answer.status in ANYWHERE, operation.name, "answers", answer.status, answer.body)

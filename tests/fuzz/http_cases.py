@@ -1,4 +1,4 @@
-"""Cases of the fuzzer: what one client does on one connection. A case follows from its seed and number alone."""
+"""Cases of the fuzzer. A case is what one client does on one connection. It depends only on its seed and number."""
 
 import base64
 import dataclasses
@@ -37,7 +37,7 @@ class Operation:
 
 @dataclasses.dataclass
 class Request:
-    """Bytes of one request. operation: the one of openapi.yaml that answers it, None where that is not sure."""
+    """Bytes of one request. operation: the operation of openapi.yaml that answers it, or None if that is not sure."""
 
     method: str
     operation: Operation | None
@@ -52,8 +52,8 @@ class Request:
 
 @dataclasses.dataclass
 class Case:
-    """sound: requests that everybody reads alike, each of which is answered. steps: ("send", bytes), ("pause", seconds).
-    end: what happens then: "read" (all answers), "half" (the sending half is closed), "close", "reset"."""
+    """sound: requests that every reader reads alike; each gets an answer. steps: ("send", bytes), ("pause", seconds).
+    end: the last act: "read" (all answers), "half" (close the sending half), "close", "reset"."""
 
     number: int
     kind: str
@@ -79,14 +79,14 @@ OPERATIONS = [
 
 
 def path_of(rng, operation):
-    """The path, and whether the operation is the one that serves it."""
+    """Returns the path, and whether this operation serves it."""
     path, sure = operation.path, True
     if "{name}" in path:
         names = ["app.js", "style.css"] if path.startswith("/web") else NAMES
         name = rng.choice(names)
         if rng.random() < 0.1:
             name = rng.choice(ODD_NAMES)
-        # "default" is a path of its own beside {name}
+        # "default" has a path of its own beside {name}
         sure = name in names and name != "default"
         path = path.replace("{name}", name)
     return path.replace("{id}", f"j{rng.randrange(12):06}" if rng.random() < 0.95 else rng.choice(ODD_NAMES)), sure
@@ -116,7 +116,7 @@ def query_of(rng, operation):
 
 
 def tame(rng, operation, value):
-    """Most generations are short and most trainings small, or nothing else would be tried."""
+    """Makes most generations short and most trainings small. Otherwise they would take all the time."""
     if not isinstance(value, dict) or rng.random() < 0.03:
         return value
     if operation.name in ("generate", "openaiCompletions"):
@@ -171,7 +171,7 @@ def form_body(rng):
 
 
 def content_of(rng, operation):
-    """Content-Type, or None, and a body."""
+    """Returns Content-Type, or None, and a body."""
     if operation.method not in ("POST", "PUT"):
         return (None, b"") if rng.random() < 0.97 else ("application/json", b"{}")
     content = operation.node.get("requestBody", {}).get("content", {})
@@ -186,7 +186,7 @@ def content_of(rng, operation):
 
 
 def token_of(rng, operation):
-    """Few are wrong: thousands of guesses make the daemon deaf to everybody's."""
+    """Returns a token. Few are wrong: after thousands of guesses the daemon refuses all tokens."""
     chance = rng.random()
     if chance < 0.005:
         return rng.choice([b"Bearer wrong", b"Bearer", b"Basic " + base64.b64encode(b"a:b"), b"Bearer " + b"x" * 3000])
@@ -209,7 +209,7 @@ HOSTS = [b"x", b"x", b"X:80", b"localhost", b"127.0.0.1", b"[::1]:1", b"x.", b"e
 
 
 def chunk(rng, data):
-    """A sound chunked body."""
+    """Makes a sound chunked body."""
     out = b""
     while data:
         n = rng.choice([1, 7, 100, 5000, len(data)])
@@ -235,7 +235,7 @@ def sound_request(rng, operation=None, last=True):
     if rng.random() < 0.01:
         target = "http://" + rng.choice(["x", "evil", "localhost:1", ""]) + target
     start = f"{method} {target}".replace(" ", "%20").replace("%20", " ", 1).encode("latin-1", "replace")
-    version = b" HTTP/1.0" if last and rng.random() < 0.05 else b" HTTP/1.1"  # what follows 1.0 may cost its answer
+    version = b" HTTP/1.0" if last and rng.random() < 0.05 else b" HTTP/1.1"  # a request after HTTP/1.0 may get no answer
     lines = [b"Host: " + (b"x" if rng.random() < 0.95 else rng.choice(HOSTS))]
     chunked = bool(body) and version.endswith(b"1.1") and rng.random() < 0.2
     if body or method in ("POST", "PUT"):
@@ -258,11 +258,11 @@ def sound_request(rng, operation=None, last=True):
     return Request(method, operation if sure else None, [start + version, *lines], chunk(rng, body) if chunked else body, id, chunked)
 
 
-# --- What is wrong with them ---
+# --- Broken requests ---------
 
 
 def mutate(rng, data, edits):
-    """Bytes changed, bits flipped, pieces removed or doubled, the end cut."""
+    """Changes bytes, flips bits, removes or doubles pieces, or cuts the end."""
     data = bytearray(data)
     for _ in range(rng.randint(1, edits)):
         if not data:
@@ -338,7 +338,7 @@ def spoil_chunks(rng, request):
 
 
 def cut_up(rng, data):
-    """The steps that send it: at once, in some pieces, or byte by byte at first."""
+    """Returns the steps that send it: at once, in some pieces, or byte by byte at first."""
     how = rng.random()
     if how < 0.6:
         return [("send", data)]
@@ -362,7 +362,7 @@ def make_case(seed, number):
     requests = [sound_request(rng, last=i == count - 1) for i in range(count)]
     sound = kind == "sound"
     if not sound:
-        for request in requests:  # a request that is read in two ways is no HEAD in either
+        for request in requests:  # if a request can be read in two ways, it is no HEAD in either
             request.head[0] = request.head[0].replace(b"HEAD ", b"GET ", 1)
             request.method = "GET" if request.method == "HEAD" else request.method
     if kind in ("head", "chunks"):

@@ -1,5 +1,6 @@
-"""Values for the schemas of openapi.yaml: valid ones, ones at and beyond a bound, of a wrong type, huge, nested; and JSON
-texts of them as a hostile client writes it. All from one random generator, so that a number gives the same bytes again.
+"""Makes values for the schemas of openapi.yaml: valid ones, ones at and beyond a bound, ones of a wrong type, huge and nested
+ones. Also writes them as JSON, as a hostile client would. All come from one random generator, so the same seed gives the same
+bytes.
 """
 
 import json
@@ -9,12 +10,12 @@ from api_document import resolve
 LETTERS = " abcdefghijklmnopqrstuvwxyzABC0123456789.,'-\u00e4\u00e9\u20ac"
 STRANGE = ["\0", "\x7f", "\u0085", "\u200b", "\u2028", "\ufeff", "\ufffd", "\U0001f600", "\u0301", '"', "\\", "\n", "<eos>"]
 NUMBERS = [0, -0.0, -1, 1, 2**31, 2**53 - 1, 2**53, 2**63 - 1, 2**63, 2**64, -(2**63) - 1, 0.5, 1e-320, 1e308, 10**40]
-# Written as they are: numbers and literals that only look like JSON, or that JSON has and readers stumble over.
+# Numbers and literals that only look like JSON, or that are JSON but difficult for readers. They are written as they are.
 LITERALS = ["1e400", "-1e400", "1E+2", "1.0", "-0", "00", "0x10", "+1", ".5", "5.", "NaN", "Infinity", "True", "nul", "1" * 400]
 
 
 class Literal(str):
-    """A text that is written into JSON as it is."""
+    """A text that goes into JSON as it is."""
 
 
 def text(rng, most=60):
@@ -33,7 +34,7 @@ def valid_number(rng, schema, whole):
 
 
 def valid(rng, schema, depth=0):
-    """A value that the schema allows, as far as it matters."""
+    """Returns a value that the schema allows, as far as that matters."""
     schema = resolve(schema)
     if "const" in schema:
         return schema["const"]
@@ -72,7 +73,7 @@ def nested(rng):
 
 
 def odd(rng):
-    """What no field takes, or only some."""
+    """Returns a value that no field takes, or only some fields take."""
     return rng.choice([
         lambda: None,
         lambda: rng.choice(NUMBERS),
@@ -89,7 +90,7 @@ def odd(rng):
 
 
 def document(rng, schema, how):
-    """A value for a body. how: "valid", "odd" (a field or some are wrong) or "wild" (anything at all)."""
+    """Returns a value for a body. how: "valid", "odd" (one or more fields are wrong) or "wild" (any value)."""
     if how == "wild":
         return odd(rng)
     value = valid(rng, schema)
@@ -102,7 +103,7 @@ def document(rng, schema, how):
 
 
 def write(rng, value):
-    """JSON of a value, in one of its spellings."""
+    """Writes a value as JSON, in one of its spellings."""
     if isinstance(value, Literal):
         return str(value)
     if isinstance(value, dict):

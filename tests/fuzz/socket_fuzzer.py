@@ -2,11 +2,11 @@
 """Fuzzes a running daemon at its socket: every route of openapi.yaml, sound and broken requests, clients that leave.
 
     tests/fuzz/socket_fuzzer.py [--seconds 60 | --cases N] [--seed N] [--threads 6] [--set key=value]...
-    tests/fuzz/socket_fuzzer.py --seed N --case N [--before 100]     the same bytes again, one case after the other
+    tests/fuzz/socket_fuzzer.py --seed N --case N [--before 100]     sends the same bytes again, one case after the other
 
-LSTMD names the program (build/lstmd); one with sanitizers finds more. It must live on, answer in well-formed HTTP as
-openapi.yaml says, never with 500, keep /healthz answering, give back every descriptor, and end at SIGTERM with 0: a leak
-that a sanitizer reports is another exit code. A case that fails is in --out, and its number is printed.
+LSTMD names the program (build/lstmd). A program with sanitizers finds more. The daemon must survive, answer in well-formed
+HTTP as openapi.yaml says, never answer 500, keep answering /healthz, close every descriptor, and end with 0 on SIGTERM. If a
+sanitizer reports a leak, the exit code differs. The fuzzer writes a failing case to --out and prints its number.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from http_cases import KINDS, make_case  # noqa: E402
 from make_model import make_model  # noqa: E402
 
 HEALTH_EVERY, TIDY_EVERY = 100, 2000  # cases
-PATIENCE = 0.03  # seconds of silence after which a client with a broken request leaves
-KEPT_LINES = 3000  # of the log: a sanitizer's report must fit
+PATIENCE = 0.03  # a client with a broken request leaves after this many seconds of silence
+KEPT_LINES = 3000  # lines of the log: a sanitizer's report must fit
 SETTINGS = {
     "engine.threads": 2,
     "limits.max_length": 2000,
@@ -55,7 +55,7 @@ SANITIZERS = {
 
 
 class Visit:
-    """A case as it is played: bytes go out and come in at the same time, or both sides would wait for each other."""
+    """Plays a case. It sends and reads at the same time. Otherwise both sides could wait for each other."""
 
     def __init__(self, daemon, case):
         self.case = case
@@ -94,12 +94,12 @@ class Visit:
                     self.drain()
 
     def drain(self):
-        """The daemon has closed; what it said before is read."""
+        """The daemon has closed. Reads what it sent before."""
         while not self.gone:
             self.receive()
 
     def wait(self, seconds, done=lambda: False):
-        """Reads until done(), or the daemon closes, or so long nothing comes: then False."""
+        """Reads until done(). Returns False if the daemon closes, or if nothing comes for this long."""
         while not self.gone and not done():
             if not select.select([self.connection], [], [], seconds)[0]:
                 return False
@@ -136,7 +136,7 @@ class Visit:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def ends_by_closing(self):
-        """The end of a stream for HTTP/1.0 is the connection's: Reader.end() sees whether it came."""
+        """A stream for HTTP/1.0 ends with its connection. Reader.end() checks whether the end came."""
         last = self.case.requests[-1]
         return b"HTTP/1.0" in last.head[0] and len(self.reader.answers) == len(self.case.requests) - 1
 
@@ -148,7 +148,7 @@ class Visit:
 
 
 def descriptors(daemon):
-    """What each is, by number."""
+    """Returns {number: target} of the open descriptors."""
     folder, found = pathlib.Path(f"/proc/{daemon.process.pid}/fd"), {}
     for entry in folder.iterdir():
         with contextlib.suppress(OSError):
@@ -157,7 +157,7 @@ def descriptors(daemon):
 
 
 def tidy(daemon):
-    """Ends and forgets what the cases started; the default is what it was."""
+    """Ends and deletes everything that the cases started, and restores the default model."""
     daemon.admin("PUT", "/models/default", {"name": "tiny"})
     for job in daemon.admin("GET", "/train?limit=200").json()["jobs"]:
         daemon.admin("POST", f"/train/{job['id']}/cancel")
@@ -170,7 +170,7 @@ def tidy(daemon):
 
 
 def settled(daemon, baseline):
-    """Nothing is left of the cases: jobs, models, connections, descriptors."""
+    """Tells whether nothing of the cases is left: no jobs, models, connections, descriptors."""
     end = time.monotonic() + DEADLINE
     while True:
         tidy(daemon)
@@ -204,7 +204,7 @@ class Fuzzer:
             return self.next - 1
 
     def fail(self, number, reason):
-        """The case is kept, and those that ran beside it: one of them may be the cause."""
+        """Keeps the case and those that ran beside it, because one of them may be the cause."""
         with self.lock:
             self.failures.append(Failure(number, reason))
             beside = sorted(set(self.running.values()) | {number})
@@ -273,7 +273,7 @@ def start(directory, settings=()):
 
 
 def finish(fuzzer, baseline):
-    """Descriptors as before, then SIGTERM: exit code 0, which no sanitizer's report leaves."""
+    """Checks that descriptors are as before, then sends SIGTERM. The exit code must be 0; a sanitizer's report changes it."""
     daemon = fuzzer.daemon
     try:
         if daemon.process.poll() is None:
@@ -302,7 +302,7 @@ def report(fuzzer, seconds, memory):
 
 
 def fuzz(directory, seed, out, threads=6, settings=(), **bounds):
-    """Runs the cases and ends the daemon; the fuzzer, with what failed."""
+    """Runs the cases and ends the daemon. Returns the fuzzer, which holds the failures."""
     daemon = start(directory, settings)
     fuzzer = Fuzzer(daemon, seed, out)
     require(daemon.get("/healthz").status == 200 and daemon.admin("GET", "/train").status == 200, "the daemon answers")
