@@ -216,11 +216,19 @@ static bool open_confined(struct daemon *daemon, struct error *err)
            confine_paths(config, sockets, &daemon->lacking[0], err);
 }
 
+static void reload_models(struct task *task)
+{
+    struct daemon *daemon = (struct daemon *)((char *)task - offsetof(struct daemon, reload));
+    atomic_store(&daemon->reloading, false); /* first: a change from now on needs another reload */
+    if (!registry_reload(daemon->services.registry)) metrics_add(daemon->services.metrics, METRICS_RELOAD_FAILURES, 1);
+}
+
 bool daemon_open(struct daemon *daemon, const struct config *config, struct error *err)
 {
     struct services *services = &daemon->services;
     const uint64_t begun = clock_monotonic_ns();
-    *daemon = (struct daemon){.services = {.config = config, .started = (int64_t)time(NULL)}};
+    *daemon = (struct daemon){.services = {.config = config, .started = (int64_t)time(NULL)},
+                              .reload = {.run = reload_models}};
     if (!settings_load_products(config, err)) return false;
     if (!plan_connections(daemon, err) || !open_metrics(services, err) || !open_confined(daemon, err)) return false;
     if (services->state && !(services->datasets = datasets_new(state_dir_datasets(services->state), err))) return false;
@@ -232,13 +240,6 @@ bool daemon_open(struct daemon *daemon, const struct config *config, struct erro
     return true;
 }
 
-static void reload_models(struct task *task)
-{
-    struct daemon *daemon = (struct daemon *)((char *)task - offsetof(struct daemon, reload));
-    atomic_store(&daemon->reloading, false); /* first: a change from now on needs another reload */
-    if (!registry_reload(daemon->services.registry)) metrics_add(daemon->services.metrics, METRICS_RELOAD_FAILURES, 1);
-}
-
 void daemon_refuse_reload(struct daemon *daemon, const struct error *err)
 {
     metrics_add(daemon->services.metrics, METRICS_RELOAD_FAILURES, 1);
@@ -248,7 +249,6 @@ void daemon_refuse_reload(struct daemon *daemon, const struct error *err)
 void daemon_reload(struct daemon *daemon, const struct config *config)
 {
     struct error err = {0};
-    daemon->reload.run = reload_models;
     if (!atomic_exchange(&daemon->reloading, true)) worker_submit(daemon->services.loader, &daemon->reload);
     if (!auth_reload(daemon->services.auth, config, &err)) {
         daemon_refuse_reload(daemon, &err);

@@ -152,6 +152,15 @@ def test_one_signal_ends_the_daemon_whichever_thread_gets_it(start, tmp_path, bu
             connection.close()
 
 
+def test_reloads_in_a_row(start):
+    """A worker loads models anew. A sanitizer sees what the main thread writes meanwhile."""
+    daemon = start("tiny")
+    for k in range(5):
+        daemon.process.send_signal(signal.SIGHUP)
+        with daemon.changed:
+            assert daemon.changed.wait_for(lambda: sum("event=reloaded" in str(line) for line in daemon.lines) > k, DEADLINE)
+
+
 def test_client_that_does_not_read_does_not_keep_the_daemon(start):
     daemon = start("tiny", {"server.drain_seconds": 0.5})
     with daemon.socket() as connection:
