@@ -18,6 +18,10 @@ bool completion_take_states(struct completion *completion, struct problem *probl
 void completion_set_state(const struct completion *completion, size_t i, struct rng *rng,
                           struct generation_request *wanted);
 
+/* Gives the session the state that a job ended with. Where the answer has that state, too, it is the completion's: the
+ * session ends before the answer is written. */
+void completion_copy_state(const struct completion *completion, const struct engine_job *job);
+
 /* Whether the texts go on with the random generator of the state: no seed made them. */
 bool completion_draws_on(const struct completion *completion);
 

@@ -53,6 +53,7 @@ static void completion_finished(struct engine_job *job)
 {
     struct completion_part *part = (struct completion_part *)job;
     struct completion *completion = part->completion;
+    completion_copy_state(completion, job);
     completion_end_session(completion, job->outcome == ENGINE_DONE, generation_pending(&job->generation));
     completion_count_job(completion->services->metrics, job);
     atomic_store(&part->over, true);

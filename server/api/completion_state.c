@@ -1,5 +1,6 @@
 /* `state` and `return_state` of a request: the texts go on from a state that the client has, and leave theirs to it. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/api/completion_internal.h"
 #include "server/api/state_field.h"
@@ -38,11 +39,17 @@ void completion_set_state(const struct completion *completion, size_t i, struct 
                           struct generation_request *wanted)
 {
     const struct carried_state *carried = &completion->carried;
-    if (completion->end_states && !wanted->end_state)
-        wanted->end_state = completion->end_states + i * completion->served->stepper.state_size;
+    if (completion->end_states) wanted->end_state = completion->end_states + i * completion->served->stepper.state_size;
     if (carried->state)
         generation_request_carry(wanted, carried, completion_draws_on(completion), completion_number(completion, i),
                                  rng);
+}
+
+void completion_copy_state(const struct completion *completion, const struct engine_job *job)
+{
+    if (!completion->session || !completion->end_states || job->outcome != ENGINE_DONE) return;
+    memcpy(session_next_state(completion->session), job->generation.end_state,
+           completion->served->stepper.state_size * sizeof *job->generation.end_state);
 }
 
 void completion_free_states(struct completion *completion)

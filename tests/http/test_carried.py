@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from conftest import PROGRAM
+from conftest import PROGRAM, read_answer
 from make_model import make_model
 
 TEXT = "the cat sat on the mat.\nhello world, again and again.\n"
@@ -165,6 +165,20 @@ def test_a_new_prompt_goes_on_as_in_a_session(daemon):
 def test_the_state_of_a_session_goes_to_the_client(daemon):
     state = daemon.generate(prompt="one ", seed=1, session="both", length=9, return_state=True)["state"]
     assert daemon.generate(state=state, seed=4, length=9)["completion"] == daemon.generate(session="both", seed=4, length=9)["completion"]
+
+
+def test_state_of_a_session_that_a_swap_of_its_model_drops(start):
+    """The session's memory is freed when its text ends: the answer is written after that."""
+    daemon = start("tiny", {"limits.max_length": 10_000_000})
+    fields = {"prompt": "ab", "seed": 1, "length": daemon.tokens_for(0.5), "return_state": True}
+    connection = daemon.send_generate(session="dropped", **fields)
+    assert daemon.get("/healthz").status == 200
+    assert daemon.admin("POST", "/models/tiny/load").status == 200
+    answer = read_answer(connection)
+    assert answer.status == 200
+    assert answer.json()["state"] == daemon.generate(**fields)["state"]
+    connection.close()
+
 
 
 def test_the_prefix_cache_does_not_change_a_state(daemon):
