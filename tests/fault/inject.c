@@ -1,12 +1,12 @@
-/* Makes one call of a whole process fail, or kills the process there: a library for LD_PRELOAD.
+/* A library for LD_PRELOAD. It makes one call of a process fail, or kills the process at that call.
  *
- * It stands before libc, so calls of libraries (SQLite, libmicrohttpd, jansson, libzip) pass here as well as ours. What
- * libc calls by itself does not: a stack that pthread_create() maps, a buffer of stdio. tests/unit/support.c does the
- * same inside one unit program, for our calls alone.
+ * The loader puts it before libc, so it sees our calls and those of libraries (SQLite, libmicrohttpd, jansson, libzip).
+ * It does not see calls inside libc: a stack that pthread_create() maps, a buffer of stdio. tests/unit/support.c does
+ * the same inside one unit program, only for our calls.
  *
- * FAULT_CONTROL names a file that holds a `struct control`; the driver (tests/http/inject.py) maps it too. It writes
- * `kinds`, `mode` and `times`, and `countdown` last. The countdown'th call from then on, of all kinds that are chosen,
- * fails, and so do the `times` - 1 after it. Children of the process inherit all of this, and count along.
+ * FAULT_CONTROL names a file that holds a `struct control`. The driver (tests/http/inject.py) maps it, too. The driver
+ * writes `kinds`, `mode` and `times`, and `countdown` last. From then on the countdown'th call of the chosen kinds
+ * fails, and so do the `times` - 1 calls after it. Children of the process inherit all of this and count, too.
  */
 #include <dirent.h>
 #include <dlfcn.h>
@@ -34,7 +34,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* The order is known to tests/http/inject.py. */
+/* tests/http/inject.py uses the same order. */
 enum kind {
     MEMORY,
     MAP,
@@ -58,11 +58,11 @@ enum kind {
 enum { SHORT = -1, KILL = -2, KILL_HALF_WAY = -3 };
 
 struct control {
-    _Atomic uint64_t kinds;    /* a bit for each kind that is chosen */
-    _Atomic int64_t mode;      /* what happens */
-    _Atomic int64_t times;     /* how many calls in a row it happens to */
-    _Atomic int64_t countdown; /* calls until the first of them; 0: nothing happens */
-    _Atomic uint64_t sprung;   /* calls that it happened to */
+    _Atomic uint64_t kinds;    /* a bit for each chosen kind */
+    _Atomic int64_t mode;      /* the fault */
+    _Atomic int64_t times;     /* number of consecutive calls that get the fault */
+    _Atomic int64_t countdown; /* calls until the first fault; 0: no faults */
+    _Atomic uint64_t sprung;   /* calls that got a fault */
     _Atomic uint64_t counts[KINDS];
 };
 
@@ -71,7 +71,7 @@ static bool trace;
 
 /* ---- the real functions ---------------------------------------------------------------------------------------------
  *
- * dlsym() may allocate before malloc() is known. That memory comes from here, and is never given back. */
+ * dlsym() may allocate before this library knows malloc(). That memory comes from here and is never freed. */
 static _Alignas(64) char early[1 << 16];
 static size_t early_used;
 static _Thread_local bool resolving, reporting;
@@ -96,7 +96,7 @@ static void *find(const char *name)
     return function;
 }
 
-/* The real NAME, looked up once. */
+/* Looks up the real NAME once. */
 #define REAL(name)                                                                                                     \
     static __typeof__(&name) real;                                                                                     \
     if (!real) *(void **)&real = find(#name)
@@ -120,7 +120,7 @@ static void report(void)
     reporting = false;
 }
 
-/* Whether this call is one that something happens to. */
+/* Tells whether this call gets a fault. */
 static bool springs(enum kind kind)
 {
     if (!control || resolving || reporting) return false;
@@ -129,14 +129,14 @@ static bool springs(enum kind kind)
     int64_t left = atomic_load(&control->countdown);
     while (left > 0 && !atomic_compare_exchange_weak(&control->countdown, &left, left - 1)) continue;
     if (left != 1) return false;
-    /* The next call has its turn as well, as long as there are any. */
+    /* The next call gets a fault, too, while there are any left. */
     if (atomic_fetch_sub(&control->times, 1) > 1) atomic_store(&control->countdown, 1);
     atomic_fetch_add(&control->sprung, 1);
     if (trace) report();
     return true;
 }
 
-/* Whether the call fails; errno is then set. A mode that is not an error leaves what is no transfer alone. */
+/* Tells whether the call fails, and then sets errno. A mode that is not an error changes only transfers. */
 static bool fails(enum kind kind)
 {
     if (!springs(kind)) return false;
@@ -147,7 +147,7 @@ static bool fails(enum kind kind)
     return true;
 }
 
-/* The bytes that a transfer of `size` may move: all of them, half where it is to be short, -1 where it fails. */
+/* Returns how many bytes a transfer of `size` may move: all, half if it must be short, -1 if it fails. */
 static ssize_t allowed(enum kind kind, size_t size, bool *last)
 {
     *last = false;
@@ -315,7 +315,7 @@ FORWARD(OPEN, DIR *, NULL, fdopendir, (int fd), (fd))
 FORWARD(OPEN, int, -1, mkostemp, (char *path, int flags), (path, flags))
 FORWARD(READ, struct dirent *, NULL, readdir, (DIR * directory), (directory))
 
-/* Not a socket, an event or the log. */
+/* Tells that it is no socket, event or log. */
 static bool is_file(int fd)
 {
     struct stat info;
@@ -370,7 +370,7 @@ FORWARD(STAT, int, -1, fstatat, (int fd, const char *restrict path, struct stat 
         (fd, path, info, flags))
 FORWARD(STAT, int, -1, statvfs, (const char *restrict path, struct statvfs *restrict info), (path, info))
 
-/* Locks of SQLite. Giving one back does not fail. */
+/* Locks of SQLite. An unlock does not fail. */
 int fcntl64(int fd, int command, ...)
 {
     REAL(fcntl64);
@@ -382,7 +382,7 @@ int fcntl64(int fd, int command, ...)
     return takes && fails(LOCK) ? -1 : real(fd, command, argument);
 }
 
-/* Only what takes memory of the kernel can fail. */
+/* Only calls that take memory of the kernel can fail. */
 int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event)
 {
     REAL(epoll_ctl);

@@ -1,5 +1,5 @@
-/* Runs a fuzz target over the files of a directory, and then over mutations of them: a fixed number from a fixed seed,
- * so that two runs do the same. Fewer where time is short. */
+/* Runs a fuzz target over the files of a directory, and then over mutations of them. The number of mutations and the
+ * seed are fixed, so that two runs do the same. If time is short, it runs fewer mutations. */
 #include <dirent.h>
 #include <string.h>
 
@@ -38,7 +38,7 @@ static size_t below(struct rng *rng, size_t n)
     return (size_t)(rng_next(rng) % n);
 }
 
-/* One to four edits: a byte changed, a bit flipped, a piece removed or doubled, the end cut. */
+/* Makes one to four edits: changes a byte, flips a bit, removes or doubles a piece, or cuts the end. */
 static size_t mutate(struct rng *rng, uint8_t *data, size_t size)
 {
     static const uint8_t telling[] = {0, 0x7F, 0x80, 0xC0, 0xFF, '"', ',', '\n', '{', '}', '[', ']', ':', '-', '9'};
@@ -67,7 +67,7 @@ static size_t mutate(struct rng *rng, uint8_t *data, size_t size)
     return size;
 }
 
-/* Each call gets memory of exactly its size, so that a sanitizer sees the first byte beyond. */
+/* Each call gets memory of exactly its size, so that a sanitizer sees an access to the next byte. */
 static void run_exact(const uint8_t *data, size_t size)
 {
     uint8_t *exact = malloc(size > 0 ? size : 1);

@@ -1,6 +1,6 @@
-/* A fuzz target is one file fuzz_NAME.c with this one function; its inputs are in inputs/NAME. Linked with driver.c it
- * is a plain program (`make fuzz-smoke`), linked with libFuzzer it searches (`make fuzz`). A target aborts where a
- * promise of a header is broken; the sanitizers find the rest. */
+/* A fuzz target is one file fuzz_NAME.c with this one function. Its inputs are in inputs/NAME. With driver.c it is a
+ * plain program (`make fuzz-smoke`), with libFuzzer it searches (`make fuzz`). A target aborts if the code breaks a
+ * promise of its header. The sanitizers find other faults. */
 #ifndef LSTMD_TESTS_FUZZ_FUZZ_H
 #define LSTMD_TESTS_FUZZ_FUZZ_H
 
@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* assert() that no NDEBUG removes. */
+/* Like assert(), but NDEBUG does not remove it. */
 #define REQUIRE(condition)                                                                                             \
     do {                                                                                                               \
         if (!(condition)) {                                                                                            \

@@ -1,5 +1,5 @@
-/* Any bytes as a corpus. The first byte chooses format and options. Either a refusal with a message, or documents that
- * have text and, outside of byte mode, are valid UTF-8. */
+/* Reads any bytes as a corpus. The first byte chooses format and options. The result is a refusal with a message, or
+ * documents that have text and, except in byte mode, are valid UTF-8. */
 #include "base/utf8.h"
 #include "model/text/corpus.h"
 #include "tests/fuzz/fuzz.h"
@@ -17,7 +17,7 @@ static const struct corpus_options variants[] = {
     {.format = CORPUS_AUTO, .csv_header = -1},
 };
 
-/* Bytes that a packed input may grow to here. */
+/* A packed input may grow to this many bytes here. */
 #define MOST_UNPACKED (1u << 20)
 
 static void look_at(const struct corpus *corpus, bool bytes)

@@ -1,5 +1,5 @@
-/* Any text as the value of a header; the first byte chooses which: Accept, who stands behind a proxy, an address, a
- * network, a name of server.hosts. Refused with a message, or an answer within its bounds. */
+/* Reads any text as the value of a header. The first byte chooses which: Accept, the client behind a proxy, an address,
+ * a network, a name of server.hosts. The result is a refusal with a message, or a value within its bounds. */
 #include <string.h>
 
 #include "server/http/address.h"
@@ -15,7 +15,7 @@ static void choose(const char *text)
     REQUIRE(accept_choose(text, types, 1) == 0);
 }
 
-/* What is read is printed, and read again. */
+/* Prints the result and reads it again. */
 static void read_address(const char *text)
 {
     struct address address, again;

@@ -1,5 +1,5 @@
-/* Any bytes as what the JSON writer is given: strings whole and in parts, integers and reals. What it writes is JSON,
- * and a string of it is the text, with U+FFFD for what is not UTF-8, wherever its parts end. */
+/* Gives any bytes to the JSON writer: whole strings, strings in parts, integers and reals. The writer must write JSON.
+ * A string in it must equal the text, with U+FFFD for bytes that are not UTF-8, wherever its parts end. */
 #include <jansson.h>
 #include <math.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "base/json_writer.h"
 #include "tests/fuzz/fuzz.h"
 
-/* 15 digits of what is larger may be rounded to what no double holds. */
+/* A larger number, rounded to 15 digits, may exceed every double. */
 #define LARGEST 1.79769313486231e308
 
 static json_t *parse(const struct json_writer *writer)
@@ -28,7 +28,7 @@ static void require_string(const struct json_writer *writer, const char *text, s
     json_decref(json);
 }
 
-/* Parts of `step` bytes and fewer. */
+/* Writes parts of at most `step` bytes. */
 static void write_parts(struct json_writer *writer, const char *text, size_t n, size_t step)
 {
     struct json_string string = {0};

@@ -1,5 +1,5 @@
-/* Any text as the configuration of a Keras model: either a refusal with a message, or a network that can exist. Any
- * other bytes as an HDF5 file in which a text of variable length is looked up: the text must lie in the file.
+/* Reads any text as the configuration of a Keras model. The result is a refusal with a message, or a network that can
+ * exist. Reads other bytes as an HDF5 file and looks a text of variable length up in it. The text must lie in the file.
  * fuzz_keras_file.c takes whole files, because the HDF5 library may crash on them. */
 #include "model/interop/hdf5_heap.h"
 #include "model/interop/keras.h"
@@ -17,7 +17,7 @@ static void read_config(const char *text, size_t size, unsigned major)
 
 static void look_up(const uint8_t *image, size_t size, const char *name)
 {
-    static const uint64_t roots[] = {48, 96}; /* where the root group's header is, in the two formats */
+    static const uint64_t roots[] = {48, 96}; /* offset of the root group's header in the two formats */
     struct hdf5_text texts[3];
     for (size_t i = 0; i < sizeof roots / sizeof roots[0]; i++) {
         if (!hdf5_heap_texts(image, size, roots[i], name, texts, 3)) continue;

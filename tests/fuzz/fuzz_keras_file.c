@@ -1,8 +1,8 @@
-/* Any bytes as a whole file of Keras, read by `lstmd import`, a process of its own, as users do. The HDF5 library may
- * crash on them. The program must answer within its limits, with a whole model or with one sentence, and must leave
- * nothing else behind. HDF5 bytes without "model_weights" become the weights of an archive.
+/* Reads any bytes as a whole file of Keras. `lstmd import` reads them in a process of its own, because the HDF5 library
+ * may crash on them. The program must answer within its limits, with a whole model or with one sentence, and must
+ * leave nothing else behind. HDF5 bytes without "model_weights" become the weights of an archive.
  *
- * A search cannot see into the other process. It is told which sentence came back; a new sentence counts as new code.
+ * libFuzzer cannot see into the other process. This file tells it the sentence. A new sentence counts as new code.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 
 static char program[PATH_MAX];
 static int home;            /* the current directory at the start */
-static const char *scratch; /* a file system without waits for a disk, if there is one */
+static const char *scratch; /* a file system in memory, if there is one */
 
 /* ---- a directory per file ---- */
 
@@ -43,7 +43,7 @@ static void enter_directory(char directory[PATH_MAX])
     write_whole("tokens", tokens, sizeof tokens - 1, 0);
 }
 
-/* Removes what the directory may contain. Then it must be empty. */
+/* Removes the expected files. Then the directory must be empty. */
 static void leave_directory(const char *directory)
 {
     static const char *const names[] = {
@@ -71,8 +71,8 @@ static void write_archive(const uint8_t *weights, size_t size)
     write_whole("file", archive, make_zip(entries, 3, archive), 0);
 }
 
-/* HDF5 files that are shorter than they say are refused at once (tests/unit/interop/test_keras.c). Zeros behind them
- * let the reader look into those that lost a piece. */
+/* lstmd refuses an HDF5 file that is shorter than it says (tests/unit/interop/test_keras.c). Zeros at the end let the
+ * reader look into a file that lost a piece. */
 static void write_file(const uint8_t *data, size_t size)
 {
     static const char group[] = "model_weights";
@@ -89,7 +89,7 @@ static void write_file(const uint8_t *data, size_t size)
 
 /* ---- the program ---- */
 
-/* The program lies beside the directory of the tests. */
+/* The program is beside the directory of the tests. */
 static void set_up(void)
 {
     static const char place[] = "../../lstmd";
@@ -101,11 +101,11 @@ static void set_up(void)
     home = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     REQUIRE(home >= 0);
     scratch = access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp";
-    /* The memory that the HDF5 library leaks on errors ends with its process. */
+    /* The HDF5 library leaks memory on errors. The leak ends with the process. */
     REQUIRE(setenv("ASAN_OPTIONS", "detect_leaks=0:abort_on_error=1", 1) == 0);
 }
 
-/* Returns the exit code of the program; "answer" is what it wrote to stderr. */
+/* Returns the exit code of the program. answer: its stderr. */
 static int import(void)
 {
     static char *const arguments[] = {"lstmd",  "import",       "file",   "--out",         "m", "--vocabulary",
@@ -131,14 +131,14 @@ static void check_model(void)
     model_close(&model);
 }
 
-/* Whether a sanitizer's report comes from the library: the first known name in the list of callers decides. */
+/* Tells whether a sanitizer's report comes from the library. The first known name in the list of callers decides. */
 static bool is_of_the_library(const char *report)
 {
     const char *library = strstr(report, " H5"), *ours = strstr(report, "model/interop");
     return library && (!ours || library < ours);
 }
 
-/* Tells libFuzzer of a sentence. Sentences that differ only in numbers are the same. */
+/* Tells libFuzzer the sentence. Sentences that differ only in numbers are equal. */
 static void count_sentence(const char *text)
 {
     __attribute__((section("__libfuzzer_extra_counters"))) static uint8_t counters[4096];
@@ -148,7 +148,7 @@ static void count_sentence(const char *text)
     counters[sum % sizeof counters] = 1;
 }
 
-/* Checks for one sentence, after at most a sanitizer's report on the library. */
+/* Checks for one sentence. Only a sanitizer's report on the library may come before it. */
 static void check_refusal(char *answer, size_t n)
 {
     const char *report = strstr(answer, "Sanitizer: ");

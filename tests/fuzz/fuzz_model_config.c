@@ -1,4 +1,4 @@
-/* Any bytes as config.json: either a refusal with a message, or a configuration whose network can be laid out. */
+/* Reads any bytes as config.json. The result is a refusal with a message, or a configuration of a possible network. */
 #include "model/files/model_config.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,11 +1,11 @@
-/* Any bytes as a form: the first says how large the pieces are in which it comes, a line is its Content-Type, the rest
- * its body. Refused with a message, or read; the same in pieces as at once. */
+/* Reads any bytes as a form. The first byte gives the size of its pieces, a line gives its Content-Type, the rest is
+ * its body. The result is a refusal with a message, or a form. It must be the same in pieces as at once. */
 #include <string.h>
 
 #include "server/http/multipart.h"
 #include "tests/fuzz/fuzz.h"
 
-/* What passed by: names between two marks that no name holds, and data. */
+/* Records the form: names between two marks that no name contains, and data. */
 struct seen {
     char *text;
     size_t size, capacity;

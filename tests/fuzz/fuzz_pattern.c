@@ -1,5 +1,6 @@
-/* Any bytes as a regular expression. Either a refusal with a message, or a pattern whose every way leads on until the
- * text is complete, and whose complete texts PCRE2's other matcher accepts. The first byte chooses the vocabulary. */
+/* Reads any bytes as a regular expression. The first byte chooses the vocabulary. The result is a refusal with a
+ * message, or a pattern. No path of the pattern may end before the text is complete, and PCRE2's other matcher must
+ * accept each complete text. */
 #include <string.h>
 
 #define PCRE2_CODE_UNIT_WIDTH 8
@@ -18,7 +19,7 @@ static const char *const vocabularies[] = {
     "\"eos\":0,\"pad\":null,\"unknown\":null}",
 };
 
-/* The other matcher; where it gives up, so do we. */
+/* Asks the other matcher. If it gives up, so does this target. */
 static void require_match(const char *regex, size_t n, bool utf8, const char *text, size_t size)
 {
     char *whole = malloc(n + 8);
@@ -42,7 +43,7 @@ static void require_match(const char *regex, size_t n, bool utf8, const char *te
     pcre2_code_free(compiled);
 }
 
-/* One way through the pattern, of up to 40 tokens. */
+/* Follows one path of up to 40 tokens through the pattern. */
 static void walk(const struct pattern *pattern, const struct vocabulary *vocabulary, const char *regex, size_t n,
                  uint64_t seed)
 {

@@ -1,5 +1,5 @@
-/* Any bytes as a pickle: either a refusal with a message, or values whose every part can be reached. Also reads them as
- * what torch.save() writes. */
+/* Reads any bytes as a pickle, and as a file of torch.save(). The result is a refusal with a message, or values whose
+ * parts can all be read. */
 #include "model/interop/pickle.h"
 #include "model/interop/torch_object.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
-/* Any bytes as what a client sends; the first byte chooses: a JSON body, a query string, a path. Refused with a status
- * and a document that is JSON, or fields within their bounds. */
+/* Reads any bytes as a part of a request. The first byte chooses: a JSON body, a query string, a path. The result is a
+ * refusal with a status and a JSON document, or fields within their bounds. */
 #include <jansson.h>
 #include <string.h>
 

@@ -1,4 +1,5 @@
-/* Any bytes as a safetensors file: either a refusal with a message, or a read that touches no byte outside of it. */
+/* Reads any bytes as a safetensors file. The result is a refusal with a message, or tensors that lie inside the file.
+ */
 #include "model/files/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 

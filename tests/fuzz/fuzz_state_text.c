@@ -1,6 +1,7 @@
-/* Any bytes as the state that a client gives; the first byte chooses: the text as it comes, the bytes that the text
- * stands for (with the weights' digest put in, or with their own), or JSON as the numbers of the layers. Refused with a
- * message, or a state that is within its bounds, that steps, and that is the same when it is written and read again. */
+/* Reads any bytes as a client's state. The first byte chooses: the text itself, the bytes that the text encodes (with
+ * the weights' digest or with their own), or JSON with the numbers of the layers. The result is a refusal with a
+ * message, or a state within its bounds. The network must be able to step it, and it must stay the same when written
+ * and read. */
 #include <math.h>
 #include <string.h>
 
@@ -14,7 +15,7 @@
 static const char vocabulary_text[] = "{\"level\": \"char\", \"tokens\": [\"<eos>\", \"a\", \"b\", \"c\", \"d\"], "
                                       "\"eos\": 0, \"pad\": null, \"unknown\": null}";
 
-/* A model of two layers with c, and one of two without; in float32 and int8. */
+/* A model of two layers with c, and one of two layers without c, in float32 and int8. */
 static struct served models[2];
 
 static void open_model(struct served *served, enum cell_kind cell, enum kernel_format format)
@@ -104,7 +105,7 @@ static void read_text(const struct served *served, const char *text, size_t n)
     json_decref(value);
 }
 
-/* The bytes as a text; own: whatever stands in the place of the digest becomes that of the weights. */
+/* Encodes the bytes as a text. own: puts the weights' digest in its place. */
 static void read_bytes(const struct served *served, const uint8_t *data, size_t n, bool own)
 {
     uint8_t *bytes = malloc(n + 1);

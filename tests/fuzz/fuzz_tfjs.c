@@ -1,5 +1,5 @@
-/* Any text as the model.json of a TensorFlow.js model with 3,120 bytes of weights: either a refusal with a message, or
- * a network with these weights. */
+/* Reads any text as the model.json of a TensorFlow.js model with 3,120 bytes of weights. The result is a refusal with a
+ * message, or a network with these weights. */
 #include "base/file.h"
 #include "model/interop/tfjs.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
-/* Any bytes as the file of tokens of an imported model: JSON, a pickle, or a token per line. Either a refusal with a
- * message, or a vocabulary of the wanted size. */
+/* Reads any bytes as the token file of an imported model: JSON, a pickle, or a token per line. The result is a refusal
+ * with a message, or a vocabulary of the wanted size. */
 #include <string.h>
 
 #include "model/interop/vocabulary_file.h"

@@ -1,4 +1,5 @@
-/* Any bytes as a file of torch.save(): either a refusal with a message, or a network with all its weights. */
+/* Reads any bytes as a file of torch.save(). The result is a refusal with a message, or a network with all its weights.
+ */
 #include "model/interop/import.h"
 #include "model/interop/other.h"
 #include "model/interop/torch.h"

@@ -1,4 +1,4 @@
-/* Any bytes: what the UTF-8 functions say about them agrees. */
+/* Gives any bytes to the UTF-8 functions. Their results must agree. */
 #include <string.h>
 
 #include "base/utf8.h"

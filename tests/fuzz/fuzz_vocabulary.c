@@ -1,5 +1,5 @@
-/* Any bytes as vocabulary.json: either a refusal with a message, or a vocabulary that takes any text and whose JSON,
- * read again, gives the same JSON. */
+/* Reads any bytes as vocabulary.json. The result is a refusal with a message, or a vocabulary that takes any text. Its
+ * JSON, read again, must give the same JSON. */
 #include <string.h>
 
 #include "model/text/vocabulary.h"

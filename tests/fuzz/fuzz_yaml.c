@@ -1,4 +1,4 @@
-/* Any bytes as lstmd.yaml: refused with a message, or a configuration whose values are in their ranges. */
+/* Reads any bytes as lstmd.yaml. The result is a refusal with a message, or a configuration with values in range. */
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,4 +1,4 @@
-/* What unit tests share: temporary directories, files, and making allocations and system calls fail.
+/* Shared by all unit tests: temporary directories, files, and failing allocations and system calls.
  *
  * The Makefile links every unit test with support.c and -Wl,--wrap=malloc (and its relatives, and the system calls
  * below), so that the calls in our objects pass through here. Calls inside shared libraries do not.

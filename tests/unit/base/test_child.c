@@ -1,4 +1,4 @@
-/* base/child: this test is its own child, and does what its first argument says. */
+/* base/child: the test program is its own child. The first argument says what the child does. */
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* Publishing directories, and what a publication leaves where any of its system calls fails or is the last. */
+/* base/publish: publications of directories, and what they leave if a system call fails or the process ends there. */
 #include "base/file.h"
 
 #include <errno.h>

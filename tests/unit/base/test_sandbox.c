@@ -1,4 +1,4 @@
-/* base/sandbox: each attempt is made in a process of its own, which has entered the sandbox. */
+/* base/sandbox: a new process enters the sandbox for each attempt. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

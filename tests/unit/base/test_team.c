@@ -1,4 +1,4 @@
-/* A team runs every worker once per run, and its barriers hold all of them. */
+/* base/team: each run calls every worker once, and a barrier holds all workers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>

@@ -1,4 +1,4 @@
-/* cli/bench*: medians, measuring, the work per character, and the protocol of peers. */
+/* cli/bench*: medians, measurements, the work per character, and the protocol of peers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

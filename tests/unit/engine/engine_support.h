@@ -1,4 +1,4 @@
-/* What the tests of the engine share: a small model, and jobs that can be waited for. Asserts where something fails. */
+/* Shared by the tests of the engine: a small model, and jobs to wait for. Asserts that nothing fails. */
 #ifndef LSTMD_TESTS_UNIT_ENGINE_ENGINE_SUPPORT_H
 #define LSTMD_TESTS_UNIT_ENGINE_ENGINE_SUPPORT_H
 

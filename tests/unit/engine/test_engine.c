@@ -1,4 +1,4 @@
-/* What an engine promises to each job: its text, its end, its place. */
+/* server/engine: each job gets its text, its end and its place. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* The jobs of one request, a group, and the cache, from which they start. */
+/* server/engine: groups, the jobs of one request, and the cache from which they start. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

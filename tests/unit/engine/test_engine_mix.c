@@ -1,5 +1,5 @@
-/* The property that everything else rests on: whatever runs beside it, whenever it joins, whoever leaves, on however
- * many threads and from whatever cached state, a request's text is the one that it gets alone. */
+/* server/engine: a request gets the same text as if it ran alone. This holds for any other requests, for requests that
+ * join or leave at any time, for any number of threads and for any cached state. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,5 @@
-/* Jobs that share slots and steps: who had its share is set aside, who reads a prompt goes faster. */
+/* server/engine: jobs share slots and steps. A job that has had its share waits; a job that reads a prompt goes faster.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

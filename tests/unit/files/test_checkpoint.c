@@ -1,4 +1,4 @@
-/* model/files/checkpoint.h: a load gives what was saved, bit for bit; a save that fails leaves the older directory. */
+/* model/files/checkpoint.h: a load returns the saved model, bit for bit. A failed save keeps the older directory. */
 #include "tests/unit/files/checkpoint_support.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-/* model/files/checkpoint.h: a load refuses a directory that is not whole, and says why. */
+/* model/files/checkpoint.h: a load refuses an incomplete directory and says why. */
 #include "tests/unit/files/checkpoint_support.h"
 
 #include <math.h>

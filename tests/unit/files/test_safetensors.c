@@ -1,5 +1,5 @@
-/* model/files/safetensors.h: reading gives what was written, bit for bit; every malformed file is refused with its
- * reason. */
+/* model/files/safetensors.h: a read returns the written tensors, bit for bit. A read refuses every malformed file with
+ * a reason. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* What the tests of generations share: small vocabularies, requests, and a pretended model. */
+/* Shared by the tests of generations: small vocabularies, requests, and a fake model. */
 #ifndef LSTMD_TESTS_UNIT_GENERATE_GENERATE_SUPPORT_H
 #define LSTMD_TESTS_UNIT_GENERATE_GENERATE_SUPPORT_H
 

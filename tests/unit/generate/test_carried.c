@@ -1,5 +1,5 @@
-/* A chain of short generations, each from the state that the one before left as text, is one long generation: for every
- * cell and every format of weights. */
+/* A chain of short generations writes the text of one long generation. Each one starts from the state that the one
+ * before wrote as text. This holds for every cell and every format of weights. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* One generation without a network: its prompt, its end, what is refused and what is skipped. */
+/* One generation without a network: its prompt, its end, refusals, skipped characters. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

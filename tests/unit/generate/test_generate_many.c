@@ -1,5 +1,5 @@
-/* What requests for many texts, and for scores of prompts, need of a generation: prompts as tokens, log-probabilities
- * of a prompt, nothing new at all, a least length, and a stop text that stays. */
+/* Generations for requests with many texts, and for scores of prompts: prompts as tokens, log-probabilities of a
+ * prompt, no new tokens, a least length, and a stop text that stays. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* Generations that a network steps: windows, seeds, what is emitted, and texts alone and in a batch. */
+/* Generations with a network: windows, seeds, emitted texts, and texts alone and in a batch. */
 #include <math.h>
 #include <string.h>
 

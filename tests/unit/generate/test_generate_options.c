@@ -1,5 +1,4 @@
-/* What a generation does beyond drawing tokens: sessions, skipped prompts, biases and log-probabilities; and what is
- * refused. */
+/* Options of a generation: sessions, skipped prompts, biases, log-probabilities, and refusals. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

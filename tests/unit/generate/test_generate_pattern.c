@@ -1,4 +1,4 @@
-/* A generation with a pattern: what it writes, and why it ends. The logits are made up, not a network's. */
+/* A generation with a pattern: its text, and the reason of its end. The logits are made up; there is no network. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

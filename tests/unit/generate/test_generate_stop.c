@@ -1,4 +1,4 @@
-/* Stop texts of a generation, and the text that is ready while one may yet begin. */
+/* Stop texts of a generation, and the text that is ready while a stop text may still begin. */
 #include <string.h>
 
 #include "base/rng.h"

@@ -1,4 +1,4 @@
-/* A look inside: the figures of some logits, and gates that give the state that the step really left. */
+/* model/generate/inspect: the figures of some logits, and gates that reproduce the state after the step. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,6 @@
-/* Patterns against PCRE2's other matcher, pcre2_match(), which backtracks: for every text of up to five tokens over
- * small vocabularies, the tokens are allowed and the text is complete exactly where that matcher says so. */
+/* Compares patterns with PCRE2's other matcher, pcre2_match(), which backtracks. Takes every text of up to five tokens
+ * over small vocabularies. The pattern must allow the tokens, and call the text complete, exactly if that matcher does.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-/* Probes: the properties of a text, and the units that follow them, against the formula in two passes. */
+/* Probes: the properties of a text and the units that follow them, compared with the formula in two passes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

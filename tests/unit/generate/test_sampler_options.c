@@ -1,4 +1,4 @@
-/* The sampler's options against plain implementations of their definitions, written independently in long double. */
+/* Compares the sampler's options with independent, plain implementations of their definitions in long double. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

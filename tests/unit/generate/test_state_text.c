@@ -1,5 +1,5 @@
-/* A hidden state as text: what is written is read again, of every cell; what was cut, altered or made up is refused
- * with its reason or gives finite numbers. */
+/* A hidden state as text. For every cell, a read returns the written state. A cut, altered or made-up text gives a
+ * refusal with a reason, or finite numbers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

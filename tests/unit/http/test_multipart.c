@@ -1,4 +1,4 @@
-/* server/http/multipart: the parts of a form, wherever the pieces of its body end. */
+/* server/http/multipart: the parts of a form. The pieces of its body may end anywhere. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* model/interop/hdf5.h: reading gives what was written; what is absent is reported so; lying bytes are refused. */
+/* model/interop/hdf5.h: a read returns the written data, reports absent data as absent, and refuses hostile bytes. */
 #include <stdlib.h>
 #include <string.h>
 

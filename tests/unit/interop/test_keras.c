@@ -1,5 +1,6 @@
-/* model/interop/keras.h: each form in which tests/golden/make_keras.py writes a model gives the probabilities that
- * make_keras.py computed. A model that would compute something else is refused with the layer's name and class. */
+/* model/interop/keras.h: tests/golden/make_keras.py writes models in several forms and computes their probabilities.
+ * Each form must give these probabilities. If a model would compute something else, the import refuses it and names the
+ * layer and its class. */
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>

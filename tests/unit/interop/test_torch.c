@@ -1,5 +1,5 @@
-/* model/interop/torch.h over the files of tests/golden/make_torch_import.py: damaged in every place, and with every
- * allocation failing. tests/cli/test_import.py tests what they compute. */
+/* model/interop/torch.h over the files of tests/golden/make_torch_import.py. The tests damage each place of a file, and
+ * let each allocation fail. tests/cli/test_import.py tests the models' results. */
 #include <stdlib.h>
 #include <string.h>
 

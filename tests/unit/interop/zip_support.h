@@ -1,5 +1,5 @@
-/* Zip archives made by hand, so that tests decide every field: what a directory promises need not be what lies there.
- * An archive is at most ZIP_SUPPORT_MAX bytes. */
+/* Makes zip archives by hand, so that tests decide every field. The directory need not agree with the entries. An
+ * archive has at most ZIP_SUPPORT_MAX bytes. */
 #ifndef LSTMD_TESTS_UNIT_INTEROP_ZIP_SUPPORT_H
 #define LSTMD_TESTS_UNIT_INTEROP_ZIP_SUPPORT_H
 

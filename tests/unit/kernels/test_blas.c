@@ -1,5 +1,5 @@
-/* OpenBLAS as a backend: what it multiplies equals the reference loops, and it is neither loaded nor asked where nobody
- * wants it. */
+/* OpenBLAS as a backend: its products equal those of the reference loops. If nobody wants it, lstmd neither loads nor
+ * calls it. */
 #include <dlfcn.h>
 #include <math.h>
 #include <stdio.h>

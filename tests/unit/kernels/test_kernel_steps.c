@@ -1,4 +1,5 @@
-/* Fused steps and the output layer, in every format of the weights: the vector kernels against the reference loops. */
+/* Compares the vector kernels with the reference loops: fused steps and the output layer, in every format of weights.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* Every vector kernel that this machine runs against the reference loops, on random shapes. */
+/* Compares every vector kernel that this machine can run with the reference loops, on random shapes. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

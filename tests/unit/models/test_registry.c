@@ -1,5 +1,5 @@
-/* server/models: what is acquired, what a swap leaves to holders of the old model, which model becomes the default,
- * what a registry finds when it is opened again; allocations and system calls failing; changes from several threads. */
+/* server/models: acquired models, holders of the old model after a swap, the choice of the default, a registry that is
+ * opened again, failing allocations and system calls, and changes from several threads. */
 #include "server/models/registry.h"
 
 #include <errno.h>

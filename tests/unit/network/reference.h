@@ -1,5 +1,5 @@
-/* A plain, slow network in double precision, straight from the equations of model/network/cells.h: what stepping
- * and evaluation are compared with. Asserts where memory is short: for tests alone. */
+/* A plain, slow network in double precision, from the equations of model/network/cells.h. Tests compare steps and
+ * evaluations with it. It asserts that memory suffices, so only tests may use it. */
 #ifndef LSTMD_TESTS_UNIT_NETWORK_REFERENCE_H
 #define LSTMD_TESTS_UNIT_NETWORK_REFERENCE_H
 

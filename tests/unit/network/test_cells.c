@@ -1,4 +1,4 @@
-/* The table of cells: what its rows promise each other, and where gates lie. */
+/* The table of cells: its rows agree with each other, and with the places of the gates. */
 #include <string.h>
 
 #include "model/kernels/kernels.h"

@@ -1,7 +1,7 @@
-/* The network against PyTorch: logits, loss, gradients and training runs of tests/golden/data (make_golden.py computed
- * them in float64), on one, two and three threads and with every kernel this machine has, each by itself and with
- * OpenBLAS's products. Relative error of a tensor:
- * the largest absolute difference over the largest absolute value. */
+/* Compares the network with PyTorch: logits, loss, gradients and training runs of tests/golden/data. make_golden.py
+ * computed them in float64. The tests use one, two and three threads and every kernel of this machine, each by itself
+ * and with OpenBLAS's products. The relative error of a tensor is the largest absolute difference over the largest
+ * absolute value. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>

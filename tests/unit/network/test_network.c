@@ -1,4 +1,4 @@
-/* model/network: the tensors of every architecture, their places and pointers, and how they start. */
+/* model/network: the tensors of every architecture, their places and pointers, and their first values. */
 #include <math.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-/* model/network/quantize: what rounding to bfloat16 and int8 promises. */
+/* model/network/quantize: the promises of rounding to bfloat16 and int8. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

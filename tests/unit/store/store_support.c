@@ -1,4 +1,4 @@
-/* What the tests of server/store share. */
+/* Shared by the tests of server/store. */
 #include "tests/unit/store/store_support.h"
 
 #include <stdio.h>

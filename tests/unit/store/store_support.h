@@ -1,4 +1,4 @@
-/* What the tests of server/store share: a store in a directory of its own, and its content as text. */
+/* Shared by the tests of server/store: a store in its own directory, and its content as text. */
 #ifndef LSTMD_TESTS_UNIT_STORE_STORE_SUPPORT_H
 #define LSTMD_TESTS_UNIT_STORE_STORE_SUPPORT_H
 

@@ -1,4 +1,4 @@
-/* server/store: jobs, their states and keys, and what their runs tell. */
+/* server/store: jobs, their states and keys, and the records of their runs. */
 #include "server/store/store.h"
 
 #include <math.h>

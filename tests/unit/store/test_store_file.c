@@ -1,4 +1,4 @@
-/* server/store: the file. Files that are refused, a lock of another program, failing allocations, SQLite's too. */
+/* server/store: the file. Refused files, another program's lock, failing allocations (also SQLite's). */
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>

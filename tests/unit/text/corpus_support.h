@@ -1,4 +1,4 @@
-/* Loading and comparing corpora, for the tests of their formats. */
+/* Loads and compares corpora, for the tests of their formats. */
 #ifndef LSTMD_TESTS_UNIT_TEXT_CORPUS_SUPPORT_H
 #define LSTMD_TESTS_UNIT_TEXT_CORPUS_SUPPORT_H
 

@@ -1,4 +1,4 @@
-/* model/text/corpus_decode.h: gzip and UTF-16, in pieces of any size; damaged, short and too large files. */
+/* model/text/corpus_decode.h: gzip and UTF-16 in pieces of any size; damaged, short and too large files. */
 #include "model/text/corpus_decode.h"
 
 #include <stdlib.h>

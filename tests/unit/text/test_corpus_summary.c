@@ -1,4 +1,4 @@
-/* model/text/corpus_summary.c: counting a corpus without keeping it. */
+/* model/text/corpus_summary.c: counts a corpus without keeping it in memory. */
 #include "tests/unit/text/corpus_support.h"
 
 #include <stdlib.h>

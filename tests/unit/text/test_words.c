@@ -1,4 +1,4 @@
-/* model/text/words.h: lower-casing compared with Python's str.lower(), for every character alone and beside a capital
+/* model/text/words.h: compares lower case with Python's str.lower(), for every character alone and beside a capital
  * sigma. */
 #include "model/text/words.h"
 

@@ -1,4 +1,4 @@
-/* Building, encoding and comparing vocabularies, for their tests. */
+/* Builds, encodes and compares vocabularies, for their tests. */
 #ifndef LSTMD_TESTS_UNIT_TEXT_VOCABULARY_SUPPORT_H
 #define LSTMD_TESTS_UNIT_TEXT_VOCABULARY_SUPPORT_H
 

@@ -1,10 +1,10 @@
-/* Every gradient against finite differences, for every tensor of every cell.
+/* Compares every gradient with finite differences, for every tensor of every cell.
  *
  * Without dropout, the differences are those of the equations of network/cells.h, which this file writes down in double
  * precision. So they also check the learner's loss. With dropout, only the learner knows the masks. The differences are
  * then those of its own float32 loss at the same step (the same masks), and the tolerance is wider.
  *
- * All of it with the best kernels of this machine, and once more with OpenBLAS for every product. */
+ * The tests run with the best kernels of this machine, and once more with OpenBLAS for every product. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* What the learner promises: the same seed and threads give the same bits; it resumes bit for bit; the reset token
- * resets; a loss that is not finite updates nothing. */
+/* model/train/learner: the same seed and threads give the same bits. A resume goes on bit for bit. The reset token
+ * resets the state. A loss that is not finite updates nothing. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>

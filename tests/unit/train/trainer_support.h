@@ -1,6 +1,5 @@
-/* What the tests of the trainer share: a bench with a directory, a small corpus, options of a tiny network, a clock
- * that moves only when it is asked, and a record of what the callbacks were told. The tests of the learner do not need
- * it. */
+/* Shared by the tests of the trainer: a bench with a directory, a small corpus, options of a tiny network, a clock that
+ * moves only when it is asked, and a record of the callbacks. The tests of the learner do not need it. */
 #ifndef LSTMD_TESTS_UNIT_TRAIN_TRAINER_SUPPORT_H
 #define LSTMD_TESTS_UNIT_TRAIN_TRAINER_SUPPORT_H
 
