@@ -29,8 +29,8 @@ BUILD ?= build$(variant)
 
 # ---- flags -----------------------------------------------------------------------------------------------------------
 
-# pkg-config runs once: a make that this one starts finds the answer in its environment. An empty answer (a package is
-# missing) is not kept, because `make run` and `make test` install packages and start make again.
+# pkg-config runs once. A make that this one starts finds the answer in its environment. If a package is missing, the
+# answer is empty and make does not keep it, because `make run` and `make test` install packages and start make again.
 PACKAGES := libmicrohttpd jansson libpcre2-8 yaml-0.1 nettle libzip libseccomp sqlite3 zlib
 ifeq ($(PKG_CONFIG_ANSWER),)
 PKG_CONFIG_ANSWER := $(shell pkg-config --cflags --libs $(PACKAGES) hdf5 2>/dev/null)
@@ -44,7 +44,7 @@ HDF5_LIBS := $(if $(HDF5_ARCHIVE),$(HDF5_ARCHIVE) -lsz -lz -ldl,-lhdf5)
 
 TARGET := $(shell $(CC) -dumpmachine 2>/dev/null)
 WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion $(if $(WERROR),-Werror)
-# -ffp-contract=off: only a kernel that says so fuses a*b+c, so results do not depend on the compiler.
+# -ffp-contract=off: only a kernel that asks for it fuses a*b+c, so results do not depend on the compiler.
 LANGUAGE := -std=c11 -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread
 SANITIZER := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
     $(if $(FUZZER),-fsanitize=fuzzer-no-link)
@@ -57,15 +57,14 @@ OPTIMISE_MODEL := $(if $(COVERAGE)$(SANITIZE)$(DEBUG),$(OPTIMISE),-O3)
 
 CFLAGS ?= -g
 LDFLAGS ?= $(if $(SANITIZE),,-Wl$(comma)-z$(comma)relro$(comma)-z$(comma)now)
-# A sanitizer and gcov start threads and open files that the sandbox forbids: the program then allows them.
+# A sanitizer and gcov start threads and open files. The sandbox forbids that, so the program then allows it.
 ALL_CPPFLAGS := -I. -D_GNU_SOURCE $(if $(SANITIZE)$(COVERAGE),-DLSTMD_INSTRUMENTED) $(PACKAGE_CFLAGS) $(CPPFLAGS)
 ALL_CFLAGS := $(LANGUAGE) $(WARNINGS) $(SANITIZER) $(HARDENING)
 ALL_LDFLAGS := -pthread $(SANITIZER) $(if $(COVERAGE),--coverage) $(LDFLAGS)
 ALL_LDLIBS := $(PACKAGE_LIBS) $(HDF5_LIBS) -lm -ldl $(LDLIBS)
 
-# The files of model/kernels/simd are written once for any vector width. Each is compiled for every instruction set, into
-# an object of its own, and the program chooses an instruction set when it runs. So a change of one of these files compiles
-# one object per instruction set.
+# The files of model/kernels/simd work for any vector width. make compiles each file once for every instruction set, into
+# an object of its own. The program chooses an instruction set when it runs.
 KERNEL_SETS := portable $(if $(filter x86_64%,$(TARGET)),avx2 avx512 avx512vnni) $(if $(filter aarch64%,$(TARGET)),neon)
 KERNEL_SOURCES := $(wildcard model/kernels/simd/*.c)
 KERNEL_FLAGS_avx2 := -mavx2 -mfma
@@ -75,11 +74,11 @@ KERNEL_FLAGS_avx512vnni := $(KERNEL_FLAGS_avx512) -mavx512vnni
 KERNEL_PARTS_avx512vnni := model/kernels/simd/step.c model/kernels/simd/tiles_int8.c
 kernel_parts = $(or $(KERNEL_PARTS_$(1)),$(KERNEL_SOURCES))
 kernel_files = $(patsubst model/kernels/simd/%.c,$(1)/model/kernels/simd/$(2)/%.$(3),$(call kernel_parts,$(2)))
-# gcc spends a sixth of its time on where a debugger finds the variables of unrolled loops; the code is the same without.
+# gcc needs a sixth of its time to tell a debugger where the variables of unrolled loops are. The code is the same without.
 KERNEL_DEBUG := $(if $(findstring clang,$(CC)),,-fno-var-tracking-assignments)
-# The loops of these files are unrolled wide, and inline checks would make the compiler work a minute on each. So the
-# address sanitizer checks by calls, and only model/kernels/ref.c, the same arithmetic in plain loops, is checked for
-# undefined behaviour.
+# These files unroll their loops widely. With inline checks the compiler would need a minute for each. So the address
+# sanitizer checks by calls. Only model/kernels/ref.c, the same arithmetic in plain loops, is checked for undefined
+# behaviour.
 ifneq ($(findstring address,$(SANITIZE)),)
 KERNEL_SANITIZER += $(if $(findstring clang,$(CC)),-mllvm -asan,--param asan)-instrumentation-with-call-threshold=0
 endif
@@ -87,7 +86,7 @@ ifneq ($(findstring undefined,$(SANITIZE)),)
 KERNEL_SANITIZER += -fno-sanitize=undefined
 endif
 
-# ---- what there is ---------------------------------------------------------------------------------------------------
+# ---- sources ---------------------------------------------------------------------------------------------------------
 
 LIBRARY_SOURCES := $(wildcard base/*.c config/*.c model/*/*.c server/*.c server/*/*.c)
 CLI_SOURCES := $(wildcard cli/*.c)
@@ -153,14 +152,14 @@ $(UNIT): %: %.o $(call object,$(UNIT_HELPERS)) $(BUILD)/libcli.a \
 	$(Q)$(CC) $(ALL_LDFLAGS) $(WRAPPED:%=-Wl$(comma)--wrap=%) -o $@ $^ $(subst $(HDF5_LIBS),-lhdf5,$(ALL_LDLIBS)) \
 	    -lcmocka
 
-# tests/http/inject.py loads this library into a daemon, before libc, to make its calls fail. It is never instrumented,
+# tests/http/inject.py loads this library into a daemon, before libc, to make its calls fail. No sanitizer instruments it,
 # because a sanitizer's own allocations pass through it, too.
 $(INJECT): tests/fault/inject.c
 	$(call say,LINK,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -I. -D_GNU_SOURCE -std=c11 $(filter-out -Wpedantic,$(WARNINGS)) -O1 -g -fno-builtin -fPIC -shared -o $@ $< -ldl
 
-# A fuzz target has a main() that replays files, so it runs anywhere. `make fuzz` links libFuzzer's main() instead.
+# A fuzz target has a main() that replays files, so it needs no libFuzzer. `make fuzz` links libFuzzer's main() instead.
 $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fuzz/driver.o) \
     $(BUILD)/tests/unit/interop/zip_support.o $(BUILD)/liblstmd.a
 	$(call say,LINK,$@)
@@ -196,13 +195,13 @@ $(BUILD)/version: FORCE
 again = +@$(MAKE) --no-print-directory $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
 
 .PHONY: run
-run: ## install what is missing, build, serve the bundled model on 127.0.0.1:8080, keep state in ./state (ARGS='--set ...')
+run: ## install missing packages, build, serve the bundled model on 127.0.0.1:8080, keep state in ./state (ARGS='--set ...')
 	@scripts/deps build
 	$(again) all
 	@exec scripts/run $(BUILD)/lstmd $(ARGS)
 
 .PHONY: test
-test: ## install what is missing, build, run all tests (SANITIZE=address,undefined or thread for instrumented ones)
+test: ## install missing packages, build, run all tests (with sanitizers: SANITIZE=address,undefined or thread)
 	@scripts/deps build test
 	$(again) test-programs
 	@$(RUN_TESTS) unit fuzz cli http
@@ -234,7 +233,7 @@ test-http: all $(INJECT) ## tests of the running daemon: all, or K='queue or lim
 
 CHURN_SECONDS ?= 60
 .PHONY: soak
-soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 10,000 connections at once; 30 kills; 1 GiB uploaded and trained on; 20 swaps under 10,000 requests
+soak: all ## long tests: a thousand clients that leave and return (CHURN_SECONDS=60), 10,000 connections at once, 30 kills, a corpus of 1 GiB, 20 swaps under 10,000 requests
 	@LSTMD='$(BUILD)/lstmd' CHURN_CLIENTS=1000 CHURN_SECONDS=$(CHURN_SECONDS) $(PYTHON) -m pytest -q -s -p no:cacheprovider \
 	    tests/http/test_churn.py
 	@LSTMD='$(BUILD)/lstmd' CONNECTIONS=10000 $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_connections.py
@@ -248,19 +247,19 @@ soak: all ## a thousand clients that leave and come back, CHURN_SECONDS=60; 10,0
 
 SOAK_SECONDS ?= 1800
 .PHONY: soak-mixed
-soak-mixed: all ## everything at once, with training, swaps and reloads beside it, SOAK_SECONDS=1800: memory, descriptors, p99
+soak-mixed: all ## all kinds of requests at once, beside training, swaps and reloads (SOAK_SECONDS=1800): memory, descriptors, p99
 	@LSTMD='$(BUILD)/lstmd' SOAK_SECONDS=$(SOAK_SECONDS) $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_soak.py
 
 .PHONY: faults
-faults: all $(INJECT) ## every call of the daemon fails in turn, in every way it may, and kills it in turn (an hour or two)
+faults: all $(INJECT) ## each call of the daemon fails once in each possible way, and kills it once (an hour or two)
 	@LSTMD='$(BUILD)/lstmd' FAULTS=all $(PYTHON) -m pytest -q -s -p no:cacheprovider tests/http/test_faults.py tests/http/test_crash.py
 
 .PHONY: fuzz-smoke
-fuzz-smoke: all $(FUZZ) ## every fuzz target over its committed inputs and a few thousand mutations
+fuzz-smoke: all $(FUZZ) ## run every fuzz target over its committed inputs and a few thousand mutations
 	@$(RUN_TESTS) fuzz
 
 .PHONY: golden
-golden: ## compute tests/golden/data anew with PyTorch and h5py (their tests: make unit test-cli)
+golden: ## compute tests/golden/data again with PyTorch and h5py (their tests: make unit test-cli)
 	@scripts/deps golden
 	$(PYTHON) tests/golden/make_golden.py
 	$(PYTHON) tests/golden/make_torch_import.py
@@ -269,7 +268,7 @@ golden: ## compute tests/golden/data anew with PyTorch and h5py (their tests: ma
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
-fuzz: ## search with libFuzzer under the sanitizers, FUZZ_SECONDS=60 per target (FUZZ_TARGETS='utf8 yaml': these); a table
+fuzz: ## search with libFuzzer under the sanitizers, FUZZ_SECONDS=60 per target (FUZZ_TARGETS='utf8 yaml': only these)
 	@scripts/deps build fuzz
 	$(again) fuzz-search CC=clang SANITIZE=address,undefined FUZZER=1 BUILD=build-fuzz
 
@@ -368,7 +367,7 @@ check-scripts:
 	$(Q)$(PYTHON) tests/check_scripts.py
 
 .PHONY: check-deep
-check-deep: ## gcc's -fanalyzer and cppcheck over the program, each finding that is none explained (a minute or two)
+check-deep: ## gcc's -fanalyzer and cppcheck over the program; a file explains each false finding (a minute or two)
 	@scripts/deps build check
 	$(Q)nice tests/check_deep $(ALL_CPPFLAGS)
 
@@ -379,12 +378,12 @@ format: ## clang-format every C file in place
 # ---- container -------------------------------------------------------------------------------------------------------
 
 .PHONY: image
-image: ## build the container image localhost/lstmd with buildah (BASE=... names another base image)
+image: ## build the container image localhost/lstmd with buildah (BASE=...: another base image)
 	buildah bud --format docker $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg REVISION=$(shell scripts/revision) \
 	    --build-arg VERSION=$(shell head -n 1 VERSION) -t localhost/lstmd -f docker/Dockerfile .
 
 .PHONY: test-container
-test-container: ## build the image from a Debian base made here, run its daemon in it, ask it (a few minutes; root)
+test-container: ## make a Debian base, build the image from it, run the daemon in it and ask it (a few minutes; needs root)
 	@tests/container $(BUILD)/container
 
 # ---- installing ------------------------------------------------------------------------------------------------------
@@ -410,13 +409,13 @@ install: all ## install program, manual, model, configuration, systemd unit (DES
 	install -D -m 644 $(BUILD)/lstmd.service $(INSTALLED)/lib/systemd/system/lstmd.service
 
 .PHONY: uninstall
-uninstall: ## remove what `make install` installed, but for the configuration
+uninstall: ## remove the files of `make install`, except the configuration
 	rm -f $(INSTALLED)/bin/lstmd $(INSTALLED)/share/man/man1/lstmd.1 \
 	    $(INSTALLED)/share/bash-completion/completions/lstmd $(INSTALLED)/lib/systemd/system/lstmd.service
 	rm -rf $(INSTALLED)/share/lstmd/models/headlines
 
 .PHONY: deb
-deb: ## a Debian package: build/lstmd_VERSION_ARCH.deb
+deb: ## make a Debian package: build/lstmd_VERSION_ARCH.deb
 	@scripts/deps build package
 	$(again) all
 	@MAKE='$(MAKE)' scripts/deb $(BUILD)
@@ -428,31 +427,31 @@ deps: ## install the packages that building, testing and checking need (apt)
 	@scripts/deps build test check
 
 .PHONY: bench
-bench: all ## the benchmark table: this machine's limits, the peers that are installed, lstmd (ARGS=--quick: a glance)
+bench: all ## make the benchmark table: this machine's limits, installed peers, lstmd (ARGS=--quick: a first look)
 	@BUILD='$(BUILD)' PYTHON='$(PYTHON)' tests/bench/run $(ARGS)
 
 LSTMD_SHARED ?= ../shared
 HEADLINES := $(LSTMD_SHARED)/data/ag_news
 .PHONY: pretrained
-pretrained: all ## train the bundled model anew, by the recipe model/pretrained/headlines.yaml (minutes)
+pretrained: all ## train the bundled model again with the recipe model/pretrained/headlines.yaml (minutes)
 	for part in train valid; do scripts/titles <$(HEADLINES)/titles.$$part.txt >$(BUILD)/titles.$$part.txt || exit 1; done
 	$(BUILD)/lstmd train --config model/pretrained/headlines.yaml --data $(BUILD)/titles.train.txt \
 	    --validation-data $(BUILD)/titles.valid.txt --out model/pretrained/headlines
 
 .PHONY: reference
-reference: all ## write docs/settings.md, the settings as the program's table has them
+reference: all ## write docs/settings.md from the program's table of settings
 	scripts/reference $(BUILD)/lstmd >$(BUILD)/settings.md
 	mv $(BUILD)/settings.md docs/settings.md
 
 .PHONY: benchmarks
-benchmarks: ## write what README.md and docs/ show of tests/bench/LOG.md
+benchmarks: ## write the figures in README.md and docs/ from tests/bench/LOG.md
 	scripts/benchmarks .
 
 .PHONY: clean
-clean: ## remove everything that was built
+clean: ## remove everything that make built
 	rm -rf build build-* compile_commands.json
 
 .PHONY: help
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | \
 	    while IFS='	' read -r target text; do printf '  %-21s %s\n' "$$target" "$$text"; done

@@ -1,5 +1,5 @@
-"""Compiles every Python file (syntax), parses every shell script (sh -n, bash -n), compares the version that openapi.yaml and
-CHANGELOG.md name with VERSION, and the libraries that the Makefile links with what scripts/deps installs."""
+"""Compiles every Python file (syntax) and parses every shell script (sh -n, bash -n). Compares the version in openapi.yaml and
+CHANGELOG.md with VERSION, and the libraries that the Makefile links with the packages of scripts/deps."""
 
 import pathlib
 import re
@@ -38,7 +38,7 @@ def wrong_versions():
 
 
 def missing_packages():
-    """What builds here because a library happens to be installed does not build on a fresh machine."""
+    """If a library is only installed here by chance, the program does not build on a fresh machine."""
     modules = set(re.search(r"^PACKAGES := (.+)$", (ROOT / "Makefile").read_text(), re.M).group(1).split()) | {"hdf5"}
     deps = (ROOT / "scripts/deps").read_text()
     packages, named = (set(re.search(rf"^{name}='(.*)'$", deps, re.M).group(1).split()) for name in ("build", "build_modules"))
@@ -50,7 +50,7 @@ def missing_packages():
         command = ["pkg-config", "--variable=pcfiledir", module]
         folder = subprocess.run(command, capture_output=True, text=True).stdout.strip()
         owner = subprocess.run(["dpkg-query", "-S", f"{folder}/{module}.pc"], capture_output=True, text=True)
-        # hdf5.pc is a link that the package makes when it is installed: no package owns it.
+        # The package makes the link hdf5.pc when it is installed, so no package owns it.
         package = owner.stdout.split(":")[0] if owner.returncode == 0 else f"lib{module}-dev"
         if package not in packages:
             yield f"scripts/deps: the set 'build' lacks {package}, from which {module}.pc comes"
