@@ -12,7 +12,7 @@
 
 #define SPINS 4000 /* some ten microseconds */
 
-struct worker {
+struct team_worker {
     struct team *team;
     size_t index;
     pthread_t thread;
@@ -28,7 +28,7 @@ struct team {
     team_function *function;
     void *context;
     bool closing;
-    struct worker *workers;
+    struct team_worker *workers;
 };
 
 size_t team_size(const struct team *team)
@@ -71,7 +71,7 @@ void team_barrier(struct team *team)
 /* A run is: barrier (all see function and context), work, barrier (all are done). */
 static void *worker_main(void *argument)
 {
-    struct worker *worker = argument;
+    struct team_worker *worker = argument;
     struct team *team = worker->team;
     for (;;) {
         team_barrier(team);
@@ -84,7 +84,7 @@ static void *worker_main(void *argument)
 struct team *team_new(size_t workers, struct error *err)
 {
     struct team *team = calloc(1, sizeof *team);
-    struct worker *list = calloc(workers, sizeof *list);
+    struct team_worker *list = calloc(workers, sizeof *list);
     if (!team || !list) {
         free(team);
         free(list);
@@ -97,7 +97,7 @@ struct team *team_new(size_t workers, struct error *err)
     pthread_mutex_init(&team->mutex, NULL);
     pthread_cond_init(&team->changed, NULL);
     for (size_t i = 1; i < workers; i++) {
-        list[i] = (struct worker){.team = team, .index = i};
+        list[i] = (struct team_worker){.team = team, .index = i};
         int code = pthread_create(&list[i].thread, NULL, worker_main, &list[i]);
         if (code != 0) {
             error_set_errno(err, code, "cannot start worker thread %zu of %zu", i + 1, workers);

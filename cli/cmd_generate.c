@@ -79,7 +79,7 @@ static const struct option last_rows[] = {
 #define LAST_ROWS  (sizeof last_rows / sizeof *last_rows)
 
 /* All rows of the command: first_rows, the sampler's rows, last_rows. */
-struct all_rows {
+struct generate_rows {
     struct option rows[FIRST_ROWS + SAMPLER_MAX_OPTIONS + LAST_ROWS];
     char fallbacks[SAMPLER_MAX_OPTIONS][32];
     size_t count;
@@ -89,7 +89,7 @@ struct all_rows {
  * generation_open() refuses the bound itself; 0 means "off". */
 #define ABOVE_MINIMUM 1e-9
 
-static void add_sampler_rows(struct all_rows *all)
+static void generate_add_sampler_rows(struct generate_rows *all)
 {
     for (size_t i = 0; i < sampler_option_count; i++) {
         const struct sampler_option *option = &sampler_option_rows[i];
@@ -108,18 +108,18 @@ static void add_sampler_rows(struct all_rows *all)
     }
 }
 
-static void make_rows(struct all_rows *all)
+static void generate_make_rows(struct generate_rows *all)
 {
     memcpy(all->rows, first_rows, sizeof first_rows);
     all->count = FIRST_ROWS;
-    add_sampler_rows(all);
+    generate_add_sampler_rows(all);
     memcpy(all->rows + all->count, last_rows, sizeof last_rows);
     all->count += LAST_ROWS;
 }
 
-static const char *const required[] = {"model", NULL};
+static const char *const generate_required[] = {"model", NULL};
 
-struct run {
+struct generate_run {
     const struct flags *flags;
     const struct loaded *loaded;
     uint64_t seed;                  /* of the first continuation */
@@ -130,51 +130,51 @@ struct run {
     float *end_state;               /* [state_size] for --save-state, else NULL */
 };
 
-static bool random_bits(uint64_t *bits, struct error *err)
+static bool generate_random_bits(uint64_t *bits, struct error *err)
 {
     if (getrandom(bits, sizeof *bits, 0) == (ssize_t)sizeof *bits) return true;
     return error_set(err, ERROR_IO, "the system gives no random numbers");
 }
 
 /* The seed of the flags, or a random one. */
-static bool choose_seed(const struct flags *flags, uint64_t *seed, struct error *err)
+static bool generate_choose_seed(const struct flags *flags, uint64_t *seed, struct error *err)
 {
     *seed = (uint64_t)flags->seed;
     if (flags->seed >= 0) return true;
-    if (!random_bits(seed, err)) return false;
+    if (!generate_random_bits(seed, err)) return false;
     *seed >>= 11; /* 53 bits */
     return true;
 }
 
-static bool write_text(const char *text, size_t n)
+static bool generate_write_text(const char *text, size_t n)
 {
     return fwrite(text, 1, n, stdout) == n && fflush(stdout) == 0;
 }
 
-static bool emit(void *context, const char *text, size_t n)
+static bool generate_emit(void *context, const char *text, size_t n)
 {
-    struct run *run = context;
+    struct generate_run *run = context;
     if (run->prompt_ns == 0) run->prompt_ns = clock_monotonic_ns();
-    return run->flags->json || write_text(text, n);
+    return run->flags->json || generate_write_text(text, n);
 }
 
-static double milliseconds(uint64_t from, uint64_t to)
+static double generate_milliseconds(uint64_t from, uint64_t to)
 {
     return (double)(to - from) / 1e6;
 }
 
 /* Whether the random generator of the state goes on; then the seed does not decide the text. */
-static bool draws_on(const struct run *run)
+static bool generate_draws_on(const struct generate_run *run)
 {
     return run->carried.has_rng && run->flags->seed < 0;
 }
 
-static bool print_answer(const struct run *run, struct error *err)
+static bool generate_print_answer(const struct generate_run *run, struct error *err)
 {
     const size_t n = (size_t)run->flags->n;
     uint64_t bits;
     char id[32];
-    if (!random_bits(&bits, err)) return false;
+    if (!generate_random_bits(&bits, err)) return false;
     snprintf(id, sizeof id, "%016llx", (unsigned long long)bits);
     struct answer_choice *list = calloc(n > 0 ? n : 1, sizeof *list);
     if (!list) return error_set_no_memory(err, n * sizeof *list, "the answer");
@@ -187,7 +187,7 @@ static bool print_answer(const struct run *run, struct error *err)
                                   .model = run->loaded->model.name,
                                   .choices = list,
                                   .count = n,
-                                  .has_no_seed = draws_on(run),
+                                  .has_no_seed = generate_draws_on(run),
                                   .prompt_ms = run->prompt_ms,
                                   .generate_ms = run->generate_ms};
     struct answer_writer writer = {.answer = &answer};
@@ -204,27 +204,27 @@ static bool print_answer(const struct run *run, struct error *err)
 }
 
 /* Without --json: prints the prompt, then the continuation while it is generated, then a newline. */
-static bool run_one(struct run *run, struct generation *generation, struct error *err)
+static bool generate_run_one(struct generate_run *run, struct generation *generation, struct error *err)
 {
     const struct flags *flags = run->flags;
-    if (!flags->json && !write_text(flags->prompt, strlen(flags->prompt))) return false;
+    if (!flags->json && !generate_write_text(flags->prompt, strlen(flags->prompt))) return false;
     run->prompt_ns = 0;
     run->start_ns = clock_monotonic_ns();
-    if (!generation_run(generation, &run->loaded->stepper, emit, run, err)) return false;
-    run->prompt_ms += milliseconds(run->start_ns, run->prompt_ns);
-    run->generate_ms += milliseconds(run->prompt_ns, clock_monotonic_ns());
+    if (!generation_run(generation, &run->loaded->stepper, generate_emit, run, err)) return false;
+    run->prompt_ms += generate_milliseconds(run->start_ns, run->prompt_ns);
+    run->generate_ms += generate_milliseconds(run->prompt_ns, clock_monotonic_ns());
     if (!flags->json) putchar('\n');
     return true;
 }
 
-static bool save_state(const struct run *run, const struct generation *generation, struct error *err)
+static bool generate_save_state(const struct generate_run *run, const struct generation *generation, struct error *err)
 {
     const struct carried_state left = generation_carried(generation);
     return !run->end_state || state_file_write(run->flags->save_state, run->loaded, &left, err);
 }
 
 /* --state and --save-state. */
-static bool open_states(struct run *run, struct generation_request *request, struct error *err)
+static bool generate_open_states(struct generate_run *run, struct generation_request *request, struct error *err)
 {
     const struct flags *flags = run->flags;
     const size_t size = run->loaded->stepper.state_size;
@@ -236,13 +236,13 @@ static bool open_states(struct run *run, struct generation_request *request, str
     return run->end_state || error_set_no_memory(err, size * sizeof *run->end_state, "a hidden state");
 }
 
-static void close_states(struct run *run)
+static void generate_close_states(struct generate_run *run)
 {
     free(run->carried.state);
     free(run->end_state);
 }
 
-static bool check_flags(const struct flags *flags, struct error *err)
+static bool generate_check_flags(const struct flags *flags, struct error *err)
 {
     if (flags->logprobs > 0 && !flags->json)
         return error_set(err, ERROR_USAGE, "--logprobs: log-probabilities are a part of the answer; add --json");
@@ -253,29 +253,29 @@ static bool check_flags(const struct flags *flags, struct error *err)
     return true;
 }
 
-static bool run_all(struct run *run, struct generation_request *request, struct error *err)
+static bool generate_run_all(struct generate_run *run, struct generation_request *request, struct error *err)
 {
     const struct vocabulary *vocabulary = run->loaded->model.vocabulary;
     for (size_t i = 0; i < (size_t)run->flags->n; i++) {
         struct generation *generation = &run->generations[i];
         struct rng rng;
         request->seed = generation_seed(run->seed, i);
-        if (run->carried.state) generation_request_carry(request, &run->carried, draws_on(run), i, &rng);
+        if (run->carried.state) generation_request_carry(request, &run->carried, generate_draws_on(run), i, &rng);
         if (!generation_open(generation, vocabulary, request, NULL, err)) return false;
         if (i == 0) {
             loaded_print_warnings(generation, run->flags->prompt);
-            if (run->flags->seed < 0 && !draws_on(run))
+            if (run->flags->seed < 0 && !generate_draws_on(run))
                 fprintf(stderr, "lstmd: seed %llu\n", (unsigned long long)run->seed);
         }
-        if (!run_one(run, generation, err) || !save_state(run, generation, err)) return false;
+        if (!generate_run_one(run, generation, err) || !generate_save_state(run, generation, err)) return false;
         if (!run->flags->json) generation_close(generation); /* its text is already printed */
     }
-    return !run->flags->json || print_answer(run, err);
+    return !run->flags->json || generate_print_answer(run, err);
 }
 
 /* "TOKEN=BIAS", where the token may hold "=" itself. */
-static bool parse_bias(const char *text, const struct vocabulary *vocabulary, struct logit_bias *bias,
-                       struct error *err)
+static bool generate_parse_bias(const char *text, const struct vocabulary *vocabulary, struct logit_bias *bias,
+                                struct error *err)
 {
     char *end;
     const char *number = strrchr(text, '=');
@@ -290,14 +290,14 @@ static bool parse_bias(const char *text, const struct vocabulary *vocabulary, st
 }
 
 /* Puts the flags' lists into the request; they live in the arena. */
-static bool read_lists(const struct flags *flags, const struct vocabulary *vocabulary,
-                       struct generation_request *request, struct arena *arena, struct error *err)
+static bool generate_read_lists(const struct flags *flags, const struct vocabulary *vocabulary,
+                                struct generation_request *request, struct arena *arena, struct error *err)
 {
     struct logit_bias *bias = arena_alloc(arena, flags->logit_bias.count, sizeof *bias, "logit biases", err);
     struct text_span *stop = arena_alloc(arena, flags->stop.count, sizeof *stop, "stop texts", err);
     if (!bias || !stop) return false;
     for (size_t i = 0; i < flags->logit_bias.count; i++)
-        if (!parse_bias(flags->logit_bias.items[i], vocabulary, &bias[i], err)) return false;
+        if (!generate_parse_bias(flags->logit_bias.items[i], vocabulary, &bias[i], err)) return false;
     for (size_t i = 0; i < flags->stop.count; i++)
         stop[i] = (struct text_span){flags->stop.items[i], strlen(flags->stop.items[i])};
     request->sampler.bias = bias;
@@ -308,8 +308,9 @@ static bool read_lists(const struct flags *flags, const struct vocabulary *vocab
 }
 
 /* The pattern of --regex, without the tokens that --logit-bias forbids; NULL if there is none, or after an error. */
-static struct pattern *make_pattern(const struct flags *flags, const struct vocabulary *vocabulary,
-                                    const struct generation_request *request, struct arena *arena, struct error *err)
+static struct pattern *generate_make_pattern(const struct flags *flags, const struct vocabulary *vocabulary,
+                                             const struct generation_request *request, struct arena *arena,
+                                             struct error *err)
 {
     struct pattern_options options = {.max_states = PATTERN_MAX_STATES, .max_steps = PATTERN_MAX_STEPS};
     if (!flags->regex) return NULL;
@@ -324,7 +325,7 @@ static struct pattern *make_pattern(const struct flags *flags, const struct voca
     return pattern;
 }
 
-static struct generation_request request_of(const struct flags *flags)
+static struct generation_request generate_request_of(const struct flags *flags)
 {
     return (struct generation_request){
         .prompt = flags->prompt,
@@ -340,26 +341,27 @@ static struct generation_request request_of(const struct flags *flags)
     };
 }
 
-static bool generate(const struct flags *flags, struct arena *arena, struct error *err)
+static bool generate_text(const struct flags *flags, struct arena *arena, struct error *err)
 {
     struct loaded loaded;
-    struct run run = {.flags = flags, .loaded = &loaded};
-    struct generation_request request = request_of(flags);
+    struct generate_run run = {.flags = flags, .loaded = &loaded};
+    struct generation_request request = generate_request_of(flags);
     bool done = false;
 
-    if (!check_flags(flags, err)) return false;
+    if (!generate_check_flags(flags, err)) return false;
     run.generations = arena_alloc(arena, (size_t)flags->n, sizeof *run.generations, "continuations", err);
     if (!run.generations) return false;
-    if (loaded_open(&loaded, flags->model, err) && choose_seed(flags, &run.seed, err) &&
-        read_lists(flags, loaded.model.vocabulary, &request, arena, err)) {
+    if (loaded_open(&loaded, flags->model, err) && generate_choose_seed(flags, &run.seed, err) &&
+        generate_read_lists(flags, loaded.model.vocabulary, &request, arena, err)) {
         request.kernels = loaded.stepper.kernels;
         request.window = loaded.stepper.architecture.window;
-        struct pattern *pattern = make_pattern(flags, loaded.model.vocabulary, &request, arena, err);
+        struct pattern *pattern = generate_make_pattern(flags, loaded.model.vocabulary, &request, arena, err);
         request.pattern = pattern;
-        done = (pattern || !flags->regex) && open_states(&run, &request, err) && run_all(&run, &request, err);
+        done = (pattern || !flags->regex) && generate_open_states(&run, &request, err) &&
+               generate_run_all(&run, &request, err);
         for (size_t i = 0; i < (size_t)flags->n; i++) generation_close(&run.generations[i]);
         pattern_free(pattern);
-        close_states(&run);
+        generate_close_states(&run);
     }
     loaded_close(&loaded);
     return done;
@@ -367,15 +369,15 @@ static bool generate(const struct flags *flags, struct arena *arena, struct erro
 
 int cmd_generate(int argc, char **argv)
 {
-    struct all_rows all;
-    make_rows(&all);
+    struct generate_rows all;
+    generate_make_rows(&all);
     const struct command_line line = {
         .usage = "lstmd generate --model DIR [--prompt TEXT] [--length N] [--temperature T] [--seed N] [--json]",
         .description =
             "Continues a prompt. The text, prompt included, goes to standard output as it is made.\n\n"
             "    lstmd generate --model models/titles --prompt \"Today \" --length 300 --temperature 0.8 --seed 1",
         .table = {all.rows, all.count, NULL, NULL},
-        .required = required,
+        .required = generate_required,
     };
     struct arena arena = {0};
     struct flags flags = {0};
@@ -383,7 +385,7 @@ int cmd_generate(int argc, char **argv)
     if (arguments_parse(&line, argc, argv, &flags, &arena, &exit_code)) {
         struct error err = {0};
         if (!flags.prompt) flags.prompt = "";
-        if (!generate(&flags, &arena, &err)) {
+        if (!generate_text(&flags, &arena, &err)) {
             /* main() reports a stdout that could not be written. */
             exit_code = ferror(stdout) ? 1 : command_fail(&err);
         }

@@ -21,7 +21,7 @@
 
 /* Inputs begin .. end - 1 of the dataset, from a zero state. Targets of inputs from `counted` on count. Windows look
  * back to `origin` at most, where the sequence starts. */
-struct span {
+struct evaluate_span {
     size_t origin, begin, counted, end;
     double nats;
     size_t correct;
@@ -31,8 +31,8 @@ struct evaluation_state {
     const struct stepper *stepper;
     const struct dataset *dataset;
     const atomic_bool *stop;
-    struct span *spans;  /* in the order of the dataset; of span_list */
-    struct span **queue; /* longest first; of queue_list */
+    struct evaluate_span *spans;  /* in the order of the dataset; of span_list */
+    struct evaluate_span **queue; /* longest first; of queue_list */
     struct scratch span_list, queue_list;
     size_t span_count;
     atomic_size_t next; /* place in the queue */
@@ -43,7 +43,7 @@ struct evaluate_worker {
     struct step_scratch scratch;
     size_t batch;
     /* For each sequence of the batch: */
-    struct span **spans;
+    struct evaluate_span **spans;
     size_t *positions; /* of the next input; with a window, of the input whose target comes next */
     size_t *padding;   /* with a window: pad tokens still to be fed */
     size_t *inputs;    /* of the next input of the window; without one, the position */
@@ -53,7 +53,7 @@ struct evaluate_worker {
     pthread_t thread;
 };
 
-static size_t span_length(const struct span *span)
+static size_t span_length(const struct evaluate_span *span)
 {
     return span->end - span->begin;
 }
@@ -61,7 +61,7 @@ static size_t span_length(const struct span *span)
 /* Longest first. Spans of one length stay in the order of the dataset: every machine has the same order. */
 static int compare_spans(const void *a, const void *b)
 {
-    const struct span *x = *(struct span *const *)a, *y = *(struct span *const *)b;
+    const struct evaluate_span *x = *(struct evaluate_span *const *)a, *y = *(struct evaluate_span *const *)b;
     const size_t nx = span_length(x), ny = span_length(y);
     if (nx != ny) return nx > ny ? -1 : 1;
     return x < y ? -1 : 1;
@@ -79,12 +79,12 @@ static size_t first_input(const struct dataset *dataset, size_t start)
 }
 
 /* Without <eos>, the token after a document is the first of the next document, and no target. */
-static void cut_documents(const struct dataset *dataset, struct span *spans)
+static void cut_documents(const struct dataset *dataset, struct evaluate_span *spans)
 {
     for (size_t d = 0; d < dataset->document_count; d++) {
         const size_t begin = first_input(dataset, dataset->starts[d]), next = dataset->starts[d + 1];
         const size_t end = !dataset->lacks_eos || next == begin ? next : next - 1;
-        spans[d] = (struct span){.origin = begin, .begin = begin, .counted = begin, .end = end};
+        spans[d] = (struct evaluate_span){.origin = begin, .begin = begin, .counted = begin, .end = end};
     }
 }
 
@@ -94,14 +94,14 @@ static size_t stream_targets(const struct dataset *dataset)
     return dataset->token_count - 1 - first_input(dataset, 0);
 }
 
-static void cut_lanes(const struct dataset *dataset, size_t lanes, size_t warmup, struct span *spans)
+static void cut_lanes(const struct dataset *dataset, size_t lanes, size_t warmup, struct evaluate_span *spans)
 {
     const size_t targets = stream_targets(dataset), share = targets / lanes, rest = targets % lanes;
     const size_t origin = first_input(dataset, 0);
     size_t at = origin;
     for (size_t i = 0; i < lanes; i++) {
         const size_t length = share + (i < rest ? 1 : 0), read = at - origin < warmup ? at - origin : warmup;
-        spans[i] = (struct span){.origin = origin, .begin = at - read, .counted = at, .end = at + length};
+        spans[i] = (struct evaluate_span){.origin = origin, .begin = at - read, .counted = at, .end = at + length};
         at += length;
     }
 }
@@ -198,7 +198,7 @@ static void begin_window(struct evaluate_worker *worker, size_t b)
 static bool take_span(struct evaluate_worker *worker, size_t b)
 {
     struct evaluation_state *state = worker->state;
-    struct span *span;
+    struct evaluate_span *span;
     do {
         const size_t next = atomic_fetch_add_explicit(&state->next, 1, memory_order_relaxed);
         if (next >= state->span_count) return false;
@@ -242,7 +242,7 @@ static void count_target(struct evaluate_worker *worker, size_t b)
     const size_t V = state->stepper->architecture.vocabulary_size;
     const uint32_t target = tokens_get(&state->dataset->tokens, worker->positions[b] + 1);
     const float *logits = worker->wanted[b];
-    struct span *span = worker->spans[b];
+    struct evaluate_span *span = worker->spans[b];
     if (!logits) return;
     span->nats += state->stepper->kernels->cross_entropy(V, logits, target, 1, NULL);
     span->correct += sampler_argmax(logits, V) == target;
@@ -298,7 +298,7 @@ static void sum_up(const struct evaluation_state *state, struct evaluation *resu
     size_t correct = 0;
     *result = (struct evaluation){.characters = state->dataset->characters};
     for (size_t i = 0; i < state->span_count; i++) {
-        const struct span *span = &state->spans[i];
+        const struct evaluate_span *span = &state->spans[i];
         result->tokens += span->end - span->counted;
         result->nats += span->nats;
         correct += span->correct;

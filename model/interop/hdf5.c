@@ -246,7 +246,7 @@ bool hdf5_exists(struct hdf5 *file, const char *path)
     return true;
 }
 
-struct listing {
+struct hdf5_listing {
     struct hdf5 *file;
     struct hdf5_texts *names;
     struct error *err;
@@ -254,7 +254,7 @@ struct listing {
 
 static herr_t add_member(hid_t group, const char *name, const H5L_info_t *link, void *context)
 {
-    struct listing *listing = context;
+    struct hdf5_listing *listing = context;
     (void)group;
     (void)link;
     if (listing->names->count == MAX_MEMBERS) {
@@ -275,7 +275,7 @@ bool hdf5_members(struct hdf5 *file, const char *path, struct hdf5_texts *names,
     if (!names->items) return false;
     hid_t group = open_object(file, path, err);
     if (group < 0) return false;
-    struct listing listing = {file, names, &problem};
+    struct hdf5_listing listing = {file, names, &problem};
     bool is_group = H5Iget_type(group) == H5I_GROUP;
     bool ok = is_group && H5Literate(group, H5_INDEX_NAME, H5_ITER_INC, NULL, add_member, &listing) >= 0;
     H5Oclose(group);

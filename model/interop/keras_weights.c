@@ -18,7 +18,7 @@ struct source {
     bool apart; /* every gate has its own three tensors */
 };
 
-struct reading {
+struct keras_reading {
     const struct keras_model *model;
     struct hdf5 *file;
     enum keras_layout layout;
@@ -26,7 +26,7 @@ struct reading {
     struct architecture architecture;
 };
 
-static bool refuse_layer(const struct reading *reading, const struct keras_layer *layer, struct error *err,
+static bool refuse_layer(const struct keras_reading *reading, const struct keras_layer *layer, struct error *err,
                          const char *problem)
 {
     return error_set(err, ERROR_CORRUPT, "%s: layer \"%.64s\" (%.64s): %.300s", reading->place, layer->name,
@@ -40,7 +40,7 @@ static size_t expected_count(const struct keras_layer *layer)
 
 /* --- Where a layer's tensors are --- */
 
-static bool join_path(const struct reading *reading, const struct keras_layer *layer, char path[MAX_PATH],
+static bool join_path(const struct keras_reading *reading, const struct keras_layer *layer, char path[MAX_PATH],
                       struct error *err, const char *a, const char *b)
 {
     int n = snprintf(path, MAX_PATH, "%s/%s", a, b);
@@ -49,14 +49,14 @@ static bool join_path(const struct reading *reading, const struct keras_layer *l
 
 /* Whether every gate has its own W, U and b, one gate after the other, as Keras 1 writes them (consume_less "cpu", its
  * default, or "mem"). */
-static bool gates_are_apart(const struct reading *reading, const struct keras_layer *layer, size_t count)
+static bool gates_are_apart(const struct keras_reading *reading, const struct keras_layer *layer, size_t count)
 {
     const size_t gates = architecture_gates(&reading->architecture);
     return reading->model->gates_apart && layer->role == KERAS_RECURRENT && layer->bias && gates > 1 &&
            count == gates * KINDS;
 }
 
-static bool name_group(const struct reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
+static bool name_group(const struct keras_reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
                        struct error *err)
 {
     if (reading->layout == KERAS_BY_NAME) return join_path(reading, layer, group, err, "model_weights", layer->name);
@@ -64,7 +64,7 @@ static bool name_group(const struct reading *reading, const struct keras_layer *
     return (n >= 0 && n < MAX_PATH) || refuse_layer(reading, layer, err, "its name is too long");
 }
 
-static bool find_by_name(const struct reading *reading, struct source *source, struct error *err)
+static bool find_by_name(const struct keras_reading *reading, struct source *source, struct error *err)
 {
     const struct keras_layer *layer = source->layer;
     struct hdf5_texts names;
@@ -118,7 +118,7 @@ static const char *nth_member(const struct hdf5_texts *members, const char *stem
 
 /* The group of a layer: "layers/lstm_1" is the second LSTM. Keras 2 also counts layers in a group of another name, so
  * the numbers there have gaps. */
-static bool find_group(const struct reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
+static bool find_group(const struct keras_reading *reading, const struct keras_layer *layer, char group[MAX_PATH],
                        struct error *err)
 {
     static const char keras2[] = "_layer_checkpoint_dependencies";
@@ -135,7 +135,7 @@ static bool find_group(const struct reading *reading, const struct keras_layer *
     return join_path(reading, layer, group, err, keras2, found);
 }
 
-static bool find_by_class(const struct reading *reading, struct source *source, struct error *err)
+static bool find_by_class(const struct keras_reading *reading, struct source *source, struct error *err)
 {
     char group[MAX_PATH], variable[32];
     if (!find_group(reading, source->layer, group, err)) return false;
@@ -154,7 +154,7 @@ static bool shape_is(const struct hdf5_shape *shape, size_t rows, size_t columns
     return shape->rank == 2 && shape->dimensions[0] == rows && shape->dimensions[1] == columns;
 }
 
-static bool wrong_shape(const struct reading *reading, const struct source *source, size_t i, size_t rows,
+static bool wrong_shape(const struct keras_reading *reading, const struct source *source, size_t i, size_t rows,
                         size_t columns, struct error *err)
 {
     const struct hdf5_shape *shape = &source->shapes[i];
@@ -178,14 +178,14 @@ static bool wrong_shape(const struct reading *reading, const struct source *sour
     return refuse_layer(reading, source->layer, err, problem);
 }
 
-static bool check_shape(const struct reading *reading, const struct source *source, size_t i, size_t rows,
+static bool check_shape(const struct keras_reading *reading, const struct source *source, size_t i, size_t rows,
                         size_t columns, struct error *err)
 {
     if (shape_is(&source->shapes[i], rows, columns)) return true;
     return wrong_shape(reading, source, i, rows, columns, err);
 }
 
-static bool check_gates(const struct reading *reading, const struct source *source, size_t inputs, size_t units,
+static bool check_gates(const struct keras_reading *reading, const struct source *source, size_t inputs, size_t units,
                         struct error *err)
 {
     for (size_t i = 0; i < source->count; i += KINDS)
@@ -197,7 +197,7 @@ static bool check_gates(const struct reading *reading, const struct source *sour
 }
 
 /* The bias tells the layout of CuDNN from that of Keras: two halves in one dimension. */
-static bool check_recurrent(const struct reading *reading, struct source *source, struct error *err)
+static bool check_recurrent(const struct keras_reading *reading, struct source *source, struct error *err)
 {
     const struct architecture *a = &reading->architecture;
     size_t k = source->layer->index, units = architecture_hidden(a, k), width = architecture_gates(a) * units;
@@ -212,7 +212,7 @@ static bool check_recurrent(const struct reading *reading, struct source *source
                                             "its weights are CuDNN's, but its configuration has not reset_after");
 }
 
-static bool check_shapes(const struct reading *reading, struct source *source, struct error *err)
+static bool check_shapes(const struct keras_reading *reading, struct source *source, struct error *err)
 {
     const struct architecture *a = &reading->architecture;
     const struct keras_layer *layer = source->layer;
@@ -237,7 +237,7 @@ static bool check_shapes(const struct reading *reading, struct source *source, s
            (!layer->bias || check_shape(reading, source, 1, outputs, 0, err));
 }
 
-static bool find_source(const struct reading *reading, struct source *source, struct error *err)
+static bool find_source(const struct keras_reading *reading, struct source *source, struct error *err)
 {
     source->count = expected_count(source->layer);
     bool ok =
@@ -334,7 +334,7 @@ static void arrange_tensor(struct network *network, const struct source *source,
     }
 }
 
-static bool read_source(const struct reading *reading, struct network *network, const struct source *source,
+static bool read_source(const struct keras_reading *reading, struct network *network, const struct source *source,
                         struct error *err)
 {
     for (size_t i = 0; i < source->count; i++) {
@@ -349,7 +349,8 @@ static bool read_source(const struct reading *reading, struct network *network, 
     return true;
 }
 
-static bool read_all(const struct reading *reading, struct source *sources, struct network *network, struct error *err)
+static bool read_all(const struct keras_reading *reading, struct source *sources, struct network *network,
+                     struct error *err)
 {
     const struct keras_model *model = reading->model;
     for (size_t i = 0; i < model->layer_count; i++) {
@@ -365,7 +366,7 @@ static bool read_all(const struct reading *reading, struct source *sources, stru
 bool keras_weights_read(struct network *network, const struct keras_model *model, struct hdf5 *file,
                         enum keras_layout layout, const char *place, struct error *err)
 {
-    struct reading reading = {
+    struct keras_reading reading = {
         .model = model, .file = file, .layout = layout, .place = place, .architecture = model->architecture};
     struct source *sources = calloc(model->layer_count, sizeof *sources);
     if (!sources) return error_set_no_memory(err, model->layer_count * sizeof *sources, "the layers of a Keras model");

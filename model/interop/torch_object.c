@@ -257,12 +257,12 @@ static bool view_offset(const struct pickle_value *id, size_t *offset)
     return !view || view->kind == PICKLE_NONE || size_of(value_item(view, 1), offset);
 }
 
-struct reading {
+struct torch_reading {
     const struct torch_storages *storages;
     struct foreign_tensors *tensors;
 };
 
-static bool read_tensor(const struct reading *reading, const char *name, const char *how,
+static bool read_tensor(const struct torch_reading *reading, const char *name, const char *how,
                         const struct pickle_value *arguments, struct error *err)
 {
     struct foreign_tensor tensor = {.name = name};
@@ -284,7 +284,7 @@ static bool read_tensor(const struct reading *reading, const char *name, const c
 }
 
 /* prefix + key, in the arena. *skip: this is no name of a tensor. */
-static const char *join_name(const struct reading *reading, const char *prefix, const struct pickle_value *key,
+static const char *join_name(const struct torch_reading *reading, const char *prefix, const struct pickle_value *key,
                              bool *skip, struct error *err)
 {
     char name[FOREIGN_MAX_NAME + 1];
@@ -295,7 +295,7 @@ static const char *join_name(const struct reading *reading, const char *prefix, 
     return arena_copy_text(reading->tensors->arena, name, (size_t)n, err);
 }
 
-static bool add_value(const struct reading *reading, const char *prefix, const struct pickle_value *key,
+static bool add_value(const struct torch_reading *reading, const char *prefix, const struct pickle_value *key,
                       const struct pickle_value *value, struct error *err)
 {
     const char *how;
@@ -313,7 +313,7 @@ static bool text_attribute_is(const struct pickle_value *state, const char *key,
     return pickle_is(pickle_get(state, key), PICKLE_TEXT, text);
 }
 
-static bool add_module(const struct reading *reading, const char *name, const struct pickle_value *module,
+static bool add_module(const struct torch_reading *reading, const char *name, const struct pickle_value *module,
                        struct error *err)
 {
     const struct pickle_value *class = class_of(module), *state = module->state;
@@ -330,8 +330,8 @@ static bool add_module(const struct reading *reading, const char *name, const st
     return foreign_tensors_add_module(reading->tensors, &row, err);
 }
 
-static bool walk_module(const struct reading *reading, const char *name, struct pickle_value *module, size_t depth,
-                        struct error *err)
+static bool walk_module(const struct torch_reading *reading, const char *name, struct pickle_value *module,
+                        size_t depth, struct error *err)
 {
     const struct pickle_value *state = module_state(module);
     if (!state || module->visited & IN_MODULE) return true;
@@ -355,13 +355,13 @@ static bool walk_module(const struct reading *reading, const char *name, struct 
 /* ---- which model ---- */
 
 struct search {
-    const struct reading *reading;
+    const struct torch_reading *reading;
     struct pickle_value *model; /* the one with recurrent layers */
     const char *label;          /* its place: "model_state_dict" */
     size_t others;              /* models without any */
 };
 
-static bool walk_model(const struct reading *reading, struct pickle_value *value, struct error *err)
+static bool walk_model(const struct torch_reading *reading, struct pickle_value *value, struct error *err)
 {
     if (module_state(value)) return walk_module(reading, "", value, MAX_DEPTH, err);
     const struct pickle_list *entries = python_entries(value);
@@ -389,7 +389,7 @@ static bool try_model(struct search *search, struct pickle_value *value, const c
     tried.list = NULL;
     tried.modules = NULL;
     tried.count = tried.capacity = tried.module_count = tried.module_capacity = 0;
-    const struct reading reading = {search->reading->storages, &tried};
+    const struct torch_reading reading = {search->reading->storages, &tried};
     if (!walk_model(&reading, value, err)) return false;
     if (!recurrent_is_in(&tried)) {
         search->others++;
@@ -430,7 +430,7 @@ static bool search_models(struct search *search, struct pickle_value *value, con
 bool torch_object_read(struct pickle_value *root, const struct torch_storages *storages,
                        struct foreign_tensors *tensors, const char **kind, struct error *err)
 {
-    const struct reading reading = {storages, tensors};
+    const struct torch_reading reading = {storages, tensors};
     struct search search = {.reading = &reading};
     if (!search_models(&search, root, "", CHECKPOINT_DEPTH, err)) return false;
     if (!search.model)

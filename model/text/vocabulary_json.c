@@ -9,7 +9,7 @@
 
 /* ---- reading ---- */
 
-struct reading {
+struct vocabulary_reading {
     const char *place;
     json_t *root;
     enum token_level level;
@@ -22,7 +22,7 @@ struct reading {
     uint8_t *label; /* [size] 1: a label */
 };
 
-static bool parse_json(struct reading *reading, const char *json, size_t n, struct error *err)
+static bool parse_json(struct vocabulary_reading *reading, const char *json, size_t n, struct error *err)
 {
     json_error_t cause;
     reading->root = json_text_parse(json, n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &cause);
@@ -35,7 +35,7 @@ static bool parse_json(struct reading *reading, const char *json, size_t n, stru
     return error_set(err, ERROR_CORRUPT, "%s: not a JSON object", reading->place);
 }
 
-static bool check_keys(const struct reading *reading, struct error *err)
+static bool check_keys(const struct vocabulary_reading *reading, struct error *err)
 {
     static const char *const known[] = {"level",      "lower", "filters", "tokens", "eos",
                                         "eos_starts", "pad",   "unknown", "labels"};
@@ -50,14 +50,14 @@ static bool check_keys(const struct reading *reading, struct error *err)
     return true;
 }
 
-static bool read_level(struct reading *reading, struct error *err)
+static bool read_level(struct vocabulary_reading *reading, struct error *err)
 {
     const char *name = json_string_value(json_object_get(reading->root, "level"));
     if (name && token_level_parse(name, &reading->level)) return true;
     return error_set(err, ERROR_CORRUPT, "%s: level must be \"char\", \"word\" or \"byte\"", reading->place);
 }
 
-static bool read_rules(struct reading *reading, struct error *err)
+static bool read_rules(struct vocabulary_reading *reading, struct error *err)
 {
     const json_t *lower = json_object_get(reading->root, "lower"), *filters = json_object_get(reading->root, "filters");
     bool words = reading->level == TOKEN_LEVEL_WORD;
@@ -74,7 +74,7 @@ static bool read_rules(struct reading *reading, struct error *err)
     return true;
 }
 
-static bool read_size(struct reading *reading, struct error *err)
+static bool read_size(struct vocabulary_reading *reading, struct error *err)
 {
     reading->tokens = json_object_get(reading->root, "tokens");
     if (!json_is_array(reading->tokens))
@@ -88,13 +88,13 @@ static bool read_size(struct reading *reading, struct error *err)
 }
 
 /* Whether a JSON value is the id of some token. */
-static bool is_id(const struct reading *reading, const json_t *value)
+static bool is_id(const struct vocabulary_reading *reading, const json_t *value)
 {
     json_int_t id = json_integer_value(value);
     return json_is_integer(value) && id >= 0 && (unsigned long long)id < reading->size;
 }
 
-static bool read_special(const struct reading *reading, const char *field, uint32_t *id, struct error *err)
+static bool read_special(const struct vocabulary_reading *reading, const char *field, uint32_t *id, struct error *err)
 {
     const json_t *value = json_object_get(reading->root, field);
     *id = TOKEN_NONE;
@@ -106,7 +106,7 @@ static bool read_special(const struct reading *reading, const char *field, uint3
     return true;
 }
 
-static bool read_specials(struct reading *reading, struct error *err)
+static bool read_specials(struct vocabulary_reading *reading, struct error *err)
 {
     if (!read_special(reading, "eos", &reading->eos, err) || !read_special(reading, "pad", &reading->pad, err) ||
         !read_special(reading, "unknown", &reading->unknown, err))
@@ -118,7 +118,7 @@ static bool read_specials(struct reading *reading, struct error *err)
 }
 
 /* An absent field means true, where there is an eos. */
-static bool read_eos_starts(struct reading *reading, struct error *err)
+static bool read_eos_starts(struct vocabulary_reading *reading, struct error *err)
 {
     const json_t *starts = json_object_get(reading->root, "eos_starts");
     if (starts && (!json_is_boolean(starts) || reading->eos == TOKEN_NONE))
@@ -128,13 +128,13 @@ static bool read_eos_starts(struct reading *reading, struct error *err)
     return true;
 }
 
-static bool is_special(const struct reading *reading, uint32_t id)
+static bool is_special(const struct vocabulary_reading *reading, uint32_t id)
 {
     return id == reading->eos || id == reading->pad || id == reading->unknown;
 }
 
 /* Ids of labels must rise: this keeps their order, and no label can come twice. */
-static bool read_labels(struct reading *reading, struct error *err)
+static bool read_labels(struct vocabulary_reading *reading, struct error *err)
 {
     const json_t *labels = json_object_get(reading->root, "labels"), *value;
     if (labels && !json_is_array(labels))
@@ -154,13 +154,13 @@ static bool read_labels(struct reading *reading, struct error *err)
     return true;
 }
 
-static bool bad_token(const struct reading *reading, size_t id, const char *what, struct error *err)
+static bool bad_token(const struct vocabulary_reading *reading, size_t id, const char *what, struct error *err)
 {
     return error_set(err, ERROR_CORRUPT, "%s: tokens[%zu] %s", reading->place, id, what);
 }
 
-static bool add_label(const struct reading *reading, struct vocabulary *vocabulary, size_t id, const json_t *value,
-                      struct error *err)
+static bool add_label(const struct vocabulary_reading *reading, struct vocabulary *vocabulary, size_t id,
+                      const json_t *value, struct error *err)
 {
     bool added;
     const char *name = json_string_value(value);
@@ -170,8 +170,8 @@ static bool add_label(const struct reading *reading, struct vocabulary *vocabula
     return added || bad_token(reading, id, "is a label that came before", err);
 }
 
-static bool add_text(const struct reading *reading, struct vocabulary *vocabulary, size_t id, const json_t *value,
-                     struct error *err)
+static bool add_text(const struct vocabulary_reading *reading, struct vocabulary *vocabulary, size_t id,
+                     const json_t *value, struct error *err)
 {
     const char *text = json_string_value(value);
     size_t n = json_string_length(value);
@@ -190,7 +190,7 @@ static bool add_text(const struct reading *reading, struct vocabulary *vocabular
     return added || bad_token(reading, id, "came before", err);
 }
 
-static bool add_tokens(const struct reading *reading, struct vocabulary *vocabulary, struct error *err)
+static bool add_tokens(const struct vocabulary_reading *reading, struct vocabulary *vocabulary, struct error *err)
 {
     const json_t *value;
     size_t id;
@@ -209,7 +209,7 @@ static bool add_tokens(const struct reading *reading, struct vocabulary *vocabul
     return true;
 }
 
-static struct vocabulary *make_vocabulary(const struct reading *reading, struct error *err)
+static struct vocabulary *make_vocabulary(const struct vocabulary_reading *reading, struct error *err)
 {
     struct vocabulary *vocabulary =
         vocabulary_new(reading->level, reading->lower, reading->filters, (uint32_t)reading->size, err);
@@ -225,7 +225,7 @@ static struct vocabulary *make_vocabulary(const struct reading *reading, struct 
 
 struct vocabulary *vocabulary_from_json(const char *json, size_t n, const char *place, struct error *err)
 {
-    struct reading reading = {.place = place};
+    struct vocabulary_reading reading = {.place = place};
     struct vocabulary *vocabulary = NULL;
     if (parse_json(&reading, json, n, err) && check_keys(&reading, err) && read_level(&reading, err) &&
         read_rules(&reading, err) && read_size(&reading, err) && read_specials(&reading, err) &&

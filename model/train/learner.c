@@ -9,7 +9,7 @@
 #include "base/team.h"
 #include "model/train/pass.h"
 
-struct worker {
+struct learner_worker {
     struct pass pass;
     size_t first, streams;      /* its share of the B streams */
     uint32_t *inputs, *targets; /* [T][streams] */
@@ -30,7 +30,7 @@ struct learner {
     struct network average;  /* opened where options.average > 0 */
     struct packed_network packed;
     struct team *team;
-    struct worker *workers;
+    struct learner_worker *workers;
     struct gradients **gradients; /* [workers] */
     size_t count;
     float *state; /* [layers][kinds][B][Hp] */
@@ -72,7 +72,7 @@ bool learner_bytes(const struct architecture *architecture, const struct learner
 static bool open_worker(struct learner *learner, size_t index, struct error *err)
 {
     const struct learner_options *options = &learner->options;
-    struct worker *worker = &learner->workers[index];
+    struct learner_worker *worker = &learner->workers[index];
     worker->first = options->batch * index / learner->count;
     worker->streams = options->batch * (index + 1) / learner->count - worker->first;
     const struct pass_options pass = {.streams = worker->streams,
@@ -145,7 +145,7 @@ void learner_free(struct learner *learner)
 /* ------------------------------------------------------------------ one run of the team */
 
 /* A worker's columns of the window: from [T][B] to [T][streams]. */
-static void gather_streams(const struct learner *learner, const struct worker *worker, const uint32_t *from,
+static void gather_streams(const struct learner *learner, const struct learner_worker *worker, const uint32_t *from,
                            uint32_t *to)
 {
     for (size_t t = 0; t < learner->T; t++)
@@ -154,7 +154,7 @@ static void gather_streams(const struct learner *learner, const struct worker *w
 }
 
 /* A worker's streams, forward and, where the mode wants gradients, backward over the window. */
-static void run_window(struct learner *learner, struct worker *worker)
+static void run_window(struct learner *learner, struct learner_worker *worker)
 {
     const size_t B = learner->options.batch, V = learner->packed.architecture.vocabulary_size, T = learner->T;
     const size_t Hp = learner->packed.hidden;
@@ -286,7 +286,7 @@ static void pack_share(struct learner *learner, size_t part, size_t parts, const
 /* A worker's share of a step, or of the part of a step that the mode wants. */
 static void work_share(struct learner *learner, size_t index)
 {
-    struct worker *worker = &learner->workers[index];
+    struct learner_worker *worker = &learner->workers[index];
     struct dropout drop = weight_drop(learner);
     run_window(learner, worker);
     if (learner->mode == MODE_LOGITS) return;

@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 
 /* What the functions that read the data of a run share. */
-struct reading {
+struct training_reading {
     const struct trainer_options *options;
     const struct training_source *source;
     struct model *init; /* NULL, or gives its vocabulary */
@@ -42,7 +42,7 @@ static bool check_paths(const struct trainer_options *options, struct error *err
     return good;
 }
 
-static bool load_parts(struct training_data *data, struct reading *reading, struct error *err)
+static bool load_parts(struct training_data *data, struct training_reading *reading, struct error *err)
 {
     const struct trainer_options *options = reading->options;
     const bool split = !options->validation_data && options->validation > 0;
@@ -83,7 +83,8 @@ static bool describe_vocabulary(struct training_data *data, struct error *err)
            error_set_no_memory(err, n, "a description");
 }
 
-static json_t *describe_validation(const struct training_data *data, const struct reading *reading, struct error *err)
+static json_t *describe_validation(const struct training_data *data, const struct training_reading *reading,
+                                   struct error *err)
 {
     const char *path = reading->options->validation_data;
     if (!reading->validation) return json_null();
@@ -91,7 +92,7 @@ static json_t *describe_validation(const struct training_data *data, const struc
     return describe_part(file, reading->validation, &data->validation);
 }
 
-static bool describe_all(struct training_data *data, const struct reading *reading, struct error *err)
+static bool describe_all(struct training_data *data, const struct training_reading *reading, struct error *err)
 {
     data->description = json_object();
     json_t *corpus = describe_part(training_files_describe(&data->files, err), reading->train, &data->dataset);
@@ -124,7 +125,7 @@ static bool refuse_unknown(const struct training_data *data, const char *name, c
                      words ? "words" : "characters", whose);
 }
 
-static bool encode_training(struct training_data *data, const struct reading *reading, struct error *err)
+static bool encode_training(struct training_data *data, const struct training_reading *reading, struct error *err)
 {
     if (!dataset_encode(&data->dataset, reading->train, data->vocabulary, reading->source->directory,
                         &data->skipped_training, err))
@@ -132,7 +133,7 @@ static bool encode_training(struct training_data *data, const struct reading *re
     return !reading->init || data->dataset.characters > 0 || refuse_unknown(data, data->name, "the model", err);
 }
 
-static bool encode_validation(struct training_data *data, const struct reading *reading, struct error *err)
+static bool encode_validation(struct training_data *data, const struct training_reading *reading, struct error *err)
 {
     const char *path = reading->options->validation_data;
     return dataset_encode(&data->validation, reading->validation, data->vocabulary, reading->source->directory,
@@ -141,7 +142,7 @@ static bool encode_validation(struct training_data *data, const struct reading *
 }
 
 /* Vocabulary and tokens of the parts. */
-static bool encode_parts(struct training_data *data, const struct reading *reading, struct error *err)
+static bool encode_parts(struct training_data *data, const struct training_reading *reading, struct error *err)
 {
     const struct vocabulary_options options = trainer_vocabulary_options(reading->options);
     if (!data->vocabulary)
@@ -155,7 +156,7 @@ static bool encode_parts(struct training_data *data, const struct reading *readi
 
 /* A validation part may hold nothing that the vocabulary knows. Then the run trains on the whole corpus. A validation
  * file that holds nothing of it is a mistake. */
-static bool check_validation(struct training_data *data, struct reading *reading, struct error *err)
+static bool check_validation(struct training_data *data, struct training_reading *reading, struct error *err)
 {
     const char *path = reading->options->validation_data;
     if (!data->has_validation || data->validation.characters > 0) return true;
@@ -186,7 +187,7 @@ bool training_data_open(struct training_data *data, const struct trainer_options
     *data = (struct training_data){0};
     if (!options->data && !source->text)
         return error_set(err, ERROR_INVALID, "data is not set: name a file to train on");
-    struct reading reading = {.options = options, .source = source, .init = init};
+    struct training_reading reading = {.options = options, .source = source, .init = init};
     if (!load_parts(data, &reading, err) || !encode_parts(data, &reading, err) ||
         !check_validation(data, &reading, err) || !describe_all(data, &reading, err) ||
         (init && !describe_vocabulary(data, err)))

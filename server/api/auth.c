@@ -23,7 +23,7 @@ struct token {
     enum http_scope scope;
 };
 
-struct tokens {
+struct auth_tokens {
     struct token *items;
     size_t count, capacity;
     bool generate, admin; /* the scope has a token */
@@ -32,7 +32,7 @@ struct tokens {
 
 struct auth {
     pthread_mutex_t lock; /* guards tokens */
-    struct tokens tokens;
+    struct auth_tokens tokens;
     struct throttle *throttle;
 };
 
@@ -64,7 +64,7 @@ static bool parse_digest(const char *text, size_t n, unsigned char digest[SHA256
     return true;
 }
 
-static bool add_token(struct tokens *tokens, enum http_scope scope, const unsigned char digest[SHA256_SIZE],
+static bool add_token(struct auth_tokens *tokens, enum http_scope scope, const unsigned char digest[SHA256_SIZE],
                       struct error *err)
 {
     if (tokens->count == tokens->capacity) {
@@ -82,7 +82,7 @@ static bool add_token(struct tokens *tokens, enum http_scope scope, const unsign
 }
 
 /* One token, as it is or as its digest. The message must not show it. */
-static bool read_token(struct tokens *tokens, enum http_scope scope, const char *text, size_t n, struct error *err)
+static bool read_token(struct auth_tokens *tokens, enum http_scope scope, const char *text, size_t n, struct error *err)
 {
     const size_t mark = sizeof HASH_MARK - 1;
     unsigned char digest[SHA256_SIZE];
@@ -102,7 +102,7 @@ static bool read_token(struct tokens *tokens, enum http_scope scope, const char 
 
 /* Warns rather than refuses: files that a container mounts from another system all have mode 0777. Anybody may read a
  * digest. */
-static void warn_of_others(const struct tokens *tokens, const char *key, const char *path)
+static void warn_of_others(const struct auth_tokens *tokens, const char *key, const char *path)
 {
     struct stat info;
     const mode_t harm = S_IWOTH | (tokens->plain ? S_IROTH : 0);
@@ -121,8 +121,8 @@ static const char *file_of(const struct config *config, const char *key)
 
 /* Reads a value of the configuration: tokens with commas or spaces between them. An environment variable has no other
  * form for a list. */
-static bool read_list(struct tokens *tokens, enum http_scope scope, const char *key, const struct option_list *list,
-                      const char *file, struct error *err)
+static bool read_list(struct auth_tokens *tokens, enum http_scope scope, const char *key,
+                      const struct option_list *list, const char *file, struct error *err)
 {
     tokens->plain = false;
     for (size_t i = 0; i < list->count; i++) {
@@ -138,7 +138,7 @@ static bool read_list(struct tokens *tokens, enum http_scope scope, const char *
 }
 
 /* A token per line; empty lines and those that begin with # are skipped. */
-static bool read_lines(struct tokens *tokens, enum http_scope scope, const char *path, const char *text,
+static bool read_lines(struct auth_tokens *tokens, enum http_scope scope, const char *path, const char *text,
                        struct error *err)
 {
     const size_t before = tokens->count;
@@ -154,7 +154,7 @@ static bool read_lines(struct tokens *tokens, enum http_scope scope, const char 
     return tokens->count > before || error_set(err, ERROR_INVALID, "%s: has no token", path);
 }
 
-static bool read_file(struct tokens *tokens, enum http_scope scope, const char *key, const char *path,
+static bool read_file(struct auth_tokens *tokens, enum http_scope scope, const char *key, const char *path,
                       struct error *err)
 {
     char *text;
@@ -172,7 +172,7 @@ static bool read_file(struct tokens *tokens, enum http_scope scope, const char *
     return done || error_add_context(err, "%s", key);
 }
 
-static bool read_tokens(struct tokens *tokens, const struct config *config, struct error *err)
+static bool read_tokens(struct auth_tokens *tokens, const struct config *config, struct error *err)
 {
     return read_list(tokens, HTTP_GENERATE, "auth.generate_tokens", &config->generate_tokens,
                      file_of(config, "auth.generate_tokens"), err) &&
@@ -209,7 +209,7 @@ void auth_free(struct auth *auth)
 
 bool auth_check_settings(const struct config *config, struct error *err)
 {
-    struct tokens tokens = {0};
+    struct auth_tokens tokens = {0};
     const bool good = read_tokens(&tokens, config, err);
     free(tokens.items);
     return good;
@@ -217,7 +217,7 @@ bool auth_check_settings(const struct config *config, struct error *err)
 
 bool auth_reload(struct auth *auth, const struct config *config, struct error *err)
 {
-    struct tokens tokens = {0};
+    struct auth_tokens tokens = {0};
     if (!read_tokens(&tokens, config, err)) {
         free(tokens.items);
         return false;
@@ -234,7 +234,7 @@ bool auth_reload(struct auth *auth, const struct config *config, struct error *e
 
 /* Returns the scope of the token, HTTP_PUBLIC for an unknown one. Takes the same time for any token. The caller holds
  * the lock. */
-static enum http_scope scope_of(const struct tokens *tokens, const unsigned char digest[SHA256_SIZE])
+static enum http_scope scope_of(const struct auth_tokens *tokens, const unsigned char digest[SHA256_SIZE])
 {
     bool generate = false, admin = false;
     for (size_t i = 0; i < tokens->count; i++) {

@@ -187,14 +187,14 @@ enum http_outcome api_dataset_put(struct http_request *request, void *context)
 /* --- Looking and deleting --- */
 
 /* A list that is being written, a dataset at a time. */
-struct listing {
+struct datasets_listing {
     struct datasets *datasets;
     char last[STATE_NAME_MAX + 1]; /* name of the one that was written last */
 };
 
 static enum text_state write_dataset(void *context, struct json_writer *out, struct error *err)
 {
-    struct listing *listing = context;
+    struct datasets_listing *listing = context;
     struct error own = {0};
     json_t *json = datasets_next(listing->datasets, listing->last, &own);
     const bool first = !*listing->last;
@@ -216,7 +216,7 @@ enum http_outcome api_datasets(struct http_request *request, void *context)
     const struct services *services = context;
     struct error err = {0};
     if (!state_dir_require(services->state, &err)) return refuse_error(request, &err);
-    struct listing *listing = calloc(1, sizeof *listing);
+    struct datasets_listing *listing = calloc(1, sizeof *listing);
     if (!listing) {
         error_set_no_memory(&err, sizeof *listing, "the list of datasets");
         return refuse_error(request, &err);

@@ -27,14 +27,14 @@ static enum http_outcome models_refuse(struct http_request *request, const struc
 }
 
 /* A list that is being written, a model at a time. */
-struct listing {
+struct models_listing {
     struct registry *registry;
     const void *position;
 };
 
 static enum text_state write_model(void *context, struct json_writer *out, struct error *err)
 {
-    struct listing *listing = context;
+    struct models_listing *listing = context;
     const bool first = !listing->position;
     struct error own = {0};
     json_t *model;
@@ -54,7 +54,7 @@ static enum http_outcome models_list(struct http_request *request, void *context
 {
     const struct services *services = context;
     struct error err = {0};
-    struct listing *listing = calloc(1, sizeof *listing);
+    struct models_listing *listing = calloc(1, sizeof *listing);
     if (!listing) {
         error_set_no_memory(&err, sizeof *listing, "the list of models");
         return models_refuse(request, &err);

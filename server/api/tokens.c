@@ -43,7 +43,7 @@ static struct served *read_fields(struct http_request *request, const struct ser
 }
 
 /* Tokens, and how far their answer is written. */
-struct tokens {
+struct tokens_answer {
     struct served *served;
     struct token_list ids;
     size_t skipped, at;
@@ -53,14 +53,14 @@ struct tokens {
 
 static void tokens_release(void *context)
 {
-    struct tokens *tokens = context;
+    struct tokens_answer *tokens = context;
     token_list_free(&tokens->ids);
     registry_release(tokens->served);
     free(tokens);
 }
 
 /* Consumes all but the request. */
-static void tokens_reply(struct http_request *request, const struct services *services, struct tokens *tokens,
+static void tokens_reply(struct http_request *request, const struct services *services, struct tokens_answer *tokens,
                          enum text_state (*write)(void *context, struct json_writer *out, struct error *err))
 {
     text_reply(request, 200, "application/json",
@@ -68,7 +68,7 @@ static void tokens_reply(struct http_request *request, const struct services *se
                    .write = write, .release = tokens_release, .context = tokens, .worker = services->writer});
 }
 
-static void write_model(const struct tokens *tokens, const char *next, struct json_writer *out)
+static void write_model(const struct tokens_answer *tokens, const char *next, struct json_writer *out)
 {
     const char *model = tokens->served->model.name;
     json_write_literal(out, "{\"model\":");
@@ -76,7 +76,7 @@ static void write_model(const struct tokens *tokens, const char *next, struct js
     json_write(out, next, strlen(next));
 }
 
-static void write_name(const struct tokens *tokens, size_t i, struct json_writer *out)
+static void write_name(const struct tokens_answer *tokens, size_t i, struct json_writer *out)
 {
     size_t n;
     const char *name = vocabulary_token(tokens->served->model.vocabulary, tokens->ids.ids[i], &n);
@@ -86,7 +86,7 @@ static void write_name(const struct tokens *tokens, size_t i, struct json_writer
 /* {model, ids, tokens, skipped} */
 static enum text_state write_tokens(void *context, struct json_writer *out, struct error *err)
 {
-    struct tokens *tokens = context;
+    struct tokens_answer *tokens = context;
     (void)err;
     if (tokens->stage == TOKENS_BEGIN) {
         write_model(tokens, ",\"ids\":[", out);
@@ -113,7 +113,7 @@ static enum text_state write_tokens(void *context, struct json_writer *out, stru
 }
 
 /* The text of one token; the first word has no space before it. */
-static void write_part(struct tokens *tokens, uint32_t id, struct json_writer *out)
+static void write_part(struct tokens_answer *tokens, uint32_t id, struct json_writer *out)
 {
     const struct vocabulary *vocabulary = tokens->served->model.vocabulary;
     if (vocabulary_is_special(vocabulary, id)) return;
@@ -128,7 +128,7 @@ static void write_part(struct tokens *tokens, uint32_t id, struct json_writer *o
 /* {model, text} */
 static enum text_state write_text(void *context, struct json_writer *out, struct error *err)
 {
-    struct tokens *tokens = context;
+    struct tokens_answer *tokens = context;
     (void)err;
     if (tokens->at == 0) write_model(tokens, ",\"text\":\"", out);
     if (tokens->at < tokens->ids.count) {
@@ -141,9 +141,9 @@ static enum text_state write_text(void *context, struct json_writer *out, struct
 }
 
 /* NULL with the problem. Owns the model, which is released in any case. */
-static struct tokens *new_tokens(struct served *served, struct problem *problem)
+static struct tokens_answer *new_tokens(struct served *served, struct problem *problem)
 {
-    struct tokens *tokens = calloc(1, sizeof *tokens);
+    struct tokens_answer *tokens = calloc(1, sizeof *tokens);
     if (tokens) {
         tokens->served = served;
         return tokens;
@@ -162,7 +162,7 @@ static bool check_time(const struct http_request *request, const struct services
     return (double)taken * 1e-9 <= limit || problem_set_timeout(problem, "the text was not read", limit, began);
 }
 
-static bool tokens_encode(struct tokens *tokens, const struct field_text *text, struct problem *problem)
+static bool tokens_encode(struct tokens_answer *tokens, const struct field_text *text, struct problem *problem)
 {
     struct unknown_list unknown = {0};
     struct error err = {0};
@@ -181,7 +181,7 @@ enum http_outcome api_tokenize(struct http_request *request, void *context)
     struct served *served = NULL;
     if (check_time(request, services, false, &problem))
         served = read_fields(request, services, &tokenize_table, "text", &fields, &problem);
-    struct tokens *tokens = served ? new_tokens(served, &problem) : NULL;
+    struct tokens_answer *tokens = served ? new_tokens(served, &problem) : NULL;
     if (tokens && tokens_encode(tokens, &fields.text, &problem) && check_time(request, services, true, &problem))
         tokens_reply(request, services, tokens, write_tokens);
     else if (tokens)
@@ -190,7 +190,7 @@ enum http_outcome api_tokenize(struct http_request *request, void *context)
     return problem.status ? completion_refuse(request, &problem) : HTTP_REPLIED;
 }
 
-static bool read_ids(struct tokens *tokens, const json_t *list, struct problem *problem)
+static bool read_ids(struct tokens_answer *tokens, const json_t *list, struct problem *problem)
 {
     const uint32_t size = vocabulary_size(tokens->served->model.vocabulary);
     struct error err = {0};
@@ -211,7 +211,7 @@ enum http_outcome api_detokenize(struct http_request *request, void *context)
     struct token_fields fields = {0};
     struct problem problem = {0};
     struct served *served = read_fields(request, services, &detokenize_table, "ids", &fields, &problem);
-    struct tokens *tokens = served ? new_tokens(served, &problem) : NULL;
+    struct tokens_answer *tokens = served ? new_tokens(served, &problem) : NULL;
     if (tokens && read_ids(tokens, fields.ids, &problem))
         tokens_reply(request, services, tokens, write_text);
     else if (tokens)

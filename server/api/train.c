@@ -230,7 +230,7 @@ static const struct field_table list_table = {list_rows, sizeof list_rows / size
 #define PAGE_JOBS 8 /* that are read at once; a piece of the answer */
 
 /* A list that is being written, in the clerk's thread. */
-struct listing {
+struct jobs_listing {
     struct jobs *jobs;
     struct json_writer *out; /* of the page that is being read */
     enum job_state state;
@@ -241,7 +241,7 @@ struct listing {
 
 static bool write_job(void *context, const struct job *job)
 {
-    struct listing *listing = context;
+    struct jobs_listing *listing = context;
     if (listing->begun) json_write_literal(listing->out, ",");
     text_write_json(listing->out, train_describe(job));
     listing->before = job->id;
@@ -252,7 +252,7 @@ static bool write_job(void *context, const struct job *job)
 
 static enum text_state write_page(void *context, struct json_writer *out, struct error *err)
 {
-    struct listing *listing = context;
+    struct jobs_listing *listing = context;
     const size_t most = listing->left < PAGE_JOBS ? listing->left : PAGE_JOBS;
     listing->out = out;
     listing->page = 0;
@@ -274,12 +274,12 @@ static enum http_outcome train_list(struct http_request *request, void *context)
     fields_read_query(&list_table, &fields, http_request_query(request), NULL, &problem);
     if (fields.after.data && !job_id_parse(fields.after.data, &before))
         problem_add_field(&problem, "after", "must be the id of a job");
-    struct listing *listing = problem.status ? NULL : malloc(sizeof *listing);
+    struct jobs_listing *listing = problem.status ? NULL : malloc(sizeof *listing);
     if (!listing) {
         problem_set(&problem, 503, "out of memory");
         return train_refuse(request, &problem);
     }
-    *listing = (struct listing){
+    *listing = (struct jobs_listing){
         .jobs = services->jobs, .state = (enum job_state)fields.state, .before = before, .left = (size_t)fields.limit};
     http_reply_header(request, "Cache-Control", "no-store");
     text_reply(request, 200, "application/json",

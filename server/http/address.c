@@ -120,12 +120,12 @@ void address_set_close(struct address_set *set)
 
 /* --- Behind a proxy --- */
 
-struct span {
+struct address_span {
     const char *text;
     size_t size;
 };
 
-static struct span trim_span(struct span span)
+static struct address_span trim_span(struct address_span span)
 {
     while (span.size > 0 && (*span.text == ' ' || *span.text == '\t')) span.text++, span.size--;
     while (span.size > 0 && (span.text[span.size - 1] == ' ' || span.text[span.size - 1] == '\t')) span.size--;
@@ -133,15 +133,15 @@ static struct span trim_span(struct span span)
 }
 
 /* `for=192.0.2.1;proto=http` -> `192.0.2.1`; `proto=http;For="[2001:db8::1]:80"` -> `[2001:db8::1]:80` */
-static struct span value_of_for(struct span element)
+static struct address_span value_of_for(struct address_span element)
 {
     while (element.size > 0) {
         const char *semicolon = memchr(element.text, ';', element.size);
         const size_t size = semicolon ? (size_t)(semicolon - element.text) : element.size;
-        const struct span pair = trim_span((struct span){element.text, size});
+        const struct address_span pair = trim_span((struct address_span){element.text, size});
         if (pair.size > 4 && strncasecmp(pair.text, "for=", 4) == 0) {
             const bool quoted = pair.size > 6 && pair.text[4] == '"' && pair.text[pair.size - 1] == '"';
-            return (struct span){pair.text + (quoted ? 5 : 4), pair.size - (quoted ? 6 : 4)};
+            return (struct address_span){pair.text + (quoted ? 5 : 4), pair.size - (quoted ? 6 : 4)};
         }
         element.text += size + (semicolon ? 1 : 0);
         element.size -= size + (semicolon ? 1 : 0);
@@ -150,10 +150,10 @@ static struct span value_of_for(struct span element)
 }
 
 /* "192.0.2.1", "192.0.2.1:80", "2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:80" */
-static bool parse_node(struct span node, struct address *address)
+static bool parse_node(struct address_span node, struct address *address)
 {
     const char *bracket = node.size > 0 && *node.text == '[' ? memchr(node.text, ']', node.size) : NULL;
-    if (bracket) node = (struct span){node.text + 1, (size_t)(bracket - node.text) - 1};
+    if (bracket) node = (struct address_span){node.text + 1, (size_t)(bracket - node.text) - 1};
     const char *colon = memchr(node.text, ':', node.size);
     const bool one = colon && !bracket && !memchr(colon + 1, ':', node.size - (size_t)(colon + 1 - node.text));
     return address_parse(node.text, one ? (size_t)(colon - node.text) : node.size, address) &&
@@ -168,7 +168,7 @@ struct address address_behind(const struct address_set *trusted, const struct ad
     for (bool more = end > 0; more;) {
         size_t begin = end;
         while (begin > 0 && value[begin - 1] != ',') begin--;
-        struct span element = trim_span((struct span){value + begin, end - begin});
+        struct address_span element = trim_span((struct address_span){value + begin, end - begin});
         struct address address;
         if (!parse_node(forwarded ? value_of_for(element) : element, &address)) break;
         client = address;
