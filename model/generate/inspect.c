@@ -100,26 +100,35 @@ static void multiply(const struct kernel_matrix *matrix, size_t n, size_t j, con
     }
 }
 
-/* out[G][W] = bias (NULL: 0) + the product of x with a matrix of layer `layer`; `first`: the gates before it stay as
- * they are. */
-static void product(const struct inspect_gates *gates, size_t layer, bool hidden_part, const float *bias, const void *x,
-                    size_t first, float *out)
+/* Operands of a product of one row with a matrix of a layer. */
+struct gates_product {
+    size_t layer;
+    bool hidden_part;  /* the hidden product, else the input product */
+    const float *bias; /* [a row of gates]; NULL: 0 */
+    const void *x;     /* the row, in the matrix's format */
+    size_t first;      /* gates before this one keep their values in `out` */
+    float *out;        /* [G][W] */
+};
+
+/* out = bias + the product of x with the matrix, in the file's order of gates. */
+static void gates_multiply(const struct inspect_gates *gates, const struct gates_product *product)
 {
     const struct step_weights *weights = &gates->stepper->weights;
-    const struct step_layer *own = &weights->layers[layer];
-    const struct kernel_matrix *matrix = hidden_part ? &own->hidden : &own->input;
+    const struct step_layer *own = &weights->layers[product->layer];
+    const struct kernel_matrix *matrix = product->hidden_part ? &own->hidden : &own->input;
     const size_t G = architecture_gates(&gates->stepper->architecture), n = (weights->fused ? G : 1) * BLOCK;
-    const size_t H = architecture_hidden(&gates->stepper->architecture, layer);
-    if (bias)
-        memcpy(gates->row, bias, own->gate_row * sizeof(float));
+    const size_t H = architecture_hidden(&gates->stepper->architecture, product->layer);
+    if (product->bias)
+        memcpy(gates->row, product->bias, own->gate_row * sizeof(float));
     else
         memset(gates->row, 0, own->gate_row * sizeof(float));
-    for (size_t j = 0; matrix->inputs > 0 && j < own->gate_row / n; j++) multiply(matrix, n, j, x, gates->row + j * n);
-    for (size_t gate = first; gate < G; gate++) {
-        float *values = out + gate * own->width;
+    for (size_t j = 0; matrix->inputs > 0 && j < own->gate_row / n; j++)
+        multiply(matrix, n, j, product->x, gates->row + j * n);
+    for (size_t gate = product->first; gate < G; gate++) {
+        float *values = product->out + gate * own->width;
         memset(values + H, 0, (own->width - H) * sizeof(float));
         for (size_t u = 0; u < H; u++)
-            values[u] = gates->row[step_weights_gate(weights, layer, hidden_part, gate * H + u)];
+            values[u] = gates->row[step_weights_gate(weights, product->layer, product->hidden_part, gate * H + u)];
     }
 }
 
@@ -158,13 +167,14 @@ const float *inspect_gates_of(struct inspect_gates *gates, size_t layer, uint32_
     const float *h_new = gates->h;
     const void *x;
     if (cell->states > 1) memcpy(gates->c, h_previous + own->width, own->width * sizeof(float));
-    product(gates, layer, false, start, input_of(gates, layer, token, after), 0, gates->in);
+    gates_multiply(gates,
+                   &(struct gates_product){layer, false, start, input_of(gates, layer, token, after), 0, gates->in});
     step_prepare_inputs(stepper, 1, own->width, &h_previous, gates->h_integers, &x);
-    product(gates, layer, true, own->bias_hh, x, 0, gates->gates);
+    gates_multiply(gates, &(struct gates_product){layer, true, own->bias_hh, x, 0, gates->gates});
     if (plain->first_gates > 0) {
         plain->first(&row);
         step_prepare_inputs(stepper, 1, own->width, &h_new, gates->h_integers, &x);
-        product(gates, layer, true, own->bias_hh, x, plain->first_gates, gates->gates);
+        gates_multiply(gates, &(struct gates_product){layer, true, own->bias_hh, x, plain->first_gates, gates->gates});
     }
     plain->last(&row);
     return gates->gates;
