@@ -48,27 +48,26 @@ static bool read_all(int fd, char *data, size_t n, size_t *size)
 
 bool file_read(const char *path, size_t max_bytes, char **data, size_t *size, struct error *err)
 {
-    return file_read_at(AT_FDCWD, path, path, max_bytes, data, size, err);
+    return file_read_at(&(struct file_at){AT_FDCWD, path, path}, max_bytes, data, size, err);
 }
 
-bool file_read_at(int directory, const char *name, const char *place, size_t max_bytes, char **data, size_t *size,
-                  struct error *err)
+bool file_read_at(const struct file_at *at, size_t max_bytes, char **data, size_t *size, struct error *err)
 {
     size_t n, capacity;
     char *content = NULL;
-    int fd = open_regular(directory, name, place, &n, err);
+    int fd = open_regular(at->directory, at->name, at->place, &n, err);
     if (fd < 0) return false;
     if (n > max_bytes || !size_add(n, 1, &capacity)) {
-        error_set(err, ERROR_TOO_LARGE, "%s: has %zu bytes, at most %zu are allowed", place, n, max_bytes);
+        error_set(err, ERROR_TOO_LARGE, "%s: has %zu bytes, at most %zu are allowed", at->place, n, max_bytes);
         goto out;
     }
     content = malloc(capacity);
     if (!content) {
-        error_set_no_memory(err, capacity, place);
+        error_set_no_memory(err, capacity, at->place);
         goto out;
     }
     if (!read_all(fd, content, n, size)) {
-        error_set_errno(err, errno, "%s", place);
+        error_set_errno(err, errno, "%s", at->place);
         free(content);
         content = NULL;
         goto out;
@@ -82,18 +81,18 @@ out:
 
 bool file_map_open(struct file_map *map, const char *path, struct error *err)
 {
-    return file_map_open_at(map, AT_FDCWD, path, path, err);
+    return file_map_open_at(map, &(struct file_at){AT_FDCWD, path, path}, err);
 }
 
-bool file_map_open_at(struct file_map *map, int directory, const char *name, const char *place, struct error *err)
+bool file_map_open_at(struct file_map *map, const struct file_at *at, struct error *err)
 {
     size_t n;
     *map = (struct file_map){0};
-    int fd = open_regular(directory, name, place, &n, err);
+    int fd = open_regular(at->directory, at->name, at->place, &n, err);
     if (fd < 0) return false;
     void *data = NULL;
     if (n > 0) data = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (data == MAP_FAILED) error_set_errno(err, errno, "%s", place);
+    if (data == MAP_FAILED) error_set_errno(err, errno, "%s", at->place);
     close(fd);
     if (data == MAP_FAILED) return false;
     *map = (struct file_map){data, n};

@@ -22,10 +22,14 @@
  * *size. Errors: ERROR_NOT_FOUND, ERROR_TOO_LARGE beyond max_bytes (checked before memory is taken), ERROR_IO. */
 bool file_read(const char *path, size_t max_bytes, char **data, size_t *size, struct error *err);
 
-/* The same for a file of an open directory (or AT_FDCWD). Several reads then see one directory, even if its path
- * changes meanwhile. Errors name `place`. */
-bool file_read_at(int directory, const char *name, const char *place, size_t max_bytes, char **data, size_t *size,
-                  struct error *err);
+/* A file of an open directory. Several reads then see one directory, even if its path changes meanwhile. */
+struct file_at {
+    int directory;     /* or AT_FDCWD */
+    const char *name;  /* in the directory */
+    const char *place; /* the file in errors */
+};
+
+bool file_read_at(const struct file_at *at, size_t max_bytes, char **data, size_t *size, struct error *err);
 
 struct file_map {
     const unsigned char *data; /* NULL if size is 0 */
@@ -35,7 +39,7 @@ struct file_map {
 /* Maps a regular file read-only. If somebody truncates the file while it is mapped, SIGBUS kills this process;
  * publishing replaces files and never truncates them. */
 bool file_map_open(struct file_map *map, const char *path, struct error *err);
-bool file_map_open_at(struct file_map *map, int directory, const char *name, const char *place, struct error *err);
+bool file_map_open_at(struct file_map *map, const struct file_at *at, struct error *err);
 void file_map_close(struct file_map *map);
 
 /* Publishes one file. Mode 0644 less the umask. */

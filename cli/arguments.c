@@ -201,20 +201,20 @@ static void print_help(const struct command_line *line)
     options_print_help(line->reference, stdout);
 }
 
-bool arguments_read(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
-                    bool *help, struct error *err)
+bool arguments_read(const struct arguments *arguments, void *target, struct arena *arena, bool *help, struct error *err)
 {
+    const struct command_line *line = arguments->line;
     /* cppcheck-suppress ctuuninitvar ; the target is what is filled */
     struct parse parse = {line, target, arena, err, line->operands, NULL};
-    *help = wants_help(argc, argv);
+    *help = wants_help(arguments->argc, arguments->argv);
     if (*help) {
         print_help(line);
         return true;
     }
     parse.given = arena_alloc(arena, line->table.count, sizeof *parse.given, "the flags that were given", err);
     if (!parse.given || !options_set_defaults(&line->table, target, arena, err)) return false;
-    if (!read_all(&parse, argc, argv)) return false;
-    if (line->file_key && !read_file_then_flags(&parse, argc, argv)) return false;
+    if (!read_all(&parse, arguments->argc, arguments->argv)) return false;
+    if (line->file_key && !read_file_then_flags(&parse, arguments->argc, arguments->argv)) return false;
     return check_required(&parse);
 }
 
@@ -246,7 +246,7 @@ bool arguments_parse(const struct command_line *line, int argc, char **argv, voi
     struct error err = {0};
     bool help;
     *exit_code = 0;
-    if (arguments_read(line, argc, argv, target, arena, &help, &err)) return !help;
+    if (arguments_read(&(struct arguments){line, argc, argv}, target, arena, &help, &err)) return !help;
     *exit_code = command_fail(&err);
     return false;
 }

@@ -29,11 +29,18 @@ struct command_line {
     const struct option_table *reference; /* a table that --help prints after the flags, or NULL */
 };
 
+/* The arguments of a command, as main() has them. */
+struct arguments {
+    const struct command_line *line;
+    int argc;
+    char **argv; /* [argc]; argv[0] is the command's name */
+};
+
 /* Fills the target: defaults, then the file of file_key, then flags. After --help it prints the help to stdout and sets
  * *help instead. Errors: ERROR_USAGE for wrong flags; the file's errors as they are.
  * Ownership: texts live in the arena. */
-bool arguments_read(const struct command_line *line, int argc, char **argv, void *target, struct arena *arena,
-                    bool *help, struct error *err);
+bool arguments_read(const struct arguments *arguments, void *target, struct arena *arena, bool *help,
+                    struct error *err);
 
 /* As arguments_read(). False if the command has nothing more to do: it has printed the help or the error, and the
  * caller returns *exit_code. */

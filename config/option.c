@@ -216,13 +216,13 @@ static bool refuse_key(const struct option_table *table, const char *key, const 
     return error_set(err, ERROR_INVALID, "%s: unknown key \"%.80s\"; %s", place, key, remark ? remark : OPTIONS_LISTED);
 }
 
-bool options_set(const struct option_table *table, void *target, const char *key, const char *value, const char *place,
+bool options_set(const struct option_table *table, void *target, const struct option_assignment *assignment,
                  struct arena *arena, struct error *err)
 {
-    const struct option *option = options_find(table, key);
-    if (!option) return refuse_key(table, key, place, err);
-    if (option_set(option, target, value, key, arena, err)) return true;
-    return error_add_context(err, "%s", place);
+    const struct option *option = options_find(table, assignment->key);
+    if (!option) return refuse_key(table, assignment->key, assignment->place, err);
+    if (option_set(option, target, assignment->value, assignment->key, arena, err)) return true;
+    return error_add_context(err, "%s", assignment->place);
 }
 
 static bool is_list(const struct option *option)
@@ -275,7 +275,7 @@ bool options_set_assignment(const struct option_table *table, void *target, cons
     const struct option *option = options_find(table, key);
     if (option && was_assigned(table, option, place))
         return error_set(err, ERROR_INVALID, "%s: %s: given twice", place, key);
-    return options_set(table, target, key, equals + 1, place, arena, err) &&
+    return options_set(table, target, &(struct option_assignment){key, equals + 1, place}, arena, err) &&
            option_note_origin(table, option, place, false, arena, err);
 }
 

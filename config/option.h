@@ -64,8 +64,14 @@ bool options_set_defaults(const struct option_table *table, void *target, struct
 bool option_set(const struct option *option, void *target, const char *value, const char *place, struct arena *arena,
                 struct error *err);
 
-/* Sets one key; errors begin with place and key. `place` is the value's source ("lstmd.yaml:12:3", "--set"). */
-bool options_set(const struct option_table *table, void *target, const char *key, const char *value, const char *place,
+/* A value for a key. Everything is borrowed. */
+struct option_assignment {
+    const char *key, *value; /* value: as in option_set() */
+    const char *place;       /* the value's source: "lstmd.yaml:12:3", "--set" */
+};
+
+/* Sets one key; errors begin with place and key. */
+bool options_set(const struct option_table *table, void *target, const struct option_assignment *assignment,
                  struct arena *arena, struct error *err);
 
 /* Notes that the option's value now comes from `place`, which is copied into the arena. */

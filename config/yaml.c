@@ -117,6 +117,12 @@ static bool note_line(struct reader *reader, const struct option *option, yaml_m
     return option_note_origin(reader->table, option, place, false, reader->arena, reader->err);
 }
 
+static bool reader_set(struct reader *reader, const char *key, const char *value, const char *place)
+{
+    return options_set(reader->table, reader->target, &(struct option_assignment){key, value, place}, reader->arena,
+                       reader->err);
+}
+
 /* Reads a scalar; reader->key is its key. */
 static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_mark_t mark)
 {
@@ -134,8 +140,7 @@ static bool read_value(struct reader *reader, const yaml_event_t *scalar, yaml_m
         return yaml_fail(reader, scalar->start_mark, "%s: the value holds a NUL character", reader->key);
     format_place(reader, option ? scalar->start_mark : mark, place, sizeof place);
     if (option && !note_line(reader, option, mark)) return false;
-    return options_set(reader->table, reader->target, reader->key, is_null(scalar) ? NULL : value, place, reader->arena,
-                       reader->err);
+    return reader_set(reader, reader->key, is_null(scalar) ? NULL : value, place);
 }
 
 /* Reads a sequence; reader->key is its key. Each item is set like a scalar. */
@@ -152,10 +157,9 @@ static bool read_items(struct reader *reader, const struct option *option)
         } else if (!end) {
             const char *value = (const char *)item.data.scalar.value;
             format_place(reader, item.start_mark, place, sizeof place);
-            done =
-                strlen(value) == item.data.scalar.length
-                    ? options_set(reader->table, reader->target, option->key, value, place, reader->arena, reader->err)
-                    : yaml_fail(reader, item.start_mark, "%s: the value holds a NUL character", reader->key);
+            done = strlen(value) == item.data.scalar.length
+                       ? reader_set(reader, option->key, value, place)
+                       : yaml_fail(reader, item.start_mark, "%s: the value holds a NUL character", reader->key);
         }
         yaml_event_delete(&item);
         if (end || !done) return done;
@@ -168,7 +172,7 @@ static bool read_sequence(struct reader *reader, const yaml_event_t *start, yaml
     char place[300];
     format_place(reader, mark, place, sizeof place);
     if (!option) /* it names the nearest key */
-        return options_set(reader->table, reader->target, reader->key, NULL, place, reader->arena, reader->err);
+        return reader_set(reader, reader->key, NULL, place);
     if (option->type != OPTION_LIST && option->type != OPTION_SECRETS)
         return yaml_fail(reader, start->start_mark, "%s: is a sequence, expected a single value", reader->key);
     return note_line(reader, option, mark) && read_items(reader, option);

@@ -54,7 +54,7 @@ static bool load_config(struct model *model, struct model_config *config, const 
 {
     char *text = NULL, *path = path_join(source->path, CONFIG_FILE, err);
     size_t n;
-    if (path && file_read_at(source->fd, CONFIG_FILE, path, MAX_CONFIG_BYTES, &text, &n, err))
+    if (path && file_read_at(&(struct file_at){source->fd, CONFIG_FILE, path}, MAX_CONFIG_BYTES, &text, &n, err))
         model->config = model_config_parse(config, text, n, path, err);
     free(text);
     free(path);
@@ -82,7 +82,9 @@ static bool load_vocabulary(struct model *model, const struct model_config *conf
     bool ok = false;
     char *text = NULL, *path = path_join(source->path, VOCABULARY_FILE, err), hash[SHA256_TEXT_SIZE];
     size_t n;
-    if (!path || !file_read_at(source->fd, VOCABULARY_FILE, path, MAX_VOCABULARY_BYTES, &text, &n, err)) goto out;
+    if (!path ||
+        !file_read_at(&(struct file_at){source->fd, VOCABULARY_FILE, path}, MAX_VOCABULARY_BYTES, &text, &n, err))
+        goto out;
     sha256_text(text, n, hash);
     if (strcmp(hash, config->vocabulary_sha256) != 0) {
         error_set(err, ERROR_CORRUPT,

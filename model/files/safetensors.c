@@ -246,7 +246,7 @@ bool safetensors_open_at(struct safetensors *file, int directory, const char *na
 {
     *file = (struct safetensors){0};
     struct file_map map;
-    if (!file_map_open_at(&map, directory, name, place, err)) return false;
+    if (!file_map_open_at(&map, &(struct file_at){directory, name, place}, err)) return false;
     if (!safetensors_open_memory(file, place, map.data, map.size, err)) {
         file_map_close(&map);
         return false;

@@ -65,7 +65,7 @@ static bool read_array(struct fixture *f, const char *const *arguments)
     for (; arguments[argc - 1]; argc++) argv[argc] = (char *)(uintptr_t)arguments[argc - 1];
     arena_free(&f->arena);
     error_clear(&f->err);
-    return arguments_read(&line, argc, argv, &f->flags, &f->arena, &f->help, &f->err);
+    return arguments_read(&(struct arguments){&line, argc, argv}, &f->flags, &f->arena, &f->help, &f->err);
 }
 
 #define READ(f, ...) read_array(f, (const char *const[]){__VA_ARGS__, NULL})
@@ -240,7 +240,7 @@ static bool read_some(void *context, struct error *err)
     struct arena arena = {0};
     bool help;
     argv[6] = context;
-    bool done = arguments_read(&line, 7, argv, &flags, &arena, &help, err);
+    bool done = arguments_read(&(struct arguments){&line, 7, argv}, &flags, &arena, &help, err);
     arena_free(&arena);
     return done;
 }

@@ -65,7 +65,7 @@ static int teardown(void **state)
 static bool set(struct fixture *f, const char *key, const char *value)
 {
     error_clear(&f->err);
-    return options_set(&table, &f->settings, key, value, "here", &f->arena, &f->err);
+    return options_set(&table, &f->settings, &(struct option_assignment){key, value, "here"}, &f->arena, &f->err);
 }
 
 static void assert_message(const struct fixture *f, const char *message)
