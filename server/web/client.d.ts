@@ -2,7 +2,8 @@
 
 /** The fields of POST /generate; client.js sets `stream`. */
 export interface GenerateRequest {
-  prompt?: string;
+  /** A text, or token ids; a list of either asks for a text of each. */
+  prompt?: string | string[] | number[] | number[][];
   length?: number;
   temperature?: number;
   seed?: number;
@@ -15,11 +16,14 @@ export interface GenerateRequest {
   repetition_window?: number;
   logit_bias?: Record<string, number>;
   stop?: string | string[];
+  include_stop?: boolean;
+  min_length?: number;
   regex?: string;
   choices?: string[];
   choice_mode?: "sample" | "likeliest";
   ignore_eos?: boolean;
   n?: number;
+  best_of?: number;
   logprobs?: number;
   session?: string;
   state?: string | StateNumbers;
@@ -62,6 +66,8 @@ export interface Timings {
 
 export interface Choice {
   index: number;
+  /** Which prompt of the list; absent if there is one text. */
+  prompt_index?: number;
   text: string;
   completion: string;
   finish_reason: FinishReason;
@@ -83,6 +89,7 @@ export interface Generation extends Omit<Choice, "index"> {
 export interface StreamEvent {
   id: string;
   index: number;
+  prompt_index?: number;
   delta: string;
   token_count: number;
   logprobs?: Logprob[];

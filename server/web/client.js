@@ -133,13 +133,21 @@ export class TextStream {
     Object.assign(choice, fields);
   }
 
+  /* A prompt of token ids has no text here: the text is the completion alone. */
   #whole(prompt) {
-    const choices = this.#choices.map((choice) => ({ ...choice, text: prompt + choice.completion }));
-    const { index, ...whole } = choices[0];
-    if (choices.length === 1) return whole;
+    const promptOf = (choice) => (Array.isArray(prompt) ? prompt[choice.prompt_index] : prompt);
+    const textOf = (one) => (typeof one === "string" ? one : "");
+    const choices = this.#choices.map((choice) => ({ ...choice, text: textOf(promptOf(choice)) + choice.completion }));
+    const { index, prompt_index, ...whole } = choices[0];
+    if (choices.length === 1 && prompt_index === undefined) return whole;
     const { logprobs, state, ...shared } = whole;
-    const completion_tokens = choices.reduce((sum, { usage }) => sum + usage.completion_tokens, 0);
-    shared.usage = { ...whole.usage, completion_tokens };
+    const firsts = choices.filter((choice, i) => choice.prompt_index !== choices[i - 1]?.prompt_index || i === 0);
+    const sum = (list, name) => list.reduce((total, { usage }) => total + usage[name], 0);
+    shared.usage = {
+      prompt_tokens: sum(firsts, "prompt_tokens"),
+      cached_tokens: sum(firsts, "cached_tokens"),
+      completion_tokens: sum(choices, "completion_tokens"),
+    };
     return { ...shared, choices: choices.map(({ id, model, usage, timings, warnings, ...choice }) => choice) };
   }
 
