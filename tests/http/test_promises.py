@@ -397,7 +397,8 @@ def test_help_of_train_has_the_defaults_that_a_run_has(tmp_path):
     compared = 0
     for key, value in options.items():
         flag = key.replace("_", "-")
-        if flag in given or flag not in defaults or flag in ("batch", "bptt", "products"):  # the run fits these to a short text; "auto" is a rule, and the run names its choice
+        # The run fits batch and bptt to a short text. For products, "auto" is a rule, and the run names its choice.
+        if flag in given or flag not in defaults or flag in ("batch", "bptt", "products"):
             continue
         shown = defaults[flag]
         same = float(shown) == value if isinstance(value, (int, float)) and not isinstance(value, bool) else shown == value

@@ -27,7 +27,7 @@ const char *in_dir(const char *directory, const char *name);
 
 void write_file(const char *path, const void *data, size_t size);
 void write_text(const char *path, const char *text);
-/* The content with a NUL after it, free() it; NULL where there is no such file. */
+/* Returns the content with a NUL after it, or NULL if there is no such file. free() it. */
 char *read_text(const char *path);
 /* How many entries a directory has, without "." and "..". */
 size_t count_entries(const char *path);
@@ -51,7 +51,7 @@ bool fail_call_done(void);
 /* errno values with which every such call fails until they are set to 0 again: a broken disk (EIO), a file system that
  * cannot exchange names (EINVAL). */
 extern int fail_fsync_with, fail_renameat2_with;
-/* fsync() does nothing: for tests that save often, where waiting for the disk would be all they do. */
+/* Makes fsync() do nothing, for tests that save often. Otherwise they would only wait for the disk. */
 extern bool skip_fsync;
 /* How often fsync() was called. */
 extern size_t fsync_calls;

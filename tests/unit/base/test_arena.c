@@ -8,8 +8,7 @@
 static void test_arena_memory_is_zeroed_aligned_and_apart(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {1,  63,   64,
-                                   65, 4096, 5 << 20}; /* the last lies in large pages, where there are some */
+    static const size_t sizes[] = {1, 63, 64, 65, 4096, 5 << 20}; /* the last lies in large pages, if there are any */
     struct arena arena = {0};
     unsigned char *parts[6];
     for (size_t i = 0; i < 6; i++) {

@@ -15,7 +15,7 @@
 #include "base/rng.h"
 #include "tests/unit/support.h"
 
-/* What a strict reader finds in the text. */
+/* Reads the text with a strict reader. */
 static json_t *read_back(const struct json_writer *writer)
 {
     json_error_t error;
@@ -149,7 +149,7 @@ static void test_writer_says_that_memory_was_out(void **state)
     assert_survives_failing_allocations(attempt, NULL);
 }
 
-/* What json_write_float() writes is a number of JSON that reads as the same float. */
+/* json_write_float() writes a JSON number that reads as the same float. */
 static void assert_float_returns(struct json_writer *writer, float value)
 {
     writer->size = 0;

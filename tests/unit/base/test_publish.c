@@ -222,7 +222,7 @@ static void test_directory_publish_any_call_failing_leaves_old_or_new(void **sta
     fail_renameat2_with = 0;
 }
 
-/* Runs the publishing in a process that is killed before its n-th system call; false where it comes to its end. */
+/* Publishes in a process that dies before its n-th system call. Returns false if the process reaches its end. */
 static bool killed_at(size_t n, bool (*publish)(void *, struct error *), const char *path)
 {
     pid_t child = fork();

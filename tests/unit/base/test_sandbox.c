@@ -27,7 +27,7 @@ enum { WORKED = 100, NO_SANDBOX = 101 };
 
 static char *directory; /* holds "named", "other", "own/" and "beside/" */
 
-/* What a kernel or a container may refuse. */
+/* A kernel or a container may refuse these. */
 enum lacking { NOTHING, LANDLOCK, SECCOMP };
 
 /* From here on this process's kernel lacks it. */
@@ -461,7 +461,7 @@ static void take_all_memory(void)
 static void test_a_daemon_without_memory_is_limited(void **state)
 {
     (void)state;
-    (void)attempt_as_daemon(open_socket, false); /* skips where there is no sandbox at all */
+    (void)attempt_as_daemon(open_socket, false); /* skips the test if there is no sandbox */
     fflush(NULL);
     const pid_t child = fork();
     assert_true(child >= 0);
@@ -526,12 +526,12 @@ static void test_programs_and_removal_are_granted_by_path(void **state)
     assert_int_equal(attempt_alone(remove_alone), WORKED);
 }
 
-/* ---- where the kernel grants only one of the two ---- */
+/* ---- kernels that grant only one of the two ---- */
 
 static void test_without_landlock_system_calls_are_given_up(void **state)
 {
     (void)state;
-    (void)attempt(read_named); /* skips where there is no sandbox at all */
+    (void)attempt(read_named); /* skips the test if there is no sandbox */
     assert_int_equal(attempt_where(LANDLOCK, fork_process), ENOSYS);
     assert_int_equal(attempt_where(LANDLOCK, open_socket), ENOSYS);
     assert_int_equal(attempt_where(LANDLOCK, read_other), WORKED);

@@ -216,7 +216,7 @@ static void test_utf8_counts_characters(void **state)
     assert_int_equal(utf8_count("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 10), 4);
 }
 
-/* Walking back finds the same pieces as walking forward, whatever the bytes. */
+/* For any bytes, a walk back finds the same pieces as a walk forward. */
 static void test_utf8_last_finds_what_scanning_found(void **state)
 {
     (void)state;

@@ -178,7 +178,7 @@ static void test_config_example_names_every_key(void **state)
     free(text);
 }
 
-/* What `lstmd config` prints is a configuration: sections are whole, sizes are read back. */
+/* The output of `lstmd config` is a configuration: sections are whole, and sizes read back. */
 static void test_config_printed_is_read_back(void **state)
 {
     (void)state;

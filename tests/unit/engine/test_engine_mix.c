@@ -186,7 +186,7 @@ static void run_mix(const struct world *world, const struct engine_options *opti
     sem_destroy(&places);
 }
 
-/* Float32 on any number of threads, the other formats on one number alone: threads do not look at weights. */
+/* Float32 on any number of threads. The other formats on one number only: threads do not depend on weights. */
 static void run_world(const struct world *world, struct counts *counts)
 {
     const bool all = world->stepper.weights.format == KERNEL_F32;

@@ -140,7 +140,7 @@ static void test_engine_cancels_and_stops_jobs_that_are_set_aside(void **state)
     }
 }
 
-/* Its session goes on from where it stood. */
+/* Its session goes on from its last state. */
 static void test_engine_deadline_ends_jobs_that_are_set_aside(void **state)
 {
     const struct world *world = *state;

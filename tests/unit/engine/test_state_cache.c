@@ -295,7 +295,7 @@ static void random_tokens(uint64_t i, uint32_t *tokens, size_t n)
 #define MANY 1000000
 #endif
 
-/* Of this thread alone: what else the machine does is not in it. */
+/* The time of this thread only. It does not include other work of the machine. */
 static uint64_t processor_ns(void)
 {
     struct timespec now;

@@ -5,7 +5,7 @@
 #include "model/generate/generate.h"
 #include "tests/unit/support.h"
 
-/* Fails the test where the JSON is no vocabulary. Free it with vocabulary_free(). */
+/* Fails the test if the JSON is no vocabulary. Free it with vocabulary_free(). */
 struct vocabulary *vocabulary_of(const char *json);
 
 /* Greedy, seed 1. */

@@ -88,7 +88,7 @@ static void test_answer_cleans_bytes_that_are_not_utf8(void **state)
     char text[] = "\xA9 a\xC3";
     const struct generation generation = finished(text, strlen(text));
     json_t *json = build(&generation, "\xC3");
-    /* The prompt's last character is finished by the completion; alone, neither is one. */
+    /* The completion finishes the prompt's last character. Neither part is a character by itself. */
     assert_string_equal(json_string_value(json_object_get(json, "text")), "\xC3\xA9 a\xEF\xBF\xBD");
     assert_string_equal(json_string_value(json_object_get(json, "completion")), "\xEF\xBF\xBD a\xEF\xBF\xBD");
     json_decref(json);

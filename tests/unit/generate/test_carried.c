@@ -126,7 +126,7 @@ static void test_carried_chain_of_words_keeps_their_spaces(void **state)
     assert_chain_is_one_text(no_start, "a", CELL_LSTM, KERNEL_F32);
 }
 
-/* What a caller gives as numbers has no token that waits. */
+/* A state that a caller gives as numbers has no pending token. */
 static void test_carried_state_without_a_token_is_fed_the_prompt_or_the_start(void **state)
 {
     (void)state;
@@ -151,7 +151,7 @@ static void test_carried_state_without_a_token_is_fed_the_prompt_or_the_start(vo
     vocabulary_free(vocabulary);
 }
 
-/* The seed counts where there is no generator. */
+/* The seed counts if there is no generator. */
 static void test_carried_generator_goes_before_the_seed(void **state)
 {
     (void)state;

@@ -155,7 +155,7 @@ static void test_generation_window_without_pad_token_is_fed_as_it_is(void **stat
     struct generation generation;
     request.window = window;
     generation_begin(&generation, vocabulary, &request);
-    assert_false(generation_resets(&generation)); /* <eos> a b: the window is full, and begins where the text does */
+    assert_false(generation_resets(&generation)); /* <eos> a b: the window is full, and begins with the text */
     for (size_t i = 0; i < 3; i++) {
         assert_int_equal(generation_token(&generation), i);
         assert_int_equal(generation_wants_logits(&generation), i == 2);

@@ -17,7 +17,7 @@
 #define TOKENS 400
 #define UNITS  7
 
-/* What probe_text_next() says of each character of a text, as a digit per character. */
+/* Returns the result of probe_text_next() for each character of a text, as a digit. */
 static void assert_property(const char *text, enum probe_property property, const char *expected)
 {
     struct error err = {0};

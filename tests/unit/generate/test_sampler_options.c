@@ -179,7 +179,7 @@ static void test_sampler_top_p_is_taken_of_what_top_k_left(void **state)
     sampler_close(&b);
 }
 
-/* What the draw is made of, against the exact distribution: the promise of less than 1e-6 in total variation. */
+/* Compares the draw's weights with the exact distribution: less than 1e-6 in total variation, as promised. */
 static void test_sampler_draws_from_the_exact_distribution_under_every_kernel(void **state)
 {
     (void)state;

@@ -214,7 +214,7 @@ static void test_step_matches_the_equations_in_double_precision(void **state)
         for (size_t k = 0; k < KERNELS; k++) compare_with_reference(&architectures[i], kernel_names[k]);
 }
 
-/* The bits of sequence b alone, after STEPS steps. */
+/* Returns the bits of sequence b, run alone, after STEPS steps. */
 static void run_alone(struct machine *machine, size_t b)
 {
     const struct architecture *architecture = &machine->stepper.architecture;

@@ -16,7 +16,7 @@
 
 /* --- A server with a route that takes large bodies --- */
 
-/* What the sinks have seen, and a gate that write() waits at. */
+/* The record of the sinks, and a gate at which write() waits. */
 static struct {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
@@ -329,7 +329,7 @@ static void test_http_upload_waits_for_its_sink_and_nobody_else_does(void **stat
     set_gate(true);
     const int fd = dial();
     send_head(fd, "PUT /sum/gated", MAX_SIZE, "");
-    /* What nobody reads stays in the buffers of two sockets, which the system bounds far below the body. */
+    /* Unread bytes stay in the buffers of two sockets. The system's limit for them is far below the body. */
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){1 << 16}, sizeof(int));
     send_all(fd, block, sizeof block);
     send_all(fd, block, 1);
@@ -516,7 +516,7 @@ static void test_http_upload_without_memory(void **state)
         fail_allocation(n);
         const int fd = dial();
         static const char request[] = "PUT /sum/a HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\n0123456789";
-        send(fd, request, sizeof request - 1, MSG_NOSIGNAL); /* fails where it is closed already */
+        send(fd, request, sizeof request - 1, MSG_NOSIGNAL); /* fails if it is already closed */
         const int status = answer(fd, text);
         assert_true(status == 200 || status == 503 || status == 0);
         failed = fail_allocation_done();

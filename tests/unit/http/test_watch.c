@@ -100,7 +100,7 @@ static void test_watch_tells_of_one_that_left_before_it_was_asked(void **state)
     set_calls(*state, &one, 0);
     leave(&one);
     wait_for(&one.gone, 1);
-    set_calls(*state, &one, 0); /* for whoever comes next on this connection */
+    set_calls(*state, &one, 0); /* for the next request on this connection */
     assert_int_equal(atomic_load(&one.gone), 2);
     take_out(*state, &one);
 }

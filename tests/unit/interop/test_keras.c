@@ -288,7 +288,7 @@ static void test_versions(void **state)
 
 /* --- Damage --- */
 
-/* For weights alone, the architecture is in a file of the same name with another ending. */
+/* If a file has only weights, the architecture is in a file of the same name with another ending. */
 static bool read_one(void *path, struct error *err)
 {
     char architecture[300];

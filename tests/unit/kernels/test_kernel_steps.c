@@ -111,7 +111,7 @@ static const struct shape bounds[] = {
     {37, 5, 80},  /* two bands, a short piece behind a whole one */
     {72, 5, 0},   /* two whole bands, a one-hot input */
     {73, 9, 144}, /* three bands, three pieces */
-    {2, 8, 48},   /* one tile, a short piece alone, whole ones of the hidden state */
+    {2, 8, 48},   /* one tile, a short piece by itself, whole pieces of the hidden state */
     {1, 9, 80},   /* one row; in pieces only what is left over from several groups at once */
 };
 #define BOUNDS (sizeof bounds / sizeof bounds[0])

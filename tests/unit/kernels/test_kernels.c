@@ -22,7 +22,7 @@ static const struct kernels *reference(void)
     return kernels_select("ref");
 }
 
-/* n random floats around zero, at an address that is aligned to 4 bytes alone. Freed by release(). */
+/* Returns n random floats around zero, at an address that is aligned only to 4 bytes. release() frees them. */
 static float *random_floats(struct rng *rng, size_t n, double scale)
 {
     float *memory = malloc((n + 1) * sizeof(float));

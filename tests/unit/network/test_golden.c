@@ -258,7 +258,7 @@ static void check_gradients(struct golden *golden, const struct setting *setting
     learner_free(learner);
 }
 
-/* The stepping path knows no reset: whoever steps starts a sequence from a zero state. */
+/* Steps know no reset. The caller starts a sequence from a zero state. */
 static void check_stepping(struct golden *golden, const struct setting *setting)
 {
     struct stepper stepper;
@@ -293,7 +293,7 @@ static void check_stepping(struct golden *golden, const struct setting *setting)
     stepper_close(&stepper);
 }
 
-/* What training changed, not what it left: a change is small beside the weight, and an error in it would not show. */
+/* Compares changes, not weights: a change is small beside the weight, so an error in it would not show. */
 static void assert_change(const struct golden *golden, const struct setting *setting, const struct tensor *tensor)
 {
     static float start[MAX_VALUES], truth[MAX_VALUES], ours[MAX_VALUES];

@@ -345,7 +345,7 @@ static void test_datasets_delete_and_list(void **state)
     json_decref(list);
 }
 
-/* --- What a start finds on the disk --- */
+/* --- Files that a start finds on the disk --- */
 
 static void list_nothing(void *context)
 {

@@ -260,7 +260,7 @@ static void test_corpus_survives_every_failing_allocation(void **state)
         assert_survives_failing_allocations(load_source, &sources[i]);
 }
 
-/* The path of a shared data file. NULL, with a note on stderr, where it is absent. */
+/* Returns the path of a shared data file. If it is absent, returns NULL and writes a note to stderr. */
 static const char *shared_file(const char *name, char *path, size_t size)
 {
     const char *shared = getenv("LSTMD_SHARED");

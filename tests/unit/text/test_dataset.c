@@ -308,7 +308,7 @@ static void test_split_of_a_long_stream_counts_from_its_end(void **state)
     free(text);
 }
 
-/* Each step of reading a corpus ends early after a stop, whatever the step before it left. */
+/* After a stop, each step of reading a corpus ends early, for any result of the step before. */
 static void test_reading_a_corpus_can_be_stopped_at_each_step(void **state)
 {
     (void)state;

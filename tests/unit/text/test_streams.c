@@ -72,7 +72,7 @@ static void read_windows(const struct streams *streams, size_t window, uint32_t 
     assert_int_equal(streams_window(streams, position + 5, window, x, y), 0);
 }
 
-/* Whether (input, target) stand side by side in the documents, in whatever order the documents come. */
+/* Tells whether (input, target) are neighbours in the documents, for any order of the documents. */
 static bool is_real_pair(const struct dataset *dataset, uint32_t input, uint32_t target)
 {
     if (input == 0) { /* <eos>: the first token of a document follows */

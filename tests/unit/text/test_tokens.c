@@ -54,7 +54,7 @@ static void test_tokens_that_are_many_lie_in_a_file_without_a_name(void **state)
     temp_dir_remove(directory);
 }
 
-/* Tokens grow from memory to the disk, and on the disk. What was written stays the same. */
+/* Tokens grow from memory to the disk, and on the disk. Written tokens do not change. */
 static void test_tokens_move_to_a_file_as_they_become_many(void **state)
 {
     (void)state;

@@ -28,7 +28,7 @@ void encoded_free(struct encoded *encoded);
 
 /* Encodes and compares the ids with "1 2 3". Returns what was skipped; unknown_list_free() it. */
 struct unknown_list assert_encodes(const struct vocabulary *vocabulary, const char *text, const char *expected);
-/* The same where nothing is skipped. */
+/* The same, but nothing is skipped. */
 void assert_encodes_all(const struct vocabulary *vocabulary, const char *text, const char *expected);
 /* The text of the ids, as a generation prints it. */
 void assert_decodes(const struct vocabulary *vocabulary, const uint32_t *ids, size_t count, const char *expected);

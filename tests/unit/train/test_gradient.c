@@ -63,7 +63,7 @@ static const uint32_t *const targets[2] = {tokens[1], tokens[T + 1]};
 /* ------------------------------------------------------------------ the equations */
 
 struct reference {
-    const struct network *layout; /* where each tensor is */
+    const struct network *layout; /* offset of each tensor */
     double *w;                    /* all parameters */
     double h[LAYERS][B][H], c[LAYERS][B][H];
     uint32_t reset_token;
@@ -208,7 +208,7 @@ static void assert_tensor_close(const struct setting *setting, const struct tens
         difference = fmax(difference, fabs((double)tensor->data[i] - truth[i]));
         scale = fmax(scale, fabs(truth[i]));
     }
-    assert_true(scale > 1e-4); /* a tensor without gradient would pass whatever the learner does */
+    assert_true(scale > 1e-4); /* a tensor without gradient would pass with any learner */
     if (!(difference <= tolerance * scale))
         fail_msg("%s: gradient of %s is off by %.2g of %.2g", setting->name, tensor->name, difference, scale);
 }

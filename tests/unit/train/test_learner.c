@@ -314,7 +314,7 @@ static void test_learner_refuses_what_does_not_fit(void **state)
     network_close(&trial.network);
 }
 
-/* Whether this processor takes subnormals as zero where it is told to; emulators may not. */
+/* Tells whether this processor obeys when told to take subnormals as zero. Emulators may not. */
 static bool flushes_subnormals(void)
 {
     const uint64_t mode = subnormals_flush();

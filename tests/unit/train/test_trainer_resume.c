@@ -365,7 +365,7 @@ static void test_run_state_survives_a_perplexity_beyond_all_numbers(void **state
     bench_close(&bench);
 }
 
-/* Runs in a process of its own, which is killed at its n-th system call that writes. False where it ended before. */
+/* Runs in a process that dies at its n-th system call that writes. Returns false if the process ended before. */
 static bool run_killed_at(struct bench *bench, size_t n)
 {
     pid_t child = fork();
