@@ -46,7 +46,14 @@ struct answer_writer {
     const struct answer
         *answer;  /* borrowed, with all that it points to; the id only until the first piece is written */
     size_t block; /* 0: the answer's own members; k: those of the k-th choice */
-    enum { ANSWER_BEGIN, ANSWER_TEXT, ANSWER_COMPLETION, ANSWER_FACTS, ANSWER_LOGPROBS, ANSWER_END } stage;
+    enum {
+        ANSWER_BEGIN,      /* the beginning of the block */
+        ANSWER_TEXT,       /* "text": prompt and completion */
+        ANSWER_COMPLETION, /* "completion" */
+        ANSWER_FACTS,      /* the other members of the block */
+        ANSWER_LOGPROBS,   /* log-probabilities of the tokens */
+        ANSWER_END,        /* the numbers of the whole answer */
+    } stage;
     size_t at; /* bytes of a text, or tokens, that are written */
     struct json_string string;
 };

@@ -16,13 +16,13 @@
  * [1] is their number, and each is a block of three numbers. Equal blocks mean the same state for every text. If a
  * version of the library stores them in another way, tests/unit/generate/test_pattern.c fails. */
 enum {
-    BLOCK = 3,           /* int per alternative */
-    HEAD = 2,            /* int before the halves */
-    ALTERNATIVES = 1000, /* alive at once, at most */
-    WORKSPACE = HEAD + 2 * BLOCK * ALTERNATIVES,
-    MAX_BYTES = 65536,    /* of an expression, or of all choices of a request */
-    PARENTHESES = 100,    /* depth of nested groups */
-    MATCH_LIMIT = 100000, /* internal calls per symbol; accepted expressions need far fewer */
+    BLOCK = 3,                                   /* int per alternative */
+    HEAD = 2,                                    /* int before the halves */
+    ALTERNATIVES = 1000,                         /* alive at once, at most */
+    WORKSPACE = HEAD + 2 * BLOCK * ALTERNATIVES, /* int in the workspace */
+    MAX_BYTES = 65536,                           /* of an expression, or of all choices of a request */
+    PARENTHESES = 100,                           /* depth of nested groups */
+    MATCH_LIMIT = 100000,                        /* internal calls per symbol; accepted expressions need far fewer */
 };
 
 struct builder {

@@ -16,10 +16,10 @@
 #include "model/network/architecture.h"
 
 enum interop_kind {
-    INTEROP_UNKNOWN,
-    INTEROP_KERAS, /* HDF5, or an archive with config.json at its top */
-    INTEROP_TORCH, /* any other archive, a pickle, safetensors */
-    INTEROP_TFJS,  /* model.json */
+    INTEROP_UNKNOWN, /* none of these */
+    INTEROP_KERAS,   /* HDF5, or an archive with config.json at its top */
+    INTEROP_TORCH,   /* any other archive, a pickle, safetensors */
+    INTEROP_TFJS,    /* model.json */
 };
 
 /* What a file is, by its content. */

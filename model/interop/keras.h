@@ -28,7 +28,12 @@ bool interop_keras_read(const char *path, struct foreign *foreign, struct error 
 #define KERAS_MAX_LAYERS  1024u             /* with and without weights */
 #define KERAS_MAX_WEIGHED (NETWORK_MAX_LAYERS + NETWORK_MAX_DENSE + 2)
 
-enum keras_role { KERAS_EMBEDDING, KERAS_RECURRENT, KERAS_DENSE, KERAS_OUTPUT };
+enum keras_role {
+    KERAS_EMBEDDING, /* the embedding */
+    KERAS_RECURRENT, /* a recurrent layer */
+    KERAS_DENSE,     /* a dense layer between these and the output */
+    KERAS_OUTPUT,    /* the last dense layer */
+};
 
 /* A layer with weights. */
 struct keras_layer {

@@ -7,14 +7,14 @@
 
 /* What lstmd does with layers of a class. */
 enum part {
-    PART_NOTHING, /* does nothing when the model is used */
-    PART_INPUT,
-    PART_MASKING,
-    PART_EMBEDDING,
-    PART_RECURRENT,
-    PART_DENSE,
-    PART_ACTIVATION,
-    PART_SOFTMAX,
+    PART_NOTHING,    /* does nothing when the model is used */
+    PART_INPUT,      /* InputLayer */
+    PART_MASKING,    /* Masking */
+    PART_EMBEDDING,  /* Embedding */
+    PART_RECURRENT,  /* a class of cells.h */
+    PART_DENSE,      /* Dense */
+    PART_ACTIVATION, /* Activation */
+    PART_SOFTMAX,    /* Softmax */
 };
 
 static const struct keras_class {

@@ -24,16 +24,16 @@
 #define PICKLE_MAX_MEMORY ((size_t)1 << 30)
 
 enum pickle_kind {
-    PICKLE_NONE,
-    PICKLE_BOOL,
-    PICKLE_INTEGER,
-    PICKLE_BIG, /* an integer beyond 64 bits; text: its bytes, two's complement, lowest first, or its digits */
-    PICKLE_REAL,
-    PICKLE_TEXT, /* text: should be UTF-8; nobody checked */
-    PICKLE_BYTES,
-    PICKLE_LIST, /* items */
-    PICKLE_TUPLE,
-    PICKLE_SET,
+    PICKLE_NONE,       /* None */
+    PICKLE_BOOL,       /* True or False */
+    PICKLE_INTEGER,    /* an integer of at most 64 bits */
+    PICKLE_BIG,        /* an integer beyond 64 bits; text: its bytes, two's complement, lowest first, or its digits */
+    PICKLE_REAL,       /* a float */
+    PICKLE_TEXT,       /* text: should be UTF-8; nobody checked */
+    PICKLE_BYTES,      /* bytes or bytearray */
+    PICKLE_LIST,       /* items */
+    PICKLE_TUPLE,      /* items */
+    PICKLE_SET,        /* items */
     PICKLE_DICT,       /* entries: key, value, key, value ... in the order they came */
     PICKLE_GLOBAL,     /* a class or function; text: "module.name" */
     PICKLE_PERSISTENT, /* a value that the writer kept elsewhere; callable: its id */

@@ -10,7 +10,13 @@
 #define MAX_STACKS 16 /* groups of recurrent tensors with one prefix */
 
 /* The tensors of a recurrent layer, in the order of their names. */
-enum part { WEIGHT_IH, WEIGHT_HH, BIAS_IH, BIAS_HH, PART_COUNT };
+enum part {
+    WEIGHT_IH,  /* of the input product */
+    WEIGHT_HH,  /* of the hidden product */
+    BIAS_IH,    /* of the input product */
+    BIAS_HH,    /* of the hidden product */
+    PART_COUNT, /* their number */
+};
 struct layer {
     struct foreign_tensor *parts[PART_COUNT];
 };

@@ -15,7 +15,11 @@
 #define CHECKPOINT_DEPTH 4  /* depth of the search for models and vocabularies */
 
 /* Bits of pickle_value.visited. */
-enum { IN_MODULE = 1, IN_SEARCH = 2, IN_TOKENS = 4 };
+enum {
+    IN_MODULE = 1, /* visited as a module */
+    IN_SEARCH = 2, /* visited by the search */
+    IN_TOKENS = 4, /* visited while looking for tokens */
+};
 
 /* ---- small questions ---- */
 

@@ -24,7 +24,11 @@
 
 #define INTEROP_MAX_VOCABULARY_BYTES ((size_t)256 << 20)
 
-enum interop_level { INTEROP_LEVEL_AUTO, INTEROP_LEVEL_CHAR, INTEROP_LEVEL_WORD };
+enum interop_level {
+    INTEROP_LEVEL_AUTO, /* the tokens tell */
+    INTEROP_LEVEL_CHAR, /* a token is a character */
+    INTEROP_LEVEL_WORD, /* a token is a word */
+};
 
 /* How the tokens of a text are numbered. */
 enum interop_order {

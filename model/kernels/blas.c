@@ -14,7 +14,11 @@
 
 /* Our own declarations of the few functions, so that lstmd is built with the backend everywhere. They are those of
  * <cblas.h> with 32-bit integers; the library with 64-bit ones has another name. */
-enum { ROW_MAJOR = 101, NO_TRANSPOSE = 111, TRANSPOSE = 112 };
+enum {
+    ROW_MAJOR = 101,    /* CblasRowMajor */
+    NO_TRANSPOSE = 111, /* CblasNoTrans */
+    TRANSPOSE = 112,    /* CblasTrans */
+};
 typedef void blas_sgemm(int order, int transpose_a, int transpose_b, int M, int N, int K, float alpha, const float *a,
                         int lda, const float *b, int ldb, float beta, float *c, int ldc);
 typedef char *blas_text(void);

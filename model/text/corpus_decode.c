@@ -14,9 +14,9 @@
 enum kind {
     KIND_UNKNOWN, /* too few bytes so far */
     KIND_PLAIN,   /* nothing to decode */
-    KIND_GZIP,
-    KIND_UTF16LE, /* with a byte order mark, as the next */
-    KIND_UTF16BE,
+    KIND_GZIP,    /* packed with gzip */
+    KIND_UTF16LE, /* with a byte order mark */
+    KIND_UTF16BE, /* the same with the high byte first */
 };
 
 /* The first bytes of a stream: they tell what it is. */

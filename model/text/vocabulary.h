@@ -26,8 +26,8 @@
 
 enum token_level {
     TOKEN_LEVEL_CHAR, /* a token is a code point */
-    TOKEN_LEVEL_WORD,
-    TOKEN_LEVEL_BYTE,
+    TOKEN_LEVEL_WORD, /* a token is a word */
+    TOKEN_LEVEL_BYTE, /* a token is a byte */
 };
 
 struct vocabulary; /* opaque */

@@ -26,7 +26,11 @@ void run_state_init(struct run_state *state)
 /* The fields of struct run_state, one row each. */
 struct state_row {
     const char *key;
-    enum { STATE_COUNT, STATE_REAL, STATE_FLAG } kind;
+    enum {
+        STATE_COUNT, /* uint64_t */
+        STATE_REAL,  /* double */
+        STATE_FLAG,  /* bool */
+    } kind;
     size_t offset;
 };
 #define STATE(type, field)                                                                                             \

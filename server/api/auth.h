@@ -31,7 +31,7 @@ bool auth_check_settings(const struct config *config, struct error *err);
 bool auth_reload(struct auth *auth, const struct config *config, struct error *err);
 
 enum auth_verdict {
-    AUTH_GRANTED,
+    AUTH_GRANTED, /* the request may go on */
     AUTH_MISSING, /* a token is needed, and the request has none, or a header of another form */
     AUTH_UNKNOWN, /* no such token: counts as a guess */
     AUTH_SCOPE,   /* a generate token, where admin is needed */

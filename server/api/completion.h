@@ -81,7 +81,12 @@ struct completion_piece {
 };
 
 /* The first rows of each dialect, in this order. */
-enum { COMPLETION_ROW_LENGTH, COMPLETION_ROW_N, COMPLETION_ROW_SEED, COMPLETION_ROW_BEST_OF };
+enum {
+    COMPLETION_ROW_LENGTH,  /* length, max_tokens */
+    COMPLETION_ROW_N,       /* n */
+    COMPLETION_ROW_SEED,    /* seed */
+    COMPLETION_ROW_BEST_OF, /* best_of */
+};
 
 struct completion_dialect {
     const struct field *rows; /* [row_count] of struct completion_fields; the rows of the sampler are added to them. The

@@ -45,7 +45,11 @@ struct field_texts {
     size_t count;
 };
 
-enum { FIELD_ABOVE = 1, FIELD_BELOW = 2, FIELD_NULLABLE = 4 };
+enum {
+    FIELD_ABOVE = 1,    /* the minimum itself is not allowed */
+    FIELD_BELOW = 2,    /* the maximum itself is not allowed */
+    FIELD_NULLABLE = 4, /* null is as if not given */
+};
 
 struct field {
     const char *name;

@@ -23,7 +23,14 @@
 #define MIN_MEMORY    ((uint64_t)1 << 30) /* bytes; what importing takes besides the file and what becomes of it */
 #define MEMORY_FACTOR 4u
 
-enum part { PART_FILE, PART_VOCABULARY, PART_VOCABULARY_TEXT, PART_ARCHITECTURE, PART_WEIGHTS, PART_COUNT };
+enum part {
+    PART_FILE,            /* the model */
+    PART_VOCABULARY,      /* a vocabulary */
+    PART_VOCABULARY_TEXT, /* the training text, for its vocabulary */
+    PART_ARCHITECTURE,    /* the architecture, if the model is only weights */
+    PART_WEIGHTS,         /* the weights, if the model has none */
+    PART_COUNT,           /* their number */
+};
 
 /* Names in the form, which are those of the files too, and the flags that they are given to. */
 static const struct {

@@ -134,7 +134,13 @@ static void write_warnings(const struct completion *completion, struct json_writ
 
 /* How far the answer is written. */
 struct answer_state {
-    enum { STATE_BEGIN, STATE_TEXT, STATE_LISTS, STATE_CHOICE_END, STATE_END } stage;
+    enum {
+        STATE_BEGIN,      /* the beginning of a choice */
+        STATE_TEXT,       /* its text */
+        STATE_LISTS,      /* its "logprobs" */
+        STATE_CHOICE_END, /* its other members */
+        STATE_END,        /* all choices are written */
+    } stage;
     size_t choice, at; /* at: bytes of the text, the prompt's before them, or items of the list */
     struct json_string string;
     struct openai_logprobs lists;

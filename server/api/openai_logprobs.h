@@ -9,7 +9,13 @@
 
 #include "server/api/completion.h"
 
-enum openai_list { OPENAI_TOKENS, OPENAI_VALUES, OPENAI_ALTERNATIVES, OPENAI_OFFSETS, OPENAI_LISTS };
+enum openai_list {
+    OPENAI_TOKENS,       /* "tokens" */
+    OPENAI_VALUES,       /* "token_logprobs" */
+    OPENAI_ALTERNATIVES, /* "top_logprobs" */
+    OPENAI_OFFSETS,      /* "text_offset" */
+    OPENAI_LISTS,        /* their number */
+};
 
 struct openai_logprobs {
     const struct generation *generation;

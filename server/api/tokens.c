@@ -47,7 +47,12 @@ struct tokens_answer {
     struct served *served;
     struct token_list ids;
     size_t skipped, at;
-    enum { TOKENS_BEGIN, TOKENS_IDS, TOKENS_NAMES, TOKENS_TEXT } stage;
+    enum {
+        TOKENS_BEGIN, /* nothing is written */
+        TOKENS_IDS,   /* the list of ids */
+        TOKENS_NAMES, /* the list of names */
+        TOKENS_TEXT,  /* a text, not its first token */
+    } stage;
     struct json_string string;
 };
 

@@ -18,7 +18,15 @@
 #define LINE_END ((size_t)2) /* CR LF */
 
 /* Headers that have one value: two of them mean two things to two readers. */
-enum once { HOST, LENGTH, CODING, TYPE, AUTHORIZATION, EXPECT, ONCE_COUNT };
+enum once {
+    HOST,          /* Host */
+    LENGTH,        /* Content-Length */
+    CODING,        /* Transfer-Encoding */
+    TYPE,          /* Content-Type */
+    AUTHORIZATION, /* Authorization */
+    EXPECT,        /* Expect */
+    ONCE_COUNT,    /* their number */
+};
 
 static const char *const once_names[ONCE_COUNT] = {
     [HOST] = "Host",         [LENGTH] = "Content-Length",       [CODING] = "Transfer-Encoding",

@@ -54,7 +54,7 @@
 enum {
     HTTP_PUBLIC_POOL, /* connections of `listen` */
     HTTP_ADMIN_POOL,  /* connections of `admin_listen` */
-    HTTP_POOLS,
+    HTTP_POOLS,       /* their number */
 };
 
 TAILQ_HEAD(http_connections, http_connection);

@@ -93,7 +93,12 @@ bool jobs_get(struct jobs *jobs, int64_t id, struct job *job, struct error *err)
 
 /* What a client may ask for; asking twice is the same as once. Errors: ERROR_NOT_FOUND, ERROR_CONFLICT where the state
  * forbids it. */
-enum job_action { JOB_PAUSE, JOB_RESUME, JOB_CANCEL, JOB_DELETE };
+enum job_action {
+    JOB_PAUSE,  /* the job stops until it is resumed; a running one leaves a snapshot */
+    JOB_RESUME, /* a paused job is queued again */
+    JOB_CANCEL, /* the job ends for good */
+    JOB_DELETE, /* the job is removed with all that belongs to it */
+};
 bool jobs_act(struct jobs *jobs, int64_t id, enum job_action action, struct error *err);
 
 /* Somebody whom the clerk tells whenever a job has new events; memory of the caller. told() may use the store. */

@@ -53,7 +53,7 @@ enum run_end {
     RUN_DONE,        /* the model is in job_run_model() */
     RUN_INTERRUPTED, /* it left a snapshot, unless it had not begun to train */
     RUN_NO_ROOM,     /* the disk is full; there may be an older snapshot */
-    RUN_FAILED,
+    RUN_FAILED,      /* the error says why */
 };
 
 /* Copies the order's texts, and takes memory and the thread, so that nothing is lacking later. NULL with the error. */
