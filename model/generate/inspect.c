@@ -105,7 +105,7 @@ struct gates_product {
     size_t layer;
     bool hidden_part;  /* the hidden product, else the input product */
     const float *bias; /* [a row of gates]; NULL: 0 */
-    const void *x;     /* the row, in the matrix's format */
+    const void *x;     /* the row, in the matrix's format; NULL: no inputs */
     size_t first;      /* gates before this one keep their values in `out` */
     float *out;        /* [G][W] */
 };
@@ -122,7 +122,7 @@ static void gates_multiply(const struct inspect_gates *gates, const struct gates
         memcpy(gates->row, product->bias, own->gate_row * sizeof(float));
     else
         memset(gates->row, 0, own->gate_row * sizeof(float));
-    for (size_t j = 0; matrix->inputs > 0 && j < own->gate_row / n; j++)
+    for (size_t j = 0; product->x && matrix->inputs > 0 && j < own->gate_row / n; j++)
         multiply(matrix, n, j, product->x, gates->row + j * n);
     for (size_t gate = product->first; gate < G; gate++) {
         float *values = product->out + gate * own->width;
