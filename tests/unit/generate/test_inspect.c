@@ -165,7 +165,7 @@ static void test_figures_are_those_of_the_softmax(void **state)
     assert_true(fabs(total - 1) < 1e-6);
     struct inspect_token few[3];
     inspect_logits(logits, V, 0, 3, few);
-    assert_memory_equal(few, top, sizeof few);
+    for (size_t i = 0; i < 3; i++) assert_true(few[i].id == top[i].id && few[i].logprob == top[i].logprob);
     assert_true(inspect_logits(logits, V, 3, 0, NULL).logprob == top[0].logprob);
 }
 
