@@ -37,7 +37,7 @@ INLINE void place_tiles(struct band *band, size_t vectors, size_t first, size_t 
 INLINE size_t band_rows(size_t rows)
 {
     const size_t bands = (rows + BAND_ROWS - 1) / BAND_ROWS;
-    return (rows + bands - 1) / bands;
+    return bands > 0 ? (rows + bands - 1) / bands : 0;
 }
 
 /* ---- steps ---- */
@@ -86,7 +86,8 @@ INLINE struct ahead fetched(const struct band *band, struct way way, enum kernel
     const size_t bytes = (format == KERNEL_F32 ? 4 : format == KERNEL_BF16 ? 2 : 1) * gates * KERNEL_BLOCK;
     const size_t size = way.groups > 1 ? 0 : next.count * bytes, line = 64;
     const char *from = (const char *)next.matrix->weights + (next.group * next.matrix->inputs + next.first) * bytes;
-    return (struct ahead){from, size, (size / line + band->count - 1) / band->count * line};
+    const size_t tiles = band->count > 0 ? band->count : 1;
+    return (struct ahead){from, size, (size / line + tiles - 1) / tiles * line};
 }
 
 /* Adds the products of a group (way.groups of them) for all sequences of a band. */
