@@ -462,7 +462,7 @@ def test_examples_of_the_document(headlines, js):
     assert got["answer"]["text"] == headlines.generate(prompt="Oil ", length=60, seed=1)["text"]
     assert got["whole"]["choices"][0]["text"] == got["answer"]["text"] and got["text"] == "Oil"
     assert 422 in [line[0] for line in got["lines"]]
-    assert got["line"].startswith("The") and len(got["line"]) <= 20  # the model may end the line before
+    assert 0 < len(got["line"]) <= 20  # the model may end the line before
 
 
 def test_page_of_the_document(headlines, chromium, pages):
