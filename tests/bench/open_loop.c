@@ -2,9 +2,9 @@
  *
  *   cc -O2 tests/bench/open_loop.c -lm -o open_loop; ./open_loop PORT SECONDS RATE LENGTH
  *
- * It sends RATE requests per second for LENGTH characters each, over up to 256 connections. Their moments are those of a
- * Poisson process, the same in each run. A time runs from the moment when a request is due to the end of its answer. So
- * it includes waits for a connection or for this client. Prints one line of JSON, with times in milliseconds.
+ * It sends RATE requests per second for LENGTH characters each, over up to 256 connections. Their moments are those of
+ * a Poisson process, the same in each run. A time runs from the moment when a request is due to the end of its answer.
+ * So it includes waits for a connection or for this client. Prints one line of JSON, with times in milliseconds.
  */
 #include <arpa/inet.h>
 #include <math.h>
@@ -140,7 +140,8 @@ int main(int argc, char **argv)
             due += -log(uniform()) * 1e3 / rate;
             now = now_ms();
         }
-        /* Uses the same `now`. A request that became due since then would wait for an answer, but none may be under way. */
+        /* Uses the same `now`. A request that became due since then would wait for an answer, but none may be under
+         * way. */
         receive_until(due < end && due > now ? due : now + 100);
         if (now > end + 60e3) {
             fprintf(stderr, "%zu answers are missing after a minute\n", sent - answered);

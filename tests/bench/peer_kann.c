@@ -2,9 +2,9 @@
  *
  * Training, as in KANN's examples: an LSTM per layer, unrolled over the window, mini-batches, softmax with
  * cross-entropy, KANN's RMSprop. States start at zero, because KANN cannot carry those of a batch. Two threads either
- * share the batch (kann_mt) or share each product (OpenBLAS). The faster way counts. Stepping: kann_apply1, one sequence.
- * KANN multiplies with OpenBLAS or with its own loops. It trains faster with OpenBLAS and steps faster with its loops.
- * So the build with HAVE_CBLAS_SGEMM answers "train", and the build without it answers "step".
+ * share the batch (kann_mt) or share each product (OpenBLAS). The faster way counts. Stepping: kann_apply1, one
+ * sequence. KANN multiplies with OpenBLAS or with its own loops. It trains faster with OpenBLAS and steps faster with
+ * its loops. So the build with HAVE_CBLAS_SGEMM answers "train", and the build without it answers "step".
  *
  * KANN has no Debian package, but Debian's source package rspamd contains it. With a line `deb-src` in apt's sources:
  *
