@@ -88,7 +88,8 @@ static bool add_pattern(struct completion *completion, struct pattern *pattern, 
     else if (err->code == ERROR_NO_MEMORY)
         return problem_set_error(problem, err);
     else
-        return problem_add_field(problem, field, "%s", err->message);
+        return problem_add_field(problem, field, "%s%s", err->message,
+                                 err->code == ERROR_TOO_LARGE ? " (limits.max_pattern_states)" : "");
     return true;
 }
 

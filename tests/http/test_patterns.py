@@ -107,7 +107,7 @@ def test_a_session_goes_on_behind_a_pattern(daemon):
         ({"regex": "漢"}, "regex", "make no text that matches"),
         ({"regex": ""}, "regex", "nothing but the empty text"),
         ({"regex": "a" * 5000}, "regex", "has 5000 bytes; limits.max_pattern is 4096"),
-        ({"regex": "[ab]{1,3000}"}, "regex", "more than 2000 states"),
+        ({"regex": "[ab]{1,3000}"}, "regex", "more than 2000 states (limits.max_pattern_states)"),
         ({"regex": "(a|b)*a(a|b){14}"}, "regex", "more than"),
         ({"regex": 5}, "regex", "must be"),
         ({"regex": "a", "choices": ["b"]}, "choices", "cannot be joined with regex"),
