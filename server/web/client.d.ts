@@ -202,6 +202,18 @@ export interface CallOptions {
   signal?: AbortSignal;
 }
 
+export interface RequestOptions extends CallOptions {
+  method?: string;
+  headers?: Record<string, string>;
+}
+
+/** A server-sent event. */
+export interface ServerEvent {
+  id?: string;
+  type: string;
+  data: string;
+}
+
 export interface LstmdOptions {
   /** The daemon; the one that served client.js if it is absent. */
   baseURL?: string | URL;
@@ -273,5 +285,9 @@ export class Lstmd {
   models(options?: CallOptions): Promise<Model[]>;
   model(name: string, options?: CallOptions): Promise<Model>;
   /** Any route that answers with JSON: POST with a body, else GET. */
-  call(path: string, body?: object, options?: CallOptions): Promise<any>;
+  call(path: string, body?: BodyInit | object, options?: RequestOptions): Promise<any>;
+  /** The server-sent events of a route, such as train/1/events. */
+  events(path: string, options?: RequestOptions): AsyncGenerator<ServerEvent>;
+  /** Any route, answered as fetch() does. */
+  request(path: string, body?: BodyInit | object, options?: RequestOptions): Promise<Response>;
 }

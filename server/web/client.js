@@ -69,12 +69,11 @@ function pause(seconds, signal) {
   });
 }
 
-/* The events of a stream until [DONE]. Leaving it closes the connection, which ends the work in the daemon. */
-async function* readEvents(response, signal) {
+/* The server-sent events of an answer. Leaving it closes the connection, which ends the work in the daemon. */
+async function* readBlocks(response, signal) {
   const reader = response.body.getReader();
   const decoder = new TextDecoder(); /* keeps half a character until the rest comes */
   let rest = "";
-  let complete = false;
   try {
     for (let done = false; !done; ) {
       const part = await reader.read();
@@ -82,18 +81,29 @@ async function* readEvents(response, signal) {
       const blocks = (rest + decoder.decode(part.value, { stream: !done })).split("\n\n");
       rest = blocks.pop();
       for (const block of blocks) {
-        const data = block.split("\n").find((line) => line.startsWith("data: "))?.slice(6);
-        if (data === "[DONE]") complete = true;
-        else if (block.startsWith("event: error")) throw new ProblemError(JSON.parse(data), response);
-        else if (data) yield JSON.parse(data);
+        const event = { type: "message" };
+        for (const line of block.split("\n")) {
+          const [, name, value] = /^(id|event|data): (.*)$/.exec(line) ?? [];
+          if (name) event[name === "event" ? "type" : name] = value;
+        }
+        if (event.data !== undefined) yield event;
       }
     }
-    if (!complete) throw new ConnectionError("the stream broke off");
   } catch (error) {
     throw failureOf(error, signal);
   } finally {
     reader.cancel().catch(() => {});
   }
+}
+
+/* The events of a text until [DONE]. */
+async function* readEvents(response, signal) {
+  for await (const { type, data } of readBlocks(response, signal)) {
+    if (data === "[DONE]") return;
+    if (type === "error") throw new ProblemError(JSON.parse(data), response);
+    yield JSON.parse(data);
+  }
+  throw new ConnectionError("the stream broke off");
 }
 
 /** A text as it is written: iterate over it for its pieces, or over events() for all that comes with them. Both read the
@@ -282,7 +292,7 @@ export class Lstmd {
    * @param {GenerateRequest} [request] @param {CallOptions} [options] @returns {TextStream} */
   stream(request = {}, { signal } = {}) {
     const begin = typeof request === "function" ? request : () => ({ fields: request });
-    return new TextStream(begin, (fields) => this.#send("generate", { ...fields, stream: true }, signal), signal);
+    return new TextStream(begin, (fields) => this.request("generate", { ...fields, stream: true }, { signal }), signal);
   }
 
   /** A text that goes on from call to call. @param {GenerateRequest} [defaults] @returns {Writer} */
@@ -320,36 +330,46 @@ export class Lstmd {
     return this.call(`models/${encodeURIComponent(name)}`, undefined, options);
   }
 
-  /** Any route that answers with JSON: POST with a body, else GET. @param {string} path @param {CallOptions} [options] */
-  async call(path, body, { signal } = {}) {
-    const response = await this.#send(path, body, signal);
+  /** Any route that answers with JSON: POST with a body, else GET. An answer without content is null.
+   * @param {string} path @param {import("./client.js").RequestOptions} [options] */
+  async call(path, body, options = {}) {
+    const response = await this.request(path, body, options);
     try {
-      return await response.json();
+      return response.status === 204 ? null : await response.json();
     } catch (error) {
-      throw failureOf(error, signal);
+      throw failureOf(error, options.signal);
     }
   }
 
-  /* Only 429 and 503 with Retry-After are sent again: nothing has run then. */
-  async #send(path, body, signal) {
+  /** The server-sent events of a route, each as {id, type, data}. @param {string} path
+   * @param {import("./client.js").RequestOptions} [options] */
+  async *events(path, options = {}) {
+    const response = await this.request(path, undefined, options);
+    if (response.status !== 204) yield* readBlocks(response, options.signal);
+  }
+
+  /** Any route, answered as fetch() does. A body that is no plain object or list goes out as it is. Only 429 and 503 with
+   * Retry-After are sent again: nothing has run then. @param {string} path
+   * @param {import("./client.js").RequestOptions} [options] */
+  async request(path, body, options = {}) {
     for (let left = this.retries; ; left--) {
-      const response = await this.#ask(path, body, signal);
+      const response = await this.#ask(path, body, options);
       if (response.ok) return response;
-      const problem = await problemOf(response, signal);
+      const problem = await problemOf(response, options.signal);
       const { status, retryAfter } = problem;
       const busy = (status === 429 || status === 503) && retryAfter !== null;
       if (!busy || retryAfter > this.maxWait || left <= 0) throw problem;
-      await pause(retryAfter, signal);
+      await pause(retryAfter, options.signal);
     }
   }
 
-  async #ask(path, body, signal) {
+  async #ask(path, body, { signal, method = body ? "POST" : "GET", headers: more }) {
     const fetch = this.#fetch; /* a browser's fetch is not called as a method */
-    const headers = body ? { "Content-Type": "application/json" } : {};
+    const plain = body && (Array.isArray(body) || Object.getPrototypeOf(body) === Object.prototype);
+    const headers = { ...(plain && { "Content-Type": "application/json" }), ...more };
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
-    const text = body && JSON.stringify(body);
     try {
-      return await fetch(this.baseURL + path, { method: body ? "POST" : "GET", headers, body: text, signal });
+      return await fetch(this.baseURL + path, { method, headers, body: plain ? JSON.stringify(body) : body, signal });
     } catch (error) {
       throw failureOf(error, signal);
     }

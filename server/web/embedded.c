@@ -20,6 +20,14 @@
 
 EMBED(index, "server/web/index.html");
 EMBED(script, "server/web/app.js");
+EMBED(write, "server/web/write.js");
+EMBED(inside, "server/web/inside.js");
+EMBED(models, "server/web/models.js");
+EMBED(train, "server/web/train.js");
+EMBED(status, "server/web/status.js");
+EMBED(daemon, "server/web/daemon.js");
+EMBED(dom, "server/web/dom.js");
+EMBED(plot, "server/web/plot.js");
 EMBED(style, "server/web/style.css");
 EMBED(icon, "server/web/icon.svg");
 EMBED(openapi, "openapi.yaml");
@@ -29,6 +37,14 @@ EMBED(client_types, "server/web/client.d.ts");
 static const struct embedded_file files[] = {
     {"/", "text/html; charset=utf-8", embedded_index, &embedded_index_size},
     {"/web/app.js", "text/javascript; charset=utf-8", embedded_script, &embedded_script_size},
+    {"/web/write.js", "text/javascript; charset=utf-8", embedded_write, &embedded_write_size},
+    {"/web/inside.js", "text/javascript; charset=utf-8", embedded_inside, &embedded_inside_size},
+    {"/web/models.js", "text/javascript; charset=utf-8", embedded_models, &embedded_models_size},
+    {"/web/train.js", "text/javascript; charset=utf-8", embedded_train, &embedded_train_size},
+    {"/web/status.js", "text/javascript; charset=utf-8", embedded_status, &embedded_status_size},
+    {"/web/daemon.js", "text/javascript; charset=utf-8", embedded_daemon, &embedded_daemon_size},
+    {"/web/dom.js", "text/javascript; charset=utf-8", embedded_dom, &embedded_dom_size},
+    {"/web/plot.js", "text/javascript; charset=utf-8", embedded_plot, &embedded_plot_size},
     {"/web/style.css", "text/css; charset=utf-8", embedded_style, &embedded_style_size},
     {"/web/icon.svg", "image/svg+xml", embedded_icon, &embedded_icon_size},
     {"/openapi.yaml", "application/yaml", embedded_openapi, &embedded_openapi_size},

@@ -40,8 +40,12 @@ def press(page, id):
     page.evaluate(f"document.getElementById('{id}').click()")
 
 
+def press_in(page, selector):
+    page.evaluate(f"document.querySelector({json.dumps(selector)}).click()")
+
+
 def wait_status(page, status):
-    page.wait(f"document.getElementById('status').textContent === {json.dumps(status)}")
+    page.wait(f"document.getElementById('status-line').textContent === {json.dumps(status)}")
 
 
 def test_text_and_its_facts(chromium, daemon):
@@ -68,7 +72,8 @@ def test_mistakes_are_named(chromium, daemon):
         press(page, "go")
         page.wait("!document.getElementById('problem').hidden")
         problem = text(page, "problem")
-        assert "length:" in problem and "top_p:" in problem and text(page, "result") is None
+        assert "length" in problem and text(page, "length-problem") and text(page, "top_p-problem")
+        assert text(page, "result") is None
         enter(page, length="5", top_p="")
         press(page, "go")
         wait_status(page, "Done.")
@@ -86,22 +91,21 @@ def test_halt(chromium, daemon):
         press(page, "go")
         page.wait("document.getElementById('written').textContent !== ''")
         press(page, "halt")
-        wait_status(page, "Halted.")
+        wait_status(page, "Stopped.")
         assert text(page, "problem") is None and text(page, "written")
 
 
 def test_token_is_asked_for_and_kept(chromium, start):
     daemon = start("tiny", {"auth.generate_tokens": TOKEN})
-    with opened(chromium, daemon) as page:
-        assert text(page, "model") == "This daemon wants a token." and text(page, "token-field") is not None
-        press(page, "go")
-        page.wait("!document.getElementById('problem').hidden")
-        assert text(page, "problem") == "Enter a token and generate again."
-        enter(page, token="wrong")
-        press(page, "go")
-        page.wait("document.getElementById('problem').innerText === 'The daemon does not know this token.'")
-        assert page.evaluate("sessionStorage.getItem('token')") is None
-        enter(page, token=TOKEN)
+    with chromium.page(f"http://{daemon.address}:{daemon.port}/") as page:
+        page.wait("document.getElementById('token-dialog').open")
+        for token in ("wrong", TOKEN):
+            hint = text(page, "token-hint")
+            enter(page, token=token)
+            press_in(page, "#token-form button[value=ok]")
+            if token == "wrong":
+                assert hint == "This daemon wants a token."
+                page.wait("document.getElementById('token-hint').innerText === 'The daemon does not know this token.'")
         page.wait("document.getElementById('model').textContent.startsWith('tiny')")
         enter(page, length="5")
         press(page, "go")

@@ -1,0 +1,7 @@
+/* The panel "inside". */
+
+export function mount() {}
+
+export function show() {}
+
+export function hide() {}

@@ -1,0 +1,7 @@
+/* The panel "status". */
+
+export function mount() {}
+
+export function show() {}
+
+export function hide() {}

@@ -1,0 +1,7 @@
+/* The panel "train". */
+
+export function mount() {}
+
+export function show() {}
+
+export function hide() {}
