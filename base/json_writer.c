@@ -144,10 +144,16 @@ static int put_number(char digits[FLOAT_DIGITS], uint32_t number)
 /* Writes 0.digits[count] * 10^point with an exponent: 1.2e-7 */
 static char *put_exponent(char *out, const char digits[FLOAT_DIGITS], int count, int point)
 {
+    const uint32_t exponent = (uint32_t)(point > 0 ? point - 1 : 1 - point); /* a float's has two digits at most */
     *out++ = digits[0];
     if (count > 1) *out++ = '.';
-    for (int i = 1; i < count; i++) *out++ = digits[i];
-    return out + sprintf(out, "e%d", point - 1);
+    memcpy(out, digits + 1, FLOAT_DIGITS - 1);
+    out += count - 1;
+    *out++ = 'e';
+    if (point <= 0) *out++ = '-';
+    if (exponent >= 10) *out++ = (char)('0' + exponent / 10);
+    *out++ = (char)('0' + exponent % 10);
+    return out;
 }
 
 /* Writes the same without an exponent: 0.00012, 12.5 or 120.0. */
@@ -171,7 +177,8 @@ static char *put_float(char *out, float value)
     char digits[FLOAT_DIGITS];
     int point;
     if (!isfinite(value)) return (char *)memcpy(out, "null", 4) + 4;
-    if (signbit(value)) *out++ = '-';
+    *out = '-'; /* no branch: signs are as good as random, and a wrong guess costs as much as all digits */
+    out += signbit(value) ? 1 : 0;
     if (value == 0) return (char *)memcpy(out, "0.0", 3) + 3;
     const uint32_t number = float_digits(fabsf(value), &point);
     const int count = put_number(digits, number);

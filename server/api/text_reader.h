@@ -5,9 +5,9 @@
  *
  * Most kinds read the whole text and then answer. A streamed kind answers while it reads: its write() has the next
  * token fed by text_reader_next(). The scorer writes the first buffer before the reply begins, so that what ends the
- * reading until then gets a status. Each further buffer is a turn in the scorer once the client has taken the one
- * before. So such a request takes one buffer of memory, however long its answer, and limits.request_timeout counts,
- * from then on, the time of these turns alone.
+ * reading until then gets a status. Each further buffer is a turn in the scorer while the one before is being sent. So
+ * such a request takes two buffers of memory, however long its answer, and limits.request_timeout counts, from then on,
+ * the time of these turns alone.
  *
  * Life cycle: text_reader_run() makes the struct. The request and the answer that is being written share it, and the
  * last of them frees it.

@@ -6,15 +6,16 @@
 
 #define REPORT_QUIET_SECONDS 60.0 /* a stream that waits for its worker needs no other wake */
 
-/* The stream holds a reference until it is over, the worker while it fills the buffer. While the worker fills the
- * buffer, it owns it; else the HTTP thread does. */
+/* The stream holds a reference until it is over, the worker while it fills a buffer. While `filling`, the worker owns
+ * `filled` and `state`; else the HTTP thread does. `sending` is always the HTTP thread's. */
 struct text_reply {
     struct task task; /* first: the worker gives it back */
     struct http_stream stream;
     struct text_source source;
-    struct json_writer buffer;
-    size_t sent;
-    enum text_state state;
+    struct json_writer sending, filled;
+    size_t sent;           /* of `sending` */
+    enum text_state state; /* of the source behind `filled` */
+    bool is_last;          /* nothing follows `sending` */
     atomic_bool filling, gone;
     atomic_uint references;
 };
@@ -23,20 +24,21 @@ static void text_reply_drop(struct text_reply *reply)
 {
     if (atomic_fetch_sub(&reply->references, 1) > 1) return;
     if (reply->source.release) reply->source.release(reply->source.context);
-    json_writer_close(&reply->buffer);
+    json_writer_close(&reply->sending);
+    json_writer_close(&reply->filled);
     free(reply);
 }
 
 static void text_reply_fill(struct text_reply *reply, struct error *err)
 {
     const struct text_source *source = &reply->source;
-    reply->buffer.size = reply->sent = 0;
-    while (reply->state == TEXT_MORE && reply->buffer.size < TEXT_REPLY_BUFFER && !atomic_load(&reply->gone))
-        reply->state = source->write(source->context, &reply->buffer, err);
+    reply->filled.size = 0;
+    while (reply->state == TEXT_MORE && reply->filled.size < TEXT_REPLY_BUFFER && !atomic_load(&reply->gone))
+        reply->state = source->write(source->context, &reply->filled, err);
     if (reply->state == TEXT_TURN) reply->state = TEXT_MORE;
-    if (!reply->buffer.failed) return;
+    if (!reply->filled.failed) return;
     reply->state = TEXT_BROKEN;
-    error_set_no_memory(err, reply->buffer.capacity, "the answer");
+    error_set_no_memory(err, reply->filled.capacity, "the answer");
 }
 
 /* The worker's thread. */
@@ -60,20 +62,30 @@ static bool text_reply_ask(struct text_reply *reply)
     return false;
 }
 
+/* Takes what the worker has filled, and lets it fill the other buffer meanwhile. */
+static bool text_reply_swap(struct text_reply *reply)
+{
+    const struct json_writer sent = reply->sending;
+    reply->sending = reply->filled;
+    reply->filled = sent;
+    reply->sent = 0;
+    reply->is_last = reply->state == TEXT_END;
+    return reply->is_last || text_reply_ask(reply);
+}
+
 static size_t read_buffer(void *context, char *out, size_t size)
 {
     struct text_reply *reply = context;
     if (atomic_load(&reply->gone)) return HTTP_STREAM_BROKEN;
-    if (atomic_load(&reply->filling)) return 0;
-    if (reply->state == TEXT_BROKEN) return HTTP_STREAM_BROKEN;
-    const size_t left = reply->buffer.size - reply->sent, n = left < size ? left : size;
-    if (n > 0) {
-        memcpy(out, reply->buffer.text + reply->sent, n);
-        reply->sent += n;
-        return n;
+    while (reply->sent == reply->sending.size) {
+        if (reply->is_last) return HTTP_STREAM_END;
+        if (atomic_load(&reply->filling)) return 0;
+        if (reply->state == TEXT_BROKEN || !text_reply_swap(reply)) return HTTP_STREAM_BROKEN;
     }
-    if (reply->state == TEXT_END) return HTTP_STREAM_END;
-    return text_reply_ask(reply) ? 0 : HTTP_STREAM_BROKEN;
+    const size_t left = reply->sending.size - reply->sent, n = left < size ? left : size;
+    memcpy(out, reply->sending.text + reply->sent, n);
+    reply->sent += n;
+    return n;
 }
 
 static void text_reply_over(struct http_request *request, bool complete, void *context)
@@ -100,8 +112,8 @@ static void text_reply_refuse(struct http_request *request, const struct error *
 /* The whole answer is in the buffer; the reply takes its memory. */
 static void reply_whole(struct http_request *request, int status, const char *content_type, struct text_reply *reply)
 {
-    http_reply(request, status, content_type, reply->buffer.text, reply->buffer.size, HTTP_TAKEN);
-    reply->buffer = (struct json_writer){0};
+    http_reply(request, status, content_type, reply->filled.text, reply->filled.size, HTTP_TAKEN);
+    reply->filled = (struct json_writer){0};
 }
 
 void text_reply(struct http_request *request, int status, const char *content_type, const struct text_source *source)

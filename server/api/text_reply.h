@@ -1,9 +1,10 @@
 /* Replies of any size, written a piece at a time: they never lie in memory as a whole.
  *
  * A source appends one small piece after the other (a token, a row, part of a text) to a buffer of 64 KiB. A reply
- * that fits is sent with its length, as any other. A longer one goes out as a stream: the HTTP thread copies from the
- * buffer, and the source's worker fills it again each time the client has taken all of it. So a reply costs one buffer,
- * a slow client makes only its own source wait, and a client that does not read is dropped after limits.write_timeout.
+ * that fits is sent with its length, as any other. A longer one goes out as a stream of two buffers: the HTTP thread
+ * sends one while the source's worker fills the other, and they are exchanged each time the client has taken all of the
+ * first. So a reply costs two buffers, a slow client makes only its own source wait, and a client that does not read is
+ * dropped after limits.write_timeout.
  *
  * An error before the first buffer is full is a problem with its status. After that the head is sent, so the connection
  * is cut: no client takes what it got for a whole answer.
