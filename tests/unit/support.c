@@ -216,6 +216,14 @@ char *read_text(const char *path)
     return text;
 }
 
+void assert_file_content(const char *path, const char *expected)
+{
+    char *text = read_text(path);
+    assert_non_null(text);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
 size_t count_entries(const char *path)
 {
     DIR *directory = opendir(path);

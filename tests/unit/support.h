@@ -29,6 +29,7 @@ void write_file(const char *path, const void *data, size_t size);
 void write_text(const char *path, const char *text);
 /* Returns the content with a NUL after it, or NULL if there is no such file. free() it. */
 char *read_text(const char *path);
+void assert_file_content(const char *path, const char *expected);
 /* How many entries a directory has, without "." and "..". */
 size_t count_entries(const char *path);
 

@@ -25,14 +25,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void assert_content(const char *path, const char *expected)
-{
-    char *text = read_text(path);
-    assert_non_null(text);
-    assert_string_equal(text, expected);
-    free(text);
-}
-
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 static void test_file_read_gives_content_and_a_nul(void **state)
@@ -137,13 +129,13 @@ static void test_file_publish_replaces_and_leaves_nothing_aside(void **state)
     mode_t mask = umask(027);
     assert_true(file_publish(path, "old", 3, NULL));
     umask(mask);
-    assert_content(path, "old");
+    assert_file_content(path, "old");
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0640);
     assert_true(file_publish(path, "new content", 11, NULL));
-    assert_content(path, "new content");
+    assert_file_content(path, "new content");
     assert_true(file_publish(path, "", 0, NULL));
-    assert_content(path, "");
+    assert_file_content(path, "");
     assert_int_equal(count_entries(dir), 1);
 }
 
@@ -155,7 +147,7 @@ static void test_file_publish_keeps_a_symbolic_link(void **state)
     write_text(path, "old");
     assert_int_equal(symlink("a", link), 0);
     assert_true(file_publish(link, "new", 3, NULL));
-    assert_content(path, "new");
+    assert_file_content(path, "new");
     assert_int_equal(lstat(link, &info), 0);
     assert_true(S_ISLNK(info.st_mode));
 }
@@ -204,7 +196,7 @@ static void test_file_publish_on_a_full_disk_keeps_the_old(void **state)
     assert_false(done);
     assert_int_equal(err.code, ERROR_NO_SPACE);
     assert_non_null(strstr(err.message, path));
-    assert_content(path, "old");
+    assert_file_content(path, "old");
     assert_int_equal(count_entries(dir), 1);
 }
 

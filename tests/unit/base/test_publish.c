@@ -28,14 +28,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void assert_content(const char *path, const char *expected)
-{
-    char *text = read_text(path);
-    assert_non_null(text);
-    assert_string_equal(text, expected);
-    free(text);
-}
-
 /* ---- publishing a directory -------------------------------------------------------------------------------------- */
 
 /* A model of two files whose contents agree. */
@@ -154,7 +146,7 @@ static void test_directory_publish_refuses_what_is_no_model(void **state)
         assert_int_equal(err.code, cases[i].code);
         assert_non_null(strstr(err.message, cases[i].path));
     }
-    assert_content(in_dir(full, "precious"), "text");
+    assert_file_content(in_dir(full, "precious"), "text");
     assert_int_equal(count_entries(dir), 2);
 }
 
