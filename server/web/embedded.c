@@ -22,6 +22,15 @@ EMBED(index, "server/web/index.html");
 EMBED(script, "server/web/app.js");
 EMBED(write, "server/web/write.js");
 EMBED(inside, "server/web/inside.js");
+EMBED(inside_words, "server/web/inside_words.js");
+EMBED(inside_scale, "server/web/inside_scale.js");
+EMBED(inside_data, "server/web/inside_data.js");
+EMBED(inside_boxes, "server/web/inside_boxes.js");
+EMBED(inside_expect, "server/web/inside_expect.js");
+EMBED(inside_map, "server/web/inside_map.js");
+EMBED(inside_unit, "server/web/inside_unit.js");
+EMBED(inside_all, "server/web/inside_all.js");
+EMBED(inside_style, "server/web/inside.css");
 EMBED(models, "server/web/models.js");
 EMBED(train, "server/web/train.js");
 EMBED(status, "server/web/status.js");
@@ -39,6 +48,15 @@ static const struct embedded_file files[] = {
     {"/web/app.js", "text/javascript; charset=utf-8", embedded_script, &embedded_script_size},
     {"/web/write.js", "text/javascript; charset=utf-8", embedded_write, &embedded_write_size},
     {"/web/inside.js", "text/javascript; charset=utf-8", embedded_inside, &embedded_inside_size},
+    {"/web/inside_words.js", "text/javascript; charset=utf-8", embedded_inside_words, &embedded_inside_words_size},
+    {"/web/inside_scale.js", "text/javascript; charset=utf-8", embedded_inside_scale, &embedded_inside_scale_size},
+    {"/web/inside_data.js", "text/javascript; charset=utf-8", embedded_inside_data, &embedded_inside_data_size},
+    {"/web/inside_boxes.js", "text/javascript; charset=utf-8", embedded_inside_boxes, &embedded_inside_boxes_size},
+    {"/web/inside_expect.js", "text/javascript; charset=utf-8", embedded_inside_expect, &embedded_inside_expect_size},
+    {"/web/inside_map.js", "text/javascript; charset=utf-8", embedded_inside_map, &embedded_inside_map_size},
+    {"/web/inside_unit.js", "text/javascript; charset=utf-8", embedded_inside_unit, &embedded_inside_unit_size},
+    {"/web/inside_all.js", "text/javascript; charset=utf-8", embedded_inside_all, &embedded_inside_all_size},
+    {"/web/inside.css", "text/css; charset=utf-8", embedded_inside_style, &embedded_inside_style_size},
     {"/web/models.js", "text/javascript; charset=utf-8", embedded_models, &embedded_models_size},
     {"/web/train.js", "text/javascript; charset=utf-8", embedded_train, &embedded_train_size},
     {"/web/status.js", "text/javascript; charset=utf-8", embedded_status, &embedded_status_size},
