@@ -5,6 +5,8 @@ its event; only a failure reaches its deadline.
 """
 
 import contextlib
+import fcntl
+import functools
 import http.client
 import json
 import os
@@ -236,35 +238,44 @@ def pages():
 
 
 @pytest.fixture(scope="session")
-def chromium(tmp_path_factory):
-    """A browser. No other test shows that pages of other origins work as promised, so a skip is loud."""
-    if not browser.find():
-        warnings.warn("pages are NOT tested: chromium is not installed")
-        pytest.skip("chromium is not installed")
+def chromium(request, tmp_path_factory):
+    """A browser (browser.py). No other test shows that the page and pages of other origins work, so a skip is loud."""
+    if reason := browser.missing():
+        warnings.warn(f"pages are NOT tested: {reason}")
+        pytest.skip(reason)
     running = browser.Browser(tmp_path_factory.mktemp("chromium"), DEADLINE)
+    running.axe_source = functools.cache(
+        lambda: (request.getfixturevalue("npm") / "node_modules/axe-core/axe.min.js").read_text())
     yield running
     running.close()
 
 
-@pytest.fixture(scope="session")
-def npm(tmp_path_factory):
-    """A directory with the packages of tests/http/npm/package.json: clients and a linter by others."""
-    source = pathlib.Path(__file__).parent / "npm"
-
-    def skip(reason):
-        warnings.warn(f"the npm clients are NOT tested: {reason}")
-        pytest.skip(reason)
-
-    if not shutil.which("node") or not shutil.which("npm"):
-        skip("node and npm are not installed")
-    directory = tmp_path_factory.mktemp("npm")
-    for file in source.iterdir():
-        shutil.copy(file, directory)
+def install_npm(directory):
+    """Installs the packages of tests/http/npm/package.json. Returns why that failed, or an empty text."""
+    shutil.copytree(pathlib.Path(__file__).parent / "npm", directory, ignore=shutil.ignore_patterns("node_modules"))
     install = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"]
     try:
         result = subprocess.run(install, cwd=directory, capture_output=True, text=True, timeout=180)
     except subprocess.TimeoutExpired:
-        skip("npm ci did not end within 180 s")
-    if result.returncode != 0:
-        skip(f"npm ci failed: {result.stderr[-500:]}")
-    return directory
+        return "npm ci did not end within 180 s"
+    return f"npm ci failed: {result.stderr[-500:]}" if result.returncode != 0 else ""
+
+
+@pytest.fixture(scope="session")
+def npm(tmp_path_factory):
+    """A directory with the packages of tests/http/npm/package.json: clients, linters and frameworks by others. The workers of
+    one run share it: the first one installs it."""
+    reason = "node and npm are not installed"
+    if shutil.which("node") and shutil.which("npm"):
+        base = tmp_path_factory.getbasetemp()
+        shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+        with open(shared / "npm.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            told = shared / "npm.told"
+            if not told.exists():
+                told.write_text(install_npm(shared / "npm"))
+            reason = told.read_text()
+    if reason:
+        warnings.warn(f"the page's accessibility and the npm clients are NOT tested: {reason}")
+        pytest.skip(reason)
+    return shared / "npm"
