@@ -430,6 +430,12 @@ deps: ## install the packages that building, testing and checking need (apt)
 bench: all ## make the benchmark table: this machine's limits, installed peers, lstmd (ARGS=--quick: a first look)
 	@BUILD='$(BUILD)' PYTHON='$(PYTHON)' tests/bench/run $(ARGS)
 
+.PHONY: screenshots
+screenshots: ## take the pictures of the page in docs/ again, with the bundled model in Chromium (a minute)
+	@scripts/deps build test pictures
+	$(again) all
+	@$(PYTHON) scripts/screenshots $(BUILD)/lstmd
+
 LSTMD_SHARED ?= ../shared
 HEADLINES := $(LSTMD_SHARED)/data/ag_news
 .PHONY: pretrained
