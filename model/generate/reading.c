@@ -6,25 +6,22 @@
 #include "model/generate/window.h"
 
 bool reading_open(struct reading *reading, const struct stepper *stepper, const uint32_t *ids, uint32_t pad,
-                  bool keep_before, struct error *err)
+                  bool keep_gates, struct error *err)
 {
     struct arena *arena = &reading->arena;
     *reading = (struct reading){.stepper = stepper, .ids = ids, .pad = pad};
     reading->state = arena_alloc(arena, stepper->state_size, sizeof(float), "a hidden state", err);
     reading->logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
     if (!reading->state || !reading->logits) return false;
-    if (keep_before) {
-        reading->before = arena_alloc(arena, stepper->state_size, sizeof(float), "a hidden state", err);
-        if (!reading->before) return false;
-    }
-    return step_scratch_open(&reading->scratch, stepper, 1, err);
+    return step_scratch_open(&reading->scratch, stepper, 1, err) &&
+           (!keep_gates || step_scratch_keep_gates(&reading->scratch, stepper, err));
 }
 
 void reading_close(struct reading *reading)
 {
     step_scratch_close(&reading->scratch);
     arena_free(&reading->arena);
-    reading->state = reading->before = reading->logits = NULL;
+    reading->state = reading->logits = NULL;
 }
 
 static void feed_one(struct reading *reading, const uint32_t *id, float *logits)
@@ -46,7 +43,6 @@ void reading_feed(struct reading *reading, size_t i, bool wanted)
         first = feed.first;
     }
     for (size_t k = first; k < i; k++) feed_one(reading, &reading->ids[k], NULL);
-    if (reading->before) memcpy(reading->before, reading->state, bytes);
     feed_one(reading, &reading->ids[i], wanted ? reading->logits : NULL);
 }
 

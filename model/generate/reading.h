@@ -20,15 +20,14 @@ struct reading {
     uint32_t pad;                  /* the vocabulary's, for windows; TOKEN_NONE: none */
     struct step_scratch scratch;
     float *state;  /* [stepper->state_size] zero at first; the caller may put another one there before it feeds */
-    float *before; /* [state_size] the state that the last token was fed to; NULL: it is not kept */
     float *logits; /* [stepper->logits_size] */
     struct arena arena;
 };
 
-/* Takes all memory; keep_before: `before` is wanted. Close with reading_close(), also after a failure.
+/* Takes all memory; keep_gates: step_gates() is wanted. Close with reading_close(), also after a failure.
  * Errors: ERROR_NO_MEMORY. */
 bool reading_open(struct reading *reading, const struct stepper *stepper, const uint32_t *ids, uint32_t pad,
-                  bool keep_before, struct error *err);
+                  bool keep_gates, struct error *err);
 void reading_close(struct reading *reading);
 
 /* Feeds token i, behind tokens 0 .. i-1 that were fed before; wanted: logits and state after it are. */

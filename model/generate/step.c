@@ -73,6 +73,18 @@ bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepp
     return stepper->weights.fused || open_gates(scratch, stepper, err);
 }
 
+bool step_scratch_keep_gates(struct step_scratch *scratch, const struct stepper *stepper, struct error *err)
+{
+    struct arena *arena = &scratch->arena;
+    scratch->kept_rows = arena_alloc(arena, scratch->max_batch, sizeof *scratch->kept_rows, "gates", err);
+    for (size_t k = 0; scratch->kept_rows && k < stepper->architecture.layers; k++) {
+        const size_t size = stepper->weights.layers[k].gate_row * sizeof(float);
+        scratch->kept[k] = arena_alloc(arena, scratch->max_batch, size, "gates", err);
+        if (!scratch->kept[k]) return false;
+    }
+    return scratch->kept_rows;
+}
+
 void step_scratch_close(struct step_scratch *scratch)
 {
     arena_free(&scratch->arena);
@@ -127,6 +139,7 @@ static void step_layer(const struct stepper *stepper, struct step_scratch *scrat
         scratch->h_previous[b] = states[b] + first;
         scratch->c[b] = states[b] + first + width;
         scratch->h_rows[b] = scratch->h[layer % 2] + b * width;
+        if (scratch->kept[layer]) scratch->kept_rows[b] = scratch->kept[layer] + b * weights->gate_row;
     }
     step_prepare_inputs(stepper, batch, width, scratch->h_previous, scratch->h_integers, scratch->hidden_input);
     const struct kernel_step arguments = {.rows = batch,
@@ -139,7 +152,8 @@ static void step_layer(const struct stepper *stepper, struct step_scratch *scrat
                                           .hidden_input = scratch->hidden_input,
                                           .h_previous = scratch->h_previous,
                                           .h = scratch->h_rows,
-                                          .c = scratch->c};
+                                          .c = scratch->c,
+                                          .gates = scratch->kept[layer] ? scratch->kept_rows : NULL};
     run_layer(stepper, scratch, layer, &arguments);
     for (size_t b = 0; b < batch; b++) memcpy(states[b] + first, scratch->h_rows[b], width * sizeof(float));
 }
@@ -196,4 +210,11 @@ void step(const struct stepper *stepper, struct step_scratch *scratch, size_t ba
         step_layer(stepper, scratch, layer, batch, states);
     }
     if (logits) step_output(stepper, scratch, batch, logits);
+}
+
+void step_gates(const struct stepper *stepper, const struct step_scratch *scratch, size_t layer, float *gates)
+{
+    const size_t rows = architecture_gates(&stepper->architecture) * architecture_hidden(&stepper->architecture, layer);
+    for (size_t row = 0; row < rows; row++)
+        gates[row] = scratch->kept[layer][step_weights_gate(&stepper->weights, layer, false, row)];
 }

@@ -41,15 +41,18 @@ struct step_scratch {
     float *h[2];                      /* [B][W] the new h of a layer, and of the one below; W: the largest width */
     int16_t *h_integers, *x_integers; /* [B][W] INT8: of h_previous, and of the layer below; else NULL */
     float *gates[2];                  /* [B][G*W] variants: the products with input and hidden state; else NULL */
+    float *kept[NETWORK_MAX_LAYERS];  /* [B][G*Hp] of each layer: the gates of the last step; NULL: they are not kept */
     /* [B] each: the arrays that struct kernel_step points to */
     const float **start, **h_previous;
     const void **x, **hidden_input;
-    float **h_rows, **c, **wanted, **gate_rows[2];
+    float **h_rows, **c, **wanted, **gate_rows[2], **kept_rows;
     struct arena arena;
 };
 
 bool step_scratch_open(struct step_scratch *scratch, const struct stepper *stepper, size_t max_batch,
                        struct error *err);
+/* From now on, each step keeps the activations of its gates (step_gates()). Errors: ERROR_NO_MEMORY. */
+bool step_scratch_keep_gates(struct step_scratch *scratch, const struct stepper *stepper, struct error *err);
 void step_scratch_close(struct step_scratch *scratch);
 
 /* Steps `batch` sequences: tokens[b] is fed to states[b] (updated in place; the pointers are distinct). If logits[b] is
@@ -57,5 +60,9 @@ void step_scratch_close(struct step_scratch *scratch);
  * .. max_batch; tokens are below V. */
 void step(const struct stepper *stepper, struct step_scratch *scratch, size_t batch, const uint32_t *tokens,
           float *const *states, float *const *logits);
+
+/* The gates of layer `layer` in the last step of the first sequence, after their activations; they are kept.
+ * Shapes: gates [G][H] in the order of cells.h. A cell without gates (the simple RNN) has none. */
+void step_gates(const struct stepper *stepper, const struct step_scratch *scratch, size_t layer, float *gates);
 
 #endif

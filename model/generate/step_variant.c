@@ -60,6 +60,7 @@ void step_variant(const struct stepper *stepper, struct step_scratch *scratch, s
     const size_t gate_row = stepper->weights.layers[layer].gate_row, blocks = gate_row / KERNEL_BLOCK;
     for (size_t part = 0; part < 2; part++)
         for (size_t m = 0; m < s->rows; m++) scratch->gate_rows[part][m] = scratch->gates[part] + m * gate_row;
+    for (size_t m = 0; s->gates && m < s->rows; m++) scratch->gate_rows[1][m] = s->gates[m];
     if (s->input.inputs > 0)
         stepper->kernels->project(s->rows, blocks, &s->input, s->start[0], s->x, scratch->gate_rows[0]);
     if (plain->first_gates > 0) {

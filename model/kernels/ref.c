@@ -188,12 +188,20 @@ static float gate_sum(const struct kernel_step *s, size_t gates, size_t g, size_
                    ref_dot(&s->input, gates, n, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][n]));
 }
 
+/* Keeps the activation of gate g of unit u where gates are asked for. */
+static void keep_gate(const struct kernel_step *s, size_t gates, size_t g, size_t m, size_t u, float value)
+{
+    if (s->gates) s->gates[m][gate_index(gates, g, u)] = value;
+}
+
 static void ref_lstm_step(const struct kernel_step *s)
 {
     for (size_t m = 0; m < s->rows; m++) {
         for (size_t u = 0; u < s->blocks * BLOCK; u++) {
             const float i = sigmoid_of(gate_sum(s, 4, 0, m, u)), f = sigmoid_of(gate_sum(s, 4, 1, m, u));
             const float g = tanhf(gate_sum(s, 4, 2, m, u)), o = sigmoid_of(gate_sum(s, 4, 3, m, u));
+            const float values[] = {i, f, g, o};
+            for (size_t k = 0; k < 4; k++) keep_gate(s, 4, k, m, u, values[k]);
             s->c[m][u] = f * s->c[m][u] + i * g;
             s->h[m][u] = o * tanhf(s->c[m][u]);
         }
@@ -217,7 +225,8 @@ static void ref_gru_step(const struct kernel_step *s)
             const float r = gru_gate(s, 0, m, u), z = gru_gate(s, 1, m, u);
             const float x = ref_dot(&s->input, 3, in, s->input.inputs > 0 ? s->x[m] : NULL, s->start[m][in]);
             const float q = ref_dot(&s->hidden, 3, hidden, s->hidden_input[m], s->bias_hh[hidden]);
-            const float n = tanhf(x + r * q);
+            const float n = tanhf(x + r * q), values[] = {n, r, z};
+            for (size_t k = 0; k < 3; k++) keep_gate(s, 3, k, m, u, values[k]);
             s->h[m][u] = (1.0f - z) * n + z * s->h_previous[m][u];
         }
     }

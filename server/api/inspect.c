@@ -202,10 +202,18 @@ static void inspect_choose_form(struct inspection *inspection)
     inspection->reader.content_type = types[inspection->is_lines];
 }
 
+/* Memory for the gates of any layer. */
+static bool inspect_open_gates(struct inspection *inspection, struct problem *problem)
+{
+    const struct stepper *stepper = &inspection->reader.served->stepper;
+    const size_t gates = architecture_gates(&stepper->architecture);
+    inspection->gate_rows = calloc(gates * stepper->weights.largest_width, sizeof *inspection->gate_rows);
+    return inspection->gate_rows || problem_set(problem, 503, "out of memory");
+}
+
 static bool inspect_open(struct text_reader *reader, struct problem *problem)
 {
     struct inspection *inspection = (struct inspection *)reader;
-    struct error err = {0};
     if (inspect_read_layers(inspection, problem)) inspect_read_units(inspection, problem);
     inspect_check_vectors(inspection, problem);
     inspect_open_probe(inspection, problem);
@@ -213,11 +221,10 @@ static bool inspect_open(struct text_reader *reader, struct problem *problem)
     if (!inspect_check_size(inspection, problem)) return false;
     const size_t special = scored_text_special(&reader->text);
     reader->wanted_from = special > 0 ? special - 1 : 0;
-    reader->keep_before = inspection->gates;
+    reader->keep_gates = inspection->gates;
     inspection->at = special;
     inspect_choose_form(inspection);
-    return !inspection->gates || inspect_gates_open(&inspection->gate_values, &reader->served->stepper, &err) ||
-           problem_set_error(problem, &err);
+    return !inspection->gates || inspect_open_gates(inspection, problem);
 }
 
 static void inspect_close(struct text_reader *reader)
@@ -226,7 +233,7 @@ static void inspect_close(struct text_reader *reader)
     json_decref(inspection->probe_field);
     free(inspection->layers.items);
     free(inspection->units.items);
-    inspect_gates_close(&inspection->gate_values);
+    free(inspection->gate_rows);
     probe_close(&inspection->probe);
     probe_text_close(&inspection->follower);
 }

@@ -113,16 +113,15 @@ static void write_gate(struct inspection *inspection, size_t layer, size_t gate,
     const struct stepper *stepper = &reader->served->stepper;
     const struct cell *cell = &cell_table[stepper->architecture.cell];
     if (gate == 0) {
-        inspection->gate_rows =
-            inspect_gates_of(&inspection->gate_values, layer, reader->text.generation.prompt.ids[inspection->at],
-                             reader->reading.before, reader->reading.state);
+        step_gates(stepper, &reader->reading.scratch, layer, inspection->gate_rows);
         json_write_literal(out, ",\"gates\":{\"");
     } else {
         json_write_literal(out, ",\"");
     }
     json_write(out, &cell->gate_names[gate], 1);
     json_write_literal(out, "\":");
-    write_vector(inspection, layer, inspection->gate_rows + gate * stepper->weights.layers[layer].width, out);
+    write_vector(inspection, layer,
+                 inspection->gate_rows + gate * architecture_hidden(&stepper->architecture, layer), out);
     if (gate + 1 == cell->gates) json_write_literal(out, "}");
 }
 

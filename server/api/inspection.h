@@ -54,8 +54,7 @@ struct inspection {
     size_t at;            /* token of the prompt that comes next */
     size_t layer, vector; /* place in `layers`; 0: h, 1: c, then the gates */
     double nats;          /* of all tokens so far */
-    struct inspect_gates gate_values;
-    const float *gate_rows; /* of the layer that is being written */
+    float *gate_rows;     /* [G][H] of the layer that is being written; owned, NULL where no gates are asked for */
     struct inspect_token likeliest[GENERATION_MAX_LOGPROBS];
     struct probe probe;
     struct probe_text follower;

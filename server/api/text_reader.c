@@ -26,7 +26,7 @@ static bool text_reader_begin(struct text_reader *reader)
     const struct stepper *stepper = &reader->served->stepper;
     struct error err = {0};
     if (!reading_open(&reader->reading, stepper, generation->prompt.ids, vocabulary_pad(generation->vocabulary),
-                      reader->keep_before, &err)) {
+                      reader->keep_gates, &err)) {
         reader->outcome = TEXT_NO_MEMORY;
         return false;
     }

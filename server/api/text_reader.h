@@ -39,7 +39,7 @@ struct text_reader_kind {
     const struct field *rows; /* [row_count] of the struct */
     size_t row_count;
     bool is_streamed;
-    /* Opens the text, sets `count` and `wanted_from` (and `keep_before`, `content_type`), takes memory. False with the
+    /* Opens the text, sets `count` and `wanted_from` (and `keep_gates`, `content_type`), takes memory. False with the
      * problem. */
     bool (*open)(struct text_reader *reader, struct problem *problem);
     /* Token i was fed; its logits are there if i >= wanted_from. NULL allowed. */
@@ -70,7 +70,7 @@ struct text_reader {
     struct scored_text text;
     size_t count;             /* tokens of the prompt that are fed */
     size_t wanted_from;       /* token that has logits, and all behind it */
-    bool keep_before;         /* the reading keeps the state before each token */
+    bool keep_gates;          /* the reading keeps the gates of each token */
     const char *content_type; /* of the answer; NULL: application/json */
     atomic_bool gone;
     uint64_t deadline_ns;

@@ -56,6 +56,14 @@ INLINE size_t finish_unit(const struct finish *f, size_t v)
     return (f->group + v / f->vectors) * KERNEL_BLOCK + f->lane + v % f->vectors * LANES;
 }
 
+/* Keeps activation `gate` of the units of vector v where gates are asked for. */
+INLINE void keep_gate(const struct kernel_step *s, const struct finish *f, size_t m, size_t v, size_t gates,
+                      size_t gate, vf values)
+{
+    const size_t block = f->group + v / f->vectors, lane = f->lane + v % f->vectors * LANES;
+    vf_store(s->gates[f->m0 + m] + (block * gates + gate) * KERNEL_BLOCK + lane, values);
+}
+
 static NOINLINE void lstm_finish(const struct kernel_step *s, const struct finish *f, const vf *gates)
 {
     const size_t vectors = f->vectors;
@@ -68,6 +76,11 @@ static NOINLINE void lstm_finish(const struct kernel_step *s, const struct finis
             const vf cell = vf_fma(forget, vf_load(c), in * g);
             vf_store(c, cell);
             vf_store(s->h[f->m0 + m] + finish_unit(f, v), out * vf_tanh(cell));
+            if (!s->gates) continue;
+            keep_gate(s, f, m, v, 4, 0, in);
+            keep_gate(s, f, m, v, 4, 1, forget);
+            keep_gate(s, f, m, v, 4, 2, g);
+            keep_gate(s, f, m, v, 4, 3, out);
         }
     }
 }
@@ -83,6 +96,10 @@ static NOINLINE void gru_finish(const struct kernel_step *s, const struct finish
             const vf n = vf_tanh(vf_fma(r, gate[3 * vectors], gate[0]));
             const vf h = vf_load(s->h_previous[f->m0 + m] + finish_unit(f, v));
             vf_store(s->h[f->m0 + m] + finish_unit(f, v), vf_fma(z, h - n, n));
+            if (!s->gates) continue;
+            keep_gate(s, f, m, v, 3, 0, n);
+            keep_gate(s, f, m, v, 3, 1, r);
+            keep_gate(s, f, m, v, 3, 2, z);
         }
     }
 }

@@ -24,7 +24,7 @@ static const char *const names[] = {"ref", "portable", "avx2", "avx512", "avx512
 static const size_t gates_of[CELLS] = {4, 3, 1};
 
 /* Memory of random content, 4 bytes away from any alignment; everything of a test is freed at once. */
-static void *taken[1000];
+static void *taken[2000];
 static size_t taken_count;
 
 static void *take(size_t size)
@@ -97,7 +97,7 @@ struct step_data {
     struct kernel_step arguments;
     const float *start[MAX_ROWS], *h_previous[MAX_ROWS];
     const void *x[MAX_ROWS], *hidden_input[MAX_ROWS];
-    float *h[MAX_ROWS], *c[MAX_ROWS], *c_before[MAX_ROWS];
+    float *h[MAX_ROWS], *c[MAX_ROWS], *c_before[MAX_ROWS], *gates[MAX_ROWS];
 };
 
 struct shape {
@@ -136,6 +136,7 @@ static void random_step(struct step_data *d, struct rng *rng, struct shape shape
         d->hidden_input[m] = format == KERNEL_INT8 ? random_input(rng, format, width) : d->h_previous[m];
         d->h[m] = random_floats(rng, width, 1);
         d->c[m] = random_floats(rng, width, 1);
+        d->gates[m] = random_floats(rng, gates * width, 1);
         d->c_before[m] = take(width * sizeof(float));
         memcpy(d->c_before[m], d->c[m], width * sizeof(float));
     }
@@ -149,7 +150,8 @@ static void random_step(struct step_data *d, struct rng *rng, struct shape shape
                                         .hidden_input = d->hidden_input,
                                         .h_previous = d->h_previous,
                                         .h = d->h,
-                                        .c = d->c};
+                                        .c = d->c,
+                                        .gates = d->gates};
 }
 
 static void run_step(const struct kernels *kernels, size_t cell, const struct kernel_step *arguments)
@@ -163,14 +165,18 @@ static void run_step(const struct kernels *kernels, size_t cell, const struct ke
 static void repeat_step(struct step_data *copy, const struct step_data *d)
 {
     const size_t size = d->arguments.blocks * BLOCK * sizeof(float);
+    const size_t gates_size = gates_of[d->cell] * size;
     *copy = *d;
     for (size_t m = 0; m < d->arguments.rows; m++) {
         copy->h[m] = take(size);
         copy->c[m] = take(size);
         memcpy(copy->c[m], d->c_before[m], size);
+        copy->gates[m] = take(gates_size);
+        memcpy(copy->gates[m], d->gates[m], gates_size); /* the RNN's stay what they are */
     }
     copy->arguments.h = copy->h;
     copy->arguments.c = copy->c;
+    copy->arguments.gates = copy->gates;
 }
 
 static void assert_close(const float *a, const float *b, size_t n, double tolerance)
@@ -191,6 +197,7 @@ static void compare_with_reference(const struct kernels *kernels, struct rng *rn
     for (size_t m = 0; m < d.arguments.rows; m++) {
         assert_close(d.h[m], expected.h[m], d.arguments.blocks * BLOCK, 1e-5);
         assert_close(d.c[m], expected.c[m], d.arguments.blocks * BLOCK, 1e-5);
+        assert_close(d.gates[m], expected.gates[m], gates_of[cell] * d.arguments.blocks * BLOCK, 1e-5);
     }
 }
 
@@ -198,9 +205,12 @@ static void compare_with_reference(const struct kernels *kernels, struct rng *rn
 static void compare_with_alone(const struct kernels *kernels, struct rng *rng, struct shape shape, size_t cell,
                                enum kernel_format format)
 {
-    static struct step_data together, alone;
+    static struct step_data together, alone, plain;
     random_step(&together, rng, shape, cell, format);
     repeat_step(&alone, &together);
+    repeat_step(&plain, &together);
+    plain.arguments.gates = NULL;
+    run_step(kernels, cell, &plain.arguments);
     run_step(kernels, cell, &together.arguments);
     const size_t size = together.arguments.blocks * BLOCK * sizeof(float);
     for (size_t m = 0; m < together.arguments.rows; m++) {
@@ -212,9 +222,13 @@ static void compare_with_alone(const struct kernels *kernels, struct rng *rng, s
         one.h_previous += m;
         one.h += m;
         one.c += m;
+        one.gates += m;
         run_step(kernels, cell, &one);
         assert_memory_equal(alone.h[m], together.h[m], size);
         assert_memory_equal(alone.c[m], together.c[m], size);
+        assert_memory_equal(alone.gates[m], together.gates[m], gates_of[cell] * size);
+        assert_memory_equal(plain.h[m], together.h[m], size);
+        assert_memory_equal(plain.c[m], together.c[m], size);
     }
 }
 
