@@ -67,8 +67,8 @@ struct kernel_step {
     const float *const *h_previous;  /* [rows]: GRU */
     float *const *h;                 /* [rows] */
     float *const *c;                 /* [rows]: LSTM */
-    float *const *gates;             /* [rows]: where a row of the gates' activations goes, in the order of `start`; NULL:
-                                        nobody asks. The RNN writes none: its gate is h */
+    float *const *gates; /* [rows]: where a row of the gates' activations goes, in the order of `start`; NULL:
+                            nobody asks. The RNN writes none: its gate is h */
 };
 
 /* y[m][16j .. 16j+15] (+)= sum over k of x[m][k] * W[k], for m < M and j < blocks. */

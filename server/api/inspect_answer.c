@@ -120,8 +120,8 @@ static void write_gate(struct inspection *inspection, size_t layer, size_t gate,
     }
     json_write(out, &cell->gate_names[gate], 1);
     json_write_literal(out, "\":");
-    write_vector(inspection, layer,
-                 inspection->gate_rows + gate * architecture_hidden(&stepper->architecture, layer), out);
+    write_vector(inspection, layer, inspection->gate_rows + gate * architecture_hidden(&stepper->architecture, layer),
+                 out);
     if (gate + 1 == cell->gates) json_write_literal(out, "}");
 }
 

@@ -30,6 +30,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("LSTMD") or os.environ.get("LSTMD_BIN") or str(ROOT / "build/lstmd")
 ADMIN = "admin-token-of-the-tests"
 DEADLINE = 60 if not os.environ.get("SANITIZE") else 300
+# A sanitizer makes long texts ten times as slow, so daemons get as much time as tests do.
+SLOW_SETTINGS = {"limits.request_timeout": DEADLINE} if os.environ.get("SANITIZE") else {}
 
 
 class Answer:
@@ -58,7 +60,8 @@ class Daemon:
     daemons have. model: a directory, or None to leave model.path to the settings. Raw requests send the host name "x"."""
 
     def __init__(self, model, settings=(), environment=None, cwd=ROOT, preexec_fn=None):
-        settings = {"server.port": 0, "server.hosts": "x", "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **dict(settings)}
+        settings = {"server.port": 0, "server.hosts": "x", "engine.kernel": "portable", "auth.admin_tokens": ADMIN, **SLOW_SETTINGS,
+                    **dict(settings)}
         command = [PROGRAM, "serve"] + (["--model", str(model)] if model else [])
         for key, value in settings.items():
             for item in value if isinstance(value, list) else [value]:
