@@ -7,6 +7,7 @@
 #   WERROR=1              warnings are errors
 #   V=1                   shows the commands
 #   T, K                  choose tests: see test-unit, test-cli, test-http
+#   DYGRAPHS              the directory of the page's chart library (/usr/share/javascript/dygraphs)
 #   ARGS                  goes to the program that `make run` and `make bench` start
 #   BUILD                 the build directory. Each compiler and each kind of build has its own, so objects never mix.
 #                         Changed flags rebuild what is in it.
@@ -101,6 +102,9 @@ object = $(1:%.c=$(BUILD)/%.o)
 UNIT := $(UNIT_SOURCES:%.c=$(BUILD)/%)
 FUZZ := $(FUZZ_SOURCES:%.c=$(BUILD)/%)
 INJECT := $(BUILD)/tests/fault/inject.so
+PAGE_OBJECT := $(BUILD)/web/files.o
+# Where the chart library of the page is: Debian's libjs-dygraphs.
+DYGRAPHS ?= /usr/share/javascript/dygraphs
 
 # ---- compile and link ------------------------------------------------------------------------------------------------
 
@@ -122,7 +126,7 @@ $(BUILD)/lstmd: $(BUILD)/cli/main.o $(BUILD)/libcli.a $(BUILD)/liblstmd.a
 
 # The commands without main(), so that unit tests can call them.
 $(BUILD)/libcli.a: $(call object,$(filter-out cli/main.c,$(CLI_SOURCES)))
-$(BUILD)/liblstmd.a: $(call object,$(LIBRARY_SOURCES)) $(KERNEL_OBJECTS)
+$(BUILD)/liblstmd.a: $(call object,$(LIBRARY_SOURCES)) $(KERNEL_OBJECTS) $(PAGE_OBJECT)
 $(BUILD)/libcli.a $(BUILD)/liblstmd.a:
 	$(call say,AR,$@)
 	$(Q)rm -f $@ && $(AR) qcs $@ $^
@@ -168,8 +172,16 @@ $(BUILD)/tests/fuzz/%: $(BUILD)/tests/fuzz/%.o $(if $(FUZZER),,$(BUILD)/tests/fu
 OPTIMISE_FILE = $(OPTIMISE)
 $(BUILD)/model/%.o: OPTIMISE_FILE = $(OPTIMISE_MODEL)
 
-# This object contains the files that the program serves unchanged (.incbin).
-$(BUILD)/server/web/embedded.o: openapi.yaml $(wildcard server/web/*)
+# The files that the program serves unchanged. The list is remade if a file changes, appears or goes.
+PAGE_FILES := openapi.yaml $(wildcard $(foreach kind,js css svg html d.ts,server/web/*.$(kind))) \
+    $(wildcard $(DYGRAPHS)/dygraph.min.*s)
+$(BUILD)/web/names: FORCE
+	$(call stamp,echo $(DYGRAPHS) $(PAGE_FILES))
+$(BUILD)/web/files.c: $(BUILD)/web/names $(PAGE_FILES) scripts/embed
+	$(call say,EMBED,$@)
+	$(Q)scripts/embed $(@D) $(DYGRAPHS) >$@
+$(PAGE_OBJECT): $(BUILD)/web/files.c $(BUILD)/flags
+	$(compile)
 
 # One object knows the version, so a new commit compiles one file and links.
 $(BUILD)/base/version.o: ALL_CPPFLAGS += -DLSTMD_VERSION='"$(word 1,$(shell cat $(BUILD)/version))"' \
@@ -187,7 +199,7 @@ $(BUILD)/version: FORCE
 	$(call stamp,echo "$$(head -n 1 VERSION) $${LSTMD_REVISION:-$$(scripts/revision)}")
 .PHONY: FORCE
 
--include $(patsubst %.o,%.d,$(call object,$(SOURCES)) $(KERNEL_OBJECTS))
+-include $(patsubst %.o,%.d,$(call object,$(SOURCES)) $(KERNEL_OBJECTS) $(PAGE_OBJECT))
 
 # ---- the two commands of the README ----------------------------------------------------------------------------------
 
@@ -326,7 +338,7 @@ check-gcc check-clang: check-%:
 	+$(Q)$(MAKE) --no-print-directory BUILD=$(BUILD)/check-$* CC=$* WERROR=1 SANITIZE= objects
 
 .PHONY: objects
-objects: $(call object,$(SOURCES)) $(KERNEL_OBJECTS)
+objects: $(call object,$(SOURCES)) $(KERNEL_OBJECTS) $(PAGE_OBJECT)
 
 # clang-tidy takes seconds per file, so each file has a stamp, which is newer than the file and all our headers.
 TIDY := $(patsubst %.c,$(BUILD)/tidy/%.ok,$(LIBRARY_SOURCES) $(CLI_SOURCES))

@@ -1,10 +1,12 @@
-/* The page, client.js with its types, and openapi.yaml: files that were embedded into the program when it was built.
+/* The page, client.js with its types, and openapi.yaml: files that were embedded into the program when it was built, as
+ * they are and in gzip. A client that has the bytes (If-None-Match) gets 304.
  * The page makes a part of its form from /web/sampler.json, the table of the sampler's options. */
 #include <jansson.h>
 #include <string.h>
 
 #include "model/generate/sampler_options.h"
 #include "server/api/api.h"
+#include "server/http/negotiate.h"
 #include "server/web/embedded.h"
 
 /* Nothing from elsewhere, nothing inline: text that a model wrote can never become markup or script. */
@@ -39,6 +41,18 @@ static json_t *sampler_schema(void)
     return schema;
 }
 
+static void file_reply(struct http_request *request, const struct embedded_file *file)
+{
+    const bool packed = accept_gzip(http_request_header(request, "Accept-Encoding"));
+    const struct embedded_form *form = packed ? &file->packed : &file->plain;
+    http_reply_header(request, "Vary", "Accept-Encoding");
+    http_reply_header(request, "ETag", form->etag);
+    const bool known = etag_is_listed(http_request_header(request, "If-None-Match"), form->etag);
+    if (packed && !known) http_reply_header(request, "Content-Encoding", "gzip");
+    http_reply(request, known ? 304 : 200, known ? NULL : file->content_type, form->data, (size_t)*form->size,
+               HTTP_BORROWED);
+}
+
 enum http_outcome api_file(struct http_request *request, void *context)
 {
     (void)context;
@@ -58,6 +72,6 @@ enum http_outcome api_file(struct http_request *request, void *context)
     if (is_schema)
         http_reply_json(request, 200, sampler_schema());
     else
-        http_reply(request, 200, file->content_type, file->data, (size_t)*file->size, HTTP_BORROWED);
+        file_reply(request, file);
     return HTTP_REPLIED;
 }

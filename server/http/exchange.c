@@ -74,7 +74,7 @@ static void log_access(const struct http_request *request)
         .status = request->reply.status,
         .seconds = (double)(clock_monotonic_ns() - request->begun_ns) * 1e-9,
         .bytes_in = request->received,
-        .bytes_out = http_request_is_head(request) ? 0 : request->reply.size,
+        .bytes_out = http_request_is_head(request) || request->reply.status == 304 ? 0 : request->reply.size,
     };
     if (options->account) options->account(&account, options->context);
     struct log_field fields[9 + MAX_EXTRAS + 1] = {

@@ -196,6 +196,7 @@ enum http_ownership {
     HTTP_TAKEN,    /* malloc'ed; the server frees it */
 };
 
+/* The body of a 304 is not sent. Its size is the Content-Length that the 200 would have; its content_type is NULL. */
 void http_reply(struct http_request *request, int status, const char *content_type, const char *body, size_t size,
                 enum http_ownership ownership);
 /* Consumes the reference; NULL means that memory is out. */

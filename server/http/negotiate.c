@@ -16,9 +16,9 @@ enum {
     WITH_PARAMETERS, /* the type with parameters */
 };
 
-/* One range of the header. */
+/* One element of a header: a range of types, or a coding. */
 struct range {
-    const char *type; /* "text/csv", [size] */
+    const char *type; /* "text/csv" or "gzip", [size] */
     size_t size;
     bool has_parameters;
     unsigned weight;
@@ -68,7 +68,7 @@ static bool parse_parameters(const char *text, size_t n, struct range *range)
     return true;
 }
 
-static bool parse_range(const char *text, const char *end, struct range *range)
+static bool parse_element(const char *text, const char *end, struct range *range)
 {
     text += strspn(text, BLANKS);
     *range = (struct range){.type = text, .weight = WEIGHT_ONE};
@@ -76,8 +76,12 @@ static bool parse_range(const char *text, const char *end, struct range *range)
     range->size = (size_t)(text - range->type);
     text += strspn(text, BLANKS);
     if (text < end && *text != ';') return false;
-    return memchr(range->type, '/', range->size) &&
-           (text >= end || parse_parameters(text, (size_t)(end - text), range));
+    return text >= end || parse_parameters(text, (size_t)(end - text), range);
+}
+
+static bool parse_range(const char *text, const char *end, struct range *range)
+{
+    return parse_element(text, end, range) && memchr(range->type, '/', range->size);
 }
 
 static int find_specificity(const struct range *range, const char *type)
@@ -118,4 +122,47 @@ size_t accept_choose(const char *accept, const char *const *types, size_t count)
         chosen = i;
     }
     return chosen;
+}
+
+static bool is_named(const struct range *range, const char *name)
+{
+    return range->size == strlen(name) && strncasecmp(range->type, name, range->size) == 0;
+}
+
+/* The weight that the header gives a coding by its name, else by "*", else `absent`. */
+static unsigned weight_of_coding(const char *encodings, const char *coding, unsigned absent)
+{
+    unsigned weight = absent;
+    for (const char *end; *encodings; encodings = *end ? end + 1 : end) {
+        struct range range;
+        end = find_end(encodings);
+        if (!parse_element(encodings, end, &range)) continue;
+        if (is_named(&range, coding)) return range.weight;
+        if (is_named(&range, "*")) weight = range.weight;
+    }
+    return weight;
+}
+
+bool accept_gzip(const char *encodings)
+{
+    if (!encodings) return false;
+    const unsigned gzip = weight_of_coding(encodings, "gzip", 0);
+    return gzip > 0 && gzip >= weight_of_coding(encodings, "identity", 1);
+}
+
+bool etag_is_listed(const char *list, const char *etag)
+{
+    const char *separators = BLANKS ",";
+    if (!list) return false;
+    list += strspn(list, separators);
+    if (*list == '*') return true;
+    while (*list) {
+        if (strncmp(list, "W/", 2) == 0) list += 2;
+        const char *end = *list == '"' ? strchr(list + 1, '"') : NULL;
+        if (!end) return false;
+        const size_t size = (size_t)(end + 1 - list);
+        if (size == strlen(etag) && memcmp(list, etag, size) == 0) return true;
+        list = end + 1 + strspn(end + 1, separators);
+    }
+    return false;
 }

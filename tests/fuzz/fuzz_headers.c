@@ -1,5 +1,6 @@
-/* Reads any text as the value of a header. The first byte chooses which: Accept, the client behind a proxy, an address,
- * a network, a name of server.hosts. The result is a refusal with a message, or a value within its bounds. */
+/* Reads any text as the value of a header. The first byte chooses which: Accept, Accept-Encoding and If-None-Match, the
+ * client behind a proxy, an address, a network, a name of server.hosts. The result is a refusal with a message, or a
+ * value within its bounds. */
 #include <string.h>
 
 #include "server/http/address.h"
@@ -13,6 +14,8 @@ static void choose(const char *text)
     const size_t count = sizeof types / sizeof *types;
     REQUIRE(accept_choose(text, types, count) < count);
     REQUIRE(accept_choose(text, types, 1) == 0);
+    REQUIRE(!accept_gzip(text) || strcasestr(text, "gzip") || strchr(text, '*'));
+    REQUIRE(!etag_is_listed(text, "\"a\"") || strstr(text, "\"a\"") || strchr(text, '*'));
 }
 
 /* Prints the result and reads it again. */

@@ -12,7 +12,7 @@ TYPES = {
     "application/json", "application/problem+json", "text/event-stream", "text/csv", "text/plain", "application/yaml", "text/html",
     "application/x-ndjson", "text/javascript", "text/css", "image/svg+xml",
 }
-STATUSES = {200, 201, 202, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 429, 431, 501, 503, 505, 507}
+STATUSES = {200, 201, 202, 204, 304, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 421, 422, 429, 431, 501, 503, 505, 507}
 # Every operation may answer these: they depend on the head, the path, the body's size or the daemon's load.
 ANYWHERE = {400, 408, 413, 414, 415, 421, 422, 429, 431, 503}
 # libmicrohttpd itself answers these, in HTML and without an id, if it cannot read a request.
@@ -112,7 +112,7 @@ class Reader:
     def _body(self, answer, method):
         length, coding = answer.headers.get("content-length"), answer.headers.get("transfer-encoding")
         require(length is None or coding is None, "a length and a coding:", answer.headers)
-        if method == "HEAD" or answer.status == 204:
+        if method == "HEAD" or answer.status in (204, 304):
             require(answer.status != 204 or (coding is None and length in (None, "0")), "204 with a body:", answer.headers)
             return b""
         if coding is not None:
@@ -163,7 +163,7 @@ def check_events(body):
 
 
 def check_body(answer, method):
-    if method == "HEAD" or answer.status == 204:
+    if method == "HEAD" or answer.status in (204, 304):
         return
     require(answer.type in TYPES, "type", answer.headers)
     if answer.type == "application/x-ndjson":

@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -34,7 +35,7 @@ def free_port():
 class Nginx:
     """An nginx in a fresh directory, in front of these daemons."""
 
-    def __init__(self, directory, upstreams, rate="1000000r/s"):
+    def __init__(self, directory, upstreams, rate="1000000r/s", prefix=False):
         self.directory = directory
         self.port, self.plain = free_port(), free_port()
         run = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
@@ -51,6 +52,9 @@ class Nginx:
         }.items():
             site, count = re.subn(pattern, replacement, site)
             assert count, pattern
+        if prefix:  # the example of the file
+            site, count = re.subn(r"^( *)#(.*/lstm.*;.*)$", r"\1\2", site, flags=re.M)
+            assert count == 2
         temporary = "".join(
             f"{kind}_temp_path {directory}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         )
@@ -198,6 +202,38 @@ def test_json_and_text_are_compressed_and_streams_are_not(proxied):
         assert gzip.decompress(packed.body).startswith(plain.body[:6])
     stream = nginx.request("GET", "/generate?length=2000&seed=1&stream=true", headers=accept)
     assert stream.headers["Content-Encoding"] is None and stream.body.endswith(b"data: [DONE]\n\n")
+
+
+# What a browser loads next: from a page, a module, a style.
+LINKS = {
+    "page": r"""(?:href|src)=["']([^"':#]+)["']""",
+    ".js": r"""(?:^(?:import|export)\b[^;"']*|\bimport\()["']([./][^"']+)["']""",
+    ".css": r"""(?:@import\s+["']|url\(["']?)([^"':)]+)["')]""",
+}
+
+
+def test_page_works_behind_a_path(proxied):
+    """Follows every link of the page and every import of its modules from /lstm/, as a browser does."""
+    nginx, (daemon,) = proxied(prefix=True)
+    moved = nginx.request("GET", "/lstm")
+    assert moved.status == 308 and moved.headers["Location"].endswith(f":{nginx.port}/lstm/")
+    seen, waiting = {}, ["/lstm/", "/lstm/client.js", "/lstm/web/sampler.json"]
+    while waiting:
+        path = waiting.pop()
+        answer = nginx.request("GET", path)
+        assert answer.status == 200 and path.startswith("/lstm/"), path
+        assert answer.body == daemon.get(path.removeprefix("/lstm")).body
+        seen[path] = answer.body.decode()
+        kind = path[path.rfind(".") :] if "." in path else "page"
+        links = re.findall(LINKS[kind], seen[path], re.M) if kind in LINKS else []
+        found = {urllib.parse.urljoin(path, link) for link in links}
+        waiting += found - set(seen) - set(waiting)
+    assert {"/lstm/web/app.js", "/lstm/web/style.css", "/lstm/web/icon.svg"} <= set(seen)
+    text = nginx.request("POST", "/lstm/generate", b'{"seed": 1, "length": 20}', {"Content-Type": "application/json"}).json()["text"]
+    assert text == daemon.generate(seed=1, length=20)["text"]
+    assert nginx.request("GET", "/lstm/generate?seed=1&length=20").json()["text"] == text
+    assert nginx.request("GET", "/lstm/metrics").status == 403, "the other rules hold behind the path"
+    assert nginx.request("PUT", "/lstm/datasets/x", b"", {"Content-Length": str(4 << 30), "Content-Type": "text/plain"}).status == 401
 
 
 def test_figures_of_the_replicas_are_not_shown_outside(proxied):

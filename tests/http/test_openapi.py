@@ -253,6 +253,18 @@ def test_other_refusals(daemon):
     check(operation_of("/web/{name}", "get"), daemon.get("/web/none"))
 
 
+@pytest.mark.parametrize("path", ["/", "/client.js", "/client.d.ts", "/openapi.yaml", "/web/{name}"])
+def test_files_that_the_client_has(daemon, path):
+    get = operation_of(path, "get")
+    assert "ETag" in get["responses"]["200"].get("headers", {}) or path == "/web/{name}"
+    for headers in ({}, {"Accept-Encoding": "gzip"}):
+        whole = daemon.get(concrete(path), headers=headers)
+        check(get, whole)
+        known = daemon.get(concrete(path), headers={**headers, "If-None-Match": whole.headers["ETag"]})
+        assert known.status == 304
+        check(get, known)
+
+
 def test_busy_and_draining(start):
     daemon = start("tiny", {"engine.threads": 1, "engine.threads": 1, "engine.max_batch": 1, "limits.queue": 0, "limits.max_length": 10_000_000})
     with daemon.occupy(10_000_000):

@@ -1,6 +1,7 @@
 """HTTP: routes, methods, headers, bodies, broken clients."""
 
 import contextlib
+import gzip
 import json
 import os
 import pathlib
@@ -243,30 +244,94 @@ def test_ipv6(start):
     assert daemon.get("/healthz").status == 200
 
 
-@pytest.mark.parametrize(
-    "path, file, content_type",
-    [
-        ("/", "server/web/index.html", "text/html; charset=utf-8"),
-        ("/web/app.js", "server/web/app.js", "text/javascript; charset=utf-8"),
-        ("/web/style.css", "server/web/style.css", "text/css; charset=utf-8"),
-        ("/web/icon.svg", "server/web/icon.svg", "image/svg+xml"),
-        ("/openapi.yaml", "openapi.yaml", "application/yaml"),
-        ("/client.js", "server/web/client.js", "text/javascript; charset=utf-8"),
-        ("/client.d.ts", "server/web/client.d.ts", "text/plain; charset=utf-8"),
-    ],
-)
-def test_files_are_those_of_the_repository(daemon, path, file, content_type):
+def served_files():
+    """Returns path -> (file, content type): the files of server/web are the page's modules, whatever their number."""
+    kinds = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html", ".ts": "text/plain"}
+    places = {"index.html": "/", "client.js": "/client.js", "client.d.ts": "/client.d.ts"}
+    found = {"/openapi.yaml": (ROOT / "openapi.yaml", "application/yaml")}
+    for file in (ROOT / "server/web").iterdir():
+        if file.suffix in kinds:
+            kind = kinds[file.suffix]
+            found[places.get(file.name, f"/web/{file.name}")] = (file, kind if kind == "image/svg+xml" else f"{kind}; charset=utf-8")
+    return found
+
+
+FILES = served_files()
+CHARTS = {"/web/dygraph.min.js": "text/javascript; charset=utf-8", "/web/dygraph.min.css": "text/css; charset=utf-8"}
+FILE_HEADERS = ("ETag", "Vary", "Cache-Control", "Content-Security-Policy", "Referrer-Policy")
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_files_are_those_of_the_repository(daemon, path):
+    file, content_type = FILES[path]
     answer = daemon.get(path)
-    assert answer.body == (ROOT / file).read_bytes()
+    assert answer.body == file.read_bytes()
     assert answer.headers["Content-Type"] == content_type
     policy = answer.headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
 
 
+def test_every_kind_of_file_is_served():
+    assert {"/", "/client.js", "/client.d.ts", "/openapi.yaml", "/web/app.js", "/web/style.css", "/web/icon.svg"} <= set(FILES)
+
+
+@pytest.mark.parametrize("path", CHARTS)
+def test_chart_library_is_a_file_like_the_others(daemon, path):
+    answer = daemon.get(path)
+    assert answer.headers["Content-Type"] == CHARTS[path]
+    assert b"dygraph" in answer.body and b"sourceMappingURL" not in answer.body, "a browser would ask for a map that is not served"
+
+
+@pytest.mark.parametrize("path", [*FILES, *CHARTS])
+def test_files_are_packed_for_those_who_accept_it(daemon, path):
+    plain, packed = daemon.get(path), daemon.get(path, headers={"Accept-Encoding": "gzip"})
+    assert plain.headers["Content-Encoding"] is None and packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.body) == plain.body and len(packed.body) < len(plain.body)
+    assert plain.headers["ETag"] != packed.headers["ETag"], "other bytes have another tag"
+    for accept, answer in ((None, plain), ("gzip", packed)):
+        headers = {"Accept-Encoding": accept} if accept else {}
+        assert answer.headers["Vary"] == "Accept-Encoding" and answer.headers["Cache-Control"] == "no-cache"
+        assert re.fullmatch(r'"[0-9a-f]{32}"', answer.headers["ETag"])
+        head = daemon.request("HEAD", path, headers=headers)
+        assert (head.status, head.body, int(head.headers["Content-Length"])) == (200, b"", len(answer.body))
+        known = daemon.get(path, headers={**headers, "If-None-Match": answer.headers["ETag"]})
+        assert (known.status, known.body) == (304, b"") and known.headers["Content-Type"] is None
+        for other in (head, known):
+            assert [other.headers[name] for name in FILE_HEADERS] == [answer.headers[name] for name in FILE_HEADERS]
+    assert daemon.get(path, headers={"If-None-Match": packed.headers["ETag"]}).body == plain.body, "the tag of the other form"
+
+
+@pytest.mark.parametrize("accept, packed", [("gzip;q=0", False), ("identity", False), ("*", True), ("br, gzip;q=0.5", True), ("gzip;q=0.5, identity", False), ("*;q=0", False)])
+def test_coding_of_a_file_is_the_one_that_the_client_wants(daemon, accept, packed):
+    answer = daemon.get("/web/app.js", headers={"Accept-Encoding": accept})
+    assert (answer.headers["Content-Encoding"] == "gzip") == packed
+
+
+def test_file_that_the_client_has_is_not_sent_again(daemon):
+    tag = daemon.get("/").headers["ETag"]
+    for listed, status in ((f'"x", W/{tag}', 304), ("*", 304), (tag.strip('"'), 200), ('"x"', 200), (f'"x {tag}', 200)):
+        assert daemon.get("/", headers={"If-None-Match": listed}).status == status, listed
+    assert daemon.request("HEAD", "/", headers={"If-None-Match": tag}).status == 304
+    with daemon.socket() as connection:  # no byte follows the head of a 304
+        connection.sendall(head("GET / HTTP/1.1", "Host: localhost", f"If-None-Match: {tag}"))
+        connection.sendall(head("GET /healthz HTTP/1.1", "Host: localhost", "Connection: close"))
+        first, second = b"".join(iter(lambda: connection.recv(65536), b"")).split(b"\r\n\r\n", 1)
+    assert first.startswith(b"HTTP/1.1 304 ") and second.startswith(b"HTTP/1.1 200 ")
+    daemon.wait_log('route=/ status=304 bytes_in=0 bytes=0')
+
+
+def test_page_fits_its_limit(daemon):
+    """All that the page loads, packed: 150 kB."""
+    paths = [path for path in [*FILES, *CHARTS] if path not in ("/client.d.ts", "/openapi.yaml")]
+    sizes = {path: int(daemon.request("HEAD", path, headers={"Accept-Encoding": "gzip"}).headers["Content-Length"]) for path in paths}
+    assert sum(sizes.values()) < 150_000, sizes
+
+
 def test_page_needs_nothing_from_elsewhere(daemon):
     page = daemon.get("/").body.decode()
-    for url in re.findall(r"(?:src|href)=\"([^\"]*)\"", page):
-        assert daemon.get(url).status == 200
+    for url in re.findall(r"(?:src|href)=\"([^\"#]+)\"", page):
+        assert not re.match("/|[a-z]+:", url), "an absolute address breaks behind a path"
+        assert daemon.get(f"/{url}").status == 200
     assert "<style" not in page and " style=" not in page and not re.search(r"<script(?! src)", page)
     assert not re.search(r"\son\w+=", page)
     for control in re.findall(r"<(?:textarea|input|select) id=\"(\w+)\"", page):

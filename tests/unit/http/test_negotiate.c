@@ -69,11 +69,79 @@ static void test_accept_passes_over_what_is_malformed(void **state)
     }
 }
 
+static void test_gzip_is_chosen_where_the_client_likes_it(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *encodings;
+        bool gzip;
+    } cases[] = {
+        {NULL, false},
+        {"", false},
+        {"gzip", true},
+        {"GZIP", true},
+        {"deflate, gzip, br, zstd", true},
+        {"gzip;q=0", false},
+        {"gzip;q=0.000", false},
+        {"gzip ; q=0.001", true},
+        {"identity", false},
+        {"identity, gzip", true},
+        {"identity, gzip;q=0.9", false},
+        {"identity;q=0.5, gzip;q=0.9", true},
+        {"*", true},
+        {"*;q=0", false},
+        {"*;q=0, gzip", true},
+        {"gzip;q=0, *", false},
+        {"*, gzip;q=0", false},
+        {"gzip, *;q=0", true},
+        {"br", false},
+        {"gzipx", false},
+        {"gzi", false},
+        {"gzip;q=2", false},
+        {"gzip x", false},
+        {"gzip;q=, gzip", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (accept_gzip(cases[i].encodings) != cases[i].gzip) fail_msg("%s", cases[i].encodings);
+}
+
+static void test_tag_is_found_in_a_list(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list;
+        bool found;
+    } cases[] = {
+        {NULL, false},
+        {"", false},
+        {"\"a1\"", true},
+        {" \"b\" , \"a1\"", true},
+        {"W/\"a1\"", true},
+        {"\"b\",W/\"a1\",\"c\"", true},
+        {"*", true},
+        {" * ", true},
+        {"\"a\"", false},
+        {"\"a11\"", false},
+        {"\"A1\"", false},
+        {"a1", false},
+        {"\"a1", false},
+        {"w/\"a1\"", false},
+        {"\"x, \"a1\"", false}, /* the tag is "x, " */
+        {"\"*\"", false},
+        {"W/", false},
+        {",,, \"a1\"", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        if (etag_is_listed(cases[i].list, "\"a1\"") != cases[i].found) fail_msg("%s", cases[i].list);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accept_weighs_ranges),
         cmocka_unit_test(test_accept_passes_over_what_is_malformed),
+        cmocka_unit_test(test_gzip_is_chosen_where_the_client_likes_it),
+        cmocka_unit_test(test_tag_is_found_in_a_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
