@@ -414,6 +414,7 @@ bool sandbox_limit_daemon(struct error *err)
         {SCMP_SYS(ioctl), 1, {{1, ALL, TCGETS}}},
         {SCMP_SYS(ioctl), 1, {{1, ALL, FIONREAD}}},
         {SCMP_SYS(ioctl), 1, {{1, ALL, FIONBIO}}},
+        {SCMP_SYS(ioctl), 1, {{1, ALL, TIOCOUTQ}}}, /* what a peer has not received yet */
         {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_NAME}}},
         {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_NO_NEW_PRIVS}}},
         {SCMP_SYS(prctl), 1, {{0, ALL, PR_SET_PDEATHSIG}}},

@@ -8,6 +8,7 @@
 #include "server/http/client.h"
 #include "server/http/connection.h"
 #include "server/http/id.h"
+#include "server/http/linger.h"
 #include "server/http/pool.h"
 #include "server/http/refusal.h"
 
@@ -85,6 +86,7 @@ static void refuse_by_spare(struct http_server *server, struct http_pool *pool)
  * all are busy, the client is told so over the spare descriptor. */
 static bool do_without_descriptor(struct http_server *server, struct http_pool *pool)
 {
+    http_linger_end(server);
     if (http_pool_make_room(pool) || http_pool_make_room(&server->pools[HTTP_PUBLIC_POOL])) return true;
     if (server->spare_fd < 0) http_accept_open(server);
     if (server->spare_fd < 0) return false;

@@ -5,6 +5,7 @@
 
 #include "server/http/client.h"
 #include "server/http/guard.h"
+#include "server/http/linger.h"
 #include "server/http/pool.h"
 
 #define TRIM_AFTER 512 /* connections fewer than there were, until their memory goes back to the system */
@@ -44,6 +45,7 @@ static void return_memory(struct http_server *server)
 void http_connection_free(struct http_connection *owner)
 {
     struct http_server *server = owner->server;
+    http_linger_begin(owner);
     watch_remove(server->watch, &owner->watch);
     http_pool_leave(owner);
     http_client_uncount(owner);

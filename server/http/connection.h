@@ -8,7 +8,7 @@
  * NULL: no memory; the socket stays the caller's. */
 struct http_connection *http_connection_new(struct http_server *server, struct http_pool *pool, int fd,
                                             const struct address *peer);
-/* The socket is closed already. */
+/* The library is about to close the socket. */
 void http_connection_free(struct http_connection *owner);
 
 #endif

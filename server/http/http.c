@@ -8,6 +8,7 @@
 
 #include "server/http/accept.h"
 #include "server/http/exchange.h"
+#include "server/http/linger.h"
 #include "server/http/loop.h"
 #include "server/http/pool.h"
 #include "server/http/upload.h"
@@ -93,6 +94,7 @@ void http_server_free(struct http_server *server)
     if (server->uploads) http_uploads_stop(server->uploads);
     http_loop_stop(server);
     library_free(server->library);
+    http_linger_end(server);
     http_uploads_free(server->uploads);
     worker_free(server->worker);
     watch_free(server->watch);

@@ -46,7 +46,8 @@ struct library_events {
     /* sent: the reply was sent whole. The library does not call it for every request: where a head has two faults, it
      * closes the connection at the second one without a word. */
     void (*request_ended)(void *request, bool sent);
-    /* Exactly once for each connection, also for one that the library did not take. The socket is closed. */
+    /* Exactly once for each connection, also for one that the library did not take. The socket closes right after it;
+     * one that was not taken is closed already. */
     void (*connection_ended)(void *owner);
     /* The library refuses something that it cannot read with this status, and does not say of whom. chunk: it is a
      * chunk of a body. */

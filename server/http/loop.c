@@ -4,6 +4,7 @@
 
 #include "base/priority.h"
 #include "server/http/accept.h"
+#include "server/http/linger.h"
 #include "server/http/pool.h"
 #include "server/http/stuck.h"
 
@@ -49,6 +50,12 @@ static bool accept_from_pools(struct http_server *server, const struct pollfd *w
     return good;
 }
 
+/* -1: no limit. */
+static int at_most(int wait_ms, int most_ms)
+{
+    return wait_ms < 0 || wait_ms > most_ms ? most_ms : wait_ms;
+}
+
 /* libmicrohttpd's own thread (0.9.75), once it has taken its fill of 128 events, would wait for one more before it
  * serves them: where all clients wait for answers, until a timeout. So this thread waits, and the library only looks at
  * what is there. */
@@ -65,11 +72,13 @@ static void *loop_main(void *argument)
     for (bool exhausted = false; !atomic_load(&server->stopping);) {
         const bool takes = !exhausted && server->connection_count < http_pool_capacity(&server->options);
         int wait_ms = wait_unless_stuck(server, &rounds);
-        if (exhausted && (wait_ms < 0 || wait_ms > EXHAUSTED_MS)) wait_ms = EXHAUSTED_MS;
+        if (exhausted) wait_ms = at_most(wait_ms, EXHAUSTED_MS);
+        if (server->linger_count > 0) wait_ms = at_most(wait_ms, HTTP_LINGER_MS);
         for (size_t i = 0; i < HTTP_POOLS; i++) wanted[WAIT_POOLS + i].fd = takes ? server->pools[i].listener->fd : -1;
         const bool something = poll(wanted, WAIT_COUNT, wait_ms) > 0;
         if (something && wanted[WAIT_POKE].revents) library_take_pokes(server->library);
         exhausted = something && !accept_from_pools(server, wanted);
+        http_linger_look(server);
         library_run(server->library);
     }
     return NULL;

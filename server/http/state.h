@@ -10,6 +10,7 @@
  *   id           ids of requests
  *   refusal      answers that are written to the socket, past the library
  *   guard        how long a client may take, and that it has left
+ *   linger       sockets of connections that are over
  *   wait         requests that wait for others
  *   body         the memory of bodies
  *   client       who is behind a connection, and how many connections each may have
@@ -48,6 +49,8 @@
 #define REQUEST_ID_SIZE    129 /* 128 characters and a NUL */
 #define STATUS_CLIENT_LEFT 499 /* in the log only, as nginx writes it */
 #define MAX_EXTRAS         12  /* reply headers, log fields */
+#define HTTP_LINGER        16  /* sockets that linger */
+#define HTTP_LINGER_MS     20  /* between two looks at them */
 
 /* --- The server --- */
 
@@ -70,6 +73,13 @@ struct http_pool {
     struct http_connections idle, heads, reserve; /* the longest there comes first */
     atomic_uint_fast64_t closed, refused;
     uint64_t reported_ns; /* when the log was told; 0: never */
+};
+
+/* A socket whose connection is over (linger.c). */
+struct lingering {
+    int fd; /* a copy of the connection's */
+    bool sends;
+    uint64_t end_ns; /* when it is closed at the latest */
 };
 
 struct http_server {
@@ -97,6 +107,8 @@ struct http_server {
     void *clients;                            /* tsearch() of those that limits.max_connections_per_address counts */
     int spare_fd;                             /* given up to answer where there is no other descriptor; -1: none */
     size_t connection_count, connection_peak; /* peak: since memory went back to the system */
+    struct lingering linger[HTTP_LINGER];     /* the oldest first */
+    size_t linger_count;
 };
 
 /* --- A connection --- */

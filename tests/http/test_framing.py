@@ -246,6 +246,26 @@ def test_nothing_behind_chunks_is_a_request_whatever_was_asked(daemon, data):
     assert len(finals) == 1 and b"SECOND" not in got and b"\r\nConnection: close\r\n" in got
 
 
+@pytest.mark.parametrize("name", ["two lengths, first small", "NUL in a value", "two hosts", "chunks beside a length"])
+def test_answers_arrive_though_the_client_sends_on_after_a_refusal(start, name):
+    """The first answer does not fit into the client's buffer. A reset of the connection would discard the rest of it."""
+    daemon = start()
+    assert daemon.get("/healthz").status == 200
+    baseline = descriptors(daemon)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(DEADLINE)
+        connection.connect((daemon.address, daemon.port))
+        connection.sendall(head(start=b"GET /openapi.yaml HTTP/1.1") + CASES[name][0] + SECOND)
+        daemon.wait_log("status=400 ")
+        assert daemon.get("/healthz").status == 200  # after the end of the connection
+        for _ in range(3):
+            connection.sendall(SECOND)
+        got = read_all(connection)
+    assert re.findall(rb"^HTTP/1\.1 (\d+) ", got, re.M) == [b"200", b"400"] and b"SECOND" not in got
+    wait_for_descriptors(daemon, baseline)
+
+
 @pytest.mark.parametrize("name", UNREADABLE)
 def test_unreadable_head_gets_one_answer_and_the_end(daemon, name):
     data, status = UNREADABLE[name]
