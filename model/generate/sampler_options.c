@@ -74,7 +74,7 @@ bool sampler_options_check(const struct sampler_options *options, const char **f
     for (size_t i = 0; i < sampler_option_count; i++) {
         const struct sampler_option *row = &sampler_option_rows[i];
         if (row->type == SAMPLER_COUNT) continue; /* every count is allowed; more than V means V */
-        if (sampler_option_allows(row, *(const double *)((const char *)options + row->offset))) continue;
+        if (sampler_option_allows(row, *(const double *)(const void *)((const char *)options + row->offset))) continue;
         if (field) *field = row->name;
         return sampler_option_refuse(row, err);
     }

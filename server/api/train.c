@@ -121,9 +121,10 @@ static bool hash_body(const json_t *body, char hash[SHA256_TEXT_SIZE])
 {
     size_t n;
     char *text = json_text_print(body, JSON_COMPACT | JSON_SORT_KEYS, &n, NULL);
-    if (text) sha256_text(text, n, hash);
+    if (!text) return false;
+    sha256_text(text, n, hash);
     free(text);
-    return text;
+    return true;
 }
 
 static bool reply_accepted(struct http_request *request, struct jobs *jobs, int64_t id, struct error *err)

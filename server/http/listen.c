@@ -120,8 +120,9 @@ bool listen_check(const char *setting, const char *where, struct error *err)
     struct sockaddr_un path;
     if (strncmp(where, "unix:", 5) == 0) return read_path(&path, setting, where + 5, err);
     struct addrinfo *found = find_address(setting, where, 0, err);
-    if (found) freeaddrinfo(found);
-    return found;
+    if (!found) return false;
+    freeaddrinfo(found);
+    return true;
 }
 
 bool listen_bind(struct listener *listener, const char *setting, const char *where, uint16_t port, unsigned mode,
