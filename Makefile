@@ -284,9 +284,16 @@ fuzz: ## search with libFuzzer under the sanitizers, FUZZ_SECONDS=60 per target 
 	@scripts/deps build fuzz
 	$(again) fuzz-search CC=clang SANITIZE=address,undefined FUZZER=1 BUILD=build-fuzz
 
+.PHONY: fuzz-long
+fuzz-long: ## search with libFuzzer in idle time, 30 minutes per target, and write each result into tests/fuzz/LOG.md (a night)
+	@scripts/deps build fuzz
+	$(again) fuzz-search CC=clang SANITIZE=address,undefined FUZZER=1 BUILD=build-fuzz \
+	    FUZZ_SECONDS=1800 SEARCH='chrt -i 0 $(PYTHON) tests/fuzz/search --record tests/fuzz/LOG.md'
+
+SEARCH := $(PYTHON) tests/fuzz/search
 .PHONY: fuzz-search
 fuzz-search: all $(FUZZ)
-	@$(PYTHON) tests/fuzz/search $(BUILD) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+	@$(SEARCH) $(BUILD) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 FUZZ_SEED ?= $(shell date +%s)
 .PHONY: fuzz-socket
