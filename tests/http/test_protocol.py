@@ -280,6 +280,7 @@ def test_chart_library_is_a_file_like_the_others(daemon, path):
     answer = daemon.get(path)
     assert answer.headers["Content-Type"] == CHARTS[path]
     assert b"dygraph" in answer.body and b"sourceMappingURL" not in answer.body, "a browser would ask for a map that is not served"
+    assert b'setAttribute("style"' not in answer.body, "the policy forbids style attributes"
 
 
 @pytest.mark.parametrize("path", [*FILES, *CHARTS])
