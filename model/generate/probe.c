@@ -1,9 +1,9 @@
 #include "model/generate/probe.h"
 
-#include <errno.h>
 #include <math.h>
 #include <wctype.h>
 
+#include "base/locale.h"
 #include "base/utf8.h"
 
 const char *const probe_property_names[] = {
@@ -15,18 +15,8 @@ const char *const probe_property_names[] = {
 
 bool probe_text_open(struct probe_text *text, struct error *err)
 {
-    *text = (struct probe_text){0};
-    errno = 0;
-    text->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    if (text->locale) return true;
-    if (errno == ENOMEM) return error_set_no_memory(err, 0, "a probe");
-    return error_set(err, ERROR_IO, "a probe needs the locale C.UTF-8, which is missing");
-}
-
-void probe_text_close(struct probe_text *text)
-{
-    if (text->locale) freelocale(text->locale);
-    text->locale = (locale_t)0;
+    *text = (struct probe_text){.locale = locale_utf8("a probe", err)};
+    return text->locale;
 }
 
 static void leave(size_t *depth)

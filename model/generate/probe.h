@@ -44,10 +44,8 @@ struct probe_text {
     bool straight;
 };
 
-/* Close with probe_text_close(), also after a failure. Errors: ERROR_NO_MEMORY, ERROR_IO (the locale C.UTF-8 is
- * missing). */
+/* Owns nothing. Errors: ERROR_NO_MEMORY, ERROR_IO (the locale C.UTF-8 is missing). */
 bool probe_text_open(struct probe_text *text, struct error *err);
-void probe_text_close(struct probe_text *text);
 
 /* values[PROBE_PROPERTIES] of the next token, whose own text is token[0..n). Bytes that are no UTF-8 (tokens of bytes)
  * are letters. */

@@ -1,10 +1,10 @@
 #include "model/text/words.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wctype.h>
 
+#include "base/locale.h"
 #include "base/size.h"
 #include "model/text/casing_table.h"
 
@@ -33,18 +33,12 @@ bool word_rules_init(struct word_rules *rules, bool lower, const char *filters, 
     rules->lower = lower;
     rules->filters = strdup(filters);
     if (!rules->filters) return error_set_no_memory(err, strlen(filters) + 1, "word filters");
-    if (lower) {
-        errno = 0;
-        rules->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-        if (!rules->locale && errno == ENOMEM) return error_set_no_memory(err, 0, "lower-casing");
-        if (!rules->locale) return error_set(err, ERROR_IO, "lower-casing needs the locale C.UTF-8, which is missing");
-    }
+    if (lower && !(rules->locale = locale_utf8("lower-casing", err))) return false;
     return code_map_init(&rules->separators, err) && add_separators(rules, err);
 }
 
 void word_rules_free(struct word_rules *rules)
 {
-    if (rules->locale) freelocale(rules->locale);
     free(rules->filters);
     code_map_free(&rules->separators);
     memset(rules, 0, sizeof *rules);

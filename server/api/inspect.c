@@ -235,7 +235,6 @@ static void inspect_close(struct text_reader *reader)
     free(inspection->units.items);
     free(inspection->gate_rows);
     probe_close(&inspection->probe);
-    probe_text_close(&inspection->follower);
 }
 
 static const struct text_reader_kind kind = {.size = sizeof(struct inspection),

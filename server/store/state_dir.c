@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fts.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,17 +79,37 @@ static size_t state_find_part(const char *path)
     return n;
 }
 
+static bool state_check_tree(const char *path, size_t part, struct error *err);
+
+static bool state_check_children(DIR *directory, const char *path, size_t part, struct error *err)
+{
+    bool good = true;
+    for (const struct dirent *entry; good && (errno = 0, entry = readdir(directory));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        char *child = path_join(path, entry->d_name, err);
+        good = child && state_check_tree(child, part, err);
+        free(child);
+    }
+    return good && (errno == 0 || error_set_errno(err, errno, "%s", path + part));
+}
+
+/* Not fts_open(): glibc's (2.36) uses memory that it did not get. */
+static bool state_check_tree(const char *path, size_t part, struct error *err)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0) return errno == ENOENT || error_set_errno(err, errno, "%s", path + part);
+    if (S_ISLNK(info.st_mode)) return state_refuse_link(path + part, err);
+    if (!S_ISDIR(info.st_mode)) return true;
+    DIR *directory = opendir(path);
+    if (!directory) return errno == ENOENT || error_set_errno(err, errno, "%s", path + part);
+    const bool good = state_check_children(directory, path, part, err);
+    closedir(directory);
+    return good;
+}
+
 bool state_dir_check_entry(const char *path, struct error *err)
 {
-    const size_t part = state_find_part(path);
-    char *const roots[] = {(char *)(uintptr_t)path, NULL};
-    FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
-    bool good = tree || error_set_errno(err, errno, "%s", path + part);
-    for (FTSENT *entry; good && (entry = fts_read(tree));)
-        if (entry->fts_info == FTS_SL) good = state_refuse_link(entry->fts_path + part, err);
-    if (good && errno != 0) good = error_set_errno(err, errno, "%s", path + part);
-    if (tree) fts_close(tree);
-    return good;
+    return state_check_tree(path, state_find_part(path), err);
 }
 
 /* Locks a file, not the directory, because network file systems only lock files that are open for writing. */

@@ -33,7 +33,6 @@ static void assert_property(const char *text, enum probe_property property, cons
             fail_msg("%s of %s, character %zu: %g", probe_property_names[property], text, i, values[property]);
         at += length;
     }
-    probe_text_close(&follower);
 }
 
 static void test_text_has_its_properties(void **state)
@@ -60,7 +59,6 @@ static void test_word_has_the_properties_of_its_letters(void **state)
     assert_true(values[PROBE_CAPITAL] == 1 && values[PROBE_DIGIT] == 1 && values[PROBE_BORDER] == 0);
     probe_text_next(&follower, "--", 2, values);
     assert_true(values[PROBE_POSITION] == 1 && values[PROBE_CAPITAL] == 0 && values[PROBE_BORDER] == 1);
-    probe_text_close(&follower);
 }
 
 static double mean_of(const double *values)
