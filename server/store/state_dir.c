@@ -81,16 +81,27 @@ static size_t state_find_part(const char *path)
 
 static bool state_check_tree(const char *path, size_t part, struct error *err);
 
+/* NULL at the end, and with errno on a failure. */
+static const struct dirent *state_next_child(DIR *directory)
+{
+    const struct dirent *entry;
+    do {
+        errno = 0;
+        entry = readdir(directory);
+    } while (entry ? strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 : errno == EINTR);
+    return entry;
+}
+
 static bool state_check_children(DIR *directory, const char *path, size_t part, struct error *err)
 {
-    bool good = true;
-    for (const struct dirent *entry; good && (errno = 0, entry = readdir(directory));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+    const struct dirent *entry;
+    while ((entry = state_next_child(directory))) {
         char *child = path_join(path, entry->d_name, err);
-        good = child && state_check_tree(child, part, err);
+        const bool good = child && state_check_tree(child, part, err);
         free(child);
+        if (!good) return false;
     }
-    return good && (errno == 0 || error_set_errno(err, errno, "%s", path + part));
+    return errno == 0 || error_set_errno(err, errno, "%s", path + part);
 }
 
 /* Not fts_open(): glibc's (2.36) uses memory that it did not get. */
