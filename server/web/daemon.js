@@ -1,6 +1,6 @@
 /* The daemon behind the page: requests with the token, and the model that this page uses. */
 import { Lstmd, LstmdError } from "../client.js";
-import { byId } from "./dom.js";
+import { byId, notify } from "./dom.js";
 
 export const daemon = new Lstmd();
 
@@ -61,22 +61,45 @@ export function call(path, body, { ask, ...options } = {}) {
   return withToken(() => daemon.call(path, body, options), { ask });
 }
 
+const MODEL = "model"; /* a reload keeps the choice of this tab */
+const LOOK = 5000; /* milliseconds */
+
+/* The page never changes its model silently. */
+function notifyOfChange(before, now) {
+  if (before.name !== now?.name)
+    notify(`The model ${before.name} is no longer loaded. ${now ? `This page uses ${now.name} now.` : ""}`);
+  else if (before.modified_at !== now.modified_at)
+    notify(`The model ${now.name} was trained anew. The same seed gives another text now.`);
+}
+
 /* The model that this page uses, which need not be the daemon's default one. Every request of the page names it. A
  * "change" comes when the list is read again, and when another model is chosen. */
 class Chosen extends EventTarget {
   models = []; /* those that are loaded, the default one first */
   all = []; /* loaded or not */
   model = null;
+  #looked = -Infinity;
 
   take(all) {
+    const before = this.model;
     this.all = all;
     this.models = all.filter(({ state }) => state === "loaded").sort((a, b) => b.default - a.default);
-    this.choose(this.model?.name);
+    this.choose(before?.name ?? sessionStorage.getItem(MODEL));
+    if (before) notifyOfChange(before, this.model);
   }
 
   choose(name) {
     this.model = this.models.find((model) => model.name === name) ?? this.models[0] ?? null;
+    if (this.model) sessionStorage.setItem(MODEL, this.model.name);
     this.dispatchEvent(new Event("change"));
+  }
+
+  /* Looks whether the model is still the same one; at most now and then, and nobody waits for it. */
+  refresh() {
+    const at = performance.now();
+    if (at - this.#looked < LOOK) return;
+    this.#looked = at;
+    list({ ask: false }).catch(() => {}); /* the request that follows says what is wrong */
   }
 
   /* For the fields of a request; throws where there is no model. */

@@ -61,7 +61,10 @@ function showAtField(form, name, message) {
   const id = `${input.id}-problem`;
   input.setAttribute("aria-invalid", "true");
   input.setAttribute("aria-errormessage", id);
-  input.after(make("p", { id, className: "field-problem" }, message));
+  const text = make("p", { id, className: "field-problem" }, message);
+  const field = input.closest("[data-field]"); /* what else belongs to the input: a slider, a hint */
+  if (field) field.append(text);
+  else input.after(text);
   for (let box = input.closest("details"); box; box = box.parentElement.closest("details")) box.open = true;
   return true;
 }
@@ -77,12 +80,29 @@ export function fact(name, value) {
   return make("div", {}, make("dt", {}, name), make("dd", {}, value));
 }
 
+/* Only a page from https or this computer has navigator.clipboard. */
+function copyOldWay(text) {
+  const area = make("textarea", { value: text, className: "skip" });
+  const before = document.activeElement;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  before?.focus();
+  if (!done) throw new Error("The browser does not let this page copy.");
+}
+
 /* The text goes to the clipboard, and the button says so. */
 export async function copy(text, pressed) {
-  await navigator.clipboard.writeText(text);
-  const before = pressed.textContent;
-  pressed.textContent = "Copied";
-  setTimeout(() => (pressed.textContent = before), 1500);
+  pressed.dataset.text ??= pressed.textContent;
+  try {
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else copyOldWay(text);
+    pressed.textContent = "Copied";
+  } catch (error) {
+    notify(describeFailure(error).detail);
+  }
+  setTimeout(() => (pressed.textContent = pressed.dataset.text), 1500);
 }
 
 /* Offers a file. */

@@ -1,113 +1,424 @@
-/* The panel "Write": a text that the model goes on with. */
-import { chosen, daemon, withToken } from "./daemon.js";
-import { byId, clearFailure, fact, make, showFailure } from "./dom.js";
+/* The panel "Write": a text that the model goes on with.
+ *
+ * The text is in the editor (write_editor.js), the request in the form (write_options.js), and one run at a time adds to
+ * the text (write_run.js), or fills cards beside each other (write_cards.js). The address names the last request; opened
+ * elsewhere, it gives the same text. #write?prompt=Oil fills the form alone, and with a seed the page generates at once. */
+import { chosen } from "./daemon.js";
+import { button, byId, clearFailure, copy, describeFailure, fact, make, notify, showFailure } from "./dom.js";
+import { Cards } from "./write_cards.js";
+import { codeOf } from "./write_code.js";
+import { Editor } from "./write_editor.js";
+import { examplesOf } from "./write_examples.js";
+import { bodyOf, fillForm, newSeed, parametersOf } from "./write_options.js";
+import { Figures, run } from "./write_run.js";
+import { addSamplers } from "./write_samplers.js";
+import { draft, forgetTexts, keepDraft, pastTexts, rememberText } from "./write_texts.js";
 
-let samplerNames = ["temperature"]; /* until showOptions() knows all */
-let running = null; /* AbortController of the request */
+const TEMPERATURES = [0.3, 0.8, 1.0, 1.3, 1.8];
+const reasons = {
+  length: "length reached",
+  eos: "end of text",
+  stop: "stop text",
+  pattern: "pattern complete",
+};
 
-/* The inputs of the sampler's options. The daemon says which there are and what their bounds are. */
-async function showOptions() {
-  const options = Object.entries(await daemon.call("web/sampler.json"));
-  const boxes = options.filter(([name]) => !byId(name)).map(([name, option]) => optionBox(name, option));
-  byId("options").prepend(...boxes);
-  for (const [name, option] of options) {
-    const input = byId(name);
-    input.min = option.minimum ?? option.exclusiveMinimum;
-    input.max = option.maximum ?? option.exclusiveMaximum;
-    input.title = option.description;
-  }
-  samplerNames = options.map(([name]) => name);
-}
+let editor = null;
+const cards = new Cards();
+let running = null; /* the AbortController of the run */
+let last = null; /* the last run: {body, base, write}: its request, the text before it, and which function ran it */
+let fresh = true; /* nothing was shown yet */
 
-function optionBox(name, option) {
-  const input = make("input", { id: name, name, type: "number", placeholder: option.off ? "off" : String(option.default) });
-  input.step = option.type === "integer" ? "1" : "any";
-  const text = name[0].toUpperCase() + name.slice(1).replaceAll("_", " ");
-  return make("div", {}, make("label", { htmlFor: name }, text), input);
-}
-
-function requestBody() {
-  const body = { model: chosen.name, prompt: byId("prompt").value, length: byId("length").valueAsNumber };
-  for (const name of ["seed", ...samplerNames])
-    if (byId(name).value !== "") body[name] = byId(name).valueAsNumber;
-  for (const name of ["stop", "label"])
-    if (byId(name).value !== "") body[name] = byId(name).value;
+/* The form, with a seed: the next one, unless this one is kept. */
+function nextBody() {
+  const body = bodyOf(byId("form"), editor.text);
+  if (byId("lock").checked && body.seed !== undefined) return body;
+  body.seed = newSeed();
+  byId("seed").value = body.seed;
   return body;
 }
 
-function showBeginning() {
-  byId("given").textContent = byId("prompt").value;
-  byId("written").textContent = "";
-  byId("facts").hidden = byId("warnings").hidden = true;
-  byId("result").hidden = false;
+function wholeText(base) {
+  return { text: base.text, marks: base.marks };
 }
 
-function showEnd(end) {
-  const reasons = { length: "length reached", eos: "end of text", stop: "stop text" };
-  const time = end.timings;
-  byId("facts").replaceChildren(
-    fact("Ended by", reasons[end.finish_reason] || end.finish_reason),
-    fact("Tokens", String(end.usage.completion_tokens)),
-    fact("Tokens/s", Math.round(time.tokens_per_second).toLocaleString()),
-    fact("Server time", `${(time.queue_ms + time.prompt_ms + time.generate_ms).toFixed(1)} ms`),
-    fact("Seed", String(end.seed)),
-  );
-  byId("warnings").replaceChildren(...end.warnings.map((text) => make("li", {}, text)));
-  byId("facts").hidden = false;
-  byId("warnings").hidden = end.warnings.length === 0;
+/* What a link needs to do the last run again. */
+function linkOfLast() {
+  return `${parametersOf(last.body)}${last.write === temperatureRow ? "&row=true" : ""}`;
 }
 
-/* The text before stays until this one begins. */
-async function showStream(events) {
-  let begun = false;
-  for await (const event of events) {
-    if (!begun) showBeginning();
-    begun = true;
-    byId("written").append(event.delta);
-    if (event.finish_reason) showEnd(event);
+function keepRequest(body, base, write = writeOn) {
+  last = { body, base, write };
+  history.replaceState(null, "", `#write?${linkOfLast()}`);
+  showSteps();
+  showCode();
+}
+
+function showCode() {
+  const language = byId("form").elements.namedItem("language").value;
+  try {
+    byId("code").textContent = codeOf(language, last?.body ?? bodyOf(byId("form"), editor.text));
+  } catch (error) {
+    byId("code").textContent = describeFailure(error).detail; /* no model yet */
   }
 }
 
-async function generate() {
-  if (running) return;
-  running = new AbortController();
-  const { signal } = running;
-  byId("go").disabled = true;
-  byId("halt").hidden = false;
-  byId("status-line").textContent = "Generating …";
+/* seconds between two looks at the figures of a run */
+const LOOK = 250;
+
+function showFigures(figures, event = null, seed = null) {
+  const speed = event?.timings.tokens_per_second ?? figures.tokensPerSecond;
+  const facts = [
+    ...(event ? [fact("Ended by", reasons[event.finish_reason] ?? event.finish_reason)] : []),
+    fact("Tokens", (event?.usage.completion_tokens ?? figures.tokens).toLocaleString()),
+    fact("Tokens/s", Math.round(speed).toLocaleString()),
+    ...(figures.first === null ? [] : [fact("First token after", `${figures.first.toFixed(0)} ms`)]),
+    ...(seed === null ? [] : [fact("Seed", String(seed))]),
+  ];
+  byId("facts").replaceChildren(...facts);
+  byId("facts").hidden = false;
+}
+
+function showWarnings(warnings) {
+  byId("warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
+  byId("warnings").hidden = warnings.length === 0;
+}
+
+function setRunning(controller) {
+  const before = document.activeElement;
+  running = controller;
+  byId("go").setAttribute("aria-disabled", String(!!running));
+  byId("row").disabled = !!running;
+  byId("halt").hidden = !running;
+  if (!running && before === byId("halt")) byId("go").focus();
+  showSteps();
+}
+
+function showSteps() {
+  byId("undo").disabled = !editor.canUndo;
+  byId("redo").disabled = !editor.canRedo;
+  byId("retry").disabled = !last || !!running;
+}
+
+function beginRun() {
+  setRunning(new AbortController());
   clearFailure(byId("problem"), byId("form"));
+  notify("");
+  showWarnings([]);
+  byId("facts").hidden = true;
+  byId("status-line").textContent = "Generating …";
+  byId("editor").scrollIntoView({ block: "nearest" });
+  chosen.refresh();
+  return running.signal;
+}
+
+/* What failed, and how to go on where something had been written. */
+function showBreak(error, tokens) {
+  showFailure(byId("problem"), error, byId("form"));
+  byId("status-line").textContent = "";
+  if (tokens === 0) return;
+  const detail = error.name === "ConnectionError" ? "" : ` (${describeFailure(error).detail})`;
+  const words = `The stream broke off after ${tokens.toLocaleString()} tokens${detail}. The text up to there is kept.`;
+  byId("problem").replaceChildren(make("p", {}, words), button("Go on from here", () => generate()));
+}
+
+/* Does work({figures, signal}) as the one run. */
+async function asRun(work) {
+  const signal = beginRun();
+  const figures = new Figures();
+  const timer = setInterval(() => figures.tokens > 0 && showFigures(figures), LOOK);
   try {
-    await withToken((lstmd) => showStream(lstmd.stream(requestBody(), { signal }).events()));
+    await work({ figures, signal });
     byId("status-line").textContent = "Done.";
   } catch (error) {
-    if (!signal.aborted) showFailure(byId("problem"), error, byId("form"));
-    byId("status-line").textContent = signal.aborted ? "Stopped." : "";
+    if (signal.aborted) byId("status-line").textContent = "Stopped.";
+    else showBreak(error, figures.tokens);
+  } finally {
+    clearInterval(timer);
+    setRunning(null);
   }
-  running = null;
-  byId("halt").hidden = true;
-  byId("go").disabled = false;
+  keep();
+}
+
+function remember(body) {
+  const { text, marks } = editor;
+  rememberText({ text, marks, link: parametersOf(body), model: body.model, at: Date.now() });
+  showTexts();
+}
+
+/* The text in the editor goes on. */
+async function writeOn(body) {
+  const base = wholeText(editor);
+  cards.clear();
+  await asRun(async (options) => {
+    let end = null;
+    keepRequest(body, base);
+    editor.begin();
+    try {
+      await run(body, { ...options, show: (_, text) => editor.add(text), end: (_, event) => (end = event) });
+    } finally {
+      editor.end();
+      if (options.figures.tokens > 0) showFigures(options.figures, end, body.seed);
+      if (editor.text !== base.text) remember(body);
+    }
+    showWarnings(end.warnings);
+  });
+  byId("prompt").scrollTop = byId("prompt").scrollHeight;
+}
+
+function chooseCard(card, base) {
+  const at = base.text.length;
+  editor.replace(base.text + card.text, [...base.marks, [at, at + card.text.length]]);
+  keepRequest(card.request, base);
+  byId("seed").value = card.request.seed;
+  remember(card.request);
+  cards.mark(card);
+  byId("status-line").textContent = `The text goes on with: ${card.title}.`;
+  editor.focus();
+  keep();
+}
+
+/* Several continuations. requests: [{body, entries: [{title, request}]}], an entry for each text of a request. */
+async function writeCards(requests, write) {
+  const base = wholeText(editor);
+  cards.begin(
+    requests.flatMap(({ entries }) => entries),
+    (card) => chooseCard(card, base),
+  );
+  const warnings = new Set();
+  await asRun(async ({ figures, signal }) => {
+    keepRequest(requests[0].body, base, write);
+    let first = 0;
+    const runs = requests.map(({ body, entries }) => {
+      const own = cards.list.slice(first, (first += entries.length));
+      const end = (index, event) => {
+        own[index].finish(`${reasons[event.finish_reason]}`);
+        event.warnings.forEach((text) => warnings.add(text));
+      };
+      return run(body, { figures, signal, show: (index, text) => own[index].add(text), end });
+    });
+    try {
+      await Promise.all(runs);
+      showWarnings([...warnings]);
+    } finally {
+      await Promise.allSettled(runs);
+      for (const card of cards.list) if (card.button.disabled) card.finish("stopped");
+      if (figures.tokens > 0) showFigures(figures, null, requests[0].body.seed);
+      else cards.clear();
+    }
+  });
+}
+
+function seedBehind(seed, index) {
+  return (seed + index) % (Number.MAX_SAFE_INTEGER + 1);
+}
+
+function several(body) {
+  const { n, ...one } = body;
+  const entries = Array.from({ length: n }, (_, index) => {
+    const seed = seedBehind(body.seed, index);
+    return { title: `Seed ${seed}`, request: { ...one, seed } };
+  });
+  return writeCards([{ body, entries }], several);
+}
+
+function temperatureRow(body) {
+  const { n, ...one } = body;
+  return writeCards(
+    TEMPERATURES.map((temperature) => {
+      const request = { ...one, temperature };
+      return { body: request, entries: [{ title: `Temperature ${temperature.toFixed(1)}`, request }] };
+    }),
+    temperatureRow,
+  );
+}
+
+/* write(body): one of writeOn(), several() and temperatureRow(). */
+async function generate(write) {
+  if (running) return;
+  try {
+    const body = nextBody();
+    const many = Number.isInteger(body.n) && body.n > 1 && body.n <= 128;
+    await (write ?? (many ? several : writeOn))(body);
+  } catch (error) {
+    byId("facts").hidden = true;
+    showFailure(byId("problem"), error, byId("form"));
+  }
+}
+
+/* The same place, another seed. */
+function retry() {
+  if (running || !last) return;
+  const { base, write } = last;
+  byId("lock").checked = false;
+  editor.replace(base.text, base.marks);
+  return generate(write === temperatureRow ? write : undefined);
 }
 
 function showLabels() {
   const labels = chosen.model?.labels ?? [];
+  const before = byId("label").value;
   byId("label").replaceChildren(new Option("none", ""), ...labels.map((name) => new Option(name, name)));
+  if (labels.includes(before)) byId("label").value = before;
   byId("label-field").hidden = labels.length === 0;
 }
 
-export function mount() {
-  byId("form").addEventListener("submit", (event) => {
+function startFrom(text, label) {
+  if (running) return;
+  if (label !== undefined) byId("label").value = label;
+  editor.replace(text);
+  generate();
+}
+
+async function showExamples() {
+  const { model } = chosen;
+  if (!model) return (byId("examples").hidden = true);
+  const texts = await examplesOf(model);
+  if (model !== chosen.model) return;
+  const labels = (model.labels ?? []).slice(0, 8);
+  byId("examples").replaceChildren(
+    "Begin with",
+    ...labels.map((label) => button(label, () => startFrom("", label), { title: `A text with the label ${label}` })),
+    ...texts.map((text) => button(text.trim(), () => startFrom(text))),
+  );
+  byId("examples").hidden = labels.length + texts.length === 0;
+}
+
+function showTexts() {
+  const past = pastTexts();
+  byId("texts").replaceChildren(
+    ...past.map((one) => {
+      const about = `${one.model} · ${new Date(one.at).toLocaleTimeString()} · ${one.text.length.toLocaleString()} characters`;
+      const open = button("", () => reopen(one));
+      open.append(make("span", { dir: "auto" }, one.text.slice(0, 200)), make("span", { className: "hint" }, about));
+      return make("li", {}, open);
+    }),
+  );
+  byId("texts-none").hidden = past.length > 0;
+  byId("texts-forget").hidden = past.length === 0;
+}
+
+function reopen({ text, marks, link }) {
+  if (running) return;
+  const parameters = new URLSearchParams(link);
+  fillForm(parameters);
+  byId("lock").checked = false;
+  chosen.choose(parameters.get("model"));
+  editor.replace(text, marks);
+  editor.focus();
+  keep();
+}
+
+/* address: the link whose text this is; a reload does not run it again. */
+function keep() {
+  const { text, marks } = editor;
+  const address = last && !running ? `#write?${linkOfLast()}` : "";
+  keepDraft({ text, marks, address, link: linkOfForm(), lock: byId("lock").checked });
+}
+
+function linkOfForm() {
+  try {
+    return parametersOf(bodyOf(byId("form"), ""));
+  } catch {
+    return ""; /* a field that is wrong, or no model yet */
+  }
+}
+
+/* Resolves when the page knows the models. */
+function models() {
+  if (chosen.model) return Promise.resolve();
+  return new Promise((resolve) => chosen.addEventListener("change", () => resolve(), { once: true }));
+}
+
+async function openLink(parameters) {
+  await models();
+  const name = parameters.get("model");
+  if (name && !chosen.models.some((model) => model.name === name))
+    return notify(`This link is for the model ${name}, which this daemon has not loaded.`);
+  if (name) chosen.choose(name);
+  fillForm(parameters);
+  byId("lock").checked = parameters.has("seed");
+  if (parameters.has("prompt")) editor.replace(parameters.get("prompt"));
+  if (parameters.has("seed")) generate(parameters.has("row") ? temperatureRow : undefined);
+}
+
+function restoreDraft({ text, marks, link, lock }) {
+  fillForm(new URLSearchParams(link));
+  byId("lock").checked = lock;
+  editor.restore(text, marks);
+}
+
+function resetForm() {
+  for (const input of byId("form").elements) {
+    if (!input.name || input.name === "prompt" || input.name === "language") continue;
+    if (input.type === "checkbox") input.checked = input.defaultChecked;
+    else if (input instanceof HTMLSelectElement) input.selectedIndex = 0;
+    else input.value = input.defaultValue;
+    input.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+  byId("lock").checked = false;
+  clearFailure(byId("problem"), byId("form"));
+}
+
+function lookInside() {
+  location.hash = `#inside?${new URLSearchParams({ text: editor.text.slice(-4000) })}`;
+}
+
+function onKey(event) {
+  if (event.isComposing) return;
+  if (event.key === "Escape" && running && !byId("write").hidden && !document.querySelector("dialog[open]")) running.abort();
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && byId("form").contains(event.target)) {
+    event.preventDefault();
+    generate();
+  }
+}
+
+function listen() {
+  const on = (id, type, action) => byId(id).addEventListener(type, action);
+  on("form", "submit", (event) => {
     event.preventDefault();
     generate();
   });
-  byId("halt").addEventListener("click", () => running?.abort());
-  byId("prompt").addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) byId("form").requestSubmit();
+  on("halt", "click", () => running?.abort());
+  on("retry", "click", retry);
+  on("undo", "click", () => editor.undo());
+  on("redo", "click", () => editor.redo());
+  on("row", "click", () => generate(temperatureRow));
+  on("seed", "change", () => (byId("lock").checked = byId("seed").value !== ""));
+  on("copy-seed", "click", (event) => copy(byId("seed").value, event.currentTarget));
+  on("copy-text", "click", (event) => copy(editor.text, event.currentTarget));
+  on("copy-link", "click", (event) => copy(location.href, event.currentTarget));
+  on("copy-code", "click", (event) => copy(byId("code").textContent, event.currentTarget));
+  on("look-inside", "click", lookInside);
+  on("defaults", "click", resetForm);
+  on("texts-forget", "click", () => {
+    forgetTexts();
+    showTexts();
   });
+  on("code-box", "toggle", showCode);
+  for (const radio of document.querySelectorAll("[name=language]")) radio.addEventListener("change", showCode);
+  document.addEventListener("keydown", onKey);
+  window.addEventListener("pagehide", keep);
+  editor.addEventListener("change", showSteps);
   chosen.addEventListener("change", showLabels);
-  showLabels();
-  return showOptions().catch(() => {}); /* the other fields keep the daemon's defaults */
+  chosen.addEventListener("change", showExamples);
 }
 
-export function show() {}
+export async function mount() {
+  editor = new Editor(byId("editor"), byId("prompt"), byId("written"));
+  listen();
+  showLabels();
+  showExamples();
+  showTexts();
+  await addSamplers(byId("options")).catch(() => {}); /* the other fields keep the daemon's defaults */
+}
+
+/* A reload shows what was there; a link from elsewhere is done. */
+export function show(parameters) {
+  const before = fresh ? draft() : null;
+  fresh = false;
+  if (parameters.size > 0 && before?.address !== location.hash) return void openLink(parameters);
+  if (before) restoreDraft(before);
+  else if (last) history.replaceState(null, "", `#write?${linkOfLast()}`);
+}
 
 export function hide() {}
