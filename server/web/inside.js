@@ -22,6 +22,7 @@ const cursor = new Cursor();
 const undone = []; /* the texts before this one */
 let look = null; /* what is shown: the text and all that /inspect said of it */
 let running = null; /* AbortController of what is asked for the text */
+let asked = null; /* the model that is asked */
 let visible = false;
 let boxes, expected, unit, all, chart;
 
@@ -46,13 +47,22 @@ function nameTokens({ tokens, fields, kind }) {
 
 const kinds = { char: "character", word: "word", byte: "byte" };
 
+/* The daemon advises to ask for less of each token, which the reader cannot. */
+function inPlainWords(error) {
+  if (error.fields?.text?.includes("limits.max_inspect"))
+    error.fields.text = "is too long: the daemon bounds the numbers of an answer (limits.max_inspect). Look into a shorter text.";
+  return error;
+}
+
 async function read(text, signal) {
   const { model } = chosen;
   const label = byId("inside-label").value;
   const fields = { model: chosen.name, text, ...(label && { label }) };
   const tokens = [];
   const asked = { ...fields, top: TOP, probe: unit.probeOf(model) };
-  const end = await inspect(asked, (token) => tokens.push(token), signal);
+  const end = await inspect(asked, (token) => tokens.push(token), signal).catch((error) => {
+    throw inPlainWords(error);
+  });
   const kind = kinds[model.token_level];
   const found = { model, fields, tokens, end, next: { ...end.next, logprob: null }, kind, between: kind === "word" ? " " : "" };
   return { ...found, ...nameTokens(found) };
@@ -83,20 +93,30 @@ function move() {
 }
 
 async function showChart() {
-  const file = [...look.tokens, look.next].map(({ surprise, entropy }, i) => [i, surprise ?? null, entropy]);
-  const named = (x) => (Number.isInteger(x) && x < look.heads.length ? look.heads[x] : "");
+  const file = [...look.tokens, look.next].map(({ surprise, entropy }, i) => [i + 1, surprise ?? null, entropy]);
   if (chart) return chart.updateOptions({ file, dateWindow: null });
+  /* dygraphs takes labels for HTML: no token goes there. */
+  const whole = (x) => (Number.isInteger(x) ? String(x) : "");
   chart = await plot(byId("inside-plot"), file, {
-    labels: ["Place", "surprise", "entropy"],
-    ylabel: "bits",
-    axes: {
-      x: { axisLabelFormatter: named, valueFormatter: (x) => `${x + 1} “${named(x)}”`, pixelsPerLabel: 14, axisLabelWidth: 14, drawGrid: false },
-      y: { valueFormatter: (y) => `${y.toFixed(2)} bits`, axisLabelWidth: 28 },
-    },
-    highlightCallback: (event, x) => cursor.peek(x),
-    unhighlightCallback: () => cursor.peek(null),
-    clickCallback: (event, x) => cursor.pin(x),
+    labels: ["Place", "surprise (bits)", "entropy (bits)"],
+    axes: { x: { axisLabelFormatter: whole, drawGrid: false }, y: { axisLabelWidth: 28 } },
   });
+  move();
+}
+
+/* The place under the pointer. */
+function placeIn(event) {
+  const [x] = chart.eventToDomCoords(event);
+  return Math.max(0, Math.min(look.tokens.length, Math.round(chart.toDataXCoord(x)) - 1));
+}
+
+function listenToChart() {
+  const box = byId("inside-plot");
+  box.addEventListener("pointermove", (event) => {
+    if (chart && event.buttons === 0) cursor.peek(placeIn(event));
+  });
+  box.addEventListener("pointerleave", () => cursor.peek(null));
+  box.addEventListener("click", (event) => chart && cursor.pin(placeIn(event)));
 }
 
 async function showLook(pin) {
@@ -125,6 +145,7 @@ function mostSurprising({ tokens }) {
 async function attempt(doing, work) {
   running?.abort();
   const mine = (running = new AbortController());
+  asked = chosen.model?.name;
   byId("inside-stop").hidden = false;
   byId("inside-status").textContent = doing;
   clearFailure(byId("inside-problem"), byId("inside-form"));
@@ -141,6 +162,7 @@ async function attempt(doing, work) {
   }
   if (running !== mine) return false;
   byId("inside-status").textContent = mine.signal.aborted ? "Stopped." : "";
+  if (document.activeElement === byId("inside-stop")) byId("inside-look").focus();
   byId("inside-stop").hidden = true;
   running = null;
   return done;
@@ -149,7 +171,6 @@ async function attempt(doing, work) {
 function take(text) {
   if (look && look.fields.text !== text) undone.push(look.fields.text);
   byId("inside-undo").hidden = undone.length === 0;
-  byId("inside-text").value = text;
   const link = text.length <= LINKED ? `#inside?text=${encodeURIComponent(text)}` : "#inside";
   if (visible) history.replaceState(null, "", link);
 }
@@ -177,6 +198,7 @@ function writing(prompt, pin, more = {}) {
     const { text } = await call("generate", body, { signal });
     if (text === "") throw new Error("The model wrote nothing: it ended the text at once.");
     await lookAt(text, signal, pin);
+    if (!signal.aborted) byId("inside-text").value = text;
   });
 }
 
@@ -187,6 +209,7 @@ async function goOn(index, { id, token }) {
   if (token === "<eos>") {
     const text = look.tokens.slice(0, index).map((one) => one.token).join(look.between);
     if (text === "") return (byId("inside-status").textContent = "The text would end before it begins.");
+    byId("inside-text").value = text;
     done = await reading(text, index);
   } else done = await writing([...ids, id], index);
   if (done) boxes.focus();
@@ -212,8 +235,7 @@ function changeModel() {
 }
 
 function refresh() {
-  if (!chosen.model || running) return;
-  if (look?.model.name === chosen.model.name) return;
+  if (!chosen.model || (running ? asked : look?.model.name) === chosen.model.name) return;
   const text = byId("inside-text").value;
   if (text) reading(text);
   else example();
@@ -234,11 +256,13 @@ function listen() {
   byId("inside-stop").addEventListener("click", () => running?.abort());
   byId("inside-undo").addEventListener("click", async () => {
     const text = undone.pop();
-    if (await reading(text)) undone.pop();
+    byId("inside-text").value = text;
+    if (await reading(text)) undone.pop(); /* the text that is left now */
     byId("inside-undo").hidden = undone.length === 0;
   });
   byId("inside-colour").addEventListener("change", paint);
   cursor.addEventListener("move", move);
+  listenToChart();
   chosen.addEventListener("change", changeModel);
 }
 

@@ -1,10 +1,10 @@
 /* All units of a layer over the text: the heat map, in an order, and the strongest ones of a place. */
-import { byId, clearFailure, make, showFailure } from "./dom.js";
+import { byId, clearFailure, showFailure } from "./dom.js";
 import { rove } from "./inside_boxes.js";
 import { inspect } from "./inside_data.js";
 import { HeatMap } from "./inside_map.js";
 import { showScale, step } from "./inside_scale.js";
-import { unitsOf } from "./inside_unit.js";
+import { makeChip, unitsOf } from "./inside_unit.js";
 import { alone, signed } from "./inside_words.js";
 
 const MOST = 2e6; /* numbers that the page asks for at once */
@@ -57,7 +57,7 @@ export class All {
   #columns = 0;
   #order = [];
   #limit = 1;
-  #row = 0; /* under the keys */
+  #row = 0; /* that of the unit, or where keys and pointer are */
   #seen = false;
   #wanted = false;
   #asking = null;
@@ -66,13 +66,16 @@ export class All {
     this.#cursor = cursor;
     this.#unit = unit;
     this.#map = new HeatMap(byId("inside-map"), "All units over time. Arrow keys move, Enter chooses a unit.", {
-      point: (row, column) => this.#point(row, column),
+      point: (row, column, byKey) => this.#point(row, column, byKey),
       choose: (row, column) => {
         cursor.pin(column);
         unit.choose(this.#order[row]);
       },
     });
-    unit.addEventListener("choose", () => this.#mark());
+    unit.addEventListener("choose", () => {
+      this.#row = this.#order.indexOf(unit.unit);
+      this.#mark();
+    });
     unit.addEventListener("layer", () => this.#want());
     cursor.addEventListener("move", () => this.#mark());
     byId("inside-order").addEventListener("change", () => this.#sort());
@@ -152,6 +155,7 @@ export class All {
     this.#order = how === "alike" ? alikeOrder(strengths, this.#units, this.#columns, valueAt) : order;
     this.#limit = this.#limitOf();
     byId("inside-map").hidden = byId("inside-strongest-part").hidden = false;
+    this.#row = this.#order.indexOf(this.#unit.unit);
     this.#draw();
     this.#mark();
   }
@@ -180,15 +184,16 @@ export class All {
   #mark() {
     if (!this.#values) return;
     const column = Math.min(this.#cursor.at, this.#columns - 1);
-    this.#row = this.#order.indexOf(this.#unit.unit);
     this.#map.mark(column, this.#row);
     this.#showStrongest(column);
     this.#say(this.#row, column);
   }
 
-  #point(row, column) {
-    this.#cursor.peek(column);
-    if (row !== null && this.#values) this.#say(row, column);
+  #point(row, column, byKey) {
+    this.#row = row ?? this.#order.indexOf(this.#unit.unit);
+    if (byKey) this.#cursor.pin(column);
+    else this.#cursor.peek(column);
+    this.#mark();
   }
 
   #say(row, column) {
@@ -208,12 +213,8 @@ export class All {
     const focused = box.contains(document.activeElement) ? document.activeElement.unit : null;
     const chips = units.slice(0, STRONGEST).map((unit) => {
       const value = this.#valueAt(unit, column);
-      const text = make("small", {}, signed(value));
-      const chip = make("button", { type: "button", className: `chip d${step("d", value, this.#limit)}` }, `${unit} `, text);
-      chip.unit = unit;
-      chip.setAttribute("aria-pressed", String(unit === this.#unit.unit));
-      chip.setAttribute("aria-label", `Unit ${unit}, ${this.#unit.vector} ${signed(value)}`);
-      return chip;
+      const colour = `d${step("d", value, this.#limit)}`;
+      return makeChip(unit, this.#unit.vector, value, colour, unit === this.#unit.unit);
     });
     box.replaceChildren(...chips);
     rove(box);

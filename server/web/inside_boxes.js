@@ -10,6 +10,12 @@ function frame() {
   });
 }
 
+/* That of the first letter. (dir=auto looks again at each box that is added.) */
+function directionOf(texts) {
+  const first = texts.find((text) => /\p{L}/u.test(text)) ?? "";
+  return /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(first) ? "rtl" : "ltr";
+}
+
 export class Boxes {
   #box;
   #cursor;
@@ -27,7 +33,6 @@ export class Boxes {
     box.setAttribute("role", "listbox");
     box.setAttribute("aria-orientation", "horizontal");
     box.setAttribute("aria-label", label);
-    box.dir = "auto";
     box.addEventListener("pointerover", (event) => {
       if (event.pointerType !== "touch") this.#cursor.peek(this.#indexOf(event.target));
     });
@@ -40,6 +45,7 @@ export class Boxes {
   /* texts: what each box shows; between: what stands between two of them. */
   async fill(texts, between) {
     const turn = ++this.#filling;
+    const direction = directionOf(texts);
     const items = [];
     for (let from = 0; from < texts.length; from += PER_FRAME) {
       if (from > 0) await frame();
@@ -53,6 +59,7 @@ export class Boxes {
         items.push(item);
       }
       if (from === 0) this.#box.replaceChildren();
+      this.#box.dir = direction;
       this.#box.append(part);
     }
     this.#items = items;

@@ -1,9 +1,9 @@
 /* The distribution that a token was drawn from, as bars, and the numbers of its place. */
 import { rove } from "./inside_boxes.js";
-import { alone, bits, oneIn, percent, spoken } from "./inside_words.js";
+import { alone, bits, heard, oneIn, percent, spoken } from "./inside_words.js";
 import { byId, fact, make } from "./dom.js";
 
-const BEFORE = 24; /* tokens of the text that the title repeats */
+const BEFORE = 24; /* characters of the text that the title repeats */
 
 /* The rows of a place: [{id, token, p, drawn}], and what the other tokens have together. */
 function rowsOf(one) {
@@ -17,11 +17,11 @@ function rowsOf(one) {
 function barOf({ token, p, drawn, unlikely }, largest) {
   const inner = make("span", { className: "fill" });
   inner.style.width = `${(100 * p) / largest}%`;
-  const label = `${spoken(token)}, ${percent(p)}${drawn ? ", this came" : ""}`;
   return make(
     "button",
-    { type: "button", className: unlikely ? "bar drawn unlikely" : drawn ? "bar drawn" : "bar", "aria-label": label },
-    make("span", { className: "glyph", dir: "auto" }, alone(token)),
+    { type: "button", className: unlikely ? "bar drawn unlikely" : drawn ? "bar drawn" : "bar" },
+    make("span", { className: "glyph", dir: "auto", ariaHidden: "true" }, alone(token)),
+    heard(`${spoken(token)}, `),
     make("span", { className: "track" }, inner),
     make("span", { className: "value" }, percent(p)),
     make("span", { className: "mark" }, drawn ? "◂ came" : ""),
@@ -68,6 +68,7 @@ export class Expected {
     this.#rows = rows;
     const largest = Math.max(...rows.map(({ p }) => p), 1e-9);
     box.replaceChildren(...rows.map((row) => barOf(row, largest)));
+    box.classList.toggle("wide", rows.some(({ token }) => token.length > 5));
     rove(box);
     if (inside) this.focus();
     this.#title(one);
@@ -78,9 +79,10 @@ export class Expected {
   }
 
   #title(one) {
-    const before = this.#look.texts.slice(Math.max(0, this.#index - BEFORE), this.#index).join(this.#look.between);
+    const { texts, between } = this.#look;
+    const before = [...texts.slice(Math.max(0, this.#index - BEFORE), this.#index).join(between) + between].slice(-BEFORE);
     const place = make("span", { className: "here" }, one.id === undefined ? "?" : alone(one.token));
-    byId("inside-place").replaceChildren(make("span", { className: "before" }, before + this.#look.between), place);
+    byId("inside-place").replaceChildren(make("span", {}, before.join("")), place);
     if (one.entropy === null) byId("inside-place").append(" nothing precedes it, so it has no probability");
   }
 

@@ -15,8 +15,9 @@ export class HeatMap {
   #colours = {};
   #at = { row: 0, column: 0 };
   #queued = false;
+  #pointing = false; /* the pointer is in the map, which stays where it is */
 
-  /* point(row, column): null, null where the pointer has gone. choose(row, column): click or Enter. */
+  /* point(row, column, byKey): null, null where the pointer has gone. choose(row, column): click or Enter. */
   constructor(box, label, { point, choose }) {
     this.#scroll = make("div", { className: "map-scroll", tabIndex: 0, role: "application", "aria-label": label });
     this.#scroll.setAttribute("aria-roledescription", "heat map");
@@ -44,9 +45,10 @@ export class HeatMap {
   }
 
   /* The column that is looked at, and the row that is chosen. */
-  mark(column, row = this.#at.row) {
+  mark(column, row) {
+    const before = this.#at;
     this.#at = { row, column };
-    this.#reveal();
+    if (!this.#pointing) this.#reveal(row !== before.row);
     this.draw();
   }
 
@@ -133,7 +135,7 @@ export class HeatMap {
     context.strokeStyle = getComputedStyle(this.#scroll).getPropertyValue("--ink");
     context.lineWidth = 1.5;
     context.strokeRect(column * width - left + 0.5, 1, width - 1, HEAD + rows.length * height - 2);
-    if (rows.length > 1)
+    if (row >= 0)
       context.strokeRect(-left - 2, HEAD + row * height - 0.5, columns * width + 4, Math.max(3, height + 1));
   }
 
@@ -150,14 +152,20 @@ export class HeatMap {
     scroll.addEventListener("scroll", () => this.draw());
     this.#canvas.addEventListener("pointermove", (event) => {
       const cell = event.pointerType === "touch" ? null : this.#cellAt(event);
-      if (cell) this.point(cell.row, cell.column, "pointer");
+      if (cell) this.#still(() => this.point(cell.row, cell.column, false));
     });
-    this.#canvas.addEventListener("pointerleave", () => this.point(null, null, "pointer"));
+    this.#canvas.addEventListener("pointerleave", () => this.#still(() => this.point(null, null, false)));
     this.#canvas.addEventListener("click", (event) => {
       const cell = this.#cellAt(event);
-      if (cell) this.choose(cell.row, cell.column);
+      if (cell) this.#still(() => this.choose(cell.row, cell.column));
     });
     scroll.addEventListener("keydown", (event) => this.#press(event));
+  }
+
+  #still(work) {
+    this.#pointing = true;
+    work();
+    this.#pointing = false;
   }
 
   #press(event) {
@@ -173,20 +181,21 @@ export class HeatMap {
       const bound = (value, count) => Math.max(0, Math.min(count - 1, value));
       const [down, right] = moves[event.key];
       this.#at = { row: bound(row + down, rows.length), column: bound(column + right, columns) };
-      this.#reveal();
+      this.#reveal(true);
       this.draw();
-      this.point(this.#at.row, this.#at.column, "keys");
+      this.point(this.#at.row, this.#at.column, true);
     } else return;
     event.preventDefault();
   }
 
-  /* Scrolls the map to the column and the row. */
-  #reveal() {
+  /* Scrolls the map to the column, and to the row. */
+  #reveal(toRow) {
     const { width, height } = this.#cell;
     const scroll = this.#scroll;
     const left = this.#at.column * width;
     if (left < scroll.scrollLeft || left + width > scroll.scrollLeft + scroll.clientWidth)
       scroll.scrollLeft = left - scroll.clientWidth / 2;
+    if (!toRow) return;
     const top = HEAD + this.#at.row * height;
     if (top < scroll.scrollTop || top + height > scroll.scrollTop + scroll.clientHeight)
       scroll.scrollTop = top - scroll.clientHeight / 2;

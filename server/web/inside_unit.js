@@ -4,9 +4,9 @@ import { Boxes, rove } from "./inside_boxes.js";
 import { inspect } from "./inside_data.js";
 import { HeatMap } from "./inside_map.js";
 import { showScale, step } from "./inside_scale.js";
-import { alone, percent, signed } from "./inside_words.js";
+import { alone, heard, percent, signed } from "./inside_words.js";
 
-const FOUND = 4; /* units of each property */
+const FOUND = 3; /* units of each property */
 
 /* The properties of a probe: what a unit follows, and where the property is large. */
 const properties = {
@@ -32,6 +32,15 @@ const lessons = {
 
 export function unitsOf({ hidden_sizes, hidden_size }, layer) {
   return hidden_sizes?.[layer] ?? hidden_size;
+}
+
+/* A unit to choose, with a number. */
+export function makeChip(unit, name, value, colour, pressed) {
+  const number = make("small", {}, signed(value));
+  const chip = make("button", { type: "button", className: `chip ${colour}` }, heard("Unit "), String(unit), heard(`, ${name}`), " ", number);
+  chip.unit = unit;
+  chip.setAttribute("aria-pressed", String(pressed));
+  return chip;
 }
 
 /* The unit that follows a property best. A property that holds at one or two places proves nothing. */
@@ -66,7 +75,7 @@ export class Unit extends EventTarget {
     this.cursor = cursor;
     this.#boxes = new Boxes(byId("inside-unit-tokens"), cursor, "The text, coloured by the unit", open);
     this.#map = new HeatMap(byId("inside-gates"), "The gates of the unit along the text", {
-      point: (row, column) => cursor.peek(column),
+      point: (row, column, byKey) => (byKey ? cursor.pin(column) : cursor.peek(column)),
       choose: (row, column) => cursor.pin(column),
     });
     cursor.addEventListener("move", () => this.#move());
@@ -102,6 +111,7 @@ export class Unit extends EventTarget {
     byId("inside-vector-field").hidden = cell !== "lstm";
     byId("inside-vector").value = this.vector;
     byId("inside-gates-part").hidden = gates[cell].length === 0;
+    showScale(byId("inside-gates-scale"), "g", "Gates from 0, closed (pale), to 1, open (green)", { 0: ["0 closed"], 10: ["1 open"] });
     byId("inside-gates-lesson").textContent = lessons[cell] ?? "";
     await this.#boxes.fill(look.texts, look.between);
     this.#showUnits();
@@ -120,12 +130,13 @@ export class Unit extends EventTarget {
     this.#show(unit);
   }
 
-  /* The reader chose a layer, or h or c: other units follow other things. */
+  /* The reader chose a layer, which has other units, or h or c: other units follow other things. */
   async #choosePart() {
     const look = this.#look;
-    this.layer = Number(byId("inside-layer").value);
+    const layer = Number(byId("inside-layer").value);
+    this.#own = { model: look.model.name, unit: layer === this.layer ? this.unit : undefined };
+    this.layer = layer;
     this.vector = byId("inside-vector").value;
-    this.#own = { model: look.model.name };
     await this.#try(async (signal) => {
       const probe = { layer: this.layer, vector: this.vector, units: FOUND };
       const end = await inspect({ ...look.fields, probe }, () => {}, signal);
@@ -195,7 +206,7 @@ export class Unit extends EventTarget {
       columns: this.#look.tokens.length,
       rows: [...gates[cell], ...states].map(row),
       heads: this.#look.heads,
-      least: { width: this.#look.kind === "word" ? 60 : 16, height: 24 },
+      least: { width: this.#look.kind === "word" ? 60 : 12, height: 24 },
     });
   }
 
@@ -231,11 +242,8 @@ export class Unit extends EventTarget {
   }
 
   #chip(unit, r, property) {
-    const chip = make("button", { type: "button", className: `chip d${step("d", r)}` }, `${unit} `, make("small", {}, signed(r)));
-    chip.unit = unit;
+    const chip = makeChip(unit, "r", r, `d${step("d", r)}`, unit === this.unit);
     chip.key = `${property} ${unit}`;
-    chip.setAttribute("aria-pressed", String(unit === this.unit));
-    chip.setAttribute("aria-label", `Unit ${unit}, r ${signed(r)}`);
     return chip;
   }
 

@@ -1,4 +1,5 @@
 /* Tokens and numbers in words: as they are shown, and as a screen reader says them. */
+import { make } from "./dom.js";
 
 /* What has no glyph, or one that is not seen. A line ends after its sign. */
 const shown = { "\n": "⏎\n", "\r": "␍", "\t": "⇥\t", "": "∅" };
@@ -34,6 +35,11 @@ export function spoken(text) {
   if (named[text]) return named[text];
   if (isUnseen(text) || /^\s+$/.test(text)) return `U+${hex(text)}`;
   return /^\p{Lu}$/u.test(text) ? `capital ${text}` : text;
+}
+
+/* For a screen reader alone. */
+export function heard(text) {
+  return make("span", { className: "heard" }, text);
 }
 
 export function percent(p) {
