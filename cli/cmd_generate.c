@@ -248,6 +248,8 @@ static bool generate_check_flags(const struct flags *flags, struct error *err)
         return error_set(err, ERROR_USAGE, "--logprobs: log-probabilities are a part of the answer; add --json");
     if (flags->state && flags->label)
         return error_set(err, ERROR_USAGE, "--label: stands at the start of a text; that of --state has begun already");
+    if (flags->min_length > flags->length)
+        return error_set(err, ERROR_USAGE, "--min-length: must not be more than the new tokens of --length");
     if (flags->save_state && flags->n > 1)
         return error_set(err, ERROR_USAGE, "--save-state: the file takes the state of one text; --n must be 1");
     return true;

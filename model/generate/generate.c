@@ -193,6 +193,7 @@ bool generation_open(struct generation *generation, const struct vocabulary *voc
     generation->pattern_state = PATTERN_START;
     generation->alternative_count = request->logprobs < V ? request->logprobs : V;
     generation->at_start = starts_text(vocabulary, request);
+    generation->prompt_name = request->prompt_name ? request->prompt_name : "prompt";
     generation->min_length = request->min_length;
     generation->include_stop = request->include_stop;
     generation->start_state = request->start_state;

@@ -62,6 +62,7 @@ finish_reason_name(enum finish_reason reason); /* "length", "eos", "stop", "patt
 struct generation_request {
     const char *prompt; /* UTF-8 (any bytes for a byte-level model) */
     size_t prompt_bytes;
+    const char *prompt_name; /* what messages call the prompt, for good; NULL: "prompt" */
     const uint32_t *ids; /* [id_count] the prompt as tokens: `prompt` is their text, and is not encoded. NULL: none. The
                           * start token may stand first (nothing adds a second one); no other special token may */
     size_t id_count;
@@ -126,6 +127,7 @@ struct generation {
     size_t predicted;    /* tokens before the one that the next logits are for: the prompt and the new ones, or less
                           * where the prompt is scored */
     size_t prompt_begin; /* the request's prompt is prompt.ids[prompt_begin ..) */
+    const char *prompt_name;
     struct prompt_scores scores; /* of prompt.ids[prompt_begin + 1 ..), where they are wanted */
     enum finish_reason finish;
     bool at_start;     /* a word that comes next needs no space before it */

@@ -46,13 +46,14 @@ static bool add_label(struct generation *generation, const struct generation_req
 }
 
 /* "NAME at byte N of the prompt is not in the model's vocabulary" and the ending. */
-static void describe_unknown(const struct unknown_text *item, const char *prompt, const char *ending,
+static void describe_unknown(const struct generation *generation, size_t index, const char *prompt, const char *ending,
                              char out[GENERATION_WARNING_SIZE])
 {
+    const struct unknown_text *item = &generation->unknown.items[index];
     char name[96];
     skipped_text_name(prompt + item->offset, item->length, name, sizeof name);
-    snprintf(out, GENERATION_WARNING_SIZE, "%s at byte %zu of the prompt is not in the model's vocabulary%s", name,
-             item->offset, ending);
+    snprintf(out, GENERATION_WARNING_SIZE, "%s at byte %zu of the %s is not in the model's vocabulary%s", name,
+             item->offset, generation->prompt_name, ending);
 }
 
 static bool add_text(struct generation *generation, const struct generation_request *request, const char **field,
@@ -68,7 +69,7 @@ static bool add_text(struct generation *generation, const struct generation_requ
     }
     if (request->unknown_is_error && generation->unknown.count > 0) {
         char message[GENERATION_WARNING_SIZE];
-        describe_unknown(&generation->unknown.items[0], text, "", message);
+        describe_unknown(generation, 0, text, "", message);
         return generation_refuse(field, "prompt", err, message);
     }
     return true;
@@ -94,8 +95,7 @@ static bool add_ids(struct generation *generation, const struct generation_reque
         if (i == 0 && id == start && request->continues)
             return refuse_id(i, id, "a start token begins a text, and this one goes on", field, err);
         if (i == 0 && id == start && request->label)
-            return refuse_id(i, id, "a label cannot follow a start token of the prompt; leave the token out", field,
-                             err);
+            return refuse_id(i, id, "a label cannot follow a start token; leave the token out", field, err);
         if (vocabulary_is_special(vocabulary, id) && id != vocabulary_unknown(vocabulary) && !(i == 0 && id == start))
             return refuse_id(i, id, "a special token has no place in a prompt", field, err);
         if (!token_list_append(&generation->prompt, id, err)) return false;
@@ -110,11 +110,13 @@ static bool check_not_empty(struct generation *generation, const struct generati
     if (generation->prompt.count == 0 && request->continues && vocabulary_start(generation->vocabulary) != TOKEN_NONE)
         return token_list_append(&generation->prompt, vocabulary_start(generation->vocabulary), err);
     if (generation->prompt.count > 0) return true;
-    return generation_refuse(
-        field, "prompt", err,
-        generation->unknown.count > 0
-            ? "nothing of the prompt is in the model's vocabulary, and the model has no start token"
-            : "the prompt is empty and the model has no start token; give it at least one character");
+    char message[GENERATION_WARNING_SIZE];
+    snprintf(message, sizeof message,
+             generation->unknown.count > 0
+                 ? "nothing of the %s is in the model's vocabulary, and the model has no start token"
+                 : "the %s is empty and the model has no start token; give it at least one character",
+             generation->prompt_name);
+    return generation_refuse(field, "prompt", err, message);
 }
 
 static bool begins_itself(const struct generation *generation, const struct generation_request *request)
@@ -149,10 +151,9 @@ void generation_warning(const struct generation *generation, const char *prompt,
 {
     const struct unknown_list *unknown = &generation->unknown;
     if (index < unknown->count) {
-        describe_unknown(&unknown->items[index], prompt, " and was skipped", out);
+        describe_unknown(generation, index, prompt, " and was skipped", out);
     } else {
-        snprintf(out, GENERATION_WARNING_SIZE,
-                 "%zu more of the prompt are not in the model's vocabulary and were skipped",
-                 unknown->total - unknown->count);
+        snprintf(out, GENERATION_WARNING_SIZE, "%zu more of the %s are not in the model's vocabulary and were skipped",
+                 unknown->total - unknown->count, generation->prompt_name);
     }
 }

@@ -48,20 +48,25 @@ const char *regex_library(void)
 
 /* ---- what is refused ---- */
 
+static bool regex_refuse_because(size_t offset, const char *what, const char *why, struct error *err)
+{
+    return error_set(err, ERROR_INVALID, "%s at byte %zu of the expression cannot be used here: %s", what, offset, why);
+}
+
 static bool regex_refuse(size_t offset, const char *what, struct error *err)
 {
-    return error_set(err, ERROR_INVALID,
-                     "%s at byte %zu of the expression cannot be used here: a token is chosen by what "
-                     "can follow it, without looking around or back",
-                     what, offset);
+    return regex_refuse_because(offset, what, "a token is chosen by what can follow it, without looking around or back",
+                                err);
 }
 
 /* Checks an escape sequence. */
 static bool check_escape(char letter, size_t offset, struct error *err)
 {
-    static const char refused[] = "bBAGKCXRZgk";
+    static const char looking[] = "bBAGKZgk", counting[] = "CXR";
     const char shown[] = {'\\', letter, '\0'};
-    if (letter != '\0' && strchr(refused, letter)) return regex_refuse(offset, shown, err);
+    if (letter != '\0' && strchr(looking, letter)) return regex_refuse(offset, shown, err);
+    if (letter != '\0' && strchr(counting, letter))
+        return regex_refuse_because(offset, shown, "the text is matched one whole character at a time", err);
     if (letter >= '1' && letter <= '9') return regex_refuse(offset, "a back reference", err);
     return true;
 }
@@ -77,7 +82,10 @@ static bool check_group(const char *text, size_t n, size_t offset, struct error 
     if (end == ':' || end == ')') return true;
     if (kind == '=' || kind == '!' || kind == '<') return regex_refuse(offset, "look-around", err);
     if (kind == '>') return regex_refuse(offset, "an atomic group", err);
-    return regex_refuse(offset, "recursion, a condition, a comment or such an option", err);
+    if (kind == '#') return regex_refuse_because(offset, "a comment", "leave it out", err);
+    if (kind && strchr("imsxnJaU^-", kind))
+        return regex_refuse_because(offset, "an option", "only i, n, s and J can be set", err);
+    return regex_refuse(offset, "recursion, a reference or a condition", err);
 }
 
 /* Walks over the expression. In a character class only backslashes matter. */

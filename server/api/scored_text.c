@@ -75,6 +75,7 @@ static void open_generation(struct scored_text *text, const struct served *serve
 {
     const struct generation_request wanted = {.prompt = text->text.data ? text->text.data : "",
                                               .prompt_bytes = text->text.size,
+                                              .prompt_name = "text",
                                               .ids = ids,
                                               .id_count = json_array_size(text->ids),
                                               .label = label,

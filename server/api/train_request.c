@@ -247,6 +247,13 @@ static bool size_of_dataset(struct services *services, const struct trainer_opti
     return done;
 }
 
+/* The message without the name of the corpus where that is the field's own: the field stands before it anyway. */
+static const char *without_name(const char *message, const char *name)
+{
+    const size_t n = strlen(name);
+    return strncmp(message, name, n) == 0 && strncmp(message + n, ": ", 2) == 0 ? message + n + 2 : message;
+}
+
 static void check_text(struct services *services, const struct train_fields *fields, const struct rows *rows,
                        const json_t *dataset, struct model *init, struct problem *problem)
 {
@@ -259,7 +266,8 @@ static void check_text(struct services *services, const struct train_fields *fie
     if (!done && err.code != ERROR_INVALID) {
         problem_set_error(problem, &err);
     } else if (!done) {
-        problem_add_field(problem, dataset ? "dataset" : "text", "%s", err.message);
+        problem_add_field(problem, dataset ? "dataset" : "text", "%s",
+                          dataset ? err.message : without_name(err.message, source.name));
     } else {
         struct trainer_options fitted = fields->options;
         trainer_options_fit(&fitted, size.targets);

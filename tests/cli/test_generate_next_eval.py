@@ -135,7 +135,7 @@ def test_generate_ends_at_eos(tmp_path):
     assert answer["usage"]["completion_tokens"] == 0
     answer = json.loads(generate(model, "--prompt", "abc", "--seed", 1, "--min-length", 4, "--json").stdout)
     assert answer["finish_reason"] == "eos" and answer["usage"]["completion_tokens"] == 4
-    assert b"min_length must" in generate(model, "--length", 3, "--min-length", 4, code=1).stderr
+    assert b"--min-length: must not" in generate(model, "--length", 3, "--min-length", 4, code=2).stderr
 
 
 def test_generate_warns_of_skipped_characters(model):
