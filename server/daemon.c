@@ -73,7 +73,8 @@ static bool open_registry(struct services *services, struct error *err)
 static bool open_workers(struct services *services, struct error *err)
 {
     return (services->scorer = worker_new(err)) && (services->loader = worker_new(err)) &&
-           (services->reader = worker_new(err)) && (services->writer = worker_new(err));
+           (services->reader = worker_new(err)) && (services->writer = worker_new(err)) &&
+           (services->matcher = worker_new(err));
 }
 
 /* Takes a model that a job has made. */
@@ -293,12 +294,14 @@ void daemon_close(struct daemon *daemon)
     if (services->reader) worker_stop(services->reader);
     if (services->registry) registry_stop(services->registry);
     if (services->scorer) worker_stop(services->scorer);
+    if (services->matcher) worker_stop(services->matcher);
     if (services->http) wait_for_answers(services->http);
     if (services->writer) worker_stop(services->writer);
     http_server_free(services->http);
     worker_free(services->reader);
     worker_free(services->loader);
     worker_free(services->scorer);
+    worker_free(services->matcher);
     worker_free(services->writer);
     registry_free(services->registry);
     sessions_free(services->sessions);

@@ -64,13 +64,6 @@ static size_t count_bytes(const struct vocabulary *vocabulary)
     return total;
 }
 
-static bool is_forbidden(const struct pattern_options *options, uint32_t token)
-{
-    for (size_t i = 0; i < options->forbidden_count; i++)
-        if (options->forbidden[i] == token) return true;
-    return false;
-}
-
 static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vocabulary,
                             const struct pattern_options *options, struct string_table *alphabet, struct error *err)
 {
@@ -81,12 +74,15 @@ static bool read_vocabulary(struct pattern *pattern, const struct vocabulary *vo
     pattern->space = NO_SYMBOL;
     pattern->symbols = arena_alloc(&pattern->arena, count_bytes(vocabulary), sizeof(uint32_t), "a pattern", err);
     pattern->first = arena_alloc(&pattern->arena, pattern->V + 1, sizeof(size_t), "a pattern", err);
-    if (!pattern->symbols || !pattern->first) return false;
+    bool *forbidden = arena_alloc(&pattern->arena, pattern->V, sizeof *forbidden, "a pattern", err);
+    if (!pattern->symbols || !pattern->first || !forbidden) return false;
+    for (size_t i = 0; i < options->forbidden_count; i++)
+        if (options->forbidden[i] < pattern->V) forbidden[options->forbidden[i]] = true;
     if (words && !string_table_insert(alphabet, " ", 1, &pattern->space, NULL, err)) return false;
     for (uint32_t v = 0; v < pattern->V; v++) {
         struct text_span text;
         text.text = vocabulary_token(vocabulary, v, &text.bytes);
-        if (vocabulary_is_special(vocabulary, v) || is_forbidden(options, v)) text.bytes = 0;
+        if (vocabulary_is_special(vocabulary, v) || forbidden[v]) text.bytes = 0;
         if (!add_token(pattern, alphabet, v, text, utf8, err)) return false;
     }
     return true;
@@ -109,12 +105,126 @@ uint32_t pattern_next(const struct pattern *pattern, uint32_t state, uint32_t to
     return state;
 }
 
+/* All tokens that lead anywhere from a state, in the order of their symbols: tokens that begin alike are neighbours, so
+ * what they share is followed once, and where that leads nowhere, all of them are passed over. */
+struct walk {
+    const struct pattern *pattern;
+    uint32_t *order;  /* [count] tokens, sorted by their symbols */
+    uint32_t *shared; /* [count] symbols that order[i] has in common with order[i - 1] */
+    uint32_t *tails;  /* the other symbols of all tokens, in this order */
+    uint32_t *ends;   /* [count] tails[.. ends[i]) are those of order[i] and of the tokens before it */
+    uint32_t *states; /* [longest + 1] states[d]: after d symbols of the token that was followed last */
+    size_t count, steps;
+    size_t next; /* index in `order` */
+    size_t dead; /* so many symbols of that token lead nowhere; SIZE_MAX: it leads somewhere */
+};
+
+static size_t token_symbols(const struct pattern *pattern, uint32_t token, const uint32_t **symbols)
+{
+    *symbols = pattern->symbols + pattern->first[token];
+    return pattern->first[token + 1] - pattern->first[token];
+}
+
+/* How many symbols two tokens have in common at their beginnings. */
+static size_t common_symbols(const struct pattern *pattern, uint32_t a, uint32_t b)
+{
+    const uint32_t *x, *y;
+    const size_t n = token_symbols(pattern, a, &x), m = token_symbols(pattern, b, &y);
+    size_t i = 0;
+    while (i < n && i < m && x[i] == y[i]) i++;
+    return i;
+}
+
+static int compare_tokens(const void *a, const void *b, void *context)
+{
+    const struct pattern *pattern = context;
+    const uint32_t one = *(const uint32_t *)a, other = *(const uint32_t *)b, *x, *y;
+    const size_t n = token_symbols(pattern, one, &x), m = token_symbols(pattern, other, &y);
+    const size_t i = common_symbols(pattern, one, other);
+    if (i < n && i < m) return x[i] < y[i] ? -1 : 1;
+    return n < m ? -1 : n > m;
+}
+
+static void walk_close(struct walk *walk)
+{
+    free(walk->order);
+    free(walk->shared);
+    free(walk->tails);
+    free(walk->ends);
+    free(walk->states);
+}
+
+static void walk_sort(struct walk *walk, struct pattern *pattern)
+{
+    uint32_t end = 0;
+    for (uint32_t v = 0; v < pattern->V; v++)
+        if (pattern->first[v] < pattern->first[v + 1]) walk->order[walk->count++] = v;
+    qsort_r(walk->order, walk->count, sizeof *walk->order, compare_tokens, pattern);
+    for (size_t i = 0; i < walk->count; i++) {
+        const uint32_t *symbols;
+        const size_t n = token_symbols(pattern, walk->order[i], &symbols);
+        const size_t shared = i > 0 ? common_symbols(pattern, walk->order[i - 1], walk->order[i]) : 0;
+        walk->shared[i] = (uint32_t)shared;
+        memcpy(walk->tails + end, symbols + shared, (n - shared) * sizeof *symbols);
+        walk->ends[i] = end += (uint32_t)(n - shared);
+    }
+}
+
+/* Close with walk_close(), also after a failure. */
+static bool walk_open(struct walk *walk, struct pattern *pattern, struct error *err)
+{
+    const size_t symbols = pattern->first[pattern->V], size = sizeof(uint32_t);
+    size_t longest = 0;
+    for (size_t v = 0; v < pattern->V; v++)
+        if (pattern->first[v + 1] - pattern->first[v] > longest) longest = pattern->first[v + 1] - pattern->first[v];
+    *walk = (struct walk){.pattern = pattern,
+                          .order = calloc(pattern->V + 1, size),
+                          .shared = calloc(pattern->V + 1, size),
+                          .tails = calloc(symbols + 1, size),
+                          .ends = calloc(pattern->V + 1, size),
+                          .states = calloc(longest + 1, size)};
+    if (!walk->order || !walk->shared || !walk->tails || !walk->ends || !walk->states)
+        return error_set_no_memory(err, (3 * pattern->V + symbols + longest) * size, "a pattern");
+    walk_sort(walk, pattern);
+    return true;
+}
+
+static void walk_begin(struct walk *walk, uint32_t from)
+{
+    const struct pattern *pattern = walk->pattern;
+    const bool spaced = pattern->space != NO_SYMBOL && from != PATTERN_START;
+    walk->states[0] = spaced ? step_symbol(pattern, from, pattern->space) : from;
+    walk->next = walk->states[0] == REGEX_DEAD ? walk->count : 0;
+    walk->dead = SIZE_MAX;
+}
+
+/* The next token that leads to a state, which is returned; REGEX_DEAD: there is none. */
+static uint32_t walk_next(struct walk *walk, uint32_t *token)
+{
+    while (walk->next < walk->count) {
+        const size_t i = walk->next++;
+        size_t depth = walk->shared[i];
+        walk->steps++;
+        if (depth >= walk->dead) continue;
+        uint32_t state = walk->states[depth];
+        for (uint32_t k = i > 0 ? walk->ends[i - 1] : 0; k < walk->ends[i] && state != REGEX_DEAD; k++) {
+            state = step_symbol(walk->pattern, state, walk->tails[k]);
+            walk->states[++depth] = state;
+            walk->steps++;
+        }
+        walk->dead = state == REGEX_DEAD ? depth : SIZE_MAX;
+        *token = walk->order[i];
+        if (state != REGEX_DEAD) return state;
+    }
+    return REGEX_DEAD;
+}
+
 /* Edges between states: a token leads from from[i] to to[i]. In the order of discovery. */
 struct edges {
     uint32_t *from, *to;
     size_t count, capacity;
     uint32_t *queue; /* [states] the reached states, in order */
-    uint32_t *seen;  /* [states] 1 + the last state that leads to it; 0: not reached */
+    uint32_t *seen;  /* [states] 1 + the last state that leads to it; 0: not reached. Later forbid_dead_ends()'s */
     size_t reached;
 };
 
@@ -136,16 +246,28 @@ static bool add_edge(struct edges *edges, uint32_t from, uint32_t to, struct err
     return true;
 }
 
-static bool follow_tokens(const struct pattern *pattern, struct edges *edges, struct error *err)
+static void allow_token(struct pattern *pattern, uint32_t state, uint32_t token)
+{
+    pattern->allowed[state * pattern->words + token / 64] |= UINT64_C(1) << token % 64;
+}
+
+/* Finds the states that tokens reach, and allows whatever leads to a state. */
+static bool follow_tokens(struct pattern *pattern, struct walk *walk, struct edges *edges, size_t max_steps,
+                          struct error *err)
 {
     edges->queue[edges->reached++] = PATTERN_START;
     edges->seen[PATTERN_START] = UINT32_MAX;
     for (size_t i = 0; i < edges->reached; i++) {
         const uint32_t from = edges->queue[i];
-        for (uint32_t v = 0; v < pattern->V; v++) {
-            const uint32_t to = pattern_next(pattern, from, v);
-            if (to != REGEX_DEAD && edges->seen[to] != from + 1 && !add_edge(edges, from, to, err)) return false;
+        uint32_t token;
+        walk_begin(walk, from);
+        for (uint32_t to; (to = walk_next(walk, &token)) != REGEX_DEAD;) {
+            allow_token(pattern, from, token);
+            if (edges->seen[to] != from + 1 && !add_edge(edges, from, to, err)) return false;
         }
+        if (walk->steps > max_steps)
+            return error_set(err, ERROR_TOO_LARGE, "the vocabulary's tokens take more than %zu steps through it",
+                             max_steps);
     }
     return true;
 }
@@ -164,34 +286,41 @@ static void find_alive(struct pattern *pattern, const struct edges *edges)
     }
 }
 
-static void allow_tokens(struct pattern *pattern)
+/* Takes back the tokens that lead to a state which is not alive: seldom any. */
+static void forbid_dead_ends(struct pattern *pattern, struct walk *walk, struct edges *edges)
 {
-    for (uint32_t state = 0; state < pattern->table.state_count; state++) {
-        uint64_t *row = pattern->allowed + state * pattern->words;
-        for (uint32_t v = 0; pattern->alive[state] && v < pattern->V; v++) {
-            const uint32_t to = pattern_next(pattern, state, v);
-            if (to != REGEX_DEAD && pattern->alive[to]) row[v / 64] |= UINT64_C(1) << v % 64;
-        }
+    const size_t states = pattern->table.state_count;
+    memset(edges->seen, 0, states * sizeof *edges->seen);
+    for (size_t i = 0; i < edges->count; i++)
+        if (!pattern->alive[edges->to[i]]) edges->seen[edges->from[i]] = 1;
+    for (uint32_t state = 0; state < states; state++) {
+        uint32_t token;
+        if (pattern->alive[state] && !edges->seen[state]) continue;
+        memset(pattern->allowed + state * pattern->words, 0, pattern->words * sizeof *pattern->allowed);
+        if (!pattern->alive[state]) continue;
+        walk_begin(walk, state);
+        for (uint32_t to; (to = walk_next(walk, &token)) != REGEX_DEAD;)
+            if (pattern->alive[to]) allow_token(pattern, state, token);
     }
 }
 
 static bool find_ways(struct pattern *pattern, const struct pattern_options *options, struct error *err)
 {
-    const size_t states = pattern->table.state_count, symbols = pattern->first[pattern->V];
+    const size_t states = pattern->table.state_count;
+    struct walk walk;
     pattern->words = (pattern->V + 63) / 64;
-    if (symbols > options->max_steps / states)
-        return error_set(err, ERROR_TOO_LARGE, "%zu states times %zu characters of the vocabulary are more than %zu",
-                         states, symbols, options->max_steps);
     pattern->alive = arena_alloc(&pattern->arena, states, sizeof(bool), "a pattern", err);
     pattern->allowed = arena_alloc(&pattern->arena, states, pattern->words * sizeof(uint64_t), "a pattern", err);
+    if (!pattern->alive || !pattern->allowed) return false;
     struct edges edges = {.queue = calloc(states, sizeof(uint32_t)), .seen = calloc(states, sizeof(uint32_t))};
-    bool found = pattern->alive && pattern->allowed &&
-                 ((edges.queue && edges.seen) || error_set_no_memory(err, states * sizeof(uint32_t), "a pattern")) &&
-                 follow_tokens(pattern, &edges, err);
+    bool found = walk_open(&walk, pattern, err) &&
+                 ((edges.queue && edges.seen) || error_set_no_memory(err, states * sizeof(uint32_t), "a pattern"));
+    found = found && follow_tokens(pattern, &walk, &edges, options->max_steps, err);
     if (found) {
         find_alive(pattern, &edges);
-        allow_tokens(pattern);
+        forbid_dead_ends(pattern, &walk, &edges);
     }
+    walk_close(&walk);
     free(edges.queue);
     free(edges.seen);
     free(edges.from);

@@ -26,7 +26,7 @@ struct pattern; /* opaque */
 
 struct pattern_options {
     uint32_t max_states;       /* most states of the expression */
-    size_t max_steps;          /* states * characters of the vocabulary: bounds the time of building */
+    size_t max_steps;          /* of tokens through the expression, a character or a token each: bounds the time */
     const uint32_t *forbidden; /* [forbidden_count] tokens that are never allowed; borrowed while the pattern is made */
     size_t forbidden_count;
 };

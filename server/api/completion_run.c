@@ -226,7 +226,7 @@ enum http_outcome completion_run(struct completion *completion, struct problem *
         completion->task.run = completion_check_task;
         completion_suspend(completion);
         atomic_fetch_add(&completion->references, 1);
-        if (worker_submit(completion->services->scorer, &completion->task)) return HTTP_LATER;
+        if (worker_submit(completion->services->matcher, &completion->task)) return HTTP_LATER;
         atomic_fetch_sub(&completion->references, 1);
         problem_set(problem, 503, "the daemon is shutting down");
         completion_start_suspended(completion, false, problem);

@@ -33,11 +33,12 @@ struct services {
     struct state_cache *cache; /* NULL: cache.max_bytes is 0 */
     struct sessions *sessions;
     struct registry *registry;
-    struct worker *loader; /* changes the registry: one change at a time, as long as each takes; deletes datasets */
-    struct worker *reader; /* describes models: reads a few small files */
-    struct worker *writer; /* writes answers that are too long for one buffer, a buffer of each in turn */
-    struct worker *scorer; /* reads the texts of /score, a slice of each in turn */
-    atomic_size_t scores;  /* requests that the scorer has */
+    struct worker *loader;  /* changes the registry: one change at a time, as long as each takes; deletes datasets */
+    struct worker *reader;  /* describes models: reads a few small files */
+    struct worker *writer;  /* writes answers that are too long for one buffer, a buffer of each in turn */
+    struct worker *scorer;  /* reads the texts of /score, a slice of each in turn */
+    struct worker *matcher; /* makes patterns: a slow one takes seconds, and only other patterns wait for it */
+    atomic_size_t scores;   /* requests that the scorer has */
     struct http_server *http;
     atomic_bool draining; /* new generations are refused */
     atomic_bool closing;  /* what still waits ends now */

@@ -2,6 +2,7 @@
 
 import json
 import re
+import select
 
 import pytest
 
@@ -173,6 +174,16 @@ def test_no_pattern_is_made_for_a_client_that_has_left(start):
     assert "tokens=" not in line  # no generation was begun
     read_answer(busy).problem(422)
     busy.close()
+
+
+def test_only_patterns_wait_for_a_slow_pattern(start):
+    daemon = start("tiny")
+    slow = [daemon.send_generate(regex=SLOW) for _ in range(5)]
+    assert daemon.get("/healthz").status == 200  # the daemon has read what came before
+    assert daemon.post("/score", {"text": "abc"}).status == 200
+    assert not select.select([slow[-1]], [], [], 0)[0]
+    for connection in slow:
+        connection.close()
 
 
 def test_request_that_waits_too_long_for_its_pattern_is_over(start):

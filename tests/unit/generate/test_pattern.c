@@ -227,6 +227,21 @@ static void test_pattern_refuses_with_a_reason(void **state)
     vocabulary_free(vocabulary);
 }
 
+static void test_pattern_takes_as_many_steps_as_are_allowed(void **state)
+{
+    (void)state;
+    const struct pattern_options few = {.max_states = PATTERN_MAX_STATES, .max_steps = 60};
+    struct vocabulary *vocabulary = vocabulary_of(CHARACTERS);
+    struct error err = {0};
+    struct pattern *pattern = pattern_new("ab", 2, vocabulary, &few, &err);
+    assert_non_null(pattern);
+    pattern_free(pattern);
+    assert_null(pattern_new("abcabc", 6, vocabulary, &few, &err));
+    assert_int_equal(err.code, ERROR_TOO_LARGE);
+    assert_non_null(strstr(err.message, "more than 60 steps"));
+    vocabulary_free(vocabulary);
+}
+
 static void test_choices_are_literal_and_each_can_be_written(void **state)
 {
     (void)state;
@@ -271,6 +286,7 @@ int main(void)
         cmocka_unit_test(test_pattern_never_leads_where_no_token_goes_on),
         cmocka_unit_test(test_pattern_masks_logits_and_keeps_eos_where_the_text_is_complete),
         cmocka_unit_test(test_pattern_refuses_with_a_reason),
+        cmocka_unit_test(test_pattern_takes_as_many_steps_as_are_allowed),
         cmocka_unit_test(test_choices_are_literal_and_each_can_be_written),
         cmocka_unit_test(test_pattern_survives_failing_allocations),
     };
