@@ -1,11 +1,13 @@
 /* The page, client.js with its types, and openapi.yaml: files that were embedded into the program when it was built, as
  * they are and in gzip. A client that has the bytes (If-None-Match) gets 304.
- * The page makes a part of its form from /web/sampler.json, the table of the sampler's options. */
+ * The page makes a part of its forms from /web/sampler.json and /web/training.json, the tables of the sampler's and of
+ * the trainer's options. */
 #include <jansson.h>
 #include <string.h>
 
 #include "model/generate/sampler_options.h"
 #include "server/api/api.h"
+#include "server/api/train.h"
 #include "server/http/negotiate.h"
 #include "server/web/embedded.h"
 
@@ -57,9 +59,10 @@ enum http_outcome api_file(struct http_request *request, void *context)
 {
     (void)context;
     const char *path = http_request_path(request);
-    const bool is_schema = strcmp(path, "/web/sampler.json") == 0;
+    const bool is_sampler = strcmp(path, "/web/sampler.json") == 0;
+    const bool is_training = strcmp(path, "/web/training.json") == 0;
     const struct embedded_file *file = embedded_find(path);
-    if (!file && !is_schema) {
+    if (!file && !is_sampler && !is_training) {
         struct problem problem = {0};
         problem_set(&problem, 404, "there is nothing at %s", path);
         http_reply_problem(request, &problem);
@@ -69,9 +72,9 @@ enum http_outcome api_file(struct http_request *request, void *context)
     http_reply_header(request, "Content-Security-Policy", policy);
     http_reply_header(request, "Referrer-Policy", "no-referrer");
     http_reply_header(request, "Cache-Control", "no-cache");
-    if (is_schema)
-        http_reply_json(request, 200, sampler_schema());
-    else
+    if (file)
         file_reply(request, file);
+    else
+        http_reply_json(request, 200, is_sampler ? sampler_schema() : train_options_schema());
     return HTTP_REPLIED;
 }

@@ -37,15 +37,6 @@ static const struct field own_rows[OWN_ROWS] = {
     {"deploy", FIELD_BOOL, MEMBER(deploy), 0, 0, NULL, 0},
 };
 
-/* Options that are no fields: paths of this machine, and the model to go on from, which is a name here. */
-static bool is_left_out(const struct trainer_option *row)
-{
-    static const char *const keys[] = {"data", "validation_data", "init_from"};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (strcmp(row->key, keys[i]) == 0) return true;
-    return false;
-}
-
 static enum field_type type_of(enum trainer_option_kind kind)
 {
     static const enum field_type types[] = {[TRAINER_BOOL] = FIELD_BOOL,
@@ -71,7 +62,7 @@ static void make_rows(struct rows *rows)
     for (size_t i = 0; i < trainer_option_count && rows->count < MAX_ROWS; i++) {
         const struct trainer_option *option = &trainer_option_table[i];
         size_t offset = MEMBER(options) + option->offset;
-        if (is_left_out(option)) continue;
+        if (!train_option_is_field(option)) continue;
         if (option->kind == TRAINER_TEXT) offset = MEMBER(texts) + rows->texts++ * sizeof(struct field_text);
         rows->options[rows->count] = option;
         rows->fields[rows->count++] = (struct field){.name = option->key,
@@ -310,7 +301,7 @@ static json_t *train_request_compose(const struct train_fields *fields, const st
 {
     json_t *options = trainer_options_to_json(&fields->options, TRAINER_RECIPE | TRAINER_ADJUSTABLE, NULL);
     for (size_t i = 0; i < trainer_option_count; i++)
-        if (is_left_out(&trainer_option_table[i])) json_object_del(options, trainer_option_table[i].key);
+        if (!train_option_is_field(&trainer_option_table[i])) json_object_del(options, trainer_option_table[i].key);
     if (!was_given(rows, "snapshot_seconds")) json_object_del(options, "snapshot_seconds");
     return json_pack("{s:o, s:o, s:o, s:b, s:o}", "model", text_or_null(&fields->model), "dataset",
                      text_or_null(&fields->dataset), "init_from", text_or_null(&fields->init_from), "deploy",

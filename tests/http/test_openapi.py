@@ -323,6 +323,23 @@ def test_options_of_the_sampler_are_those_of_the_document(daemon):
         assert {key: option.get(key) for key in said} == {key: documented.get(key) for key in said}, name
 
 
+def test_options_of_training_are_those_of_the_document(daemon):
+    """Compares the trainer's table, which makes flags, fields and the page's form, with the document."""
+    answer = daemon.get("/web/training.json")
+    check(operation_of("/web/{name}", "get"), answer)
+    table = answer.json()
+    documented = {name: schema for name, schema in DOCUMENT["components"]["schemas"]["TrainRequest"]["properties"].items()
+                  if name not in ("model", "dataset", "text", "init_from", "deploy")}
+    assert set(table["options"]) == set(documented)
+    said = ("type", "enum", "minimum", "maximum", "minLength", "maxLength")
+    for name, option in table["options"].items():
+        assert {key: option.get(key) for key in said} == {key: documented[name].get(key) for key in said}, name
+        assert table["presets"]["none"]["options"].get(name) == documented[name].get("default"), name
+    assert list(table["presets"]) == documented["preset"]["enum"]
+    tiny = table["presets"]["tiny"]
+    assert tiny["description"] and tiny["options"]["hidden"] == 256 and tiny["options"]["preset"] == "tiny"
+
+
 def test_training_fields_are_exactly_those_that_are_served(daemon):
     schema = DOCUMENT["components"]["schemas"]["TrainRequest"]
     names = list(schema["properties"])
