@@ -11,6 +11,7 @@
 #include "cli/bench_report.h"
 #include "cli/bench_state.h"
 #include "cli/bench_tasks.h"
+#include "cli/bench_text.h"
 #include "cli/commands.h"
 #include "model/kernels/blas.h"
 #include "model/network/quantize.h"
@@ -40,7 +41,7 @@ static const struct option rows[] = {
     {"kernels", OPTION_TEXT, offsetof(struct flags, kernels), "auto", 1, 31, NULL, NULL,
      "Instruction set of lstmd's arithmetic; auto: the best one of this processor."},
     {"products", OPTION_CHOICE, offsetof(struct flags, products), "own", 0, 0, product_names, NULL,
-     "openblas: also measures training and products with OpenBLAS, in turns with lstmd's own kernels."},
+     "openblas: also measures training, reading and products with OpenBLAS, in turns with lstmd's own kernels."},
     {"peer", OPTION_LIST, offsetof(struct flags, peer), NULL, 0, 0, NULL, NULL,
      "NAME=COMMAND: a program to measure beside lstmd (cli/bench_peer.h); may be repeated."},
 };
@@ -267,6 +268,38 @@ static bool measure_all_stepping(struct bench *bench, struct error *err)
     return true;
 }
 
+/* Measures texts that are read in pieces. The limit is the rate of reading them token by token. */
+static bool measure_text(struct bench *bench, const struct bench_text_shape *shape, struct error *err)
+{
+    struct bench_text text;
+    char name[64];
+    snprintf(name, sizeof name, "reading %ux%u f32 V=%u, 1 thread", shape->layers, shape->hidden, shape->vocabulary);
+    struct bench_row *row = add_row(bench, name, "chars/s");
+    if (!row) return true;
+    const bool ok = bench_text_open(&text, bench->report.kernels, shape, bench->has_library, err);
+    for (size_t i = 0; ok && i <= bench->report.repetitions; i++) {
+        const double steps = bench_measure(&text.steps, bench->seconds);
+        const double library = bench->has_library ? bench_measure(&text.library, bench->seconds) : 0;
+        const double pieces = bench_measure(&text.pieces, bench->seconds);
+        if (i == 0) continue; /* warms up */
+        bench_add(&row->limits, steps);
+        if (library > 0) bench_add(library_series(bench, row), library);
+        bench_add(&row->values, pieces);
+    }
+    bench_text_close(&text);
+    return ok;
+}
+
+static bool measure_texts(struct bench *bench, struct error *err)
+{
+    static const struct bench_text_shape texts[] = {
+        {1, 128, STEP_VOCABULARY}, {2, 512, STEP_VOCABULARY}, {2, 512, 10000}, {3, 1024, STEP_VOCABULARY}};
+    const size_t count = bench->flags.quick ? 1 : sizeof texts / sizeof *texts;
+    for (size_t i = 0; i < count; i++)
+        if (!measure_text(bench, &texts[i], err)) return false;
+    return true;
+}
+
 /* Measures tokens under a pattern. The limit is the rate without one. */
 static bool measure_patterns(struct bench *bench, struct error *err)
 {
@@ -383,8 +416,8 @@ static bool measure_training(struct bench *bench, const struct bench_shape *shap
 static bool measure_all(struct bench *bench, struct error *err)
 {
     const size_t shape_count = bench->flags.quick ? SHAPES - 2 : SHAPES;
-    if (!measure_machine(bench, err) || !measure_all_stepping(bench, err) || !measure_patterns(bench, err) ||
-        !measure_states(bench, 1, 128, err) || !measure_states(bench, 3, 1024, err))
+    if (!measure_machine(bench, err) || !measure_all_stepping(bench, err) || !measure_texts(bench, err) ||
+        !measure_patterns(bench, err) || !measure_states(bench, 1, 128, err) || !measure_states(bench, 3, 1024, err))
         return false;
     for (size_t i = 0; i < shape_count; i++)
         for (size_t threads = 1; threads <= bench->max_threads; threads++)

@@ -10,12 +10,13 @@
 #include "cli/commands.h"
 #include "cli/loaded.h"
 #include "model/generate/evaluate.h"
+#include "model/kernels/blas.h"
 #include "model/train/options.h"
 
 struct flags {
     const char *model, *columns, *label_column, *field;
     struct option_list data;
-    int format, csv_header, weights;
+    int format, csv_header, weights, products;
     int64_t threads;
     bool bytes, json;
 };
@@ -27,6 +28,9 @@ static const char *const format_choices[] = {"trained", "auto", "text", "lines",
 static const char *const header_choices[] = {"trained", "auto", "yes", "no", NULL};
 
 static const char *const weights_choices[] = {"auto", "f32", "bf16", "int8", NULL};
+
+/* enum products */
+static const char *const product_choices[] = {"auto", "own", "openblas", NULL};
 
 static const struct option rows[] = {
     {"model", OPTION_TEXT, offsetof(struct flags, model), NULL, 1, 4095, NULL, NULL, "Model directory."},
@@ -47,6 +51,9 @@ static const struct option rows[] = {
      "Reads the file byte by byte; it need not be UTF-8 (always so for byte-level models)."},
     {"weights", OPTION_CHOICE, offsetof(struct flags, weights), "auto", 0, 0, weights_choices, NULL,
      "Format of the weights in memory, to see what fewer bits cost; auto: as in the directory."},
+    {"products", OPTION_CHOICE, offsetof(struct flags, products), "auto", 0, 0, product_choices, NULL,
+     "Who multiplies where a running text is read: lstmd's kernels, or OpenBLAS; auto: own, except on a CPU without "
+     "vector kernels."},
     {"threads", OPTION_INT, offsetof(struct flags, threads), "0", 0, 1024, NULL, NULL,
      "Worker threads; the result does not depend on them; 0: one per core."},
     {"json", OPTION_BOOL, offsetof(struct flags, json), "false", 0, 0, NULL, NULL, "Prints JSON."},
@@ -55,8 +62,8 @@ static const struct option rows[] = {
 static const char *const required[] = {"model", "data", NULL};
 
 static const struct command_line line = {
-    .usage = "lstmd eval --model DIR --data FILE [--data FILE ...] [--format FORMAT] [--weights FORMAT] [--threads N] "
-             "[--json]",
+    .usage = "lstmd eval --model DIR --data FILE [--data FILE ...] [--format FORMAT] [--weights FORMAT] "
+             "[--products WHO] [--threads N] [--json]",
     .description =
         "Prints how well a model predicts a text: nats and bits per character, perplexity, and how often the\n"
         "likeliest token was right. Every token counts once, <eos> included. A text's first token counts only if\n"
@@ -165,12 +172,18 @@ static size_t thread_count(const struct flags *flags)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? (size_t)CPU_COUNT(&set) : 1;
 }
 
+/* Who has multiplied. */
+static const char *products_name(const struct evaluation *result)
+{
+    return result->library ? blas_name() : products_choices[PRODUCTS_OWN];
+}
+
 static bool print_json(const struct evaluation *result, struct error *err)
 {
-    json_t *json = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "tokens", (json_int_t)result->tokens, "chars",
+    json_t *json = json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:s}", "tokens", (json_int_t)result->tokens, "chars",
                              (json_int_t)result->characters, "nats_per_token", result->nats_per_token, "nats_per_char",
                              result->nats_per_character, "bits_per_char", result->bits_per_character, "perplexity",
-                             result->perplexity, "accuracy", result->accuracy);
+                             result->perplexity, "accuracy", result->accuracy, "products", products_name(result));
     if (!json) return error_set(err, ERROR_NO_MEMORY, "out of memory for the result");
     json_dumpf(json, stdout, JSON_INDENT(2));
     putchar('\n');
@@ -187,6 +200,7 @@ static bool print_table(const struct evaluation *result)
     printf("bits/char   %.6f\n", result->bits_per_character);
     printf("perplexity  %.6g\n", result->perplexity);
     printf("accuracy    %.6f\n", result->accuracy);
+    if (result->library) printf("products    %s\n", products_name(result));
     return true;
 }
 
@@ -210,6 +224,21 @@ static void warn_of_skipped(const struct flags *flags, size_t skipped)
             skipped == 1 ? "was" : "were");
 }
 
+static void warn_of_products(const struct flags *flags, const struct evaluation *result)
+{
+    if (flags->products != PRODUCTS_OPENBLAS || result->library) return;
+    fprintf(stderr, "lstmd: warning: OpenBLAS multiplies where one running text is read in f32 by a network without a "
+                    "window; this was read with lstmd's own kernels\n");
+}
+
+static bool choose_products(const struct flags *flags, struct stepper *stepper, struct error *err)
+{
+    enum products chosen;
+    if (!products_choose((enum products)flags->products, stepper->kernels, &chosen, err)) return false;
+    stepper->library = chosen == PRODUCTS_OPENBLAS;
+    return true;
+}
+
 static bool eval_run(const struct flags *flags, struct error *err)
 {
     struct loaded loaded;
@@ -220,6 +249,7 @@ static bool eval_run(const struct flags *flags, struct error *err)
     bool done = false;
 
     if (!loaded_open_as(&loaded, flags->model, flags->weights, err)) goto out;
+    if (!choose_products(flags, &loaded.stepper, err)) goto out;
     if (!text_open(&text, flags, &loaded.model, err)) goto out;
     if (!dataset_encode(&dataset, &text.all, loaded.model.vocabulary, NULL, &skipped, err)) goto out;
     warn_of_skipped(flags, skipped);
@@ -228,7 +258,9 @@ static bool eval_run(const struct flags *flags, struct error *err)
         goto out;
     }
     const struct evaluate_options how = {.threads = thread_count(flags), .lanes = 1};
-    done = evaluate(&loaded.stepper, &dataset, &how, &result, err) && print_result(flags, &result, err);
+    done = evaluate(&loaded.stepper, &dataset, &how, &result, err);
+    if (done) warn_of_products(flags, &result);
+    done = done && print_result(flags, &result, err);
 out:
     dataset_close(&dataset);
     text_close(&text);

@@ -55,8 +55,9 @@ static const struct option rows[] = {
     {"engine.kernel", OPTION_TEXT, FIELD(kernel), "auto", 0, 0, kernels, NULL,
      "Instruction set of the arithmetic; auto: the best one of this CPU."},
     {"engine.products", OPTION_CHOICE, FIELD(products), "auto", 0, 0, products, NULL,
-     "Who multiplies large matrices in training jobs that do not set it: lstmd's kernels, or OpenBLAS, which the "
-     "daemon then loads at its start; auto: own, except on a CPU without vector kernels."},
+     "Who multiplies large matrices in training jobs that do not set it, and where /score reads a text and keeps no "
+     "state: lstmd's kernels, or OpenBLAS, which the daemon then loads at its start; auto: own, except on a CPU "
+     "without vector kernels."},
     {"engine.threads", OPTION_INT, FIELD(threads), "0", 0, 256, NULL, "threads",
      "Threads that generate, per loaded model; 0: one per processor."},
     {"engine.weights", OPTION_CHOICE, FIELD(weights), "auto", 0, 0, weights, NULL,

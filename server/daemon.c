@@ -58,6 +58,7 @@ static bool open_registry(struct services *services, struct error *err)
         .sessions = services->sessions,
         .served = {.kernels = kernels,
                    .weights = config->weights,
+                   .library = settings_reads_with_library(config),
                    .engine = {.cache = services->cache,
                               .threads = (size_t)config->threads,
                               .max_batch = (size_t)config->max_batch,

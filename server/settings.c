@@ -69,6 +69,14 @@ bool settings_load_products(const struct config *config, struct error *err)
     return true;
 }
 
+bool settings_reads_with_library(const struct config *config)
+{
+    enum products chosen;
+    const struct kernels *kernels = kernels_select(config->kernel);
+    return kernels && products_choose((enum products)config->products, kernels, &chosen, NULL) &&
+           chosen == PRODUCTS_OPENBLAS;
+}
+
 static const struct option *model_path(void)
 {
     return options_find(&config_table, "model.path");

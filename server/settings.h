@@ -22,6 +22,10 @@ const struct kernels *settings_kernels(const struct config *config, struct error
  * loaded. */
 bool settings_load_products(const struct config *config, struct error *err);
 
+/* Whether OpenBLAS multiplies where texts are read (model/generate/step_piece.h): engine.products names it, or is auto
+ * while engine.kernel is generic, and the library is loaded. */
+bool settings_reads_with_library(const struct config *config);
+
 /* Whether there must be a model at model.path. With a state directory the bundled model may be missing: the directory
  * may have others, now or later. */
 bool settings_model_is_required(const struct config *config);

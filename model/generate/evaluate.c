@@ -14,6 +14,7 @@
 #include "base/priority.h"
 #include "base/size.h"
 #include "model/generate/sampler.h"
+#include "model/generate/step_piece.h"
 #include "model/generate/window.h"
 
 #define DEFAULT_BATCH 64
@@ -70,6 +71,11 @@ static int compare_spans(const void *a, const void *b)
 static bool is_windowed(const struct evaluation_state *state)
 {
     return state->stepper->architecture.window.size > 0;
+}
+
+static bool is_alone(const struct evaluation_state *state)
+{
+    return state->span_count == 1 && !is_windowed(state);
 }
 
 /* The place of the first input. An <eos> that only ends texts is never an input, so the inputs begin after it. */
@@ -235,15 +241,12 @@ static void step_sequences(struct evaluate_worker *worker, size_t active)
     step(state->stepper, &worker->scratch, active, worker->tokens, worker->states, worker->wanted);
 }
 
-/* Adds the loss of the target at sequence b's position. */
-static void count_target(struct evaluate_worker *worker, size_t b)
+/* Adds the loss of the target behind the input at `position`. */
+static void count_target(const struct evaluation_state *state, struct evaluate_span *span, size_t position,
+                         const float *logits)
 {
-    const struct evaluation_state *state = worker->state;
     const size_t V = state->stepper->architecture.vocabulary_size;
-    const uint32_t target = tokens_get(&state->dataset->tokens, worker->positions[b] + 1);
-    const float *logits = worker->wanted[b];
-    struct evaluate_span *span = worker->spans[b];
-    if (!logits) return;
+    const uint32_t target = tokens_get(&state->dataset->tokens, position + 1);
     span->nats += state->stepper->kernels->cross_entropy(V, logits, target, 1, NULL);
     span->correct += sampler_argmax(logits, V) == target;
 }
@@ -274,7 +277,9 @@ static void *evaluate_work(void *argument)
     while (active > 0 && !is_stopped(worker->state)) {
         step_sequences(worker, active);
         priority_give_way(active * width * width); /* roughly what a step multiplies */
-        for (size_t b = 0; b < active; b++) count_target(worker, b);
+        for (size_t b = 0; b < active; b++)
+            if (worker->wanted[b])
+                count_target(worker->state, worker->spans[b], worker->positions[b], worker->wanted[b]);
         for (size_t b = active; b-- > 0;) {
             if (next_input(worker, b) || take_span(worker, b)) continue;
             move_sequence(worker, --active, b);
@@ -296,7 +301,8 @@ static void run_workers(struct evaluate_worker *workers, size_t count)
 static void sum_up(const struct evaluation_state *state, struct evaluation *result)
 {
     size_t correct = 0;
-    *result = (struct evaluation){.characters = state->dataset->characters};
+    *result = (struct evaluation){.characters = state->dataset->characters,
+                                  .library = is_alone(state) && step_piece_has_library(state->stepper)};
     for (size_t i = 0; i < state->span_count; i++) {
         const struct evaluate_span *span = &state->spans[i];
         result->tokens += span->end - span->counted;
@@ -309,6 +315,39 @@ static void sum_up(const struct evaluation_state *state, struct evaluation *resu
     result->perplexity = exp(result->nats_per_token);
     result->accuracy = (double)correct / (double)result->tokens;
 }
+
+/* ---- a dataset that is one sequence ---- */
+
+static void read_span(const struct evaluation_state *state, struct step_piece *piece, float *hidden, uint32_t *inputs)
+{
+    const size_t width = state->stepper->state_size;
+    struct evaluate_span *span = &state->spans[0];
+    for (size_t first = span->begin, n; first < span->end && !is_stopped(state); first += n) {
+        n = span->end - first < piece->tokens ? span->end - first : piece->tokens;
+        for (size_t t = 0; t < n; t++) inputs[t] = tokens_get(&state->dataset->tokens, first + t);
+        step_piece(piece, n, inputs, hidden, 0);
+        priority_give_way(n * width * width);
+        for (size_t t = 0; t < n; t++)
+            count_target(state, span, first + t, piece->logits + t * state->stepper->logits_size);
+    }
+}
+
+/* Reads the only span from its beginning, where all its targets count. */
+static bool evaluate_alone(const struct evaluation_state *state, struct error *err)
+{
+    struct arena arena = {0};
+    struct step_piece piece;
+    uint32_t *inputs;
+    const bool opened = step_piece_open(&piece, state->stepper, span_length(&state->spans[0]), true, true, err) &&
+                        (inputs = arena_alloc(&arena, piece.tokens, sizeof *inputs, "evaluation", err));
+    float *hidden = opened ? arena_alloc(&arena, state->stepper->state_size, sizeof *hidden, "evaluation", err) : NULL;
+    if (hidden) read_span(state, &piece, hidden, inputs);
+    step_piece_close(&piece);
+    arena_free(&arena);
+    return hidden;
+}
+
+/* ---- all ---- */
 
 /* No more threads and no larger batch than there is work. cut_spans() has made one span at least. */
 static size_t worker_count(const struct evaluate_options *options, size_t spans)
@@ -324,13 +363,26 @@ static size_t worker_batch(const struct evaluate_options *options, size_t spans,
     return wanted < share ? wanted : share;
 }
 
+/* Steps many spans together. */
+static bool evaluate_together(struct evaluation_state *state, const struct evaluate_options *options, struct error *err)
+{
+    struct arena arena = {0};
+    const size_t wanted = worker_count(options, state->span_count);
+    const size_t batch = worker_batch(options, state->span_count, wanted);
+    struct evaluate_worker *workers = arena_alloc(&arena, wanted, sizeof *workers, "evaluation", err);
+    size_t opened = 0;
+    bool ok = workers;
+    while (ok && opened < wanted) ok = worker_open(&workers[opened++], state, batch, err);
+    if (ok) run_workers(workers, wanted);
+    for (size_t i = 0; i < opened; i++) worker_close(&workers[i]);
+    arena_free(&arena);
+    return ok;
+}
+
 bool evaluate(const struct stepper *stepper, const struct dataset *dataset, const struct evaluate_options *options,
               struct evaluation *result, struct error *err)
 {
     struct evaluation_state state = {.stepper = stepper, .dataset = dataset, .stop = options->stop};
-    struct arena arena = {0};
-    struct evaluate_worker *workers = NULL;
-    size_t opened = 0, wanted = 0;
     bool done = false;
 
     if (dataset->token_count < first_input(dataset, 0) + 2 || dataset->characters == 0)
@@ -340,20 +392,11 @@ bool evaluate(const struct stepper *stepper, const struct dataset *dataset, cons
         error_set(err, ERROR_INVALID, "there is no text to evaluate: no document has two tokens");
         goto out;
     }
-    wanted = worker_count(options, state.span_count);
-    workers = arena_alloc(&arena, wanted, sizeof *workers, "evaluation", err);
-    if (!workers) goto out;
-    const size_t batch = worker_batch(options, state.span_count, wanted);
-    while (opened < wanted)
-        if (!worker_open(&workers[opened++], &state, batch, err)) goto out;
-
-    run_workers(workers, wanted);
+    if (!(is_alone(&state) ? evaluate_alone(&state, err) : evaluate_together(&state, options, err))) goto out;
     done = !is_stopped(&state) || error_set(err, ERROR_CANCELLED, "the evaluation was stopped");
     if (done) sum_up(&state, result);
 out:
-    for (size_t i = 0; i < opened; i++) worker_close(&workers[i]);
     scratch_close(&state.span_list);
     scratch_close(&state.queue_list);
-    arena_free(&arena);
     return done;
 }

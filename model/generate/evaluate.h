@@ -3,6 +3,8 @@
  * Documents are independent sequences: each starts from a zero state, and many are stepped together. A one-stream
  * dataset is one sequence whose state is carried over its whole length. Validation during training prefers speed to the
  * last digit: it cuts the stream into `lanes`, and each lane first reads `warmup` tokens before it, which do not count.
+ * A dataset that is one sequence is read in pieces (step_piece.h), by OpenBLAS where the stepper has it. Many sequences
+ * are stepped together, with our own kernels: a library's sums would depend on the batch.
  * A network with a window (model/generate/window.h) reads N tokens anew for every target, at N times the cost.
  * Every target counts once. Sums have a fixed order, so the result does not depend on threads or batch.
  */
@@ -33,6 +35,7 @@ struct evaluation {
     double bits_per_character;
     double perplexity; /* exp(nats_per_token) */
     double accuracy;   /* targets that were the likeliest token */
+    bool library;      /* OpenBLAS has multiplied */
 };
 
 bool evaluate(const struct stepper *stepper, const struct dataset *dataset, const struct evaluate_options *options,

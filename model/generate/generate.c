@@ -317,6 +317,13 @@ bool generation_is_reading(const struct generation *generation)
     return generation->predicted < generation->prompt.count || !generation_wants_logits(generation);
 }
 
+size_t generation_ahead(const struct generation *generation, const uint32_t **tokens)
+{
+    *tokens = generation->prompt.ids + generation->fed;
+    if (generation->window.size > 0 || generation->fed + 1 >= generation->predicted) return 0;
+    return generation->predicted - 1 - generation->fed;
+}
+
 static const char replacement[] = "\xEF\xBF\xBD"; /* U+FFFD */
 
 /* Where the last n bytes of the searched text begin, as they are shown. */

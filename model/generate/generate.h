@@ -178,6 +178,9 @@ struct carried_state generation_carried(const struct generation *generation);
 bool generation_resets(const struct generation *generation); /* the token is to be fed to the zero state */
 bool generation_wants_logits(const struct generation *generation);
 bool generation_is_reading(const struct generation *generation); /* the prompt; the next step yields no new token */
+/* The tokens to feed next without logits, *tokens = prompt.ids + fed: whoever feeds n of them at once (step_piece.h)
+ * calls generation_advance(generation, NULL) n times. 0 with a window, and where the prompt is scored. */
+size_t generation_ahead(const struct generation *generation, const uint32_t **tokens);
 /* Call after each step; logits (writable) may be NULL exactly where they were not wanted. Never allocates. */
 void generation_advance(struct generation *generation, float *logits);
 

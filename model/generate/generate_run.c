@@ -2,11 +2,13 @@
 #include <string.h>
 
 #include "model/generate/generate.h"
+#include "model/generate/step_piece.h"
 
 /* What one sequence needs to be stepped alone. */
 struct solo {
     const struct stepper *stepper;
     struct step_scratch scratch;
+    struct step_piece piece; /* of the prompt */
     struct arena arena;
     float *state, *logits;
 };
@@ -14,6 +16,7 @@ struct solo {
 static void solo_close(struct solo *solo)
 {
     arena_free(&solo->arena);
+    step_piece_close(&solo->piece);
     step_scratch_close(&solo->scratch);
 }
 
@@ -23,7 +26,8 @@ static bool solo_open(struct solo *solo, const struct stepper *stepper, const st
     *solo = (struct solo){.stepper = stepper};
     solo->state = arena_alloc(&solo->arena, stepper->state_size, sizeof(float), "a hidden state", err);
     solo->logits = arena_alloc(&solo->arena, stepper->logits_size, sizeof(float), "logits", err);
-    if (!solo->state || !solo->logits || !step_scratch_open(&solo->scratch, stepper, 1, err)) {
+    if (!solo->state || !solo->logits || !step_scratch_open(&solo->scratch, stepper, 1, err) ||
+        !step_piece_open(&solo->piece, stepper, generation->prompt.count, false, false, err)) {
         solo_close(solo);
         return false;
     }
@@ -44,7 +48,15 @@ static void solo_step(struct solo *solo, const struct generation *generation, fl
 /* Feeds the prompt but for its last token. */
 static void solo_read_prompt(struct solo *solo, struct generation *generation)
 {
+    const uint32_t *tokens;
     while (generation_is_reading(generation)) {
+        const size_t left = generation_ahead(generation, &tokens);
+        const size_t n = left < solo->piece.tokens ? left : solo->piece.tokens;
+        if (n > 0) {
+            step_piece(&solo->piece, n, tokens, solo->state, n);
+            for (size_t i = 0; i < n; i++) generation_advance(generation, NULL);
+            continue;
+        }
         const bool scored = generation_wants_logits(generation);
         solo_step(solo, generation, solo->logits);
         generation_advance(generation, scored ? solo->logits : NULL);

@@ -5,45 +5,70 @@
 
 #include "model/generate/window.h"
 
-bool reading_open(struct reading *reading, const struct stepper *stepper, const uint32_t *ids, uint32_t pad,
-                  bool keep_gates, struct error *err)
+/* With a window, each token's tokens are fed anew, one by one. */
+static bool reads_pieces(const struct reading *reading)
+{
+    return !reading->options.each_state && reading->stepper->architecture.window.size == 0;
+}
+
+bool reading_open(struct reading *reading, const struct stepper *stepper, const struct reading_options *options,
+                  struct error *err)
 {
     struct arena *arena = &reading->arena;
-    *reading = (struct reading){.stepper = stepper, .ids = ids, .pad = pad};
+    *reading = (struct reading){.stepper = stepper, .options = *options};
     reading->state = arena_alloc(arena, stepper->state_size, sizeof(float), "a hidden state", err);
-    reading->logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
-    if (!reading->state || !reading->logits) return false;
-    return step_scratch_open(&reading->scratch, stepper, 1, err) &&
-           (!keep_gates || step_scratch_keep_gates(&reading->scratch, stepper, err));
+    if (!reading->state) return false;
+    return step_piece_open(&reading->piece, stepper, reads_pieces(reading) ? options->count : 1,
+                           reads_pieces(reading) && !options->carries, options->wanted_from < options->count, err) &&
+           (!options->keep_gates || step_scratch_keep_gates(&reading->piece.scratch, stepper, err));
 }
 
 void reading_close(struct reading *reading)
 {
-    step_scratch_close(&reading->scratch);
+    step_piece_close(&reading->piece);
     arena_free(&reading->arena);
-    reading->state = reading->logits = NULL;
+    reading->state = NULL;
+    reading->logits = NULL;
 }
 
-static void feed_one(struct reading *reading, const uint32_t *id, float *logits)
+/* Reads the piece that begins with token i. */
+static void feed_piece(struct reading *reading, size_t i)
 {
-    step(reading->stepper, &reading->scratch, 1, id, &reading->state, logits ? &logits : NULL);
+    const struct reading_options *options = &reading->options;
+    const size_t left = options->count - i, n = left < reading->piece.tokens ? left : reading->piece.tokens;
+    step_piece(&reading->piece, n, options->ids + i, reading->state,
+               options->wanted_from > i ? options->wanted_from - i : 0);
+    reading->first = i;
+    reading->end = i + n;
 }
 
-void reading_feed(struct reading *reading, size_t i, bool wanted)
+static void feed_one(struct reading *reading, const uint32_t *id)
+{
+    step_piece(&reading->piece, 1, id, reading->state, 1);
+}
+
+/* Feeds the tokens of token i's window before it. */
+static void feed_window(struct reading *reading, size_t i)
+{
+    const struct reading_options *options = &reading->options;
+    const struct window_feed feed = window_feed(&reading->stepper->architecture.window, options->pad, i + 1);
+    memset(reading->state, 0, reading->stepper->state_size * sizeof(float));
+    for (size_t k = 0; k < feed.padding; k++) feed_one(reading, &options->pad);
+    for (size_t k = feed.first; k < i; k++) feed_one(reading, &options->ids[k]);
+}
+
+void reading_feed(struct reading *reading, size_t i)
 {
     const struct stepper *stepper = reading->stepper;
-    const struct token_window *window = &stepper->architecture.window;
-    const struct window_feed feed = window_feed(window, reading->pad, i + 1);
-    const size_t bytes = stepper->state_size * sizeof(float);
-    size_t first = i;
-    if (window->size > 0) {
-        if (!wanted) return;
-        memset(reading->state, 0, bytes);
-        for (size_t k = 0; k < feed.padding; k++) feed_one(reading, &reading->pad, NULL);
-        first = feed.first;
+    if (i < reading->first || i >= reading->end) {
+        if (stepper->architecture.window.size > 0) {
+            if (i < reading->options.wanted_from) return;
+            feed_window(reading, i);
+        }
+        feed_piece(reading, i);
     }
-    for (size_t k = first; k < i; k++) feed_one(reading, &reading->ids[k], NULL);
-    feed_one(reading, &reading->ids[i], wanted ? reading->logits : NULL);
+    reading->logits =
+        reading->piece.logits ? reading->piece.logits + (i - reading->first) * stepper->logits_size : NULL;
 }
 
 struct reading_softmax reading_softmax(const float *logits, size_t vocabulary)

@@ -25,6 +25,8 @@ struct stepper {
     size_t state_size; /* floats per sequence: for every layer h [Hp], then c [Hp] if the cell has one */
     size_t first_state[NETWORK_MAX_LAYERS]; /* index of a layer's h in the state */
     size_t logits_size;                     /* floats per sequence of logits: V rounded up to KERNEL_BLOCK */
+    bool library; /* OpenBLAS is loaded, and may multiply where a text is read (step_piece.h); whoever opened it sets it
+                   */
 };
 
 /* Arranges the weights as float32; the stepper does not use the network afterwards. Close with stepper_close(), also

@@ -5,10 +5,11 @@
  * (OPENBLAS_CORETYPE) by the instructions that there are: a library that is older than the processor may take it for
  * one of 2004. A core that the environment names stays.
  *
- * What it multiplies: the gradients of the weights and all products that do not depend on the recurrence. The products
- * of a time step only where our kernels are generic and there are streams enough: elsewhere ours are faster. All else
- * stays with our kernels.
- * Sums are in the library's order: the same bits for the same library, core, shapes and threads, but not our kernels'.
+ * What it multiplies in training: the gradients of the weights and all products that do not depend on the recurrence.
+ * The products of a time step only where our kernels are generic and there are streams enough: elsewhere ours are
+ * faster. In reading: the input products and logits of a piece of a text (model/generate/step_piece.h). All else stays
+ * with our kernels. Sums are in the library's order: the same bits for the same library, core, shapes and threads, but
+ * not our kernels'.
  *
  * The library is one per process, and so is what this file knows of it. The environment is changed when it is loaded,
  * so a daemon loads it before it has threads, or forbids it. All functions are thread-safe.
@@ -49,6 +50,10 @@ const char *blas_name(void);
 
 /* How often it has multiplied. */
 uint64_t blas_calls(void);
+
+/* What kernels->inputs() does, with the library's products: rows of float32 weights alone. The bits of a row depend on
+ * its place among the rows. The library must be loaded. */
+void blas_inputs(const struct kernel_inputs *inputs);
 
 /* `own` with the library's products, for threads of so many streams. It must be loaded. */
 void blas_kernels(const struct kernels *own, size_t streams, struct kernels *out);

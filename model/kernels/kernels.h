@@ -71,6 +71,20 @@ struct kernel_step {
                             nobody asks. The RNN writes none: its gate is h */
 };
 
+/* The input products of one layer for several time steps at once: y[m] = start + W x[m], rows of gates
+ * [blocks][gates][16] (the output layer: one gate). Its bits are those of a step's sums before the hidden product, so a
+ * step that starts with y[m] and has no input product ends as one that has it. The GRU's step adds the r and z of
+ * bias_hh before the input product: `start` must hold them, and that step must not add them again. */
+struct kernel_inputs {
+    size_t rows, blocks, gates;         /* gates: 1, 3 (GRU) or 4 (LSTM) */
+    const struct kernel_matrix *matrix; /* groups of `gates` blocks */
+    const float *start;                 /* [blocks][gates][16] */
+    const void *x;                      /* [rows][ldx] input rows */
+    size_t ldx;                         /* in floats; INT8: in int16_t */
+    float *y;                           /* [rows][ldy] */
+    size_t ldy;
+};
+
 /* y[m][16j .. 16j+15] (+)= sum over k of x[m][k] * W[k], for m < M and j < blocks. */
 struct kernel_product {
     size_t M, blocks, K;
@@ -166,6 +180,8 @@ struct kernels {
     /* y[m] = bias + W x[m], 16 * blocks outputs each: the output layer. */
     void (*project)(size_t rows, size_t blocks, const struct kernel_matrix *matrix, const float *bias,
                     const void *const *x, float *const *y);
+
+    void (*inputs)(const struct kernel_inputs *inputs);
 
     /* out[i] = x[i] * factor to the nearest integer (half to even), at most `limit` (<= 32767) in magnitude. */
     void (*quantize)(size_t n, const float *x, float factor, int32_t limit, int16_t *out);

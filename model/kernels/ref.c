@@ -245,6 +245,14 @@ static void ref_project(size_t rows, size_t blocks, const struct kernel_matrix *
         for (size_t n = 0; n < blocks * BLOCK; n++) y[m][n] = ref_dot(matrix, 1, n, x[m], bias[n]);
 }
 
+static void ref_inputs(const struct kernel_inputs *p)
+{
+    const size_t size = p->matrix->format == KERNEL_INT8 ? sizeof(int16_t) : sizeof(float);
+    for (size_t m = 0; m < p->rows; m++)
+        for (size_t n = 0; n < p->blocks * p->gates * BLOCK; n++)
+            p->y[m * p->ldy + n] = ref_dot(p->matrix, p->gates, n, (const char *)p->x + m * p->ldx * size, p->start[n]);
+}
+
 static void ref_quantize(size_t n, const float *x, float factor, int32_t limit, int16_t *out)
 {
     for (size_t i = 0; i < n; i++) out[i] = (int16_t)lrintf(fmaxf(-(float)limit, fminf((float)limit, x[i] * factor)));
@@ -353,6 +361,7 @@ const struct kernels kernels_ref = {
     .gru_step = ref_gru_step,
     .rnn_step = ref_rnn_step,
     .project = ref_project,
+    .inputs = ref_inputs,
     .quantize = ref_quantize,
     .cross_entropy = ref_cross_entropy,
     .transpose = ref_transpose,

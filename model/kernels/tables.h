@@ -8,7 +8,7 @@
 
 /* X(set, name) for the members of struct kernels that are functions. Those of step.c stand apart: avx512vnni has its
  * own, and all others are those of avx512. */
-#define KERNELS_OF_STEPS(X, set) X(set, lstm_step) X(set, gru_step) X(set, rnn_step) X(set, project)
+#define KERNELS_OF_STEPS(X, set) X(set, lstm_step) X(set, gru_step) X(set, rnn_step) X(set, project) X(set, inputs)
 #define KERNELS_BESIDE_STEPS(X, set)                                                                                   \
     X(set, product)                                                                                                    \
     X(set, product_over_rows)                                                                                          \

@@ -113,7 +113,7 @@ static void write_gate(struct inspection *inspection, size_t layer, size_t gate,
     const struct stepper *stepper = &reader->served->stepper;
     const struct cell *cell = &cell_table[stepper->architecture.cell];
     if (gate == 0) {
-        step_gates(stepper, &reader->reading.scratch, layer, inspection->gate_rows);
+        step_gates(stepper, &reader->reading.piece.scratch, layer, inspection->gate_rows);
         json_write_literal(out, ",\"gates\":{\"");
     } else {
         json_write_literal(out, ",\"");

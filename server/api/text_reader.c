@@ -25,8 +25,15 @@ static bool text_reader_begin(struct text_reader *reader)
     const struct generation *generation = &reader->text.generation;
     const struct stepper *stepper = &reader->served->stepper;
     struct error err = {0};
-    if (!reading_open(&reader->reading, stepper, generation->prompt.ids, vocabulary_pad(generation->vocabulary),
-                      reader->keep_gates, &err)) {
+    const struct reading_options options = {.ids = generation->prompt.ids,
+                                            .count =
+                                                reader->kind->is_streamed ? generation->prompt.count : reader->count,
+                                            .wanted_from = reader->wanted_from,
+                                            .pad = vocabulary_pad(generation->vocabulary),
+                                            .each_state = reader->kind->is_streamed,
+                                            .keep_gates = reader->keep_gates,
+                                            .carries = reader->text.carried.state};
+    if (!reading_open(&reader->reading, stepper, &options, &err)) {
         reader->outcome = TEXT_NO_MEMORY;
         return false;
     }
@@ -61,7 +68,7 @@ bool text_reader_next(struct text_reader *reader)
     const size_t i = reader->read;
     text_reader_look(reader, clock_monotonic_ns());
     if (reader->outcome != TEXT_READING) return false;
-    reading_feed(&reader->reading, i, i >= reader->wanted_from);
+    reading_feed(&reader->reading, i);
     if (reader->kind->fed) reader->kind->fed(reader, i);
     reader->read++;
     return true;

@@ -71,6 +71,7 @@ void engine_free(struct engine *engine)
     if (!engine) return;
     for (size_t i = 0; engine->threads && i < engine->options.threads; i++) {
         struct engine_thread *thread = &engine->threads[i];
+        step_piece_close(&thread->piece);
         step_scratch_close(&thread->scratch);
         arena_free(&thread->arena);
         pthread_cond_destroy(&thread->wake);

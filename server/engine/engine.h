@@ -13,7 +13,10 @@
  *
  * Prompts are read in the same batch, one token per step, so that a long prompt costs those beside it next to nothing.
  * While some sequences generate, each full step is followed by prompt-only steps for as long as the full step took: a
- * prompt beside 63 others is read many tokens at a time, and the others' tokens come at worst half as often.
+ * prompt beside 63 others is read many tokens at a time, and the others' tokens come at worst half as often. A prompt
+ * that is alone in its thread is read in pieces of ENGINE_PIECE tokens (model/generate/step_piece.h), always with our
+ * own kernels: the bits are the same, so neighbours change nothing, and neither does the state that the cache or a
+ * client keeps.
  *
  * A job that may use the cache starts from the longest prefix of its prompt whose hidden state is there, and leaves
  * states behind: before the prompt's last token (the same prompt again then costs one step), every cache_interval
@@ -109,6 +112,10 @@ struct engine_options {
     size_t cache_interval;         /* tokens of a prompt between two states that are cached */
     uint64_t timeout_ns;           /* from submission to the end of a job; 0: none */
 };
+
+/* Tokens of a prompt that are fed at once where nobody else is in the thread. A job that comes meanwhile waits for
+ * them: some milliseconds of a large network. */
+#define ENGINE_PIECE 16
 
 /* Good for share_ns: a step takes a small part of it, and nobody sees a stream pause for so long. */
 #define ENGINE_SHARE_NS 50000000

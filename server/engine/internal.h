@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/arena.h"
+#include "model/generate/step_piece.h"
 #include "server/engine/engine.h"
 #include "server/engine/queue.h"
 
@@ -40,6 +41,7 @@ struct engine_thread {
 
     /* The thread's own. */
     struct step_scratch scratch;
+    struct step_piece piece;   /* of a prompt that is read alone */
     struct engine_slot *slots; /* [max_batch] */
     size_t *stepped;           /* [max_batch] slots, and arguments of step(): */
     uint32_t *tokens;

@@ -20,6 +20,33 @@ static struct engine_job *engine_thread_leave(struct engine_thread *thread, size
     return job;
 }
 
+static void engine_thread_count(struct engine_thread *thread, size_t steps, size_t sequences)
+{
+    atomic_store_explicit(&thread->steps, atomic_load_explicit(&thread->steps, memory_order_relaxed) + steps,
+                          memory_order_relaxed);
+    atomic_store_explicit(&thread->sequences,
+                          atomic_load_explicit(&thread->sequences, memory_order_relaxed) + sequences,
+                          memory_order_relaxed);
+}
+
+/* Feeds a piece of the prompt of the thread's only job, which ends where a state goes to the cache. False: there is
+ * nothing that could be fed together. */
+static bool engine_thread_read_piece(struct engine_thread *thread)
+{
+    const size_t interval = thread->engine->options.cache_interval;
+    struct engine_job *job = thread->slots[0].job;
+    const struct generation *generation = &job->generation;
+    const uint32_t *tokens;
+    size_t n = generation_ahead(generation, &tokens);
+    if (n > thread->piece.tokens) n = thread->piece.tokens;
+    if (job->caches && n > interval - generation->fed % interval) n = interval - generation->fed % interval;
+    if (n < 2) return false;
+    step_piece(&thread->piece, n, tokens, job->state, n);
+    engine_thread_count(thread, n, n);
+    for (size_t i = 0; i < n; i++) engine_job_advance(thread->engine, job, NULL);
+    return true;
+}
+
 /* Steps all sequences, or only those that read their prompts. Returns their number. */
 static size_t engine_thread_step_batch(struct engine_thread *thread, bool readers_only)
 {
@@ -39,10 +66,7 @@ static size_t engine_thread_step_batch(struct engine_thread *thread, bool reader
         n++;
     }
     if (n == 0) return 0;
-    atomic_store_explicit(&thread->steps, atomic_load_explicit(&thread->steps, memory_order_relaxed) + 1,
-                          memory_order_relaxed);
-    atomic_store_explicit(&thread->sequences, atomic_load_explicit(&thread->sequences, memory_order_relaxed) + n,
-                          memory_order_relaxed);
+    engine_thread_count(thread, 1, n);
     step(stepper, &thread->scratch, n, thread->tokens, thread->states, thread->logits);
     for (size_t i = 0; i < n; i++)
         engine_job_advance(thread->engine, thread->slots[thread->stepped[i]].job, thread->logits[i]);
@@ -61,6 +85,7 @@ static size_t engine_thread_count_readers(const struct engine_thread *thread)
 static void engine_thread_step(struct engine_thread *thread)
 {
     const size_t readers = engine_thread_count_readers(thread);
+    if (readers == 1 && atomic_load(&thread->running) == 1 && engine_thread_read_piece(thread)) return;
     if (readers == 0 || readers == atomic_load(&thread->running)) {
         engine_thread_step_batch(thread, false);
         return;
@@ -156,7 +181,8 @@ static bool engine_thread_take_memory(struct engine_thread *thread, struct error
         thread->slots[i].logits = arena_alloc(arena, stepper->logits_size, sizeof(float), "logits", err);
         if (!thread->slots[i].logits) return false;
     }
-    return step_scratch_open(&thread->scratch, stepper, n, err);
+    return step_scratch_open(&thread->scratch, stepper, n, err) &&
+           step_piece_open(&thread->piece, stepper, ENGINE_PIECE, false, false, err);
 }
 
 bool engine_thread_start(struct engine_thread *thread, struct error *err)

@@ -44,6 +44,7 @@ static bool served_read_model(struct served *served, const struct served_options
     if (!served->card) return false;
     const enum kernel_format format = kernel_format_choose(options->weights, served->model.weights);
     if (!stepper_open_as(&served->stepper, &served->model.network, options->kernels, format, err)) return false;
+    served->stepper.library = options->library;
     network_digest(&served->model.network, served->weights);
     network_close(&served->model.network);
     served->model.network = (struct network){0};

@@ -41,6 +41,7 @@ struct served {
 struct served_options {
     const struct kernels *kernels;
     int weights;                  /* engine.weights */
+    bool library;                 /* OpenBLAS multiplies where texts are read (stepper->library) */
     struct engine_options engine; /* stepper and model are set by served_new() */
 };
 

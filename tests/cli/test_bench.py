@@ -103,3 +103,10 @@ def test_bench_measures_openblas_beside_the_kernels_that_it_names():
     assert row["peers"]["products"] > 0 and row["peers"]["fake"] == 1000
     refused = bench("--kernels", "sse9")
     assert refused.returncode == 2 and "--kernels: this machine cannot run \"sse9\"" in refused.stderr
+
+
+def test_bench_reads_texts_with_both_products():
+    result = bench("--json", "--only", "reading 1x128", "--products", "openblas", "--kernels", "portable")
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)["rows"]
+    assert row["value"] > 0 and row["limit"] > 0 and row["peers"]["products"] > 0

@@ -344,7 +344,7 @@ def test_eval_matches_the_equations(model, tmp_path, threads):
     nats, tokens, right = expected_loss(model, documents)
     characters = sum(map(len, documents))
     assert list(answer) == [
-        *("tokens", "chars", "nats_per_token", "nats_per_char", "bits_per_char", "perplexity", "accuracy")
+        *("tokens", "chars", "nats_per_token", "nats_per_char", "bits_per_char", "perplexity", "accuracy", "products")
     ]
     assert (answer["tokens"], answer["chars"]) == (tokens, characters)
     assert answer["nats_per_token"] == pytest.approx(nats / tokens, rel=1e-5)
@@ -364,6 +364,24 @@ def test_eval_reads_the_format_that_the_ending_names(model, tmp_path):
     ]
     assert results[0] == results[1] == results[2]
     assert results[0].split()[:4] == [b"tokens", b"11", b"chars", b"9"]
+
+
+def test_eval_reads_a_running_text_with_the_library_that_is_named(model, tmp_path):
+    (tmp_path / "a.txt").write_text("Fears for pension, again. " * 40)
+
+    def evaluate(*flags):
+        done = run("eval", "--model", model, "--data", tmp_path / "a.txt", "--json", *flags)
+        return json.loads(done.stdout), done.stderr.decode()
+
+    (own, _), (named, warning) = evaluate("--products", "own"), evaluate("--products", "openblas")
+    assert own["products"] == "own" and re.fullmatch(r"openblas [0-9.]+\S* \w+", named["products"]) and not warning
+    assert named["nats_per_char"] == pytest.approx(own["nats_per_char"], rel=1e-6)
+    assert (named["tokens"], named["accuracy"]) == (own["tokens"], own["accuracy"])
+    assert evaluate("--products", "openblas", "--threads", "2")[0] == named
+    for flags in (["--format", "lines"], ["--weights", "bf16"]):
+        (tmp_path / "a.txt").write_text("Fears for pension\nagain\n")
+        told, warning = evaluate("--products", "openblas", *flags)
+        assert told["products"] == "own" and "read with lstmd's own kernels" in warning
 
 
 def test_eval_tells_what_it_skipped(model, tmp_path):

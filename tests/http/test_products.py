@@ -1,5 +1,6 @@
 """Who multiplies in training jobs: engine.products, the field products of POST /train, and the daemon's messages."""
 
+import concurrent.futures
 import json
 import re
 import pathlib
@@ -79,3 +80,51 @@ def test_job_goes_on_with_the_same_products_or_not_at_all(own):
                                           "openblas; the run goes on without it")
     assert job(daemon, forced)["state"] == "running"
     act(daemon, forced, "cancel")
+
+
+TEXT = "abcdef " * 40
+
+
+def scored(daemon, **fields):
+    answer = send(daemon, "POST", "/score", {"text": TEXT, **fields})
+    assert answer.status == 200, answer.body
+    return answer.json()
+
+
+def calls_of(daemon, ask):
+    """How often OpenBLAS multiplies for a request, and the answer."""
+    def count():
+        return int(metric(daemon, r"^lstmd_openblas_products_total (\d+)$")[1])
+
+    before = count()
+    answer = ask()
+    return count() - before, answer
+
+
+def test_score_is_read_by_the_library_that_is_named(start):
+    own, named = start("tiny"), start("tiny", {"engine.products": "openblas"})
+    assert calls_of(own, lambda: scored(own))[0] == 0
+    calls, answer = calls_of(named, lambda: scored(named))
+    assert calls > 0
+    expected = scored(own)
+    assert [token["id"] for token in answer["tokens"]] == [token["id"] for token in expected["tokens"]]
+    for a, b in zip(answer["tokens"], expected["tokens"]):
+        assert abs(a["logprob"] - b["logprob"]) < 1e-5
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:  # neighbours change no bit
+        texts = [pool.submit(scored, named, text=text) for text in (TEXT, TEXT[:50], TEXT, TEXT[3:], TEXT)]
+        assert all(texts[i].result() == answer for i in (0, 2, 4))
+
+
+def test_what_keeps_a_state_is_read_without_the_library(start):
+    own, named = start("tiny"), start("tiny", {"engine.products": "openblas"})
+
+    def chain(daemon):
+        first = scored(daemon, return_state=True)
+        second = scored(daemon, text="gh" + TEXT, state=first["state"], return_state=True)
+        state = send(daemon, "POST", "/state", {"text": TEXT}).json()["state"]
+        text = send(daemon, "POST", "/generate", {"prompt": TEXT, "length": 30, "seed": 1, "return_state": True}).json()
+        again = send(daemon, "POST", "/generate", {"prompt": "", "length": 30, "state": text["state"]}).json()
+        return first["tokens"], first["state"], second["tokens"], second["state"], state, text["text"], again["text"]
+
+    calls, answers = calls_of(named, lambda: chain(named))
+    assert calls == 0 and answers == chain(own)

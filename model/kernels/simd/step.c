@@ -1,4 +1,5 @@
-/* Fused steps and the output layer for several rows. This file goes over rows and groups; the tiles (tiles.h) multiply.
+/* Fused steps, the output layer and input products for several rows. This file goes over rows and groups; the tiles
+ * (tiles.h) multiply.
  */
 #include <string.h>
 
@@ -225,4 +226,89 @@ void KERNEL(project)(size_t rows, size_t blocks, const struct kernel_matrix *mat
     group = project_groups(2, TILE_TWO, tiles, &p, biases, group);
 #endif
     project_groups(1, TILE_ONE, tiles, &p, biases, group);
+}
+
+/* ---- input products of several steps ---- */
+
+INLINE void inputs_start(struct tile t, const struct kernel_inputs *p, struct place at, size_t group, vf *sum)
+{
+    const size_t row = t.gates * KERNEL_BLOCK;
+    const float *start = p->start + group * row + at.lane;
+    for (size_t m = 0; m < at.rows; m++)
+        STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++) sum[sum_index(t, m, c)] =
+            vf_load(start + column_offset(t, row, c));
+}
+
+INLINE void inputs_finish(struct tile t, const struct kernel_inputs *p, struct place at, size_t group, const vf *sum)
+{
+    const size_t row = t.gates * KERNEL_BLOCK;
+    float *y = p->y + at.m * p->ldy + group * row + at.lane;
+    for (size_t m = 0; m < at.rows; m++)
+        STEP_UNROLL for (size_t c = 0; c < columns_of(t); c++)
+            vf_store(y + m * p->ldy + column_offset(t, row, c), sum[sum_index(t, m, c)]);
+}
+
+INLINE const void *inputs_row(const struct kernel_inputs *p, size_t m)
+{
+    const size_t size = p->matrix->format == KERNEL_INT8 ? sizeof(int16_t) : sizeof(float);
+    return (const char *)p->x + m * p->ldx * size;
+}
+
+/* A band's rows of one group. cell and shape are constants at every call. */
+INLINE void inputs_band(enum step_cell cell, enum tile_shape shape, const struct kernel_inputs *p, struct band *band,
+                        const void *const *x, size_t group)
+{
+    const struct tile t = input_shape(cell, 1, 1, 1);
+    const struct tiles *tiles = tiles_of(p->matrix->format);
+    for (size_t i = 0; i < band->count; i++) inputs_start(t, p, band->places[i], group, band->sums[i].sum);
+    for (size_t k = 0; k < p->matrix->inputs; k += STEP_DEPTH) {
+        const struct piece piece = piece_at(p->matrix, group, k);
+        tiles->add[shape](band, &piece, x, (struct ahead){0});
+    }
+    for (size_t i = 0; i < band->count; i++) {
+        struct place at = band->places[i];
+        at.m += band->first;
+        inputs_finish(t, p, at, group, band->sums[i].sum);
+    }
+}
+
+/* A group's weights serve all bands while they are in the nearest cache. */
+INLINE void inputs_groups(enum step_cell cell, enum tile_shape shape, const struct kernel_inputs *p)
+{
+    const size_t most = band_rows(p->rows);
+    const void *x[BAND_ROWS];
+    struct band band;
+    for (size_t group = 0; group < p->blocks; group++) {
+        for (size_t m = 0; m < p->rows; m += most) {
+            const size_t rows = p->rows - m < most ? p->rows - m : most;
+            for (size_t i = 0; i < rows; i++) x[i] = inputs_row(p, m + i);
+            place_tiles(&band, 1, m, rows);
+            inputs_band(cell, shape, p, &band, x, group);
+        }
+    }
+}
+
+/* One gate: the output layer's product. */
+static void inputs_of_one_gate(const struct kernel_inputs *p)
+{
+    const void *x[BAND_ROWS];
+    float *y[BAND_ROWS];
+    for (size_t m = 0; m < p->rows; m += BAND_ROWS) {
+        const size_t rows = p->rows - m < BAND_ROWS ? p->rows - m : BAND_ROWS;
+        for (size_t i = 0; i < rows; i++) {
+            x[i] = inputs_row(p, m + i);
+            y[i] = p->y + (m + i) * p->ldy;
+        }
+        KERNEL(project)(rows, p->blocks, p->matrix, p->start, x, y);
+    }
+}
+
+void KERNEL(inputs)(const struct kernel_inputs *p)
+{
+    if (p->gates == 4)
+        inputs_groups(STEP_LSTM, TILE_LSTM, p);
+    else if (p->gates == 3)
+        inputs_groups(STEP_GRU, TILE_GRU_INPUT, p);
+    else
+        inputs_of_one_gate(p);
 }

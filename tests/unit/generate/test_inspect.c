@@ -61,7 +61,10 @@ static void fixture_open(struct fixture *f, const struct architecture *architect
     reference_random_network(&f->network, architecture, 5, 0.4);
     for (size_t i = 0; i < TOKENS; i++) f->ids[i] = (uint32_t)(i * 7 % V);
     if (!stepper_open_as(&f->stepper, &f->network, kernels_select(kernels), format, &err) ||
-        !reading_open(&f->reading, &f->stepper, f->ids, UINT32_MAX, true, &err))
+        !reading_open(&f->reading, &f->stepper,
+                      &(struct reading_options){
+                          .ids = f->ids, .count = TOKENS, .pad = UINT32_MAX, .each_state = true, .keep_gates = true},
+                      &err))
         fail_msg("%s", err.message);
     f->before = calloc(f->stepper.state_size, sizeof *f->before);
     f->gates = calloc(architecture_gates(architecture) * f->stepper.weights.largest_width, sizeof *f->gates);
@@ -128,11 +131,11 @@ static void test_gates_give_the_state_that_the_step_left(void **state)
         fixture_open(&f, a, kernels[i / 3 % 2], format);
         for (size_t t = 0; t < TOKENS; t++) {
             memcpy(f.before, f.reading.state, f.stepper.state_size * sizeof *f.before);
-            reading_feed(&f.reading, t, true);
+            reading_feed(&f.reading, t);
             for (size_t layer = 0; layer < a->layers; layer++) {
                 snprintf(what, sizeof what, "architecture %zu, format %zu, token %zu, layer %zu", i / 6, i % 3, t,
                          layer);
-                step_gates(&f.stepper, &f.reading.scratch, layer, f.gates);
+                step_gates(&f.stepper, &f.reading.piece.scratch, layer, f.gates);
                 assert_gates_give_the_state(&f, layer, what);
             }
         }
@@ -183,7 +186,9 @@ static bool open_reading(void *context, struct error *err)
 {
     struct reading reading;
     const uint32_t id = 0;
-    const bool opened = reading_open(&reading, context, &id, UINT32_MAX, true, err);
+    const struct reading_options options = {
+        .ids = &id, .count = 1, .pad = UINT32_MAX, .each_state = true, .keep_gates = true};
+    const bool opened = reading_open(&reading, context, &options, err);
     reading_close(&reading);
     return opened;
 }

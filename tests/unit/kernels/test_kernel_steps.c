@@ -325,6 +325,55 @@ static void test_kernel_project_equals_reference_and_itself_alone(void **state)
     }
 }
 
+/* Input products of several steps, against the reference and against single rows. */
+static void check_inputs(const struct kernels *kernels, struct rng *rng, enum kernel_format format, size_t gates)
+{
+    const size_t rows = 1 + rng_below(rng, 65), blocks = 1 + rng_below(rng, 5), K = BLOCK * (1 + rng_below(rng, 11));
+    const size_t width = gates * blocks * BLOCK, size = format == KERNEL_INT8 ? sizeof(int16_t) : sizeof(float);
+    const struct kernel_matrix matrix = random_matrix(rng, format, width, K);
+    char *x = take(rows * K * size);
+    for (size_t m = 0; m < rows; m++) memcpy(x + m * K * size, random_input(rng, format, K), K * size);
+    float *y = random_floats(rng, rows * width, 1), *other = random_floats(rng, rows * width, 1);
+    struct kernel_inputs p = {.rows = rows,
+                              .blocks = blocks,
+                              .gates = gates,
+                              .matrix = &matrix,
+                              .start = random_floats(rng, width, 1),
+                              .x = x,
+                              .ldx = K,
+                              .y = y,
+                              .ldy = width};
+    kernels->inputs(&p);
+    p.y = other;
+    kernels_select("ref")->inputs(&p);
+    if (format == KERNEL_INT8)
+        assert_memory_equal(y, other, rows * width * sizeof(float)); /* integers are exact */
+    else
+        assert_close(y, other, rows * width, 2e-5);
+    p.rows = 1;
+    for (size_t m = 0; m < rows; m++) {
+        p.x = x + m * K * size;
+        p.y = other + m * width;
+        kernels->inputs(&p);
+    }
+    assert_memory_equal(y, other, rows * width * sizeof(float));
+}
+
+static void test_kernel_inputs_equal_reference_and_themselves_alone(void **state)
+{
+    (void)state;
+    static const size_t gates[] = {1, 3, 4};
+    for (size_t i = 0; i < NAMES; i++) {
+        const struct kernels *kernels = kernels_select(names[i]);
+        struct rng rng;
+        rng_seed(&rng, 6, i);
+        for (size_t round = 0; kernels != NULL && round < 9 * 2 * FORMATS; round++) {
+            check_inputs(kernels, &rng, (enum kernel_format)(round % FORMATS), gates[round / FORMATS % 3]);
+            release_all();
+        }
+    }
+}
+
 /* All products of the largest size and of one sign. */
 static void test_kernel_int8_sums_do_not_overflow(void **state)
 {
@@ -387,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_kernel_steps_equal_reference),
         cmocka_unit_test(test_kernel_steps_give_a_row_the_same_bits_alone_and_beside_others),
         cmocka_unit_test(test_kernel_project_equals_reference_and_itself_alone),
+        cmocka_unit_test(test_kernel_inputs_equal_reference_and_themselves_alone),
         cmocka_unit_test(test_kernel_int8_sums_do_not_overflow),
         cmocka_unit_test(test_kernel_quantize_rounds_to_nearest_on_every_kernel),
     };
