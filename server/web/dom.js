@@ -51,8 +51,16 @@ export function clearFailure(box, form = null) {
   for (const input of form?.querySelectorAll("[aria-invalid]") ?? []) {
     byId(input.getAttribute("aria-errormessage"))?.remove();
     input.removeAttribute("aria-invalid");
+    const rest = describing(input).filter((id) => id !== input.getAttribute("aria-errormessage"));
+    if (rest.length > 0) input.setAttribute("aria-describedby", rest.join(" "));
+    else input.removeAttribute("aria-describedby");
     input.removeAttribute("aria-errormessage");
   }
+}
+
+/* The ids of what is read out with the input. */
+function describing(input) {
+  return input.getAttribute("aria-describedby")?.split(" ") ?? [];
 }
 
 function showAtField(form, name, message) {
@@ -61,6 +69,7 @@ function showAtField(form, name, message) {
   const id = `${input.id}-problem`;
   input.setAttribute("aria-invalid", "true");
   input.setAttribute("aria-errormessage", id);
+  input.setAttribute("aria-describedby", [...describing(input), id].join(" "));
   const text = make("p", { id, className: "field-problem" }, message);
   const field = input.closest("[data-field]"); /* what else belongs to the input: a slider, a hint */
   if (field) field.append(text);
