@@ -100,6 +100,8 @@ async function showChart() {
   chart = await plot(byId("inside-plot"), file, {
     labels: ["Place", "surprise (bits)", "entropy (bits)"],
     axes: { x: { axisLabelFormatter: whole, drawGrid: false }, y: { axisLabelWidth: 28 } },
+    includeZero: true,
+    legend: "never",
   });
   move();
 }
@@ -281,7 +283,7 @@ function appear(parameters) {
   const text = parameters.get("text");
   const label = parameters.get("label");
   if (label !== null) byId("inside-label").value = label;
-  if (text === null || text === look?.fields.text) return refresh();
+  if (!text || text === look?.fields.text) return refresh();
   byId("inside-text").value = text;
   if (chosen.model) reading(text);
 }

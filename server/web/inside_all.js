@@ -5,7 +5,7 @@ import { inspect } from "./inside_data.js";
 import { HeatMap } from "./inside_map.js";
 import { showScale, step } from "./inside_scale.js";
 import { makeChip, unitsOf } from "./inside_unit.js";
-import { alone, signed } from "./inside_words.js";
+import { signed } from "./inside_words.js";
 
 const MOST = 2e6; /* numbers that the page asks for at once */
 const WORK = 2e7; /* multiplications for the order of alike units */
@@ -201,7 +201,7 @@ export class All {
     if (unit === undefined) return;
     const all = this.#look.tokens.length;
     const part = this.#columns < all ? ` The map shows the first ${this.#columns.toLocaleString("en")} of ${all.toLocaleString("en")} tokens.` : "";
-    const place = `“${alone(this.#look.tokens[column].token)}” (${column + 1} of ${all})`;
+    const place = `“${this.#look.heads[column]}” (${column + 1} of ${all})`;
     byId("inside-map-words").textContent =
       `Unit ${unit} after ${place}: ${this.#unit.vector} is ${signed(this.#valueAt(unit, column))}.${part}`;
   }

@@ -19,7 +19,7 @@ function barOf({ token, p, drawn, unlikely }, largest) {
   inner.style.width = `${(100 * p) / largest}%`;
   return make(
     "button",
-    { type: "button", className: unlikely ? "bar drawn unlikely" : drawn ? "bar drawn" : "bar" },
+    { type: "button", className: unlikely ? "guess drawn unlikely" : drawn ? "guess drawn" : "guess" },
     make("span", { className: "glyph", dir: "auto", ariaHidden: "true" }, alone(token)),
     heard(`${spoken(token)}, `),
     make("span", { className: "track" }, inner),
@@ -68,7 +68,7 @@ export class Expected {
     this.#rows = rows;
     const largest = Math.max(...rows.map(({ p }) => p), 1e-9);
     box.replaceChildren(...rows.map((row) => barOf(row, largest)));
-    box.classList.toggle("wide", rows.some(({ token }) => token.length > 5));
+    box.classList.toggle("wide", rows.some(({ token }) => token.length > 2));
     rove(box);
     if (inside) this.focus();
     this.#title(one);
@@ -81,7 +81,7 @@ export class Expected {
   #title(one) {
     const { texts, between } = this.#look;
     const before = [...texts.slice(Math.max(0, this.#index - BEFORE), this.#index).join(between) + between].slice(-BEFORE);
-    const place = make("span", { className: "here" }, one.id === undefined ? "?" : alone(one.token));
+    const place = make("span", { className: "here" }, one.id === undefined ? "?" : this.#look.heads[this.#index]);
     byId("inside-place").replaceChildren(make("span", {}, before.join("")), place);
     if (one.entropy === null) byId("inside-place").append(" nothing precedes it, so it has no probability");
   }
@@ -103,7 +103,7 @@ function comparison(name, value, largest, className) {
 /* How well the model knows the text, against a guess that knows nothing. */
 export function showScore(look) {
   const { end, model } = look;
-  const per = look.kind === "character" ? "character" : "token";
+  const per = look.kind;
   const blind = Math.log2(model.vocabulary_size);
   const own = bits(end.nats_per_token);
   const rows = [["This model needs ", own, "own"], ["A blind guess needs ", blind, "blind"]];

@@ -4,7 +4,7 @@ import { Boxes, rove } from "./inside_boxes.js";
 import { inspect } from "./inside_data.js";
 import { HeatMap } from "./inside_map.js";
 import { showScale, step } from "./inside_scale.js";
-import { alone, heard, percent, signed } from "./inside_words.js";
+import { heard, percent, signed } from "./inside_words.js";
 
 const FOUND = 3; /* units of each property */
 
@@ -256,7 +256,7 @@ export class Unit extends EventTarget {
 
   #words(at) {
     const of = (name) => this.#values[name]?.[at];
-    const token = `At “${alone(this.#look.tokens[at].token)}”`;
+    const token = `At “${this.#look.heads[at]}”`;
     const { cell } = this.#look.model;
     if (cell === "lstm")
       return (

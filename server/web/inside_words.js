@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 const shown = { "\n": "⏎\n", "\r": "␍", "\t": "⇥\t", "": "∅" };
 const named = {
   "\n": "line end", "\r": "carriage return", "\t": "tab", " ": "space", "\u00a0": "no-break space", "": "nothing",
-  "<eos>": "end of the text", ".": "full stop", ",": "comma", "'": "apostrophe", '"': "quotation mark", "-": "hyphen",
+  "<eos>": "end of the text", "\ufffd": "part of a character", ".": "full stop", ",": "comma", "'": "apostrophe", '"': "quotation mark", "-": "hyphen",
   "(": "open bracket", ")": "close bracket", ":": "colon", ";": "semicolon", "!": "exclamation mark", "?": "question mark",
 };
 
@@ -18,9 +18,15 @@ function isUnseen(text) {
   return /^[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]$/u.test(text) && !/[\u200c\u200d]/.test(text);
 }
 
+function isControl(text) {
+  return /^[\0-\x1f\x7f]$/.test(text);
+}
+
 /* For a text that is read on: a space stays one. */
 export function inText(text) {
-  return shown[text] ?? (isUnseen(text) ? `‹${hex(text)}›` : text);
+  if (shown[text]) return shown[text];
+  if (isControl(text)) return String.fromCodePoint(text === "\x7f" ? 0x2421 : 0x2400 + text.charCodeAt(0));
+  return isUnseen(text) ? `‹${hex(text)}›` : text;
 }
 
 /* For a token that stands alone. */

@@ -231,7 +231,7 @@ def test_keys_alone(chromium, daemon):
         page.key("End", "ArrowLeft")
         assert page.focused().text == "f"
         page.key("Enter")
-        assert page.focused().get_attribute("class") in ("bar drawn", "bar drawn unlikely")
+        assert page.focused().get_attribute("class") in ("guess drawn", "guess drawn unlikely")
         page.key("Escape")
         assert page.focused().text == "f"
         page.key("Enter", "Home", "ArrowDown", "Enter")
@@ -275,6 +275,10 @@ def test_too_many_numbers_for_the_map(chromium, start, tmp_path):
         page.wait("!document.getElementById('inside-map-problem').hidden")
         assert f"{64 * len(TEXT)} numbers" in page.text("#inside-map-problem") and "limits.max_inspect" in page.text("#inside-map-problem")
         assert page.text("#inside-map") is None and page.text("#inside-unit-tokens")
+        page.enter("#inside-text", "a" * 40)
+        page.click("#inside-look")
+        page.wait("document.getElementById('inside-text-problem') !== null")
+        assert "Look into a shorter text." in page.text("#inside-text-problem") and page.text("#inside-result") is None
 
 
 KINDS = {
