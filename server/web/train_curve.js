@@ -56,7 +56,7 @@ function lossLines() {
     const validation = pointsOf(feed, "validation_nats_per_char");
     return [
       { name: several ? name : "training", colour: several ? i : 0, points: train },
-      { name: several ? `${name} validation` : "validation", colour: several ? i : 1, points: validation, dots: true },
+      { name: several ? `${name} validation` : "validation", colour: several ? i : 1, points: validation, dots: true, dashed: several },
     ];
   });
 }
@@ -81,7 +81,7 @@ function rowsOf(lines) {
 const COLOURS = [2, 1, 3, 4, 5, 6]; /* of the page: a line's colour is one of these */
 
 function optionsOf(lines, extra) {
-  const dotted = (line) => ({ drawPoints: true, pointSize: 3, strokePattern: feeds.length > 1 ? [6, 3] : null, strokeWidth: line.dots ? 2 : 1.5 });
+  const dotted = ({ dashed }) => ({ drawPoints: true, pointSize: 3, strokePattern: dashed ? [6, 3] : null });
   return {
     labels: [X[choice("x")].label, ...lines.map(({ name }) => name)],
     palette: lines.map(({ colour }) => COLOURS[colour % COLOURS.length]),

@@ -22,17 +22,20 @@ export function timeText(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 90) return `${whole} s`;
   if (whole < 5400) return `${Math.round(whole / 60)} min`;
+  if (whole > 172800) return `${Math.round(whole / 86400).toLocaleString()} days`;
   return `${Math.floor(whole / 3600)} h ${Math.round((whole % 3600) / 60)} min`;
 }
 
+const ENDLESS = 1e6; /* epochs: somebody else will end it */
+
 /* A run that time ended in its first epoch says 0. */
-function epochOf({ epoch }) {
-  return Math.max(1, epoch);
+function epochText({ epoch, epochs }) {
+  return Math.max(1, epoch) + (epochs < ENDLESS ? ` of ${epochs}` : "");
 }
 
 export function sentenceOf(job) {
   const { state, reason, error, progress, model } = job;
-  const epoch = progress ? `epoch ${epochOf(progress)} of ${progress.epochs}` : "reading the text";
+  const epoch = progress ? `epoch ${epochText(progress)}` : "reading the text";
   const left = progress?.eta_seconds != null ? `, about ${timeText(progress.eta_seconds)} left` : "";
   switch (state) {
     case "queued":
@@ -72,10 +75,11 @@ function showHead(job) {
 
 function showFigures(job) {
   const { progress } = job;
-  const p = progress ?? {};
   byId("train-facts").hidden = !progress;
+  if (!progress) return;
+  const p = progress;
   byId("train-facts").replaceChildren(
-    fact("Epoch", `${epochOf(p)} of ${p.epochs}`),
+    fact("Epoch", epochText(p)),
     fact("Step", `${numberText(p.step, 12)} of ${numberText(p.steps, 12)}`),
     fact("Training loss", numberText(p.train_nats_per_char, 4)),
     fact("Validation loss", numberText(p.validation_nats_per_char, 4)),

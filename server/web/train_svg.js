@@ -59,32 +59,32 @@ function axes(svg, x, y, { xTicks, yTicks, xLabel, yLabel }) {
   svg.append(shape("text", { x: 16, y: middle, "text-anchor": "middle", transform: `rotate(-90 16 ${middle})` }, yLabel));
 }
 
-/* lines: [{name, colour, points: [[x, y], ...], dots}]; dots: the points are drawn, too. Returns the file's text. */
+/* lines: [{name, colour, points: [[x, y], ...], dots, dashed}]; dots: the points are drawn, too. Returns the file's text. */
 export function curveSvg({ title, lines, xLabel, yLabel, log }) {
   const points = lines.flatMap((line) => line.points).filter(([, y]) => !log || y > 0);
   const [left, right] = range(points.map(([x]) => x));
   const [low, high] = range(points.map(([, y]) => y));
   const x = scale(left, right, BOX.left, BOX.right, false);
   const y = scale(low, high, BOX.bottom, BOX.top, log);
-  const svg = shape("svg", { xmlns: SPACE, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, width: WIDTH, height: HEIGHT });
+  const width = 40 + 7 * Math.max(...lines.map(({ name }) => name.length)); /* of an entry of the legend */
+  const columns = Math.max(1, Math.min(lines.length, Math.floor((BOX.right - BOX.left) / width)));
+  const height = HEIGHT + 16 * (Math.ceil(lines.length / columns) - 1);
+  const svg = shape("svg", { viewBox: `0 0 ${WIDTH} ${height}`, width: WIDTH, height });
   svg.setAttribute("font-family", "sans-serif");
   svg.setAttribute("font-size", "12");
   svg.append(shape("title", {}, title));
-  svg.append(shape("rect", { width: WIDTH, height: HEIGHT, fill: "#ffffff" }));
+  svg.append(shape("rect", { width: WIDTH, height, fill: "#ffffff" }));
   svg.append(shape("text", { x: BOX.left, y: 24, "font-size": 15, "font-weight": "bold" }, title));
-  axes(svg, x, y, { xTicks: ticks(left, right, 8), yTicks: log ? logTicks(low, high) : ticks(low, high, 6), xLabel, yLabel });
-  lines.forEach(({ name, colour, points: all, dots }, i) => {
+  axes(svg, x, y, { xTicks: ticks(left, right, 8), yTicks: log ? logTicks(low, high) : ticks(low, high, 10), xLabel, yLabel });
+  lines.forEach(({ name, colour, points: all, dots, dashed }, i) => {
     const drawn = all.filter(([, value]) => !log || value > 0).map(([a, b]) => [x(a), y(b)]);
-    svg.append(shape("polyline", { points: drawn.map((point) => point.join(",")).join(" "), fill: "none", stroke: colour, "stroke-width": 2 }));
+    const stroke = { stroke: colour, "stroke-width": 2, ...(dashed && { "stroke-dasharray": "6 3" }) };
+    svg.append(shape("polyline", { points: drawn.map((point) => point.join(",")).join(" "), fill: "none", ...stroke }));
     if (dots) svg.append(...drawn.map(([cx, cy]) => shape("circle", { cx, cy, r: 3, fill: colour })));
-    const at = BOX.left + (i % 4) * 180;
-    const row = HEIGHT - 12 + Math.floor(i / 4) * 14;
-    svg.append(shape("rect", { x: at, y: row - 8, width: 14, height: 4, fill: colour }));
-    svg.append(shape("text", { x: at + 20, y: row }, name));
+    const at = BOX.left + (i % columns) * width;
+    const row = HEIGHT - 8 + Math.floor(i / columns) * 16;
+    svg.append(shape("line", { x1: at, x2: at + 16, y1: row - 4, y2: row - 4, ...stroke }));
+    svg.append(shape("text", { x: at + 22, y: row }, name));
   });
-  const rows = Math.ceil(lines.length / 4) - 1;
-  svg.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT + 14 * rows}`);
-  svg.setAttribute("height", HEIGHT + 14 * rows);
-  svg.querySelector("rect").setAttribute("height", HEIGHT + 14 * rows);
   return `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(svg)}\n`;
 }
