@@ -92,7 +92,11 @@ export class Unit extends EventTarget {
 
   /* What to ask the probe for; before load(). */
   probeOf({ name, layers, cell }) {
-    if (this.#own?.model !== name) Object.assign(this, { layer: layers - 1, vector: "h" }).#own = null;
+    if (this.#own?.model !== name) {
+      this.layer = layers - 1;
+      this.vector = "h";
+      this.#own = null;
+    }
     if (cell !== "lstm") this.vector = "h";
     this.layer = Math.min(this.layer, layers - 1);
     return { layer: this.layer, vector: this.vector, units: FOUND };
