@@ -4,28 +4,27 @@
  * the text (write_run.js), or fills cards beside each other (write_cards.js). The address names the last request; opened
  * elsewhere, it gives the same text. #write?prompt=Oil fills the form alone, and with a seed the page generates at once. */
 import { chosen } from "./daemon.js";
-import { button, byId, clearFailure, copy, describeFailure, fact, make, notify, showFailure } from "./dom.js";
+import { button, byId, clearFailure, copy, describeFailure, make, notify, showFailure } from "./dom.js";
 import { Cards } from "./write_cards.js";
 import { codeOf } from "./write_code.js";
 import { Editor } from "./write_editor.js";
-import { examplesOf } from "./write_examples.js";
+import { showExamples } from "./write_examples.js";
+import { reasons, shortening, showFigures, showWarnings } from "./write_facts.js";
 import { bodyOf, fillForm, newSeed, parametersOf } from "./write_options.js";
 import { Figures, run } from "./write_run.js";
 import { addSamplers } from "./write_samplers.js";
-import { draft, forgetTexts, keepDraft, pastTexts, rememberText } from "./write_texts.js";
+import { draft, forgetTexts, keepDraft, rememberText, showTexts } from "./write_texts.js";
 
 const TEMPERATURES = [0.3, 0.8, 1.0, 1.3, 1.8];
-const reasons = {
-  length: "length reached",
-  eos: "end of text",
-  stop: "stop text",
-  pattern: "pattern complete",
-};
+const INSIDE = 2000; /* characters that "Look inside" gets: the end of the text */
+const LOOK = 250; /* milliseconds between two looks at the figures of a run */
 
 let editor = null;
 const cards = new Cards();
 let running = null; /* the AbortController of the run */
+let ended = Promise.resolve(); /* when the run is over */
 let last = null; /* the last run: {body, base, write}: its request, the text before it, and which function ran it */
+let shownModel = null; /* whose labels and examples stand there */
 let fresh = true; /* nothing was shown yet */
 
 /* The form, with a seed: the next one, unless this one is kept. */
@@ -62,27 +61,6 @@ function showCode() {
   }
 }
 
-/* seconds between two looks at the figures of a run */
-const LOOK = 250;
-
-function showFigures(figures, event = null, seed = null) {
-  const speed = event?.timings.tokens_per_second ?? figures.tokensPerSecond;
-  const facts = [
-    ...(event ? [fact("Ended by", reasons[event.finish_reason] ?? event.finish_reason)] : []),
-    fact("Tokens", (event?.usage.completion_tokens ?? figures.tokens).toLocaleString()),
-    fact("Tokens/s", Math.round(speed).toLocaleString()),
-    ...(figures.first === null ? [] : [fact("First token after", `${figures.first.toFixed(0)} ms`)]),
-    ...(seed === null ? [] : [fact("Seed", String(seed))]),
-  ];
-  byId("facts").replaceChildren(...facts);
-  byId("facts").hidden = false;
-}
-
-function showWarnings(warnings) {
-  byId("warnings").replaceChildren(...warnings.map((text) => make("li", {}, text)));
-  byId("warnings").hidden = warnings.length === 0;
-}
-
 function setRunning(controller) {
   const before = document.activeElement;
   running = controller;
@@ -105,6 +83,7 @@ function beginRun() {
   notify("");
   showWarnings([]);
   byId("facts").hidden = true;
+  byId("facts").replaceChildren();
   byId("status-line").textContent = "Generating …";
   byId("editor").scrollIntoView({ block: "nearest" });
   chosen.refresh();
@@ -112,17 +91,18 @@ function beginRun() {
 }
 
 /* What failed, and how to go on where something had been written. */
-function showBreak(error, tokens) {
+function showBreak(error, tokens, goesOn) {
   showFailure(byId("problem"), error, byId("form"));
   byId("status-line").textContent = "";
   if (tokens === 0) return;
   const detail = error.name === "ConnectionError" ? "" : ` (${describeFailure(error).detail})`;
   const words = `The stream broke off after ${tokens.toLocaleString()} tokens${detail}. The text up to there is kept.`;
-  byId("problem").replaceChildren(make("p", {}, words), button("Go on from here", () => generate()));
+  byId("problem").replaceChildren(make("p", {}, words));
+  if (goesOn) byId("problem").append(button("Go on from here", () => generate()));
 }
 
-/* Does work({figures, signal}) as the one run. */
-async function asRun(work) {
+/* Does work({figures, signal}) as the one run. goesOn: the text in the editor is what can go on if the run breaks off. */
+async function asRun(work, { goesOn = false } = {}) {
   const signal = beginRun();
   const figures = new Figures();
   const timer = setInterval(() => figures.tokens > 0 && showFigures(figures), LOOK);
@@ -131,7 +111,7 @@ async function asRun(work) {
     byId("status-line").textContent = "Done.";
   } catch (error) {
     if (signal.aborted) byId("status-line").textContent = "Stopped.";
-    else showBreak(error, figures.tokens);
+    else showBreak(error, figures.tokens, goesOn);
   } finally {
     clearInterval(timer);
     setRunning(null);
@@ -142,14 +122,13 @@ async function asRun(work) {
 function remember(body) {
   const { text, marks } = editor;
   rememberText({ text, marks, link: parametersOf(body), model: body.model, at: Date.now() });
-  showTexts();
+  showTexts(reopen);
 }
 
 /* The text in the editor goes on. */
 async function writeOn(body) {
   const base = wholeText(editor);
-  cards.clear();
-  await asRun(async (options) => {
+  const work = async (options) => {
     let end = null;
     keepRequest(body, base);
     editor.begin();
@@ -160,9 +139,10 @@ async function writeOn(body) {
       if (options.figures.tokens > 0) showFigures(options.figures, end, body.seed);
       if (editor.text !== base.text) remember(body);
     }
-    showWarnings(end.warnings);
-  });
-  byId("prompt").scrollTop = byId("prompt").scrollHeight;
+    showWarnings([...shortening(base.text, body), ...end.warnings]);
+  };
+  cards.clear();
+  await asRun(work, { goesOn: true });
 }
 
 function chooseCard(card, base) {
@@ -191,14 +171,14 @@ async function writeCards(requests, write) {
     const runs = requests.map(({ body, entries }) => {
       const own = cards.list.slice(first, (first += entries.length));
       const end = (index, event) => {
-        own[index].finish(`${reasons[event.finish_reason]}`);
+        own[index].finish(reasons[event.finish_reason] ?? event.finish_reason);
         event.warnings.forEach((text) => warnings.add(text));
       };
       return run(body, { figures, signal, show: (index, text) => own[index].add(text), end });
     });
     try {
       await Promise.all(runs);
-      showWarnings([...warnings]);
+      showWarnings([...shortening(base.text, requests[0].body), ...warnings]);
     } finally {
       await Promise.allSettled(runs);
       for (const card of cards.list) if (card.button.disabled) card.finish("stopped");
@@ -232,9 +212,7 @@ function temperatureRow(body) {
   );
 }
 
-/* write(body): one of writeOn(), several() and temperatureRow(). */
-async function generate(write) {
-  if (running) return;
+async function writeWith(write) {
   try {
     const body = nextBody();
     const many = Number.isInteger(body.n) && body.n > 1 && body.n <= 128;
@@ -245,13 +223,28 @@ async function generate(write) {
   }
 }
 
+/* write: one of writeOn(), several() and temperatureRow(); else what the form means. */
+function generate(write) {
+  if (!running) ended = writeWith(write);
+}
+
 /* The same place, another seed. */
 function retry() {
   if (running || !last) return;
   const { base, write } = last;
   byId("lock").checked = false;
   editor.replace(base.text, base.marks);
-  return generate(write === temperatureRow ? write : undefined);
+  generate(write === temperatureRow ? write : undefined);
+}
+
+/* The list of models may come again while somebody is at the page: only another model changes it. */
+function showModel() {
+  const { model } = chosen;
+  const key = model ? `${model.name} ${model.modified_at}` : "";
+  if (key === shownModel) return;
+  shownModel = key;
+  showLabels();
+  showExamples(startFrom);
 }
 
 function showLabels() {
@@ -269,40 +262,12 @@ function startFrom(text, label) {
   generate();
 }
 
-async function showExamples() {
-  const { model } = chosen;
-  if (!model) return (byId("examples").hidden = true);
-  const texts = await examplesOf(model);
-  if (model !== chosen.model) return;
-  const labels = (model.labels ?? []).slice(0, 8);
-  byId("examples").replaceChildren(
-    "Begin with",
-    ...labels.map((label) => button(label, () => startFrom("", label), { title: `A text with the label ${label}` })),
-    ...texts.map((text) => button(text.trim(), () => startFrom(text))),
-  );
-  byId("examples").hidden = labels.length + texts.length === 0;
-}
-
-function showTexts() {
-  const past = pastTexts();
-  byId("texts").replaceChildren(
-    ...past.map((one) => {
-      const about = `${one.model} · ${new Date(one.at).toLocaleTimeString()} · ${one.text.length.toLocaleString()} characters`;
-      const open = button("", () => reopen(one));
-      open.append(make("span", { dir: "auto" }, one.text.slice(0, 200)), make("span", { className: "hint" }, about));
-      return make("li", {}, open);
-    }),
-  );
-  byId("texts-none").hidden = past.length > 0;
-  byId("texts-forget").hidden = past.length === 0;
-}
-
 function reopen({ text, marks, link }) {
   if (running) return;
   const parameters = new URLSearchParams(link);
+  if (!chooseModel(parameters)) return;
   fillForm(parameters);
   byId("lock").checked = false;
-  chosen.choose(parameters.get("model"));
   editor.replace(text, marks);
   editor.focus();
   keep();
@@ -329,12 +294,20 @@ function models() {
   return new Promise((resolve) => chosen.addEventListener("change", () => resolve(), { once: true }));
 }
 
-async function openLink(parameters) {
-  await models();
+/* The model of a link; false where the daemon does not have it. */
+function chooseModel(parameters) {
   const name = parameters.get("model");
-  if (name && !chosen.models.some((model) => model.name === name))
-    return notify(`This link is for the model ${name}, which this daemon has not loaded.`);
-  if (name) chosen.choose(name);
+  if (!name) return true;
+  const known = chosen.models.some((model) => model.name === name);
+  if (known) chosen.choose(name);
+  else notify(`This text is of the model ${name}, which this daemon has not loaded.`);
+  return known;
+}
+
+async function openLink(parameters) {
+  running?.abort();
+  await Promise.all([models(), ended]);
+  if (!chooseModel(parameters)) return;
   fillForm(parameters);
   byId("lock").checked = parameters.has("seed");
   if (parameters.has("prompt")) editor.replace(parameters.get("prompt"));
@@ -360,7 +333,8 @@ function resetForm() {
 }
 
 function lookInside() {
-  location.hash = `#inside?${new URLSearchParams({ text: editor.text.slice(-4000) })}`;
+  const label = byId("label").value;
+  location.hash = `#inside?${new URLSearchParams({ text: editor.text.slice(-INSIDE), ...(label && { label }) })}`;
 }
 
 function onKey(event) {
@@ -392,23 +366,21 @@ function listen() {
   on("defaults", "click", resetForm);
   on("texts-forget", "click", () => {
     forgetTexts();
-    showTexts();
+    showTexts(reopen);
   });
   on("code-box", "toggle", showCode);
   for (const radio of document.querySelectorAll("[name=language]")) radio.addEventListener("change", showCode);
   document.addEventListener("keydown", onKey);
   window.addEventListener("pagehide", keep);
   editor.addEventListener("change", showSteps);
-  chosen.addEventListener("change", showLabels);
-  chosen.addEventListener("change", showExamples);
+  chosen.addEventListener("change", showModel);
 }
 
 export async function mount() {
   editor = new Editor(byId("editor"), byId("prompt"), byId("written"));
   listen();
-  showLabels();
-  showExamples();
-  showTexts();
+  showModel();
+  showTexts(reopen);
   await addSamplers(byId("options")).catch(() => {}); /* the other fields keep the daemon's defaults */
 }
 

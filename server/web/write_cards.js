@@ -53,7 +53,7 @@ export class Cards {
   mark(chosen) {
     for (const card of this.list) {
       card.box.classList.toggle("chosen", card === chosen);
-      card.button.textContent = card === chosen ? "Goes on" : "Go on with this";
+      card.button.setAttribute("aria-pressed", String(card === chosen));
     }
   }
 

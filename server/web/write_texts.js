@@ -1,5 +1,7 @@
 /* What this tab remembers: the texts that were written, and the one that is being edited. A bounded part of
  * sessionStorage; another tab sees nothing of it. */
+import { button, byId, make } from "./dom.js";
+
 const TEXTS = "write.texts";
 const DRAFT = "write.draft";
 const MOST = 30;
@@ -29,7 +31,7 @@ function shortened(text, marks) {
 }
 
 /* The newest first: {text, marks, link, model, at}. */
-export function pastTexts() {
+function pastTexts() {
   return read(TEXTS, []);
 }
 
@@ -53,4 +55,19 @@ export function draft() {
 
 export function keepDraft({ text, marks, ...rest }) {
   write(DRAFT, { ...shortened(text, marks), ...rest });
+}
+
+/* The list in the page; reopen(one) puts a text back. */
+export function showTexts(reopen) {
+  const past = pastTexts();
+  byId("texts").replaceChildren(
+    ...past.map((one) => {
+      const about = `${one.model} · ${new Date(one.at).toLocaleTimeString()} · ${one.text.length.toLocaleString()} characters`;
+      const open = button("", () => reopen(one));
+      open.append(make("span", { dir: "auto" }, one.text.slice(0, 200)), make("span", { className: "hint" }, about));
+      return make("li", {}, open);
+    }),
+  );
+  byId("texts-none").hidden = past.length > 0;
+  byId("texts-forget").hidden = past.length === 0;
 }

@@ -433,3 +433,125 @@ def test_phone_has_text_and_buttons_in_sight(chromium, daemon):
         assert page.in_sight("#editor") and page.in_sight("#halt") and page.wider_than_screen() == []
         page.key("Escape")
         page.wait("document.getElementById('status-line').textContent === 'Stopped.'")
+
+
+def test_keyboard_alone(chromium, daemon):
+    with opened(chromium, daemon) as page:
+        enter(page, length=10_000_000, seed=5)
+        page.wait("document.querySelector('#examples button') !== null")
+        reached = []
+        while "prompt" not in reached:
+            page.key("Tab")
+            reached.append(page.focused().get_attribute("id"))
+            assert len(reached) < 20
+        assert page.evaluate("document.activeElement.matches(':focus-visible')")
+        page.type("abc")
+        page.key("Control+Enter")
+        wait_running(page)
+        tab_to(page, "#halt")
+        page.key("Enter")
+        page.wait("document.getElementById('status-line').textContent === 'Stopped.'")
+        assert page.focused().get_attribute("id") == "go" and len(value(page, "prompt")) > 3
+        tab_to(page, "#undo")
+        page.key("Space")
+        assert value(page, "prompt") == "abc"
+        tab_to(page, ".write-options summary")
+        page.key("Enter")
+        tab_to(page, "#top_k ~ [type=range]")
+        page.key("ArrowRight", "ArrowRight", "ArrowRight")
+        assert value(page, "top_k") == "3"
+
+
+def tab_to(page, selector):
+    for _ in range(40):
+        page.key("Tab")
+        if page.evaluate(f"document.activeElement.matches({json.dumps(selector)})"):
+            return
+    raise AssertionError(f"Tab never reaches {selector}")
+
+
+def test_slider_and_number_are_one_value(chromium, daemon):
+    with opened(chromium, daemon) as page:
+        page.click(".write-options summary")
+        slider = "document.querySelector('#top_p ~ [type=range]')"
+        assert page.evaluate(f"[{slider}.value, {slider}.getAttribute('aria-valuetext')]") == ["1", "off"]
+        assert page.evaluate("document.getElementById('top_p').placeholder") == "off"
+        enter(page, top_p=0.4)
+        assert page.evaluate(f"{slider}.value") == "0.4"
+        page.evaluate(f"({slider}.value = 1, {slider}.dispatchEvent(new Event('input')))")
+        assert value(page, "top_p") == ""
+        generate(page, prompt="a", length=5)
+        assert "top_p" not in link_of(page)
+        page.enter("#temperature", "12e")
+        page.click("#go")
+        wait_problem(page)
+        assert "not a number" in page.text("#temperature-problem")
+        page.click("#defaults")
+        assert value(page, "temperature") == "0.8" and page.text("#problem") is None
+
+
+def test_copies(chromium, daemon):
+    with opened(chromium, daemon) as page:
+        generate(page, prompt="abc", length=20)
+        page.click("#code-box summary")
+        expected = {"text": value(page, "prompt"), "link": page.evaluate("location.href"), "code": page.text("#code"),
+                    "seed": value(page, "seed")}
+        for name, text in expected.items():
+            page.click(f"#copy-{name}")
+            page.wait(f"document.getElementById('copy-{name}').textContent === 'Copied'")
+            assert page.clipboard() == text
+
+
+def test_text_goes_to_look_inside(chromium, daemon):
+    with opened(chromium, daemon) as page:
+        generate(page, prompt="a&b=c", length=20)
+        written, link = value(page, "prompt"), page.evaluate("location.hash")
+        page.click("#look-inside")
+        page.wait("location.hash.startsWith('#inside') && !document.getElementById('inside').hidden")
+        assert link_of(page)["text"] == [written]
+        page.click("nav a[href='#write']")
+        page.wait(f"location.hash === {json.dumps(link)}")
+        assert value(page, "prompt") == written
+
+
+def test_link_that_is_opened_during_a_run_ends_it(chromium, daemon):
+    with opened(chromium, daemon) as page:
+        enter(page, prompt="abc", length=10_000_000)
+        page.click("#go")
+        wait_running(page)
+        page.run("location.hash = '#write?prompt=xyz&length=20&seed=5'")
+        page.wait(f"{DONE} && document.getElementById('prompt').value.startsWith('xyz')")
+        assert value(page, "prompt") == daemon.generate(prompt="xyz", length=20, seed=5)["text"]
+
+
+def test_end_of_a_long_text_is_read(chromium, daemon):
+    with opened(chromium, daemon) as page:
+        text = "ab c" * 5000
+        generate(page, prompt=text, length=20, seed=5)
+        expected = daemon.generate(prompt=text[-16000:], length=20, seed=5, temperature=0.8)["completion"]
+        assert value(page, "prompt") == text + expected and "16,000" in page.text("#warnings")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_shut_out(chromium, daemon, scheme):
+    with opened(chromium, daemon, allow=[FAILED_REQUEST]) as page:
+        page.media(prefers_color_scheme=scheme)
+        page.wait("document.querySelector('#examples button') !== null")
+        section = "document.getElementById('write')"
+        page.axe(section)
+        enter(page, prompt="abc", length=10_000_000)
+        page.click("#go")
+        wait_running(page)
+        page.axe(section)
+        page.key("Escape")
+        page.wait("document.getElementById('halt').hidden")
+        enter(page, prompt="abc", length=20)
+        page.click("#row")
+        page.wait(DONE)
+        page.click("#cards article:nth-child(2) button")
+        page.run("for (const box of document.querySelectorAll('#write details')) box.open = true")
+        page.axe(section)
+        enter(page, length=0, top_p=7, regex="(")
+        page.click("#go")
+        wait_problem(page)
+        page.axe(section)
