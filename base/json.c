@@ -130,11 +130,18 @@ __attribute__((constructor)) static void give_jansson_memory(void)
     json_set_alloc_funcs(json_allocate, json_release);
 }
 
-static json_t *parse_or_jump(struct parse *parse, const char *text, size_t n, size_t flags, json_error_t *where)
+/* jansson itself says nothing if its first allocation fails. */
+static void say_no_memory(json_error_t *where)
 {
-    if (setjmp(parse->failed) == 0) return json_loadb(text, n, flags, where);
     *where = (json_error_t){.line = -1, .column = -1};
     where->text[JSON_ERROR_TEXT_LENGTH - 1] = json_error_out_of_memory; /* where jansson keeps the code */
+}
+
+static json_t *parse_or_jump(struct parse *parse, const char *text, size_t n, size_t flags, json_error_t *where)
+{
+    say_no_memory(where);
+    if (setjmp(parse->failed) == 0) return json_loadb(text, n, flags, where);
+    say_no_memory(where);
     return NULL;
 }
 

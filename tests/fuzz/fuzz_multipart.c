@@ -50,11 +50,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *line = size > 1 ? memchr(data + 1, '\n', size - 1) : NULL;
     if (!line || memchr(data + 1, '\0', (size_t)(line - data) - 1)) return 0;
     const size_t type_size = (size_t)(line - data) - 1, body_size = size - type_size - 2;
-    char *type = strndup((const char *)data + 1, type_size);
+    char *type = malloc(type_size + 1);
     struct seen once = {.capacity = 2 * size + 2}, pieces = {.capacity = 2 * size + 2};
     once.text = malloc(once.capacity);
     pieces.text = malloc(pieces.capacity);
     REQUIRE(type && once.text && pieces.text);
+    memcpy(type, data + 1, type_size);
+    type[type_size] = '\0';
     const char *body = (const char *)line + 1;
     const bool good = parse(type, body, body_size, body_size + 1, &once);
     REQUIRE(parse(type, body, body_size, data[0] % 64 + 1, &pieces) == good);
