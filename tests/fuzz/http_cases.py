@@ -13,6 +13,8 @@ from api_document import DOCUMENT, resolve
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ADMIN = "admin-token-of-the-tests"
+GENERATE = "generate-token-of-the-tests"
+generate_tokens = False  # the daemon wants tokens for texts; a case then has other bytes
 MODEL_FILE = (ROOT / "tests/golden/data/keras/k208_lstm_list.h5").read_bytes()
 NAMES = ["tiny", "tiny", "tiny", "a", "b", "m.1", "default", "none"]
 ODD_NAMES = ["..", "%2e%2e", "%00", "a%2fb", "%", "%zz", "\xe4", "x" * 300, "a b", "", "%ff", "tiny%20", "TINY", ".", "a/../b"]
@@ -190,6 +192,8 @@ def token_of(rng, operation):
     chance = rng.random()
     if chance < 0.005:
         return rng.choice([b"Bearer wrong", b"Bearer", b"Basic " + base64.b64encode(b"a:b"), b"Bearer " + b"x" * 3000])
+    if generate_tokens and not operation.admin and chance > 0.1:
+        return b"Bearer " + GENERATE.encode()
     if operation.admin and chance < 0.95 or chance < 0.05:
         return b"Bearer " + ADMIN.encode()
     return None

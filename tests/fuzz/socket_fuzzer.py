@@ -3,6 +3,8 @@
 
     tests/fuzz/socket_fuzzer.py [--seconds 60 | --cases N] [--seed N] [--threads 6] [--set key=value]...
     tests/fuzz/socket_fuzzer.py --seed N --case N [--before 100]     sends the same bytes again, one case after the other
+    tests/fuzz/socket_fuzzer.py --set server.listen=unix:PATH        at a UNIX socket
+    tests/fuzz/socket_fuzzer.py --set auth.generate_tokens=generate-token-of-the-tests      texts need a token
 
 LSTMD names the program (build/lstmd). A program with sanitizers finds more. The daemon must survive, answer in well-formed
 HTTP as openapi.yaml says, never answer 500, keep answering /healthz, close every descriptor, and end with 0 on SIGTERM. If a
@@ -25,6 +27,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests/fuzz"), str(ROOT / "tests/http")]
 
+import http_cases  # noqa: E402
 from conftest import DEADLINE, Daemon  # noqa: E402
 from http_answers import Reader, Wrong, judge, require  # noqa: E402
 from http_cases import KINDS, make_case  # noqa: E402
@@ -54,6 +57,20 @@ SANITIZERS = {
 # --- One connection ---
 
 
+def connect_to(daemon, source):
+    if daemon.address.startswith("unix:"):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(DEADLINE)
+        connection.connect(daemon.address.removeprefix("unix:"))
+        return connection
+    connection = socket.socket(socket.AF_INET)
+    connection.bind((source, 0))
+    connection.settimeout(DEADLINE)
+    connection.connect((daemon.address, daemon.port))
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
 class Visit:
     """Plays a case. It sends and reads at the same time. Otherwise both sides could wait for each other."""
 
@@ -62,11 +79,7 @@ class Visit:
         self.reader = Reader([request.method for request in case.requests])
         self.got = bytearray()
         self.gone = self.reset = False
-        self.connection = socket.socket(socket.AF_INET)
-        self.connection.bind((case.source, 0))
-        self.connection.settimeout(DEADLINE)
-        self.connection.connect((daemon.address, daemon.port))
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.connection = connect_to(daemon, case.source)
         self.connection.setblocking(False)
 
     def receive(self):
@@ -303,6 +316,7 @@ def report(fuzzer, seconds, memory):
 
 def fuzz(directory, seed, out, threads=6, settings=(), **bounds):
     """Runs the cases and ends the daemon. Returns the fuzzer, which holds the failures."""
+    http_cases.generate_tokens = "auth.generate_tokens" in dict(settings)
     daemon = start(directory, settings)
     fuzzer = Fuzzer(daemon, seed, out)
     require(daemon.get("/healthz").status == 200 and daemon.admin("GET", "/train").status == 200, "the daemon answers")

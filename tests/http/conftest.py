@@ -55,6 +55,15 @@ class Answer:
         return {error["field"]: error["message"] for error in self.problem(422)["errors"]}
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """host: "unix:PATH"."""
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.host.removeprefix("unix:"))
+
+
 class Daemon:
     """A running `lstmd serve`. settings: --set values. A list gives one --set per item. None removes a setting that all
     daemons have. model: a directory, or None to leave model.path to the settings. Raw requests send the host name "x"."""
@@ -110,9 +119,10 @@ class Daemon:
         headers = dict(headers or {})
         if token:
             headers["Authorization"] = f"Bearer {token}"
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
+        unix = self.address.startswith("unix:")
+        connection = (UnixConnection if unix else http.client.HTTPConnection)(self.address, self.port, timeout=timeout)
         with contextlib.closing(connection):
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, {**({"Host": "x"} if unix else {}), **headers})
             response = connection.getresponse()
             return Answer(response.status, response.headers, response.read())
 

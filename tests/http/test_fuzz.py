@@ -19,10 +19,13 @@ import socket_fuzzer  # noqa: E402
 CASES = int(os.environ.get("FUZZ_CASES", 1000))
 
 
-def test_nothing_that_a_client_sends_breaks_the_daemon(tmp_path):
-    fuzzer = socket_fuzzer.fuzz(tmp_path, seed=1, out=tmp_path / "failed", threads=4, last=CASES)
+@pytest.mark.parametrize("way, cases", [("network", CASES), ("UNIX socket", CASES // 3), ("generate tokens", CASES // 3)])
+def test_nothing_that_a_client_sends_breaks_the_daemon(tmp_path, way, cases):
+    settings = {"UNIX socket": {"server.listen": f"unix:{tmp_path / 's'}"},
+                "generate tokens": {"auth.generate_tokens": http_cases.GENERATE}}.get(way, {})
+    fuzzer = socket_fuzzer.fuzz(tmp_path, seed=1, out=tmp_path / "failed", threads=4, settings=settings, last=cases)
     assert not fuzzer.failures
-    assert fuzzer.done == CASES and fuzzer.answers > CASES
+    assert fuzzer.done == cases and fuzzer.answers > cases
 
 
 def send_mutated(daemon, numbers):
