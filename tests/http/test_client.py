@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from browser import FAILED_REQUEST, PageError
-from conftest import DEADLINE, ROOT, Daemon
+from conftest import ADMIN, DEADLINE, ROOT, Daemon
 from test_npm import node
 
 TOKEN = "generate-token-of-the-tests"
@@ -178,6 +178,23 @@ def test_characters_whose_bytes_come_apart(daemon, js):
       }};
       return collect(new Lstmd({{ baseURL: lstmd.baseURL, fetch: bytewise }}).stream({json.dumps(fields)}));""")
     assert "".join(parts) == daemon.generate(**fields)["completion"] and "€" in "".join(parts)
+
+
+def test_any_route(start_open, tmp_path, js):
+    """Server-sent events, another method, a body that is no JSON, an answer without content."""
+    daemon = start_open("tiny", {"server.state_dir": tmp_path / "state"})
+    got = js(daemon, """
+      const job = await lstmd.call("train", { model: "m", text: "abc ".repeat(50), validation: 0, epochs: 1, hidden: 4 });
+      const events = [];
+      for await (const event of lstmd.events(`train/${job.id}/events`)) events.push(event);
+      const headers = { Accept: "text/csv" };
+      const curve = await (await lstmd.request(`train/${job.id}/metrics`, undefined, { headers })).text();
+      const dataset = await lstmd.call("datasets/d?format=text", new Blob(["one two"]), { method: "PUT" });
+      return { events, curve, dataset, gone: await lstmd.call("datasets/d", undefined, { method: "DELETE" }) };
+    """, token=ADMIN)
+    states = [json.loads(event["data"])["state"] for event in got["events"] if event["type"] == "state"]
+    assert states[-1] == "succeeded" and all(event["id"] for event in got["events"])
+    assert got["curve"].startswith("step,") and got["dataset"]["name"] == "d" and got["gone"] is None
 
 
 # --- Errors ---
