@@ -26,6 +26,7 @@ export function coloursOf(scale) {
 
 /* A legend: a swatch per step, with texts below some: {step: [line, ...]}. */
 export function showScale(box, scale, label, texts) {
+  box.setAttribute("role", "img");
   box.setAttribute("aria-label", label);
   box.replaceChildren(
     ...Array.from({ length: SIZES[scale] }, (_, i) => {

@@ -60,19 +60,22 @@ class PageError(Exception):
 class Browser:
     """A running Chromium with a fresh profile. Its pages share storage (localStorage), as the tabs of a person do.
 
-    directory: an empty one. seconds: how long a wait may last. log: more of chromedriver's logs, {name: level}.
+    directory: an empty one. seconds: how long a wait may last. trace: categories of Chromium's tracing; the events come in
+    the driver's log "performance".
     """
 
-    def __init__(self, directory, seconds, log=(), options=()):
+    def __init__(self, directory, seconds, trace=None):
         self.directory, self.seconds, self.axe_source = pathlib.Path(directory), seconds, None
         self.allowed, self.here = [], None
         (self.directory / "downloads").mkdir()
         chosen = Options()
         chosen.binary_location = find()
-        for option in [*OPTIONS, *options, f"--user-data-dir={self.directory / 'profile'}"]:
+        for option in [*OPTIONS, f"--user-data-dir={self.directory / 'profile'}"]:
             chosen.add_argument(option)
         chosen.add_experimental_option("prefs", {"download.default_directory": str(self.directory / "downloads")})
-        chosen.set_capability("goog:loggingPrefs", {"browser": "ALL", **dict(log)})
+        chosen.set_capability("goog:loggingPrefs", {"browser": "ALL", **({"performance": "ALL"} if trace else {})})
+        if trace:
+            chosen.add_experimental_option("perfLoggingPrefs", {"traceCategories": trace})
         chosen.ignore_local_proxy_environment_variables()
         service = Service(shutil.which("chromedriver"), env={**os.environ, "HOME": str(self.directory)})
         self.driver = webdriver.Chrome(service=service, options=chosen)
@@ -91,8 +94,8 @@ class Browser:
         return [line for line in lines if not any(re.search(pattern, line) for pattern in self.allowed)]
 
     @contextlib.contextmanager
-    def page(self, url, allow=(), size=WIDE):
-        """Opens a page in a window of its own and returns it when it has loaded."""
+    def page(self, url, allow=(), size=WIDE, token=None):
+        """Opens a page in a window of its own and returns it when it has loaded. token: as if it had been typed before."""
         self.switch(self.home)
         target = self.driver.execute_cdp_cmd("Target.createTarget", {"url": "about:blank", "newWindow": True})
         page = Page(self, target["targetId"])
@@ -100,6 +103,9 @@ class Browser:
             page.allow(*allow)
             page.size(*size)
             page.cdp("Emulation.setFocusEmulationEnabled", enabled=True)
+            if token:
+                source = f"if (origin !== 'null' && !sessionStorage.token) sessionStorage.token = {json.dumps(token)}"
+                page.cdp("Page.addScriptToEvaluateOnNewDocument", source=source)
             page.go(url)
             yield page
         except BaseException:
@@ -222,15 +228,16 @@ class Page:
 
     def key(self, *chords):
         """Presses keys where the focus is: key("Tab", "Control+Enter", "Shift+F10")."""
+        actions = ActionChains(self.driver, duration=0)
         for chord in chords:
-            actions, names = ActionChains(self.driver, duration=0), re.split(r"(?<=.)\+", chord)
+            names = re.split(r"(?<=.)\+", chord)
             keys = [getattr(Keys, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper()) if len(name) > 1 else name for name in names]
             for key in keys[:-1]:
                 actions.key_down(key)
             actions.send_keys(keys[-1])
             for key in reversed(keys[:-1]):
                 actions.key_up(key)
-            actions.perform()
+        actions.perform()
 
     def hover(self, what):
         ActionChains(self.driver, duration=0).move_to_element(self.find(what)).perform()
