@@ -331,3 +331,10 @@ def test_eval_says_where_nothing_is_known(corpus, tmp_path):
     command = [LSTMD, "eval", "--model", tmp_path / "m", "--data", other]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=SECONDS)
     assert done.returncode == 1 and f"{other}: nothing of it is in the model's vocabulary" in done.stderr
+
+
+def test_titles_of_the_bundled_model_s_corpus_lose_what_html_left():
+    raw = ["Kills Microsoft Price #39;s Services", "Oil at \\$50 a barrel", "AT amp;T buys", "&lt;b&gt;Update&lt;/b&gt; quot;Yes quot;"]
+    script = pathlib.Path(__file__).resolve().parents[2] / "scripts/titles"
+    read = subprocess.run([script], input="\n".join(raw) + "\n", capture_output=True, text=True, check=True, timeout=60).stdout
+    assert read.splitlines() == ["Kills Microsoft Price's Services", "Oil at $50 a barrel", "AT&T buys", 'Update "Yes"']
