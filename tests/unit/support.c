@@ -31,7 +31,7 @@ static struct trap allocations = {.errno_value = ENOMEM}, calls;
 
 int fail_fsync_with, fail_renameat2_with;
 bool skip_fsync;
-size_t fsync_calls;
+atomic_size_t fsync_calls;
 
 static void set_trap(struct trap *trap, size_t n, int errno_value)
 {

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/error.h"
@@ -55,7 +56,7 @@ extern int fail_fsync_with, fail_renameat2_with;
 /* Makes fsync() do nothing, for tests that save often. Otherwise they would only wait for the disk. */
 extern bool skip_fsync;
 /* How often fsync() was called. */
-extern size_t fsync_calls;
+extern atomic_size_t fsync_calls;
 
 /* Runs function(context) with what it writes to the descriptor (1 or 2) going to a file; returns that text, free() it.
  */
