@@ -33,7 +33,7 @@ function askToken(error) {
 }
 
 function hintOf(error) {
-  if (error.status === 403) return "This needs a token that may administer.";
+  if (error.status === 403) return "This needs an admin token.";
   return daemon.token ? "The daemon does not know this token." : "This daemon wants a token.";
 }
 

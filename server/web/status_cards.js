@@ -40,7 +40,7 @@ const cards = [
   },
   {
     title: "Requests a second",
-    hint: "Without those of this page for itself.",
+    hint: "The requests that this page makes for its charts are not counted.",
     format: count,
     lines: [
       ["all", (before, now) => rate(before, now, "lstmd_http_requests_total", ({ route }) => !OWN.test(route))],
@@ -52,7 +52,7 @@ const cards = [
   },
   {
     title: "Texts at this moment",
-    hint: "If texts wait all the time, cores are missing.",
+    hint: "If texts always wait, the daemon needs more cores.",
     format: count,
     lines: [
       ["being written", (before, now) => now.sum("lstmd_sequences")],
@@ -76,7 +76,7 @@ const cards = [
   },
   {
     title: "Time to the first token",
-    hint: "Of the texts of the last minute.",
+    hint: "Texts of the last minute.",
     format: duration,
     lines: [
       ["half are faster", firstToken(0.5)],
@@ -90,7 +90,7 @@ const cards = [
     range: [0, 1],
     lines: [
       [
-        "of those since the reading before",
+        "in the last seconds",
         (before, now) => {
           const hits = rate(before, now, "lstmd_cache_hits_total");
           return ratio(hits, hits + rate(before, now, "lstmd_cache_misses_total"));
@@ -114,7 +114,7 @@ const cards = [
   },
   {
     title: "Data a second",
-    hint: "Bodies of requests and answers, those of this page too.",
+    hint: "Bodies of requests and answers, with those of this page.",
     format: bytes,
     lines: [
       ["sent", (before, now) => rate(before, now, "lstmd_http_sent_bytes_total")],

@@ -161,7 +161,7 @@ function want(ids) {
 
 function gate(error) {
   const token = wantsToken(error);
-  byId("train-gate-text").textContent = token ? "Training needs a token of the scope admin." : sentence(describeFailure(error).detail);
+  byId("train-gate-text").textContent = token ? "Training needs an admin token." : sentence(describeFailure(error).detail);
   byId("train-gate-button").textContent = token ? "Give a token" : "Try again";
   byId("train-gate").hidden = false;
   byId("train-start").hidden = byId("train-job").hidden = true;

@@ -9,7 +9,7 @@ import { Cards } from "./write_cards.js";
 import { codeOf } from "./write_code.js";
 import { Editor } from "./write_editor.js";
 import { showExamples } from "./write_examples.js";
-import { reasons, shortening, showFigures, showWarnings } from "./write_facts.js";
+import { emptiness, reasons, shortening, showFigures, showWarnings } from "./write_facts.js";
 import { bodyOf, fillForm, newSeed, parametersOf } from "./write_options.js";
 import { Figures, run } from "./write_run.js";
 import { addSamplers } from "./write_samplers.js";
@@ -139,7 +139,7 @@ async function writeOn(body) {
       if (options.figures.tokens > 0) showFigures(options.figures, end, body.seed);
       if (editor.text !== base.text) remember(body);
     }
-    showWarnings([...shortening(base.text, body), ...end.warnings]);
+    showWarnings([...emptiness(base.text, editor.text, end), ...shortening(base.text, body), ...end.warnings]);
   };
   cards.clear();
   await asRun(work, { goesOn: true });

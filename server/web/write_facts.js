@@ -39,3 +39,8 @@ export function shortening({ length }, { prompt }) {
   const read = prompt.length;
   return read < length ? [`The model has read the last ${read.toLocaleString()} characters of the text.`] : [];
 }
+
+/* What the page says where a run adds nothing, as after a text that the model takes for complete. */
+export function emptiness(before, after, end) {
+  return before === after && end.finish_reason === "eos" ? ["The model takes this text for complete and adds nothing. Try again, or change its end."] : [];
+}

@@ -140,7 +140,7 @@ def test_alternative_leads_on(chromium, daemon):
         page.click(option(page, 4))
         page.click(page.all("#inside-bars button")[token["top"].index(alternative)])
         ids = daemon.post("/tokenize", {"text": TEXT[:4]}).json()["ids"]
-        expected = daemon.generate(prompt=[*ids, alternative["id"]], length=20, temperature=0.8, seed=7)["text"]
+        expected = daemon.generate(prompt=[*ids, alternative["id"]], length=20, temperature=0.6, seed=7)["text"]
         assert expected.startswith(TEXT[:4] + alternative["token"]) and len(expected) == 25
         ready(page, expected)
         assert page.evaluate("document.getElementById('inside-tokens').textContent") == expected + "▸"
@@ -249,7 +249,7 @@ def test_text_is_written_here(chromium, daemon):
         page.enter("#inside-length", "30")
         page.enter("#inside-seed", "3")
         page.click("#inside-write")
-        ready(page, daemon.generate(length=30, seed=3, temperature=0.8)["text"])
+        ready(page, daemon.generate(length=30, seed=3, temperature=0.6)["text"])
 
 
 def test_mistakes_stand_beside_their_field(chromium, start):

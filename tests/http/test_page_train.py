@@ -283,7 +283,7 @@ def test_daemon_that_lets_nobody_train(chromium, daemon, start):
         assert page.text("#train-form") is None
         page.axe("document.getElementById('train')")
     with opened(chromium, daemon, token=None, allow=[FAILED_REQUEST]) as page:
-        wait_text(page, "#train-gate", "needs a token")
+        wait_text(page, "#train-gate", "needs an admin token")
         page.click("#train-gate-button")
         page.enter("#token", ADMIN)
         page.key("Enter")

@@ -162,7 +162,7 @@ def test_stop_keeps_what_is_known(chromium, daemon, way):
         assert page.evaluate("document.activeElement.id") == "go"
         written = value(page, "prompt")
         assert len(written) > 3 and "Seed\n5" in page.text("#facts") and "Tokens\n" in page.text("#facts")
-        whole = daemon.generate(prompt="abc", length=len(written), seed=5, temperature=0.8)["text"]
+        whole = daemon.generate(prompt="abc", length=len(written), seed=5, temperature=0.6)["text"]
         assert whole.startswith(written)
         page.click("#undo")
         assert value(page, "prompt") == "abc"
@@ -201,7 +201,7 @@ def test_one_run_at_a_time(chromium, daemon):
         page.key("Escape")
         page.wait("document.getElementById('status-line').textContent === 'Stopped.'")
         written = value(page, "prompt")
-        assert daemon.generate(prompt="abc", length=len(written), seed=5, temperature=0.8)["text"].startswith(written)
+        assert daemon.generate(prompt="abc", length=len(written), seed=5, temperature=0.6)["text"].startswith(written)
         assert cards(page) == []
 
 
@@ -213,7 +213,7 @@ def test_try_again_from_the_same_place(chromium, daemon):
         page.wait(f"{DONE} && document.getElementById('prompt').value !== {json.dumps(first)}")
         seed = int(value(page, "seed"))
         assert seed != 5
-        assert value(page, "prompt") == daemon.generate(prompt="abc", length=30, seed=seed, temperature=0.8)["text"]
+        assert value(page, "prompt") == daemon.generate(prompt="abc", length=30, seed=seed, temperature=0.6)["text"]
         page.click("#undo")
         page.click("#undo")
         assert value(page, "prompt") == first
@@ -234,7 +234,7 @@ def test_seed_is_new_until_it_is_kept(chromium, daemon):
 def test_several_continuations_side_by_side(chromium, daemon):
     with opened(chromium, daemon) as page:
         generate(page, prompt="abc", length=30, seed=5, n=3)
-        expected = daemon.generate(prompt="abc", length=30, seed=5, temperature=0.8, n=3)["choices"]
+        expected = daemon.generate(prompt="abc", length=30, seed=5, temperature=0.6, n=3)["choices"]
         assert cards(page) == [choice["completion"] for choice in expected]
         assert value(page, "prompt") == "abc"
         page.click("#cards article:nth-child(3) button")
@@ -361,7 +361,7 @@ def test_labels_and_examples_fit_the_model(chromium, hosting):
         page.wait("document.getElementById('examples').innerText.includes('Sports')")
         assert page.text("#examples") != tiny
         generate(page, label="Sports", prompt="a", length=30, seed=5)
-        expected = daemon.generate(model="labelled", label="Sports", prompt="a", length=30, seed=5, temperature=0.8)
+        expected = daemon.generate(model="labelled", label="Sports", prompt="a", length=30, seed=5, temperature=0.6)
         assert value(page, "prompt") == expected["text"] and link_of(page)["label"] == ["Sports"]
         page.evaluate("[...document.querySelectorAll('#examples button')].find((one) => one.innerText === 'World').click()")
         page.wait(f"{DONE} && location.hash.includes('label=World')")
@@ -372,7 +372,7 @@ def test_words_model(chromium, start, tmp_path):
     daemon = start(make_model(tmp_path / "words", level="word"))
     with opened(chromium, daemon) as page:
         generate(page, prompt="red green", length=8, seed=5)
-        assert value(page, "prompt") == daemon.generate(prompt="red green", length=8, seed=5, temperature=0.8)["text"]
+        assert value(page, "prompt") == daemon.generate(prompt="red green", length=8, seed=5, temperature=0.6)["text"]
         page.wait("!document.getElementById('examples').hidden")
 
 
@@ -487,7 +487,7 @@ def test_slider_and_number_are_one_value(chromium, daemon):
         wait_problem(page)
         assert "not a number" in page.text("#temperature-problem")
         page.click("#defaults")
-        assert value(page, "temperature") == "0.8" and page.text("#problem") is None
+        assert value(page, "temperature") == "0.6" and page.text("#problem") is None
 
 
 def test_copies(chromium, daemon):
@@ -528,7 +528,7 @@ def test_end_of_a_long_text_is_read(chromium, daemon):
     with opened(chromium, daemon) as page:
         text = "ab c" * 5000
         generate(page, prompt=text, length=20, seed=5)
-        expected = daemon.generate(prompt=text[-16000:], length=20, seed=5, temperature=0.8)["completion"]
+        expected = daemon.generate(prompt=text[-16000:], length=20, seed=5, temperature=0.6)["completion"]
         assert value(page, "prompt") == text + expected and "16,000" in page.text("#warnings")
 
 
