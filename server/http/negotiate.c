@@ -155,7 +155,7 @@ bool etag_is_listed(const char *list, const char *etag)
     const char *separators = BLANKS ",";
     if (!list) return false;
     list += strspn(list, separators);
-    if (*list == '*') return true;
+    if (*list == '*') return !list[1 + strspn(list + 1, separators)];
     while (*list) {
         if (strncmp(list, "W/", 2) == 0) list += 2;
         const char *end = *list == '"' ? strchr(list + 1, '"') : NULL;

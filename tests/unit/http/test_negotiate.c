@@ -120,6 +120,8 @@ static void test_tag_is_found_in_a_list(void **state)
         {"\"b\",W/\"a1\",\"c\"", true},
         {"*", true},
         {" * ", true},
+        {"*x", false},
+        {"\"b\", *", false},
         {"\"a\"", false},
         {"\"a11\"", false},
         {"\"A1\"", false},
