@@ -60,11 +60,10 @@ class PageError(Exception):
 class Browser:
     """A running Chromium with a fresh profile. Its pages share storage (localStorage), as the tabs of a person do.
 
-    directory: an empty one. seconds: how long a wait may last. trace: categories of Chromium's tracing; the events come in
-    the driver's log "performance".
+    directory: an empty one. seconds: how long a wait may last.
     """
 
-    def __init__(self, directory, seconds, trace=None):
+    def __init__(self, directory, seconds):
         self.directory, self.seconds, self.axe_source = pathlib.Path(directory), seconds, None
         self.allowed, self.here = [], None
         (self.directory / "downloads").mkdir()
@@ -73,9 +72,7 @@ class Browser:
         for option in [*OPTIONS, f"--user-data-dir={self.directory / 'profile'}"]:
             chosen.add_argument(option)
         chosen.add_experimental_option("prefs", {"download.default_directory": str(self.directory / "downloads")})
-        chosen.set_capability("goog:loggingPrefs", {"browser": "ALL", **({"performance": "ALL"} if trace else {})})
-        if trace:
-            chosen.add_experimental_option("perfLoggingPrefs", {"traceCategories": trace})
+        chosen.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         chosen.ignore_local_proxy_environment_variables()
         service = Service(shutil.which("chromedriver"), env={**os.environ, "HOME": str(self.directory)})
         self.driver = webdriver.Chrome(service=service, options=chosen)
