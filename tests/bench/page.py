@@ -85,7 +85,7 @@ def main():
         print(f"first paint, {LOADS} loads: median {statistics.median(paints):.0f} ms, least {paints[0]:.0f}, most {paints[-1]:.0f}")
         for _ in range(STREAMS):
             took, worked = measure_stream(chromium, url)
-            print(f"a text of {CHARACTERS:,} characters: {took:.1f} s, the main thread works {1000 * worked:.0f} ms: {1000 * worked / took:.0f} ms a second")
+            print(f"{CHARACTERS:,} characters: {took:.2f} s, in which the main thread works {1000 * worked:.0f} ms")
 
 
 if __name__ == "__main__":
