@@ -14,7 +14,9 @@ let deleted = () => {};
 /* ---- words ---- */
 
 function numberText(value, digits) {
-  return value === null || value === undefined ? "–" : Number(value.toPrecision(digits)).toLocaleString(undefined, { maximumSignificantDigits: digits });
+  if (value === null || value === undefined) return "–";
+  if (value > 0 && value < 1e-5) return value.toExponential(digits - 1);
+  return Number(value.toPrecision(digits)).toLocaleString(undefined, { maximumSignificantDigits: digits });
 }
 
 export function timeText(seconds) {

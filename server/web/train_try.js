@@ -1,5 +1,5 @@
 /* A new model beside another one: the same prompt and seed, both texts as they are written. */
-import { chosen, daemon, withToken } from "./daemon.js";
+import { call, chosen, list, withToken } from "./daemon.js";
 import { byId, clearFailure, make, showFailure } from "./dom.js";
 
 let model = null; /* the new one's name */
@@ -13,11 +13,13 @@ function showChoices() {
   if ([...select.options].some(({ value }) => value === before)) select.value = before;
 }
 
-/* The new model's name, and a prompt to begin with; null: there is no such model. */
+/* The new model's name, and a prompt to begin with. A model that a restart left unloaded can be loaded here. */
 export function showTry(name, prompt) {
   const loaded = chosen.models.some((one) => one.name === name);
-  byId("train-try").hidden = !loaded;
-  if (!loaded || name === model) return;
+  byId("train-try").hidden = !chosen.all.some((one) => one.name === name);
+  byId("train-try-form").hidden = !loaded;
+  byId("train-try-load").hidden = loaded;
+  if (name === model) return;
   model = name;
   byId("train-try-prompt").value = prompt;
   byId("train-try-beside").value = "";
@@ -40,14 +42,16 @@ function column(name, prompt) {
     if (!waiting) requestAnimationFrame(draw);
     waiting += piece;
   };
-  return { box, caption, add };
+  return { box, caption, add, draw };
 }
 
-async function writeOne({ caption, add }, request, signal) {
+async function writeOne({ caption, add, draw }, request, signal) {
   await withToken(async (lstmd) => {
     for await (const event of lstmd.stream(request, { signal }).events()) {
       if (event.delta) add(event.delta);
-      if (event.finish_reason) caption.textContent = `${request.model} · ${Math.round(event.timings.tokens_per_second).toLocaleString()} tokens/s`;
+      if (!event.finish_reason) continue;
+      draw();
+      caption.textContent = `${request.model} · ${Math.round(event.timings.tokens_per_second).toLocaleString()} tokens/s`;
     }
   });
 }
@@ -57,10 +61,11 @@ async function write() {
   running?.abort();
   const mine = (running = new AbortController());
   clearFailure(box, form);
-  const { prompt, length, temperature } = form.elements;
-  const fields = { prompt: prompt.value, length: length.valueAsNumber, temperature: temperature.valueAsNumber, seed: Math.floor(Math.random() * 2 ** 32) };
+  const number = (name) => byId(`train-try-${name}`).valueAsNumber; /* form.elements has a length of its own */
+  const prompt = byId("train-try-prompt").value;
+  const fields = { prompt, length: number("length"), temperature: number("temperature"), seed: Math.floor(Math.random() * 2 ** 32) };
   const names = [model, byId("train-try-beside").value].filter(Boolean);
-  const columns = names.map((name) => column(name, prompt.value));
+  const columns = names.map((name) => column(name, prompt));
   byId("train-try-texts").replaceChildren(...columns.map((one) => one.box));
   byId("train-try-stop").hidden = false;
   try {
@@ -70,6 +75,17 @@ async function write() {
     mine.abort();
   }
   if (running === mine) byId("train-try-stop").hidden = true;
+}
+
+async function load() {
+  clearFailure(byId("train-try-problem"));
+  try {
+    await call(`models/${model}/load`, undefined, { method: "POST" });
+    await list({ ask: false });
+    byId("train-try-prompt").focus();
+  } catch (error) {
+    showFailure(byId("train-try-problem"), error);
+  }
 }
 
 export function stopTry() {
@@ -82,5 +98,9 @@ export function mountTry() {
     write();
   });
   byId("train-try-stop").addEventListener("click", stopTry);
-  chosen.addEventListener("change", showChoices);
+  byId("train-try-load").addEventListener("click", load);
+  chosen.addEventListener("change", () => {
+    showChoices();
+    if (model) showTry(model);
+  });
 }

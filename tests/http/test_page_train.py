@@ -167,7 +167,13 @@ def test_a_text_is_trained_on_and_tried(chromium, daemon):
         page.wait("document.querySelectorAll('#train-try-texts figcaption').length === 2")
         page.wait("[...document.querySelectorAll('#train-try-texts figcaption')].every((one) => one.textContent.includes('tokens/s'))")
         assert page.evaluate("[...document.querySelectorAll('#train-try-texts figcaption')].map((one) => one.textContent.split(' ')[0])") == ["oil", "tiny"]
-        page.wait("[...document.querySelectorAll('#train-try-texts .text')].every((one) => one.textContent.startsWith('oil ') && one.textContent.length > 4)")
+        texts = page.evaluate("[...document.querySelectorAll('#train-try-texts .text')].map((one) => one.textContent)")
+        assert all(one.startswith("oil ") for one in texts) and len(texts[1]) == len("oil ") + 20  # tiny ends no text
+
+        daemon.admin("POST", "/models/oil/unload")
+        page.reload()
+        page.click("#train-try-load button")
+        wait_text(page, "#train-try-form", "Beside it")
 
         page.click("#train-default")
         page.wait(lambda: page.text("#train-default") is None)
@@ -187,6 +193,7 @@ def test_a_text_is_trained_on_and_tried(chromium, daemon):
         span = (xs[-1] - xs[0]) / (points[-1][0] - points[0][0])
         assert xs == [pytest.approx(xs[0] + span * (step - points[0][0]), abs=0.02) for step, _ in points]
         ys = [float(point.split(",")[1]) for point in lines[0]]
+        assert xs[0] == 64 and all(64 <= x <= 780 for x in xs) and all(44 <= y <= 386 for y in ys)  # between the axes
         assert (ys[0] < ys[-1]) == (points[0][1] > points[-1][1])
 
         page.evaluate("document.getElementById('train-table-box').open = true")
