@@ -305,7 +305,10 @@ class Page:
         return next(one["value"] for one in self.cdp("Performance.getMetrics")["metrics"] if one["name"] == "TaskDuration")
 
     def axe(self, context="document"):
-        """Asserts that axe-core finds no violation. context: an expression, the part of the page to look at."""
+        """Asserts that axe-core finds no violation. context: an expression, the part of the page to look at. Colours that
+        are still changing would be measured half way."""
+        self.drawn()
+        self.wait("document.getAnimations().every(({ playState, effect }) => playState !== 'running' || effect.getTiming().iterations === Infinity)")
         if not self.evaluate("'axe' in window"):
             self.run(self.browser.axe_source())
         found = self.evaluate(f"""axe.run({context}, {{ resultTypes: ["violations"] }}).then(({{ violations }}) => violations.map(

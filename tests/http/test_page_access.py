@@ -137,10 +137,9 @@ def test_keyboard_alone_goes_into_each_panel(chromium, daemon):
 
 @pytest.mark.parametrize("width", [1280, 1920])
 def test_wide_screen_is_used(chromium, daemon, width):
-    """Something of the panel stands in each third of the window."""
+    """Something of the panel stands at each quarter of the window."""
     with chromium.open(daemon, size=(width, 900)) as page:
         wait_model(page)
-        for third in range(3):
-            x = width * (2 * third + 1) // 6
+        for x in (width // 4, width // 2, 3 * width // 4):
             assert page.evaluate(f"""[...document.querySelectorAll("#write *")].some((one) => one.checkVisibility() &&
                 !one.firstElementChild && one.getBoundingClientRect().left <= {x} && one.getBoundingClientRect().right >= {x})""")
