@@ -174,6 +174,7 @@ def test_a_text_is_trained_on_and_tried(chromium, daemon):
 
         daemon.admin("POST", "/models/oil/unload")
         page.reload()
+        wait_text(page, "#train-try-load", "Load the model")
         page.click("#train-try-load button")
         wait_text(page, "#train-try-form", "Beside it")
 
@@ -191,12 +192,11 @@ def test_a_text_is_trained_on_and_tried(chromium, daemon):
         lines = [line.get("points").split() for line in picture.findall(f"{space}polyline")]
         assert [len(line) for line in lines] == [len(points), len(checks)]
         assert picture.find(f"{space}title").text == "Loss of oil"
-        xs = [float(point.split(",")[0]) for point in lines[0]]
-        span = (xs[-1] - xs[0]) / (points[-1][0] - points[0][0])
-        assert xs == [pytest.approx(xs[0] + span * (step - points[0][0]), abs=0.02) for step, _ in points]
-        ys = [float(point.split(",")[1]) for point in lines[0]]
-        assert xs[0] == 64 and all(64 <= x <= 780 for x in xs) and all(44 <= y <= 386 for y in ys)  # between the axes
-        assert (ys[0] < ys[-1]) == (points[0][1] > points[-1][1])
+        (left, right), (low, high) = [(min(values), max(values)) for values in zip(*points, *checks)]
+        for line, expected in zip(lines, (points, checks)):  # the axes are at x 64 .. 780 and y 386 .. 44
+            for point, (step, loss) in zip(line, expected):
+                place = 64 + (step - left) / (right - left) * 716, 386 - (loss - low) / (high - low) * 342
+                assert [float(value) for value in point.split(",")] == pytest.approx(place, abs=0.02)
 
         page.evaluate("document.getElementById('train-table-box').open = true")
         page.wait("document.querySelectorAll('#train-table tr').length === 3")
@@ -275,6 +275,7 @@ def test_several_jobs_in_one_plot(chromium, daemon):
     with opened(chromium, daemon, f"#train?job={ids[0]}") as page:
         wait_state(page, "Finished")
         page.evaluate("document.getElementById('train-compare-box').open = true")
+        wait_text(page, "#train-compare", ids[1])
         page.click(f"#train-with-{ids[1]}")
         page.wait(lambda: drawn(page, "train-plot-loss") and len(drawn(page, "train-plot-loss")[0]) == 5)
         page.reload()  # the address has both
