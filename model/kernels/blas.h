@@ -53,7 +53,7 @@ uint64_t blas_calls(void);
 
 /* What kernels->inputs() does, with the library's products: rows of float32 weights alone. The bits of a row depend on
  * its place among the rows. The library must be loaded. */
-void blas_inputs(const struct kernel_inputs *inputs);
+void blas_inputs(const struct kernel_inputs *p);
 
 /* `own` with the library's products, for threads of so many streams. It must be loaded. */
 void blas_kernels(const struct kernels *own, size_t streams, struct kernels *out);
