@@ -431,6 +431,8 @@ def test_phone_has_text_and_buttons_in_sight(chromium, daemon):
         page.click("#go")
         wait_running(page)
         assert page.in_sight("#editor") and page.in_sight("#halt") and page.wider_than_screen() == []
+        page.run("scrollTo(0, document.body.scrollHeight)")
+        assert page.in_sight("#halt")
         page.key("Escape")
         page.wait("document.getElementById('status-line').textContent === 'Stopped.'")
 
