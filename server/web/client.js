@@ -83,8 +83,10 @@ async function* readBlocks(response, signal) {
       for (const block of blocks) {
         const event = { type: "message" };
         for (const line of block.split("\n")) {
-          const [, name, value] = /^(id|event|data): (.*)$/.exec(line) ?? [];
-          if (name) event[name === "event" ? "type" : name] = value;
+          const colon = line.indexOf(": ");
+          const name = line.slice(0, colon);
+          if (name === "data" || name === "id") event[name] = line.slice(colon + 2);
+          else if (name === "event") event.type = line.slice(colon + 2);
         }
         if (event.data !== undefined) yield event;
       }
