@@ -296,7 +296,7 @@ def test_reload_keeps_text_and_form(chromium, daemon):
         assert [value(page, name) for name in ("prompt", "seed", "top_k")] == [before[0] + "!", *before[1:]]
         assert page.text("#halt") is None and page.text("#status-line") is None
         page.click("#texts-box summary")
-        assert before[0] in page.text("#texts")
+        assert " ".join(before[0].split()) in " ".join(page.text("#texts").split())
         enter(page, prompt="")
         page.click("#texts button")
         assert value(page, "prompt") == before[0]
