@@ -162,7 +162,7 @@ def test_unit_colours_follow_h(chromium, daemon):
             if vector == "c":
                 choose(page, "inside-vector", "c")
             values = [token["layers"][0][vector][0] for token in answer["tokens"]]
-            page.wait(lambda: [label.split(f", {vector} ")[1] for label in labels(page, "inside-unit-tokens")] == list(map(signed, values)))
+            page.wait(lambda: [label.partition(f", {vector} ")[2] for label in labels(page, "inside-unit-tokens")] == list(map(signed, values)))
             limit = max(0.05, *map(abs, values))
             classes = page.evaluate("[...document.querySelectorAll('#inside-unit-tokens [role=option]')].map((one) => one.classList[0])")
             for name, value in zip(classes, values, strict=True):
